@@ -1,0 +1,6 @@
+// Package deltaforge registers every DeltaForge component with Benthos.
+//
+// Import it for its side effect in any Benthos or Redpanda Connect build:
+//
+//	import _ "github.com/deltaforge/deltaforge"
+package deltaforge
