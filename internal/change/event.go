@@ -1,0 +1,94 @@
+package change
+
+import (
+	"strconv"
+	"time"
+)
+
+// Op is what happened to a row, as the one letter that the envelope carries.
+type Op byte
+
+// The operations.
+const (
+	Create   Op = 'c'
+	Update   Op = 'u'
+	Delete   Op = 'd'
+	Read     Op = 'r' // a row of a snapshot
+	Truncate Op = 't'
+	Message  Op = 'm' // a logical message, pg_logical_emit_message
+)
+
+// Name returns the operation as a word: insert, update, delete, read, truncate, message.
+func (o Op) Name() string {
+	switch o {
+	case Create:
+		return "insert"
+	case Update:
+		return "update"
+	case Delete:
+		return "delete"
+	case Read:
+		return "read"
+	case Truncate:
+		return "truncate"
+	case Message:
+		return "message"
+	default:
+		return string(rune(o))
+	}
+}
+
+// Snapshot says whether an event comes from a snapshot, in the words of the envelope.
+type Snapshot string
+
+// The snapshot markers.
+const (
+	SnapshotFalse       Snapshot = "false"
+	SnapshotTrue        Snapshot = "true"
+	SnapshotLast        Snapshot = "last"
+	SnapshotIncremental Snapshot = "incremental"
+)
+
+// Tx is what all events of one transaction share. It is immutable once the first event refers to it.
+type Tx struct {
+	// ID is the database's name for the transaction: the GTID, or the xid; empty where there is none.
+	ID string
+	// Position is the transaction's own place in the log, short and stable: the GTID or "file:pos" of its start for
+	// MySQL, the commit LSN for PostgreSQL. With the index it makes the event id.
+	Position string
+	// CommitTime is the commit time by the database's clock, in UTC.
+	CommitTime time.Time
+	// ServerID and GTID are MySQL's; GTID is empty without GTIDs.
+	ServerID uint32
+	GTID     string
+	// XID is PostgreSQL's transaction id.
+	XID uint32
+}
+
+// Event is one change of one row, a truncate, or a logical message. A logical message is an insert-like event on the
+// table that MessageTable returns, so that nothing downstream needs a special case for it.
+type Event struct {
+	Op    Op
+	Table *Table
+	Tx    *Tx
+	// Index counts from 1 in the transaction, before table filters.
+	Index uint64
+	// Before and After are the row images, one Value a column of Table; nil when there is none.
+	Before, After []Value
+	// ReadAt is when the last byte of the event was read.
+	ReadAt   time.Time
+	Snapshot Snapshot
+	// File, Pos and Row are MySQL's: binlog file, position of the rows event, index of the row in it.
+	File string
+	Pos  uint64
+	Row  int
+	// LSN is PostgreSQL's position of the change itself, 0 when unknown.
+	LSN uint64
+}
+
+// AppendID appends the event id, "<position of the transaction>:<index>". It is the same on every replay.
+func (e *Event) AppendID(dst []byte) []byte {
+	dst = append(dst, e.Tx.Position...)
+	dst = append(dst, ':')
+	return strconv.AppendUint(dst, e.Index, 10)
+}

@@ -1,0 +1,178 @@
+package change
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"sync"
+
+	"github.com/redpanda-data/benthos/v4/public/schema"
+	"github.com/redpanda-data/benthos/v4/public/service"
+)
+
+// Logical is what a column holds, in the terms that the envelope and the schema metadata need.
+type Logical uint8
+
+// The logical types. LogicalText is also what an unlisted database type becomes: its value is delivered as the database
+// prints it.
+const (
+	LogicalText Logical = iota
+	LogicalBool
+	LogicalInt32 // every signed integer of up to 32 bits, and unsigned ones of up to 24
+	LogicalInt64
+	LogicalUint32
+	LogicalUint64
+	LogicalFloat32
+	LogicalFloat64
+	LogicalDecimal
+	LogicalBytes
+	LogicalJSON
+	LogicalDate
+	LogicalTime
+	LogicalDateTime  // without time zone
+	LogicalTimestamp // an instant, UTC
+)
+
+// Column describes one column of a table.
+type Column struct {
+	Name string
+	// Type is the database's own type text, such as "bigint unsigned" or "numeric(10,2)".
+	Type     string
+	Logical  Logical
+	Nullable bool
+	// Precision and Scale are those of a decimal; Precision is 0 when it has none. For times, Scale is the number
+	// of fractional digits.
+	Precision, Scale int
+}
+
+// Source is what all tables of one configured source share. It is immutable.
+type Source struct {
+	// Connector is "mysql" or "postgresql".
+	Connector string
+	// Name is the name from the source's configuration, which consumers see.
+	Name string
+	// Tenant is the tenant from the source's configuration; empty when it has none.
+	Tenant string
+	// Version is the version of DeltaForge that reads.
+	Version string
+}
+
+// Table is one version of a table's shape. It is immutable: DDL makes a new one.
+type Table struct {
+	// Source is the source that reads the table.
+	Source *Source
+	// Database is the MySQL database, or the PostgreSQL database that the source is connected to.
+	Database string
+	// Schema is the PostgreSQL schema; empty for MySQL.
+	Schema string
+	Name   string
+	// Columns are in the table's order.
+	Columns []Column
+	// Key holds the indexes of the columns that identify a row; empty for a table without a key.
+	Key []int
+
+	once        sync.Once
+	fingerprint string
+	common      immutableSchema
+	templates   [len(templateOps)]*service.Message // one an operation
+}
+
+// FullName is the name that metrics and logs use: db.table, or schema.table for PostgreSQL.
+func (t *Table) FullName() string {
+	if t.Schema != "" {
+		return t.Schema + "." + t.Name
+	}
+	return t.Database + "." + t.Name
+}
+
+// Fingerprint identifies the table's shape: "sha256:" and 64 hexadecimal digits over name, columns and key. Equal
+// shapes have equal fingerprints in every run.
+func (t *Table) Fingerprint() string {
+	t.once.Do(t.derive)
+	return t.fingerprint
+}
+
+// CommonSchema returns the table as a Benthos schema.Common in its Any form, as encoders expect it in the metadata key
+// "schema". It must not be changed.
+func (t *Table) CommonSchema() any {
+	t.once.Do(t.derive)
+	return t.common.v
+}
+
+// derive computes, once, everything that is equal for all rows of the table.
+func (t *Table) derive() {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q %q %q %q\n", t.Source.Connector, t.Database, t.Schema, t.Name)
+	for _, c := range t.Columns {
+		fmt.Fprintf(h, "%q %q %d %t %d %d\n", c.Name, c.Type, c.Logical, c.Nullable, c.Precision, c.Scale)
+	}
+	fmt.Fprintf(h, "%v\n", t.Key)
+	t.fingerprint = "sha256:" + hex.EncodeToString(h.Sum(nil))
+	c := t.commonSchema()
+	t.common = immutableSchema{v: c.ToAny()}
+	for i, op := range templateOps {
+		t.templates[i] = t.newTemplate(Op(op))
+	}
+}
+
+func (t *Table) commonSchema() schema.Common {
+	c := schema.Common{Name: t.Name, Type: schema.Object, Children: make([]schema.Common, 0, len(t.Columns))}
+	for _, col := range t.Columns {
+		c.Children = append(c.Children, col.common())
+	}
+	return c
+}
+
+func (c Column) common() schema.Common {
+	s := schema.Common{Name: c.Name, Optional: c.Nullable, Type: schema.String}
+	switch c.Logical {
+	case LogicalBool:
+		s.Type = schema.Boolean
+	case LogicalInt32:
+		s.Type = schema.Int32
+	case LogicalInt64, LogicalUint32:
+		s.Type = schema.Int64
+	case LogicalFloat32:
+		s.Type = schema.Float32
+	case LogicalFloat64:
+		s.Type = schema.Float64
+	case LogicalText, LogicalUint64, LogicalDecimal, LogicalBytes, LogicalJSON, LogicalDate, LogicalTime,
+		LogicalDateTime, LogicalTimestamp:
+		// As the native envelope renders them. Types with parameters come with the complete type matrix.
+	}
+	return s
+}
+
+// immutableSchema lets all rows of a table share one schema value.
+type immutableSchema struct{ v any }
+
+// Copy implements service.ImmutableValue.
+func (s immutableSchema) Copy() any { return cloneAny(s.v) }
+
+func cloneAny(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		m := make(map[string]any, len(v))
+		for k, e := range v {
+			m[k] = cloneAny(e)
+		}
+		return m
+	case []any:
+		l := make([]any, len(v))
+		for i, e := range v {
+			l[i] = cloneAny(e)
+		}
+		return l
+	default:
+		return v
+	}
+}
+
+// MessageTable is the table on which logical messages (pg_logical_emit_message) are events: the columns prefix and
+// content, the prefix being the key.
+func MessageTable(src *Source, database string) *Table {
+	return &Table{
+		Source: src, Database: database, Schema: "pg_logical", Name: "message", Key: []int{0},
+		Columns: []Column{{Name: "prefix", Type: "text"}, {Name: "content", Type: "bytea", Logical: LogicalBytes}},
+	}
+}

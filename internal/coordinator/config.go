@@ -1,0 +1,140 @@
+package coordinator
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+)
+
+// The fields that every source has.
+const (
+	fieldName       = "name"
+	fieldTenant     = "tenant"
+	fieldBatch      = "batch"
+	fieldMaxEvents  = "max_events"
+	fieldMaxBytes   = "max_bytes"
+	fieldMaxMs      = "max_ms"
+	fieldRespectTx  = "respect_source_tx"
+	fieldCheckpoint = "checkpoint"
+	fieldCache      = "cache"
+	fieldKey        = "key"
+	fieldPath       = "path"
+	fieldIntervalMs = "interval_ms"
+	fieldDecoders   = "decode_workers"
+)
+
+// Config is what every source has in common.
+type Config struct {
+	// Name identifies the source: consumers see it in every event, and the checkpoint is kept under it unless
+	// CheckpointKey says otherwise.
+	Name   string
+	Tenant string
+
+	MaxEvents int
+	MaxBytes  int
+	MaxWait   time.Duration
+	RespectTx bool
+
+	CheckpointCache    string
+	CheckpointKey      string
+	CheckpointPath     string
+	CheckpointInterval time.Duration
+
+	// Decoders is the number of decode workers; 0 chooses.
+	Decoders int
+}
+
+// Fields returns the configuration fields that every source has. Inputs add them to their own.
+func Fields() []*service.ConfigField {
+	return []*service.ConfigField{
+		service.NewStringField(fieldName).
+			Description("The name of the source. Consumers see it as `source.name` in every event and in the metadata key " +
+				"`source`; the checkpoint is saved under it. Two sources must not share a name.").
+			Example("orders"),
+		service.NewStringField(fieldTenant).
+			Description("The tenant that the rows belong to, `tenant_id` in every event.").
+			Default("").Optional(),
+		service.NewObjectField(fieldBatch,
+			service.NewIntField(fieldMaxEvents).Description("The most events in a batch.").Default(5000),
+			service.NewIntField(fieldMaxBytes).Description("The most payload bytes in a batch. One event that is larger is "+
+				"a batch of its own.").Default(4<<20),
+			service.NewIntField(fieldMaxMs).Description("The longest time, in milliseconds, that an event waits for its "+
+				"batch to fill while more is arriving. A batch goes out at once when the log has nothing more to give.").Default(50),
+			service.NewBoolField(fieldRespectTx).Description("Cut batches between transactions only, unless one "+
+				"transaction alone exceeds the limits.").Default(true),
+		).Description("How changes are gathered into batches.").Optional().Advanced(),
+		service.NewObjectField(fieldCheckpoint,
+			service.NewStringField(fieldCache).Description("The label of a Benthos cache resource to keep the position in. "+
+				"Empty: the embedded store at `path`.").Default(""),
+			service.NewStringField(fieldKey).Description("The key that the position is saved under. Empty: the source's "+
+				"`name`.").Default(""),
+			service.NewStringField(fieldPath).Description("The file of the embedded store, used when `cache` is empty. "+
+				"Sources may share it.").Default("deltaforge-checkpoints.db"),
+			service.NewIntField(fieldIntervalMs).Description("The shortest time, in milliseconds, between two saves. The "+
+				"position is also saved when the source stops.").Default(300),
+		).Description("Where the position is kept.").Optional().Advanced(),
+		service.NewIntField(fieldDecoders).Description("Goroutines that decode rows; order is kept. 0 chooses by the number "+
+			"of processors.").Default(0).Advanced(),
+	}
+}
+
+// ParseConfig reads the fields that Fields returns. It works offline; an error names the field and what it wants.
+func ParseConfig(conf *service.ParsedConfig) (Config, error) {
+	var c Config
+	var err error
+	get := func(f func() error) {
+		if err == nil {
+			err = f()
+		}
+	}
+	str := func(dst *string, path ...string) {
+		get(func() (e error) { *dst, e = conf.FieldString(path...); return e })
+	}
+	num := func(dst *int, least int, path ...string) {
+		get(func() (e error) {
+			if *dst, e = conf.FieldInt(path...); e == nil && *dst < least {
+				e = fmt.Errorf("%s: want at least %d, got %d", joinPath(path), least, *dst)
+			}
+			return e
+		})
+	}
+	var waitMs, intervalMs int
+	str(&c.Name, fieldName)
+	str(&c.Tenant, fieldTenant)
+	num(&c.MaxEvents, 1, fieldBatch, fieldMaxEvents)
+	num(&c.MaxBytes, 1, fieldBatch, fieldMaxBytes)
+	num(&waitMs, 0, fieldBatch, fieldMaxMs)
+	get(func() (e error) { c.RespectTx, e = conf.FieldBool(fieldBatch, fieldRespectTx); return e })
+	str(&c.CheckpointCache, fieldCheckpoint, fieldCache)
+	str(&c.CheckpointKey, fieldCheckpoint, fieldKey)
+	str(&c.CheckpointPath, fieldCheckpoint, fieldPath)
+	num(&intervalMs, 0, fieldCheckpoint, fieldIntervalMs)
+	num(&c.Decoders, 0, fieldDecoders)
+	if err != nil {
+		return Config{}, err
+	}
+	if c.Name == "" {
+		return Config{}, fmt.Errorf("%s: want a name that identifies the source, got an empty string", fieldName)
+	}
+	if c.CheckpointCache == "" && c.CheckpointPath == "" {
+		return Config{}, fmt.Errorf("%s.%s: want a file when %s.%s is empty", fieldCheckpoint, fieldPath, fieldCheckpoint, fieldCache)
+	}
+	if c.CheckpointKey == "" {
+		c.CheckpointKey = c.Name
+	}
+	c.MaxWait = time.Duration(waitMs) * time.Millisecond
+	c.CheckpointInterval = time.Duration(intervalMs) * time.Millisecond
+	return c, nil
+}
+
+func joinPath(path []string) string {
+	s := ""
+	for i, p := range path {
+		if i > 0 {
+			s += "."
+		}
+		s += p
+	}
+	return s
+}

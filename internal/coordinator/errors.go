@@ -1,0 +1,64 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+)
+
+// ErrPositionLost means that the log no longer holds the saved position. It is not retried: skipping ahead would lose
+// rows, so a person decides between a new snapshot and a restored log.
+var ErrPositionLost = errors.New("position lost")
+
+// Kind classifies an error of a source for source_errors_total.
+type Kind string
+
+// The kinds, each a value of the label "kind".
+const (
+	KindAuth         Kind = "auth"
+	KindPermission   Kind = "permission"
+	KindConnect      Kind = "connect"
+	KindTimeout      Kind = "timeout"
+	KindProtocol     Kind = "protocol"
+	KindSchema       Kind = "schema"
+	KindPositionLost Kind = "position_lost"
+	KindDecode       Kind = "decode"
+	KindOther        Kind = "other"
+)
+
+type kindError struct {
+	kind Kind
+	err  error
+}
+
+func (e *kindError) Error() string { return e.err.Error() }
+func (e *kindError) Unwrap() error { return e.err }
+
+// WithKind marks err with a kind. The outermost mark counts. A nil err stays nil.
+func WithKind(kind Kind, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &kindError{kind: kind, err: err}
+}
+
+// KindOf returns the kind of an error: its mark, else what its type tells.
+func KindOf(err error) Kind {
+	var k *kindError
+	var n net.Error
+	var op *net.OpError
+	switch {
+	case errors.As(err, &k):
+		return k.kind
+	case errors.Is(err, ErrPositionLost):
+		return KindPositionLost
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
+		errors.As(err, &n) && n.Timeout():
+		return KindTimeout
+	case errors.As(err, &op):
+		return KindConnect
+	default:
+		return KindOther
+	}
+}

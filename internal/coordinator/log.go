@@ -1,0 +1,68 @@
+// Package coordinator is the spine between a database's log and the pipeline: a service.BatchInput over any Log. It decodes
+// on a pool that keeps order, cuts batches at transaction boundaries, follows acknowledgements, saves positions, and starts
+// a new session when one has failed.
+package coordinator
+
+import (
+	"context"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/deltaforge/deltaforge/checkpoint"
+)
+
+// Log reads one database's change log. Inputs implement it; the coordinator calls it.
+type Log interface {
+	// Run sends the segments behind from to out, in log order, until ctx ends or the log fails. It opens its own
+	// connection, keeps it alive while out blocks, and has closed it when it returns. Only one Run is active at a
+	// time. It returns a non-nil error in every case, ctx's when it was that; errors carry a kind (WithKind).
+	//
+	// When from is zero, the input's own start configuration applies, and the first thing Run sends is a Segment without
+	// rows that holds the position it starts at, so that it is saved before anything else happens.
+	//
+	// When from.Sent is not zero, Run leaves out the first from.Sent events of the first transaction behind
+	// from.Commit.
+	Run(ctx context.Context, from checkpoint.Token, out chan<- Segment) error
+	// Confirm reports that everything up to tok is delivered and saved. It does not block, and is called from any
+	// goroutine, also when no Run is active.
+	Confirm(tok checkpoint.Token)
+}
+
+// LagReporter is implemented by a Log that knows how far its server's end of log is ahead of the newest confirmed position.
+type LagReporter interface {
+	// LagBytes returns the distance in bytes, or false when it is unknown. Called about once a second, from any
+	// goroutine; it does not block.
+	LagBytes() (int64, bool)
+}
+
+// Segment is a stretch of a database's log that is not decoded yet. It never spans transactions: it lies inside one, or
+// between two. Segments are bounded: at most some hundreds of rows or about 64 KiB, unless one row or one rows event
+// alone is greater.
+type Segment struct {
+	// Source is the server's identity, for Token.Source.
+	Source string
+	// Rows are the segment's changes; nil when it has none for us.
+	Rows Rows
+	// Commit is the position behind the segment when a transaction ends with it (or when it lies between
+	// transactions). Nil inside a transaction.
+	Commit checkpoint.Position
+	// CommitTime is the commit time of the transaction that the segment belongs to, by the database's clock. Zero when
+	// it says nothing about time.
+	CommitTime time.Time
+	// ReadAt is when the segment's last byte was read.
+	ReadAt time.Time
+	// Bytes is how much of the log was read for the segment, filtered tables included.
+	Bytes int
+	// CaughtUp says that the server has told us that we are at its end (heartbeat, keepalive).
+	CaughtUp bool
+}
+
+// Rows are undecoded changes.
+type Rows interface {
+	// Decode appends one message a change to dst, in log order; each is made by change.NewMessage, with the
+	// transaction index of its event strictly increasing. A change that cannot be represented exactly becomes a message
+	// with an error set (SetError) when the rest of the segment can still be trusted, else Decode returns an error
+	// that names table and position. It is called once, from any goroutine, while other segments are being decoded.
+	Decode(dst service.MessageBatch) (service.MessageBatch, error)
+}

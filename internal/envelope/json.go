@@ -1,0 +1,113 @@
+// Package envelope turns a change.Event into the bytes of a message. It is the one place that knows how a value looks in
+// JSON.
+package envelope
+
+import (
+	"encoding/base64"
+	"math"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/deltaforge/deltaforge/internal/change"
+)
+
+// AppendValue appends the JSON of one value, in the form that the documentation's table of values gives. An absent value
+// has no JSON; its column is left out by the callers.
+func AppendValue(dst []byte, v change.Value) []byte {
+	switch v.Kind() {
+	case change.Null, change.Absent:
+		return append(dst, "null"...)
+	case change.Unavailable:
+		return append(dst, `{"_unchanged":true}`...)
+	case change.Bool:
+		return strconv.AppendBool(dst, v.Bool())
+	case change.Int:
+		return strconv.AppendInt(dst, v.Int(), 10)
+	case change.Uint:
+		return strconv.AppendUint(dst, v.Uint(), 10)
+	case change.Float32:
+		return appendFloat(dst, float64(v.Float32()), 32)
+	case change.Float64:
+		return appendFloat(dst, v.Float64(), 64)
+	case change.Decimal:
+		dst = append(dst, '"')
+		dst = append(dst, v.Bytes()...)
+		return append(dst, '"')
+	case change.Text:
+		return AppendString(dst, v.Bytes())
+	case change.Bytes:
+		dst = append(dst, `{"_base64":"`...)
+		dst = base64.StdEncoding.AppendEncode(dst, v.Bytes())
+		return append(dst, `"}`...)
+	case change.JSON:
+		return append(dst, v.Bytes()...)
+	default:
+		return append(dst, "null"...)
+	}
+}
+
+// appendFloat appends the shortest number that reads back to the same value at the given width; NaN and the infinities,
+// which JSON has no numbers for, as strings.
+func appendFloat(dst []byte, f float64, bits int) []byte {
+	switch {
+	case math.IsNaN(f):
+		return append(dst, `"NaN"`...)
+	case math.IsInf(f, 1):
+		return append(dst, `"Infinity"`...)
+	case math.IsInf(f, -1):
+		return append(dst, `"-Infinity"`...)
+	}
+	format := byte('f')
+	if abs := math.Abs(f); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
+		format = 'e'
+	}
+	return strconv.AppendFloat(dst, f, format, -1, bits)
+}
+
+const hexDigits = "0123456789abcdef"
+
+// AppendString appends s as a JSON string. Bytes that are not UTF-8 become U+FFFD; the inputs never produce them, since
+// they reject text that they cannot decode.
+func AppendString[S string | []byte](dst []byte, s S) []byte {
+	dst = append(dst, '"')
+	start := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= 0x20 && c != '"' && c != '\\' && c < utf8.RuneSelf {
+			i++
+			continue
+		}
+		if c >= utf8.RuneSelf {
+			r, size := decodeRune(s[i:])
+			if r == utf8.RuneError && size == 1 {
+				dst = append(dst, s[start:i]...)
+				dst = append(dst, "\uFFFD"...)
+				start = i + 1
+			}
+			i += size
+			continue
+		}
+		dst = append(dst, s[start:i]...)
+		switch c {
+		case '"', '\\':
+			dst = append(dst, '\\', c)
+		case '\n':
+			dst = append(dst, '\\', 'n')
+		case '\r':
+			dst = append(dst, '\\', 'r')
+		case '\t':
+			dst = append(dst, '\\', 't')
+		default:
+			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+		}
+		i++
+		start = i
+	}
+	dst = append(dst, s[start:]...)
+	return append(dst, '"')
+}
+
+func decodeRune[S string | []byte](s S) (rune, int) {
+	// The conversion of at most four bytes does not escape, so neither branch allocates.
+	return utf8.DecodeRuneInString(string(s[:min(len(s), utf8.UTFMax)]))
+}
