@@ -23,6 +23,7 @@ type Pending struct {
 	tracker *Tracker
 	token   Token
 	done    bool // guarded by tracker.mu
+	passed  bool // the safe position is behind it; guarded by tracker.mu
 }
 
 // Add registers a batch that has been handed out. The token is the position behind its last event. Batches are added
@@ -48,6 +49,7 @@ func (p *Pending) Ack() (moved bool) {
 	n := 0
 	for n < len(t.pending) && t.pending[n].done {
 		t.safe = t.pending[n].token
+		t.pending[n].passed = true
 		t.pending[n] = nil
 		n++
 	}
@@ -60,6 +62,14 @@ func (p *Pending) Ack() (moved bool) {
 	}
 	t.seq++
 	return true
+}
+
+// Undo takes an acknowledgement back that the safe position has not passed yet: the batch is going to be delivered again,
+// because one before it has to be. Without it, the safe position would pass a batch whose second delivery is under way.
+func (p *Pending) Undo() {
+	p.tracker.mu.Lock()
+	defer p.tracker.mu.Unlock()
+	p.done = p.passed
 }
 
 // Safe returns the newest position behind which every batch is acknowledged, and a number that grows with each move of

@@ -74,7 +74,7 @@ func Fields() []*service.ConfigField {
 			service.NewIntField(fieldIntervalMs).Description("The shortest time, in milliseconds, between two saves. The "+
 				"position is also saved when the source stops.").Default(300),
 		).Description("Where the position is kept.").Optional().Advanced(),
-		service.NewIntField(fieldDecoders).Description("Goroutines that decode rows; order is kept. 0 chooses by the number "+
+		service.NewIntField(fieldDecoders).Description("Goroutines that decode rows; order is kept. 0 chooses by the number " +
 			"of processors.").Default(0).Advanced(),
 	}
 }

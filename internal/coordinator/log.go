@@ -18,8 +18,9 @@ type Log interface {
 	// connection, keeps it alive while out blocks, and has closed it when it returns. Only one Run is active at a
 	// time. It returns a non-nil error in every case, ctx's when it was that; errors carry a kind (WithKind).
 	//
-	// When from is zero, the input's own start configuration applies, and the first thing Run sends is a Segment without
-	// rows that holds the position it starts at, so that it is saved before anything else happens.
+	// The first thing Run sends, as soon as the server streams, is a Segment without rows. When from is zero, the
+	// input's own start configuration applies and that segment's Commit is the position Run starts at, so that it is
+	// saved before anything else happens. Otherwise its Commit is nil: it only says that the log is connected.
 	//
 	// When from.Sent is not zero, Run leaves out the first from.Sent events of the first transaction behind
 	// from.Commit.

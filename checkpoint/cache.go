@@ -1,0 +1,167 @@
+package checkpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+)
+
+const (
+	cacheName      = "deltaforge_checkpoint"
+	cacheFieldPath = "path"
+)
+
+func cacheSpec() *service.ConfigSpec {
+	return service.NewConfigSpec().
+		Summary("Keeps the positions of sources in one SQLite file.").
+		Description("The file is in WAL mode with `synchronous=FULL`: a save that has returned survives a power cut. It needs no "+
+			"server, and can be read with the `sqlite3` shell or with `deltaforge checkpoint`.\n\n"+
+			"A source without a `checkpoint.cache` keeps its position in such a file by itself; this resource is for sharing "+
+			"one file between sources under a label, or for choosing its place once. Each key is locked by the source that "+
+			"uses it until it stops, so that two sources never save under one key. Keys never expire; a TTL is ignored.").
+		Field(service.NewStringField(cacheFieldPath).
+			Description("The SQLite file. It is made when missing; its folder must exist.").
+			Default("deltaforge-checkpoints.db")).
+		Example("A shared store", "Two sources keep their positions in one file.", `
+cache_resources:
+  - label: positions
+    deltaforge_checkpoint:
+      path: /var/lib/deltaforge/checkpoints.db
+`)
+}
+
+func init() {
+	service.MustRegisterCache(cacheName, cacheSpec(), func(conf *service.ParsedConfig, _ *service.Resources) (service.Cache, error) {
+		path, err := conf.FieldString(cacheFieldPath)
+		if err != nil {
+			return nil, err
+		}
+		if path == "" {
+			return nil, fmt.Errorf("%s: want a file name, got an empty string", cacheFieldPath)
+		}
+		return &cache{path: path}, nil
+	})
+}
+
+// cache is the deltaforge_checkpoint resource. It opens the file at first use, since the engine constructs caches while
+// it lints.
+type cache struct {
+	path  string
+	mu    sync.Mutex
+	store *SQLite // nil until first use; guarded by mu
+}
+
+var _ service.Cache = (*cache)(nil)
+
+func (c *cache) open(ctx context.Context) (*SQLite, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.store == nil {
+		s, err := OpenSQLite(ctx, c.path)
+		if err != nil {
+			return nil, err
+		}
+		c.store = s
+	}
+	return c.store, nil
+}
+
+// Get implements service.Cache.
+func (c *cache) Get(ctx context.Context, key string) ([]byte, error) {
+	s, err := c.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.Get(ctx, key)
+	if errors.Is(err, ErrNotFound) {
+		return nil, service.ErrKeyNotFound
+	}
+	return v, err
+}
+
+// Set implements service.Cache. The TTL is ignored.
+func (c *cache) Set(ctx context.Context, key string, value []byte, _ *time.Duration) error {
+	s, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	return s.Set(ctx, key, value)
+}
+
+// Add implements service.Cache. The TTL is ignored.
+func (c *cache) Add(ctx context.Context, key string, value []byte, _ *time.Duration) error {
+	s, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	added, err := s.Add(ctx, key, value)
+	if err == nil && !added {
+		return service.ErrKeyAlreadyExists
+	}
+	return err
+}
+
+// Delete implements service.Cache. A missing key is not an error.
+func (c *cache) Delete(ctx context.Context, key string) error {
+	s, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.Delete(ctx, key); err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return nil
+}
+
+// Close implements service.Cache.
+func (c *cache) Close(context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.store == nil {
+		return nil
+	}
+	s := c.store
+	c.store = nil
+	return s.Close()
+}
+
+// FromCache returns a Store over a Benthos cache resource.
+func FromCache(res *service.Resources, label string) Store {
+	return &cacheStore{res: res, label: label}
+}
+
+type cacheStore struct {
+	res   *service.Resources
+	label string
+}
+
+func (c *cacheStore) access(ctx context.Context, f func(service.Cache) error) error {
+	var err error
+	if aErr := c.res.AccessCache(ctx, c.label, func(cache service.Cache) { err = f(cache) }); aErr != nil {
+		return fmt.Errorf("cache %q: %w", c.label, aErr)
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("cache %q: %w", c.label, err)
+	}
+	return err
+}
+
+// Get implements Store.
+func (c *cacheStore) Get(ctx context.Context, key string) (value []byte, err error) {
+	err = c.access(ctx, func(cache service.Cache) (e error) {
+		if value, e = cache.Get(ctx, key); errors.Is(e, service.ErrKeyNotFound) {
+			e = ErrNotFound
+		}
+		return e
+	})
+	return value, err
+}
+
+// Set implements Store.
+func (c *cacheStore) Set(ctx context.Context, key string, value []byte) error {
+	return c.access(ctx, func(cache service.Cache) error { return cache.Set(ctx, key, value, nil) })
+}

@@ -1,0 +1,217 @@
+package checkpoint
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+)
+
+// SQLite is the embedded store: one file, one row a key, that an operator can open with the sqlite3 shell.
+//
+// It locks each key it touches until Close, so that two processes (or two sources of one process) never save under the
+// same key, and so that a reset is refused while the source runs. The locks are the kernel's: they end with the process.
+type SQLite struct {
+	db    *sql.DB
+	path  string
+	mu    sync.Mutex
+	locks *keyLocks           // guarded by mu
+	held  map[string]struct{} // keys that are locked; guarded by mu
+}
+
+// ErrLocked means that another process, or another source of this one, uses the key.
+var ErrLocked = errors.New("checkpoint key is in use")
+
+const sqliteTable = `CREATE TABLE IF NOT EXISTS checkpoints (
+	key        TEXT PRIMARY KEY,
+	value      TEXT NOT NULL,
+	updated_at TEXT NOT NULL
+) WITHOUT ROWID`
+
+// OpenSQLite opens the store in the file at path and makes the file when it is missing. Its folder must exist.
+func OpenSQLite(ctx context.Context, path string) (*SQLite, error) {
+	if dir := filepath.Dir(path); dir != "." {
+		if _, err := os.Stat(dir); err != nil {
+			return nil, fmt.Errorf("opening checkpoint store %s: folder %s: %w", path, dir, errors.Unwrap(err))
+		}
+	}
+	s, err := openSQLite(ctx, path, "rwc")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.db.ExecContext(ctx, sqliteTable); err != nil {
+		_ = s.Close()
+		return nil, fmt.Errorf("opening checkpoint store %s: %w", path, err)
+	}
+	return s, nil
+}
+
+// OpenExistingSQLite opens the store in the file at path. A missing file is an error that wraps fs.ErrNotExist.
+func OpenExistingSQLite(ctx context.Context, path string) (*SQLite, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("opening checkpoint store: %w", err)
+	}
+	return openSQLite(ctx, path, "rw")
+}
+
+func openSQLite(ctx context.Context, path, mode string) (*SQLite, error) {
+	q := url.Values{"mode": {mode}, "_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)"}}
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+q.Encode())
+	if err != nil {
+		return nil, fmt.Errorf("opening checkpoint store %s: %w", path, err)
+	}
+	db.SetMaxOpenConns(1) // one writer; saves are rare
+	if err := db.PingContext(ctx); err != nil {
+		_ = db.Close()
+		return nil, fmt.Errorf("opening checkpoint store %s: %w", path, err)
+	}
+	return &SQLite{db: db, path: path, held: map[string]struct{}{}}, nil
+}
+
+// Get implements Store. It locks the key.
+func (s *SQLite) Get(ctx context.Context, key string) ([]byte, error) {
+	if err := s.lock(key); err != nil {
+		return nil, err
+	}
+	return s.read(ctx, key)
+}
+
+func (s *SQLite) read(ctx context.Context, key string) ([]byte, error) {
+	var value string
+	err := s.db.QueryRowContext(ctx, `SELECT value FROM checkpoints WHERE key = ?`, key).Scan(&value)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, ErrNotFound
+	case err != nil && strings.Contains(err.Error(), "no such table"):
+		// Opened with OpenExistingSQLite: an SQLite file, but not one of ours.
+		return nil, fmt.Errorf("%s is not a checkpoint store: %w", s.path, err)
+	case err != nil:
+		return nil, fmt.Errorf("checkpoint store %s: %w", s.path, err)
+	}
+	return []byte(value), nil
+}
+
+// Set implements Store. It locks the key, and returns when the value is on disk.
+func (s *SQLite) Set(ctx context.Context, key string, value []byte) error {
+	return s.write(ctx, key, value, `INSERT INTO checkpoints (key, value, updated_at) VALUES (?, ?, ?)
+		ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at`)
+}
+
+// Add is Set for a key that must not exist; it reports false when it does.
+func (s *SQLite) Add(ctx context.Context, key string, value []byte) (added bool, err error) {
+	if _, err := s.Get(ctx, key); err == nil {
+		return false, nil
+	} else if !errors.Is(err, ErrNotFound) {
+		return false, err
+	}
+	return true, s.write(ctx, key, value, `INSERT INTO checkpoints (key, value, updated_at) VALUES (?, ?, ?)`)
+}
+
+func (s *SQLite) write(ctx context.Context, key string, value []byte, stmt string) error {
+	if err := s.lock(key); err != nil {
+		return err
+	}
+	now := time.Now().UTC().Format(time.RFC3339Nano)
+	if _, err := s.db.ExecContext(ctx, stmt, key, string(value), now); err != nil {
+		return fmt.Errorf("checkpoint store %s: %w", s.path, err)
+	}
+	return nil
+}
+
+// Delete removes a key. It returns ErrNotFound when there is none, and ErrLocked while a source uses it.
+func (s *SQLite) Delete(ctx context.Context, key string) error {
+	if err := s.lock(key); err != nil {
+		return err
+	}
+	res, err := s.db.ExecContext(ctx, `DELETE FROM checkpoints WHERE key = ?`, key)
+	if err != nil {
+		return fmt.Errorf("checkpoint store %s: %w", s.path, err)
+	}
+	if n, err := res.RowsAffected(); err == nil && n == 0 {
+		return ErrNotFound
+	}
+	return nil
+}
+
+// Keys returns all keys in order. It locks none.
+func (s *SQLite) Keys(ctx context.Context) (keys []string, err error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT key FROM checkpoints ORDER BY key`)
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint store %s: %w", s.path, err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var k string
+		if err := rows.Scan(&k); err != nil {
+			return nil, fmt.Errorf("checkpoint store %s: %w", s.path, err)
+		}
+		keys = append(keys, k)
+	}
+	return keys, rows.Err()
+}
+
+// Peek reads a key without locking it, so that a running source can be looked at.
+func (s *SQLite) Peek(ctx context.Context, key string) ([]byte, error) { return s.read(ctx, key) }
+
+// InUse reports whether a source uses the key.
+func (s *SQLite) InUse(key string) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.held[key]; ok {
+		return true, nil
+	}
+	l, err := s.openLocks()
+	if err != nil {
+		return false, err
+	}
+	return l.isHeld(key)
+}
+
+// Close implements io.Closer. It gives the locks back.
+func (s *SQLite) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var err error
+	if s.locks != nil {
+		err = s.locks.close()
+		s.locks = nil
+	}
+	return errors.Join(s.db.Close(), err)
+}
+
+func (s *SQLite) lock(key string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.held[key]; ok {
+		return nil
+	}
+	l, err := s.openLocks()
+	if err != nil {
+		return err
+	}
+	if err := l.acquire(key); err != nil {
+		return fmt.Errorf("key %q in checkpoint store %s: %w", key, s.path, err)
+	}
+	s.held[key] = struct{}{}
+	return nil
+}
+
+// openLocks opens the lock file beside the store; s.mu is held.
+func (s *SQLite) openLocks() (*keyLocks, error) {
+	if s.locks == nil {
+		l, err := openKeyLocks(s.path + ".lock")
+		if err != nil {
+			return nil, fmt.Errorf("checkpoint store %s: %w", s.path, err)
+		}
+		s.locks = l
+	}
+	return s.locks, nil
+}

@@ -1,0 +1,238 @@
+package coordinator
+
+import (
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/change"
+)
+
+// quiet is how long the log must have nothing to give before a batch goes out without being full. It is longer than the
+// pause between two reads of a busy log, and far shorter than anybody's idea of latency.
+const quiet = 300 * time.Microsecond
+
+// batch is a batch on its way to the pipeline.
+type batch struct {
+	messages service.MessageBatch
+	token    checkpoint.Token // behind its last event
+	oldest   time.Time        // when its oldest event was read
+	tracked  *checkpoint.Pending
+}
+
+// txEnd is the end of a transaction among the messages that a batcher holds.
+type txEnd struct {
+	n      int // messages before it
+	commit checkpoint.Position
+}
+
+// batcher gathers decoded segments and cuts them into batches, from the front of what it holds.
+type batcher struct {
+	s   *session
+	in  *Input
+	src string // identity of the server
+
+	messages service.MessageBatch
+	sizes    []int   // payload bytes of each message
+	bytes    int     // their sum
+	ends     []txEnd // transactions that are complete, oldest first
+	took     time.Duration
+	since    time.Time           // when the first message came
+	oldest   time.Time           // ReadAt of the first message's segment
+	base     checkpoint.Position // newest commit before the first message
+}
+
+func newBatcher(s *session) *batcher {
+	return &batcher{s: s, in: s.in, src: s.from.Source, base: s.from.Commit}
+}
+
+// run takes the lanes' output in order until the session ends.
+func (b *batcher) run(lanes []lane) error {
+	b.in.st.channelCapacity.Set(int64(2 * b.in.cfg.MaxEvents)) // one batch waiting, one being filled
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for n := 0; ; {
+		var wait <-chan time.Time
+		if len(b.ends) > 0 {
+			timer.Reset(min(quiet, b.in.cfg.MaxWait))
+			wait = timer.C
+		}
+		select {
+		case d := <-lanes[n].out:
+			if n++; n == len(lanes) {
+				n = 0
+			}
+			b.add(d)
+			if !b.cutFull() {
+				return nil
+			}
+		case <-wait:
+			if !b.cut(b.ends[len(b.ends)-1].n, triggerTransaction) {
+				return nil
+			}
+		case <-b.s.ctx.Done():
+			return nil
+		}
+	}
+}
+
+// add takes a decoded segment in.
+func (b *batcher) add(d decoded) {
+	if d.seg.Source != "" {
+		b.src = d.seg.Source
+	}
+	if len(d.messages) > 0 {
+		if len(b.messages) == 0 {
+			b.since, b.oldest = time.Now(), d.seg.ReadAt
+		}
+		b.messages = append(b.messages, d.messages...)
+		b.sizes = append(b.sizes, d.sizes...)
+		for _, size := range d.sizes {
+			b.bytes += size
+		}
+		b.took += d.took
+		b.count(d)
+	}
+	switch commit := d.seg.Commit; {
+	case commit == nil:
+	case len(b.messages) == 0:
+		// Nothing to deliver: the position moves once everything before it is acknowledged.
+		b.base = commit
+		b.s.deliver.passed(checkpoint.Token{Source: b.src, Commit: commit})
+	case len(b.ends) > 0 && b.ends[len(b.ends)-1].n == len(b.messages):
+		b.ends[len(b.ends)-1].commit = commit
+	default:
+		b.ends = append(b.ends, txEnd{n: len(b.messages), commit: commit})
+	}
+}
+
+// count adds a segment's events to source_events_total, a run of equal table and operation at a time.
+func (b *batcher) count(d decoded) {
+	var table *change.Table
+	var op change.Op
+	run := int64(0)
+	flush := func() {
+		if run > 0 {
+			b.in.st.sourceEvents.Incr(run, table.FullName(), string(rune(op)))
+			b.s.lag.touched(table.FullName(), d.seg.CommitTime, d.seg.ReadAt)
+		}
+		run = 0
+	}
+	for _, m := range d.messages {
+		ev, ok := change.FromMessage(m)
+		if !ok {
+			continue
+		}
+		if ev.Table != table || ev.Op != op {
+			flush()
+			table, op = ev.Table, ev.Op
+		}
+		run++
+	}
+	flush()
+}
+
+// cutFull cuts while a limit is reached. It reports false when the session has ended.
+func (b *batcher) cutFull() bool {
+	cfg := &b.in.cfg
+	for len(b.messages) > 0 {
+		n, trigger := 0, ""
+		switch {
+		case len(b.messages) >= cfg.MaxEvents:
+			n, trigger = b.wholeAtMost(cfg.MaxEvents), triggerEvents
+		case b.bytes >= cfg.MaxBytes:
+			n, trigger = b.wholeAtMost(b.fitting(cfg.MaxBytes)), triggerBytes
+		case len(b.ends) > 0 && time.Since(b.since) >= cfg.MaxWait:
+			n, trigger = b.ends[len(b.ends)-1].n, triggerTimer
+		default:
+			return true
+		}
+		if !b.cut(n, trigger) {
+			return false
+		}
+	}
+	return true
+}
+
+// fitting returns how many messages at the front have at most limit bytes, at least one.
+func (b *batcher) fitting(limit int) int {
+	total := 0
+	for i, size := range b.sizes {
+		if total += size; total > limit && i > 0 {
+			return i
+		}
+	}
+	return len(b.sizes)
+}
+
+// wholeAtMost returns the greatest number of messages, at most n, after which a transaction ends. It returns n itself
+// when the first transaction alone is larger, or when transactions need not be respected.
+func (b *batcher) wholeAtMost(n int) int {
+	if !b.in.cfg.RespectTx {
+		return n
+	}
+	for i := len(b.ends) - 1; i >= 0; i-- {
+		if b.ends[i].n <= n {
+			return b.ends[i].n
+		}
+	}
+	return n
+}
+
+// cut hands the first n messages on and keeps the rest. It blocks while the pipeline has enough, and reports false when
+// the session has ended.
+func (b *batcher) cut(n int, trigger string) bool {
+	out := &batch{messages: b.messages[:n:n], token: b.tokenAfter(n), oldest: b.oldest}
+	bytes := 0
+	for _, size := range b.sizes[:n] {
+		bytes += size
+	}
+	st := b.in.st
+	st.batchEvents.Timing(int64(n))
+	st.batchBytes.Timing(int64(bytes))
+	st.bytesTotal.Incr(int64(bytes))
+	st.stage(stageDecode, trigger, b.took)
+	st.stage(stageBatch, trigger, time.Since(b.since))
+
+	b.messages = append(service.MessageBatch(nil), b.messages[n:]...)
+	b.sizes = b.sizes[:copy(b.sizes, b.sizes[n:])]
+	b.bytes -= bytes
+	b.took, b.since = 0, time.Now()
+	rest := b.ends[:0]
+	for _, e := range b.ends {
+		if e.n > n {
+			rest = append(rest, txEnd{n: e.n - n, commit: e.commit})
+		}
+	}
+	b.ends = rest
+	b.base = out.token.Commit
+	// Here and nowhere later, so that batches and bare positions are tracked in log order.
+	out.tracked = b.s.deliver.tracker.Add(out.token)
+	st.channelDepth.Set(int64(len(b.messages) + n))
+	select {
+	case b.s.ready <- out:
+		return true
+	case <-b.s.ctx.Done():
+		return false
+	}
+}
+
+// tokenAfter returns the position behind the first n messages: the newest commit at or before that point, and the events of
+// the transaction after it that are among them.
+func (b *batcher) tokenAfter(n int) checkpoint.Token {
+	tok := checkpoint.Token{Source: b.src, Commit: b.base}
+	whole := 0
+	for _, e := range b.ends {
+		if e.n > n {
+			break
+		}
+		tok.Commit, whole = e.commit, e.n
+	}
+	if whole < n {
+		if ev, ok := change.FromMessage(b.messages[n-1]); ok {
+			tok.Sent = ev.Index
+		}
+	}
+	return tok
+}

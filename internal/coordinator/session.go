@@ -1,0 +1,245 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/deltaforge/deltaforge/checkpoint"
+)
+
+const (
+	// laneDepth is how many segments wait in front of and behind each decode worker.
+	laneDepth = 8
+	// maxDecoders is the most workers that decode_workers: 0 chooses.
+	maxDecoders = 4
+)
+
+// errStopped is the end of a session that its owner wanted.
+var errStopped = errors.New("session stopped")
+
+// session is one run of the log, from its connection to its failure:
+//
+//	Log.Run ─► dispatch ─► lanes of decode workers ─► batcher ─► deliveries ─► ReadBatch
+type session struct {
+	in   *Input
+	from checkpoint.Token
+	ctx  context.Context //nolint:containedctx // the session's lifetime, which no call has
+	end  context.CancelCauseFunc
+	wg   sync.WaitGroup
+
+	segments  chan Segment
+	connected chan struct{} // closed when the log has sent its first segment
+	ready     chan *batch   // cut batches
+	lag       *lag
+	deliver   *deliveries
+
+	mu    sync.Mutex
+	first checkpoint.Token // where the log really started; guarded by mu
+}
+
+func startSession(ctx context.Context, in *Input, from checkpoint.Token) *session {
+	ctx, cancel := context.WithCancelCause(ctx)
+	s := &session{
+		in: in, from: from, first: from, ctx: ctx, end: cancel,
+		segments: make(chan Segment, laneDepth), connected: make(chan struct{}), ready: make(chan *batch, 1), lag: newLag(),
+		deliver: newDeliveries(in, from),
+	}
+	workers := in.cfg.Decoders
+	if workers == 0 {
+		workers = min(runtime.GOMAXPROCS(0), maxDecoders)
+	}
+	lanes := make([]lane, workers)
+	for n := range lanes {
+		lanes[n] = lane{in: make(chan Segment, laneDepth), out: make(chan decoded, laneDepth)}
+		s.start1("decode", func() error { return s.decode(lanes[n]) })
+	}
+	s.start1("log", func() error {
+		if err := in.log.Run(s.ctx, from, s.segments); err != nil {
+			return err
+		}
+		return errors.New("the log ended without an error")
+	})
+	s.start1("dispatch", func() error { return s.dispatch(lanes) })
+	s.start1("batch", func() error { return newBatcher(s).run(lanes) })
+	s.start1("lag", func() error { return s.lag.run(s.ctx, in) })
+	return s
+}
+
+// start1 starts one goroutine of the session; its error ends the session.
+func (s *session) start1(component string, run func() error) {
+	s.wg.Add(1)
+	goSafe(s.in, component, run, func(err error) {
+		if err != nil {
+			s.end(err)
+		}
+		s.wg.Done()
+	})
+}
+
+// awaitConnected returns when the log has sent something, or why it will not.
+func (s *session) awaitConnected(ctx context.Context) error {
+	select {
+	case <-s.connected:
+		return nil
+	case <-s.ctx.Done():
+		return context.Cause(s.ctx)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// start returns where the log really started reading.
+func (s *session) start() checkpoint.Token {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.first
+}
+
+func (s *session) safe() checkpoint.Token { return s.deliver.safe() }
+
+func (s *session) progressed() bool { return s.deliver.moved() }
+
+func (s *session) awaitAcks(ctx context.Context, timeout time.Duration) {
+	s.deliver.awaitResolved(ctx, timeout)
+}
+
+// stop ends the session and waits for its goroutines.
+func (s *session) stop() {
+	s.end(errStopped)
+	s.wg.Wait()
+}
+
+// stopWithin is stop with a bound: a log that hangs is left behind and named.
+func (s *session) stopWithin(ctx context.Context) error {
+	s.end(errStopped)
+	done := make(chan struct{})
+	goSafe(s.in, "stop", func() error { s.wg.Wait(); return nil }, func(error) { close(done) })
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the log of %s did not stop in time: %w", s.in.cfg.Name, ctx.Err())
+	}
+}
+
+// lane is one decode worker's way. Segment n travels on lane n modulo the number of lanes, on both sides, which keeps
+// the order without a lock.
+type lane struct {
+	in  chan Segment
+	out chan decoded
+}
+
+// decoded is a segment after its worker.
+type decoded struct {
+	seg      Segment
+	messages service.MessageBatch
+	sizes    []int // payload bytes of each message
+	took     time.Duration
+}
+
+// dispatch deals the segments to the lanes.
+func (s *session) dispatch(lanes []lane) error {
+	for n := 0; ; {
+		var seg Segment
+		select {
+		case seg = <-s.segments:
+		case <-s.ctx.Done():
+			return nil
+		}
+		s.lag.read(&seg)
+		if seg.Bytes > 0 {
+			s.in.st.sourceBytes.Incr(int64(seg.Bytes))
+		}
+		select {
+		case <-s.connected:
+		default:
+			s.noteStart(&seg)
+			close(s.connected)
+		}
+		select {
+		case lanes[n].in <- seg:
+		case <-s.ctx.Done():
+			return nil
+		}
+		if n++; n == len(lanes) {
+			n = 0
+		}
+	}
+}
+
+// noteStart remembers where the log started, from its first segment.
+func (s *session) noteStart(seg *Segment) {
+	if s.from.IsZero() && seg.Rows == nil {
+		s.mu.Lock()
+		s.first = checkpoint.Token{Source: seg.Source, Commit: seg.Commit}
+		s.mu.Unlock()
+	}
+}
+
+// decode is one worker.
+func (s *session) decode(l lane) error {
+	for {
+		var d decoded
+		select {
+		case d.seg = <-l.in:
+		case <-s.ctx.Done():
+			return nil
+		}
+		if d.seg.Rows != nil {
+			began := time.Now()
+			var err error
+			if d.messages, err = d.seg.Rows.Decode(nil); err != nil {
+				return WithKind(KindDecode, err)
+			}
+			d.sizes = make([]int, len(d.messages))
+			for n, m := range d.messages {
+				if b, err := m.AsBytes(); err == nil {
+					d.sizes[n] = len(b)
+				}
+			}
+			d.took = time.Since(began)
+			d.seg.Rows = nil
+		}
+		select {
+		case l.out <- d:
+		case <-s.ctx.Done():
+			return nil
+		}
+	}
+}
+
+// next hands out the next batch: one that was rejected, else a new one.
+func (s *session) next(ctx context.Context) (service.MessageBatch, service.AckFunc, error) {
+	d := s.deliver
+	for {
+		again, pause, busy := d.takeResend()
+		if again != nil {
+			if err := sleep(ctx, pause); err != nil {
+				d.putBack(again)
+				return nil, nil, err
+			}
+			m, ack := d.hand(again)
+			return m, ack, nil
+		}
+		ready := s.ready
+		if busy {
+			ready = nil
+		}
+		select {
+		case b := <-ready:
+			m, ack := d.hand(d.register(b))
+			return m, ack, nil
+		case <-d.changed:
+		case <-s.ctx.Done():
+			return nil, nil, context.Cause(s.ctx)
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,82 @@
+package coordinator
+
+import (
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+)
+
+// The stages of stage_latency_seconds that the coordinator sees.
+const (
+	stageDecode  = "decode"  // decoding the segments of a batch, all workers added up
+	stageBatch   = "batch"   // from the first event in a batch to the cut
+	stageDeliver = "deliver" // from the hand-over to the pipeline to the acknowledgement
+	stageCommit  = "commit"  // from the first unsaved acknowledgement to the save
+)
+
+// What cut a batch.
+const (
+	triggerEvents      = "events"
+	triggerBytes       = "bytes"
+	triggerTimer       = "timer"
+	triggerTransaction = "transaction" // a transaction ended and nothing more was there
+	triggerNone        = ""            // the stage belongs to no single batch
+)
+
+// stats are the coordinator's numbers, under the names of the metrics reference.
+type stats struct {
+	panics *service.MetricCounter
+
+	sourceEvents     *service.MetricCounter
+	sourceBytes      *service.MetricCounter
+	sourceReconnects *service.MetricCounter
+	sourceErrors     *service.MetricCounter
+	sourceLag        *service.MetricGauge
+	sourceLagBytes   *service.MetricGauge
+	sourceTableLag   *service.MetricGauge
+	sourceIdle       *service.MetricGauge
+
+	batchEvents     *service.MetricTimer
+	batchBytes      *service.MetricTimer
+	bytesTotal      *service.MetricCounter
+	stageLatency    *service.MetricTimer
+	channelDepth    *service.MetricGauge
+	channelCapacity *service.MetricGauge
+	inFlight        *service.MetricGauge
+	e2e             *service.MetricTimer
+
+	checkpointSuccess *service.MetricCounter
+	checkpointFailure *service.MetricCounter
+	checkpointLatency *service.MetricTimer
+	lastCheckpoint    *service.MetricGauge
+}
+
+func newStats(m *service.Metrics) *stats {
+	return &stats{
+		panics:            m.NewCounter("panics_total", "component"),
+		sourceEvents:      m.NewCounter("source_events_total", "table", "op"),
+		sourceBytes:       m.NewCounter("source_bytes_total"),
+		sourceReconnects:  m.NewCounter("source_reconnects_total"),
+		sourceErrors:      m.NewCounter("source_errors_total", "kind"),
+		sourceLag:         m.NewGauge("source_lag_seconds"),
+		sourceLagBytes:    m.NewGauge("source_lag_bytes"),
+		sourceTableLag:    m.NewGauge("source_table_lag_seconds", "table"),
+		sourceIdle:        m.NewGauge("source_idle_seconds"),
+		batchEvents:       m.NewTimer("batch_events"),
+		batchBytes:        m.NewTimer("batch_bytes"),
+		bytesTotal:        m.NewCounter("bytes_total"),
+		stageLatency:      m.NewTimer("stage_latency_seconds", "stage", "trigger"),
+		channelDepth:      m.NewGauge("pipeline_channel_depth"),
+		channelCapacity:   m.NewGauge("pipeline_channel_capacity"),
+		inFlight:          m.NewGauge("batches_in_flight"),
+		e2e:               m.NewTimer("e2e_latency_seconds"),
+		checkpointSuccess: m.NewCounter("checkpoint_success_total"),
+		checkpointFailure: m.NewCounter("checkpoint_failure_total"),
+		checkpointLatency: m.NewTimer("checkpoint_latency_seconds"),
+		lastCheckpoint:    m.NewGauge("last_checkpoint_timestamp_seconds"),
+	}
+}
+
+func (s *stats) stage(stage, trigger string, d time.Duration) {
+	s.stageLatency.Timing(d.Nanoseconds(), stage, trigger)
+}
