@@ -4,3 +4,8 @@
 //
 //	import _ "github.com/deltaforge/deltaforge"
 package deltaforge
+
+import (
+	// Each of these registers its component.
+	_ "github.com/deltaforge/deltaforge/checkpoint"
+)

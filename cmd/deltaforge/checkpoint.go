@@ -1,0 +1,132 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/deltaforge/deltaforge/checkpoint"
+)
+
+const pathFlag = "path"
+
+// checkpointCommand inspects and repairs the positions in an embedded checkpoint store.
+func checkpointCommand() *cli.Command {
+	path := &cli.StringFlag{
+		Name: pathFlag, Aliases: []string{"p"}, Value: "deltaforge-checkpoints.db",
+		Usage: "the file of the store: `checkpoint.path` of the source",
+	}
+	return &cli.Command{
+		Name:  "checkpoint",
+		Usage: "Inspect and repair the saved positions",
+		Description: "Works on the embedded store, or on the file of a deltaforge_checkpoint cache. A position in another " +
+			"cache is under the source's key there, as one JSON object.",
+		Subcommands: []*cli.Command{
+			{
+				Name: "list", Usage: "List the saved positions", Flags: []cli.Flag{path},
+				Action: withStore(listCheckpoints),
+			},
+			{
+				Name: "show", Usage: "Show one saved position as JSON", ArgsUsage: "KEY", Flags: []cli.Flag{path},
+				Action: withStore(withKey(showCheckpoint)),
+			},
+			{
+				Name: "reset", Usage: "Forget a saved position, so that the source starts as configured; the source must be stopped",
+				ArgsUsage: "KEY", Flags: []cli.Flag{path}, Action: withStore(withKey(resetCheckpoint)),
+			},
+		},
+	}
+}
+
+type storeAction func(c *cli.Context, s *checkpoint.SQLite) error
+
+func withStore(f storeAction) cli.ActionFunc {
+	return func(c *cli.Context) (err error) {
+		s, err := checkpoint.OpenExistingSQLite(c.Context, c.String(pathFlag))
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, s.Close()) }()
+		return f(c, s)
+	}
+}
+
+func withKey(f func(c *cli.Context, s *checkpoint.SQLite, key string) error) storeAction {
+	return func(c *cli.Context, s *checkpoint.SQLite) error {
+		if c.NArg() != 1 {
+			return fmt.Errorf("checkpoint %s: want one KEY, got %d arguments; `deltaforge checkpoint list` shows the keys",
+				c.Command.Name, c.NArg())
+		}
+		err := f(c, s, c.Args().First())
+		if errors.Is(err, checkpoint.ErrNotFound) {
+			return fmt.Errorf("key %q: %w; `deltaforge checkpoint list` shows the keys", c.Args().First(), err)
+		}
+		return err
+	}
+}
+
+func listCheckpoints(c *cli.Context, s *checkpoint.SQLite) error {
+	keys, err := s.Keys(c.Context)
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
+	if _, err := fmt.Fprintln(w, "KEY\tKIND\tPOSITION\tSAVED\tIN USE"); err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if err := listOne(c, s, w, key); err != nil {
+			return err
+		}
+	}
+	return w.Flush()
+}
+
+func listOne(c *cli.Context, s *checkpoint.SQLite, w io.Writer, key string) error {
+	data, err := s.Peek(c.Context, key)
+	if err != nil {
+		return err
+	}
+	used, err := s.InUse(key)
+	if err != nil {
+		return err
+	}
+	r, err := checkpoint.UnmarshalRecord(data)
+	if err != nil {
+		_, err = fmt.Fprintf(w, "%s\t?\t%v\t\t%t\n", key, err, used)
+		return err
+	}
+	_, err = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%t\n", key, r.Kind, r.Token(), r.SavedAt.Format(time.RFC3339), used)
+	return err
+}
+
+func showCheckpoint(c *cli.Context, s *checkpoint.SQLite, key string) error {
+	data, err := s.Peek(c.Context, key)
+	if err != nil {
+		return err
+	}
+	r, err := checkpoint.UnmarshalRecord(data)
+	if err != nil {
+		return fmt.Errorf("key %q: %w\nthe record is: %s", key, err, data)
+	}
+	enc := json.NewEncoder(c.App.Writer)
+	enc.SetIndent("", "  ")
+	return enc.Encode(r)
+}
+
+func resetCheckpoint(c *cli.Context, s *checkpoint.SQLite, key string) error {
+	data, err := s.Get(c.Context, key) // locks the key, so that no source starts meanwhile
+	if err != nil {
+		return err
+	}
+	if err := s.Delete(c.Context, key); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(c.App.Writer, "Forgotten: %s\n%s\n", key, data)
+	return err
+}

@@ -1,0 +1,53 @@
+// Command deltaforge is the Benthos CLI with the DeltaForge components inside, and a few commands of its own.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/urfave/cli/v2"
+
+	// Everything a stream can be made of: our components, and the engine's own.
+	_ "github.com/deltaforge/deltaforge"
+	"github.com/deltaforge/deltaforge/internal/version"
+	_ "github.com/redpanda-data/benthos/v4/public/components/io"
+	_ "github.com/redpanda-data/benthos/v4/public/components/pure"
+	_ "github.com/redpanda-data/benthos/v4/public/components/pure/extended"
+)
+
+func main() {
+	code, err := service.RunCLIToCode(context.Background(), options()...)
+	if err != nil {
+		var exit cli.ExitCoder
+		if !errors.As(err, &exit) || err.Error() != "" {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}
+	os.Exit(code)
+}
+
+func options() []service.CLIOptFunc {
+	return []service.CLIOptFunc{
+		service.CLIOptSetVersion(version.String(), ""),
+		service.CLIOptSetBinaryName("deltaforge"),
+		service.CLIOptSetProductName("DeltaForge"),
+		service.CLIOptSetDocumentationURL("https://github.com/deltaforge/deltaforge/tree/main/docs"),
+		service.CLIOptSetDefaultConfigPaths("deltaforge.yaml", "/etc/deltaforge/deltaforge.yaml"),
+		service.CLIOptSetMainSchemaFrom(schema),
+		service.CLIOptAddCommand(checkpointCommand()),
+	}
+}
+
+// schema is the engine's configuration with our defaults: numbers on port 9000, logs as JSON, and batches that stay in
+// order through the processors.
+func schema() *service.ConfigSchema {
+	s := service.GlobalEnvironment().FullConfigSchema(version.String(), "")
+	s.SetFieldDefault(map[string]any{"deltaforge": map[string]any{}}, "metrics")
+	s.SetFieldDefault("json", "logger", "format")
+	s.SetFieldDefault(map[string]any{"@service": "deltaforge"}, "logger", "static_fields")
+	s.SetFieldDefault(1, "pipeline", "threads")
+	return s
+}
