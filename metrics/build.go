@@ -17,9 +17,8 @@ func (s *stats) addBuildInfo() {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		version, commit = versionOf(info)
 	}
-	f := s.register("build_info", gaugeKind, nil).family
-	c := f.child(labelSet{labels: prometheus.Labels{"version": version, "commit": commit, "go_version": runtime.Version()}}, false)
-	c.metric.(*gauge).Set(1)
+	labels := prometheus.Labels{"version": version, "commit": commit, "go_version": runtime.Version()}
+	s.register("build_info", gaugeKind, nil).family.handle(labelSet{labels: labels}, false).(*gauge).Set(1)
 }
 
 func versionOf(info *debug.BuildInfo) (version, commit string) {

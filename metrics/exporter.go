@@ -193,7 +193,7 @@ func (e *exporter) NewGaugeCtor(name string, labelKeys ...string) service.Metric
 // handles returns the function that finds the handle of a stat for its label values.
 func handles[T prometheus.Metric](s *stat) func(values []string) T {
 	known := newLookup[T]()
-	create := func(values []string) T { return s.resolve(values).metric.(T) }
+	create := func(values []string) T { return s.resolve(values).(T) }
 	return func(values []string) T { return known.get(values, create) }
 }
 
@@ -211,4 +211,6 @@ func (e *exporter) Close(ctx context.Context) error {
 // scrapeLog takes what goes wrong while a page is made.
 type scrapeLog struct{ log *service.Logger }
 
-func (l scrapeLog) Println(v ...any) { l.log.With("error", fmt.Sprint(v...)).Error("Metrics page incomplete") }
+func (l scrapeLog) Println(v ...any) {
+	l.log.With("error", fmt.Sprint(v...)).Error("Metrics page incomplete")
+}

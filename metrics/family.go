@@ -31,13 +31,15 @@ type family struct {
 type child struct {
 	component string // identity of the component that made it
 	metric    prometheus.Metric
-	shown     func() bool // nil: always
+	shown     func() bool       // nil: always
+	parts     map[string]*gauge // by component, where metric is the sum of theirs; guarded by the family's mu
 }
 
 // labelSet is what a stat resolves to.
 type labelSet struct {
 	labels    prometheus.Labels
-	component string // pipeline, tenant and name; empty where the row is not about a component
+	component string // identity of the component that emits the stat; empty on series of the process
+	sum       bool   // components add up
 }
 
 func newFamily(name, help string, k kind, b bucketSet, scale float64) *family {
@@ -69,8 +71,8 @@ func (c *child) collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// child returns the child with these labels and makes it if there is none.
-func (f *family) child(ls labelSet, own bool) *child {
+// handle returns what the stat of a component writes to, and makes it if there is none.
+func (f *family) handle(ls labelSet, own bool) prometheus.Metric {
 	key := labelKey(ls.labels)
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -84,11 +86,19 @@ func (f *family) child(ls labelSet, own bool) *child {
 		c = f.newChild(ls)
 		children[key] = c
 	}
-	return c
+	if !ls.sum {
+		return c.metric
+	}
+	part := c.parts[ls.component]
+	if part == nil {
+		part = &gauge{scale: f.scale, total: c.metric.(*gauge)}
+		c.parts[ls.component] = part
+	}
+	return part
 }
 
 func (f *family) newChild(ls labelSet) *child {
-	c := &child{component: ls.component}
+	c := &child{component: ls.component, parts: map[string]*gauge{}}
 	opts := prometheus.Opts{Name: f.name, Help: f.help, ConstLabels: ls.labels}
 	switch f.kind {
 	case counterKind:
@@ -140,13 +150,26 @@ type gauge struct {
 	prometheus.Gauge
 	scale float64
 	known atomic.Bool
+
+	total *gauge        // not nil: this is one component's part of total, and has no Gauge
+	last  atomic.Uint64 // bits of what is in total for this part
 }
 
 func (g *gauge) Set(value int64) { g.SetFloat64(float64(value)) }
 
 func (g *gauge) SetFloat64(value float64) {
-	g.Gauge.Set(value * g.scale)
-	g.known.Store(!math.IsNaN(value))
+	value *= g.scale
+	if g.total == nil {
+		g.Gauge.Set(value)
+		g.known.Store(!math.IsNaN(value))
+		return
+	}
+	if math.IsNaN(value) {
+		value = 0
+	}
+	before := math.Float64frombits(g.last.Swap(math.Float64bits(value)))
+	g.total.Add(value - before)
+	g.total.known.Store(true)
 }
 
 // timer is a service.MetricsExporterTimer.

@@ -65,6 +65,7 @@ const referenceEnd = `
 * A component gives timings in nanoseconds, as the engine does. ` + "`batch_events` and `batch_bytes`" + ` are plain numbers that use the engine's timer, the only
   distribution it has. Gauges are given in the unit of the series, with fractions.
 * A gauge is shown once it has been set. Set to NaN it disappears: a component that closes withdraws a value that would otherwise stay frozen.
+* Gauges of a pipeline that several of its sources set (` + "`pipeline_channel_depth`, `pipeline_channel_capacity`, `batches_in_flight`" + `) are the sum of theirs.
 * ` + "`table`" + ` has at most ` + "`max_tables`" + ` values. Counters of further tables count under ` + "`table=\"__other__\"`" + `, with one warning; gauges of further tables
   are not exported.
 * In streams mode, a resource that streams share belongs to none of them: its ` + "`pipeline`" + ` is the exporter's field.

@@ -92,9 +92,9 @@ func pipelineRows() []row {
 			"Time a batch spends in a stage: decode, batch, process, deliver, commit. "+
 				"trigger is what cut the batch: events, bytes, timer, transaction, shutdown.",
 			"stage", "trigger").with(latencyBuckets),
-		r("pipeline_channel_depth", gaugeKind, "Events waiting between source and pipeline."),
-		r("pipeline_channel_capacity", gaugeKind, "The most events that can wait between source and pipeline."),
-		r("batches_in_flight", gaugeKind, "Batches delivered to the pipeline and not yet acknowledged."),
+		r("pipeline_channel_depth", gaugeKind, "Events waiting between source and pipeline.").summed(),
+		r("pipeline_channel_capacity", gaugeKind, "The most events that can wait between source and pipeline.").summed(),
+		r("batches_in_flight", gaugeKind, "Batches delivered to the pipeline and not yet acknowledged.").summed(),
 		r("e2e_latency_seconds", timerKind,
 			"From the moment the last byte of an event was read to the moment its batch was acknowledged by the output.").
 			with(latencyBuckets),
@@ -215,5 +215,11 @@ func (r row) fedBy(stat string, f fixed) row {
 // with returns the row with its buckets.
 func (r row) with(b bucketSet) row {
 	r.buckets = b
+	return r
+}
+
+// summed returns the row as one whose components add up.
+func (r row) summed() row {
+	r.sum = true
 	return r
 }

@@ -134,8 +134,8 @@ func numbered(series string, n int, k kind) string {
 	return strings.TrimSuffix(series, suffix) + "_" + strconv.Itoa(n) + suffix
 }
 
-// resolve returns the child for the label values, which are in the order of the keys.
-func (s *stat) resolve(values []string) *child {
+// resolve returns what the stat writes to for the label values, which are in the order of the keys.
+func (s *stat) resolve(values []string) prometheus.Metric {
 	in := make(map[string]string, len(s.keys))
 	for i, key := range s.keys {
 		if i < len(values) {
@@ -147,9 +147,9 @@ func (s *stat) resolve(values []string) *child {
 		ls.labels[labelTable] = s.stats.tables.admit(table)
 	}
 	if s.target.row.kind == gaugeKind && ls.labels[labelTable] == otherTables {
-		return s.family.newChild(ls) // many tables cannot share one value: it is set and never shown
+		return s.family.newChild(ls).metric // many tables cannot share one value: it is set and never shown
 	}
-	return s.family.child(ls, s.target.own)
+	return s.family.handle(ls, s.target.own)
 }
 
 // labels turns the labels of a stat into those of its series.
@@ -184,8 +184,8 @@ func (s *stats) labels(t target, in map[string]string) labelSet {
 			out[labelName(key)] = value
 		}
 	}
-	ls := labelSet{labels: out}
-	if t.row.component != "" {
+	ls := labelSet{labels: out, sum: t.row.sum}
+	if !t.row.process {
 		ls.component = pipeline + "\xff" + tenant + "\xff" + name
 	}
 	return ls

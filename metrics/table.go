@@ -81,11 +81,12 @@ type feed struct {
 // "source_bytes_total" and the page shows "deltaforge_source_bytes_total".
 type row struct {
 	group     string
-	series    string   // without prefix
-	kind      kind     //
+	series    string // without prefix
+	kind      kind
 	labels    []string // besides pipeline and tenant
 	component string   // which of labels is the component: its label, else its path; a stat may set it itself
 	process   bool     // belongs to the process: neither pipeline nor tenant
+	sum       bool     // a gauge of the pipeline that several of its components may set: their values add up
 	buckets   bucketSet
 	help      string
 	feeds     []feed
