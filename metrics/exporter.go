@@ -77,13 +77,15 @@ metrics:
     pipeline: orders
     tenant: acme
 `).
-		Example("Tenants of streams", "In streams mode, streams named `<tenant>-<something>` get their tenant from their id.", `
-metrics:
-  mapping: |
+		Example("Tenants of streams", "In streams mode, streams named `<tenant>-<something>` get their tenant from their id.",
+			"\nmetrics:\n"+tenantOfStream)
+}
+
+// tenantOfStream is the documentation's example of a mapping. A test runs it.
+const tenantOfStream = `  mapping: |
     meta tenant = @stream.or("").split("-").index(0)
   deltaforge: {}
-`)
-}
+`
 
 func init() {
 	service.MustRegisterMetricsExporter("deltaforge", exporterSpec(),
@@ -137,9 +139,10 @@ func (c config) validate() error {
 // exporter implements service.MetricsExporter. The engine makes one when a service starts or a stream is built, and
 // none to lint a configuration.
 type exporter struct {
-	stats   *stats
-	handler http.Handler
-	server  *server // nil without an address
+	stats    *stats
+	registry *prometheus.Registry
+	handler  http.Handler
+	server   *server // nil without an address
 }
 
 var _ service.MetricsExporter = (*exporter)(nil)
@@ -160,8 +163,8 @@ func newExporter(c config, log *service.Logger) (*exporter, error) {
 			return nil, fmt.Errorf("registering a metrics collector: %w", err)
 		}
 	}
-	e := &exporter{stats: s, handler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{
-		Registry: registry, ErrorLog: scrapeLog{log}, ErrorHandling: promhttp.ContinueOnError, EnableOpenMetrics: true,
+	e := &exporter{stats: s, registry: registry, handler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{
+		ErrorLog: scrapeLog{log}, ErrorHandling: promhttp.ContinueOnError, EnableOpenMetrics: true,
 	})}
 	if c.address != "" {
 		var err error

@@ -25,7 +25,19 @@ import (
 	"go.uber.org/goleak"
 )
 
+// cliVariable makes the test binary the engine's CLI: what runs until a signal is best run as a process.
+const cliVariable = "DELTAFORGE_METRICS_TEST_CLI"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(cliVariable) != "" {
+		env := service.NewEnvironment()
+		if err := (components{}).register(env); err != nil {
+			panic(err)
+		}
+		log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+		service.RunCLI(context.Background(), service.CLIOptSetEnvironment(env), service.CLIOptAddTeeLogger(log))
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -73,18 +85,22 @@ type components struct {
 func (c components) environment(t *testing.T) *service.Environment {
 	t.Helper()
 	env := service.NewEnvironment()
-	require.NoError(t, env.RegisterBatchInput("test_source", service.NewConfigSpec(),
+	require.NoError(t, c.register(env))
+	return env
+}
+
+func (c components) register(env *service.Environment) error {
+	err := env.RegisterBatchInput("test_source", service.NewConfigSpec(),
 		func(_ *service.ParsedConfig, res *service.Resources) (service.BatchInput, error) {
 			if c.input != nil {
 				c.input(res.Metrics())
 			}
 			return idleInput{}, nil
-		}))
-	require.NoError(t, env.RegisterBatchOutput("test_sink", service.NewConfigSpec(),
+		})
+	return errors.Join(err, env.RegisterBatchOutput("test_sink", service.NewConfigSpec(),
 		func(_ *service.ParsedConfig, res *service.Resources) (service.BatchOutput, service.BatchPolicy, int, error) {
 			return &hookedOutput{metrics: res.Metrics(), write: c.write}, service.BatchPolicy{}, 1, nil
 		}))
-	return env
 }
 
 type idleInput struct{}
