@@ -1,0 +1,182 @@
+package metrics
+
+import (
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// family is all series of one name.
+type family struct {
+	name    string // with prefix
+	help    string
+	kind    kind
+	buckets bucketSet
+	scale   float64 // what a timing or, for a stat without a row, any value is multiplied with
+
+	mu sync.RWMutex
+	// Guarded by mu. own is fed by stats that components emit under the name of the series, engine by the engine's
+	// stats about components; both by the labels as one string.
+	own, engine map[string]*child
+	speakers    map[string]bool // components with a child in own; guarded by mu
+}
+
+// child is one line of the page, or the lines of one histogram.
+type child struct {
+	component string // identity of the component that made it
+	metric    prometheus.Metric
+	shown     func() bool       // nil: always
+	parts     map[string]*gauge // by component, where metric is the sum of theirs; guarded by the family's mu
+}
+
+// labelSet is what a stat resolves to.
+type labelSet struct {
+	labels    prometheus.Labels
+	component string // identity of the component that emits the stat; empty on series of the process
+	sum       bool   // components add up
+}
+
+func newFamily(name, help string, k kind, b bucketSet, scale float64) *family {
+	return &family{
+		name: name, help: help, kind: k, buckets: b, scale: scale,
+		own: map[string]*child{}, engine: map[string]*child{}, speakers: map[string]bool{},
+	}
+}
+
+// collect sends the lines of the family. What a component says about itself replaces what the engine says about it:
+// both would count the same deliveries. It is decided here, and not when a stat arrives, because the engine may count
+// an incident before the component has had its say.
+func (f *family) collect(ch chan<- prometheus.Metric) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	for _, c := range f.own {
+		c.collect(ch)
+	}
+	for key, c := range f.engine {
+		if _, same := f.own[key]; !same && !f.speakers[c.component] {
+			c.collect(ch)
+		}
+	}
+}
+
+func (c *child) collect(ch chan<- prometheus.Metric) {
+	if c.shown == nil || c.shown() {
+		ch <- c.metric
+	}
+}
+
+// handle returns what the stat of a component writes to, and makes it if there is none.
+func (f *family) handle(ls labelSet, own bool) prometheus.Metric {
+	key := labelKey(ls.labels)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	children := f.engine
+	if own {
+		children = f.own
+		f.speakers[ls.component] = true
+	}
+	c := children[key]
+	if c == nil {
+		c = f.newChild(ls)
+		children[key] = c
+	}
+	if !ls.sum {
+		return c.metric
+	}
+	part := c.parts[ls.component]
+	if part == nil {
+		part = &gauge{scale: f.scale, total: c.metric.(*gauge)}
+		c.parts[ls.component] = part
+	}
+	return part
+}
+
+func (f *family) newChild(ls labelSet) *child {
+	c := &child{component: ls.component, parts: map[string]*gauge{}}
+	opts := prometheus.Opts{Name: f.name, Help: f.help, ConstLabels: ls.labels}
+	switch f.kind {
+	case counterKind:
+		c.metric = &counter{Counter: prometheus.NewCounter(prometheus.CounterOpts(opts)), scale: f.scale}
+	case gaugeKind:
+		g := &gauge{Gauge: prometheus.NewGauge(prometheus.GaugeOpts(opts)), scale: f.scale}
+		c.metric, c.shown = g, g.known.Load
+	case timerKind:
+		c.metric = &timer{scale: f.scale, Histogram: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: f.name, Help: f.help, ConstLabels: ls.labels,
+			Buckets:                         f.buckets.bounds(),
+			NativeHistogramBucketFactor:     1.1,
+			NativeHistogramMaxBucketNumber:  160,
+			NativeHistogramMinResetDuration: time.Hour,
+		})}
+	}
+	return c
+}
+
+func labelKey(labels prometheus.Labels) string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(labels)) {
+		b.WriteString(name)
+		b.WriteByte(0xff)
+		b.WriteString(labels[name])
+		b.WriteByte(0xff)
+	}
+	return b.String()
+}
+
+// counter is a service.MetricsExporterCounter.
+type counter struct {
+	prometheus.Counter
+	scale float64
+}
+
+// Incr ignores negative counts, which Prometheus answers with a panic.
+func (c *counter) Incr(count int64) { c.IncrFloat64(float64(count)) }
+
+func (c *counter) IncrFloat64(count float64) {
+	if count >= 0 {
+		c.Add(count * c.scale)
+	}
+}
+
+// gauge is a service.MetricsExporterGauge. It is not shown before it is set, nor while it is set to NaN: that is how
+// a component withdraws a value which would otherwise stay frozen after it has closed.
+type gauge struct {
+	prometheus.Gauge
+	scale float64
+	known atomic.Bool
+
+	total *gauge        // not nil: this is one component's part of total, and has no Gauge
+	last  atomic.Uint64 // bits of what is in total for this part
+}
+
+func (g *gauge) Set(value int64) { g.SetFloat64(float64(value)) }
+
+func (g *gauge) SetFloat64(value float64) {
+	value *= g.scale
+	if g.total == nil {
+		g.Gauge.Set(value)
+		g.known.Store(!math.IsNaN(value))
+		return
+	}
+	if math.IsNaN(value) {
+		value = 0
+	}
+	before := math.Float64frombits(g.last.Swap(math.Float64bits(value)))
+	g.total.Add(value - before)
+	g.total.known.Store(true)
+}
+
+// timer is a service.MetricsExporterTimer.
+type timer struct {
+	prometheus.Histogram
+	scale float64
+}
+
+// Timing takes a negative delta, which a clock set back can make, for zero.
+func (t *timer) Timing(delta int64) { t.Observe(float64(max(delta, 0)) * t.scale) }

@@ -1,0 +1,72 @@
+package metrics
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Reference returns the reference page of all series, in Markdown. It is made from the table that the exporter uses.
+func Reference() string {
+	var b strings.Builder
+	b.WriteString(referenceIntro)
+	rows, all := table(), AllSeries()
+	group := ""
+	for i, s := range all {
+		if rows[i].group != group {
+			group = rows[i].group
+			fmt.Fprintf(&b, "\n## %s\n\n| series | type | labels | meaning | engine stats |\n|---|---|---|---|---|\n", group)
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", s.Name, s.Type, labelCell(rows[i]), s.Help, feedCell(rows[i]))
+	}
+	b.WriteString(referenceEnd)
+	return b.String()
+}
+
+func labelCell(r row) string {
+	labels := strings.Join(r.labels, ", ")
+	if !r.process {
+		return labels
+	}
+	return strings.TrimSpace(labels + " (neither pipeline nor tenant)")
+}
+
+func feedCell(r row) string {
+	feeds := make([]string, len(r.feeds))
+	for i, f := range r.feeds {
+		feeds[i] = "`" + f.stat + "`"
+	}
+	return strings.Join(feeds, ", ")
+}
+
+const referenceIntro = `# Metrics
+
+Every series that the metrics exporter ` + "`deltaforge`" + ` knows by name. This page is generated from the exporter's table:
+` + "`go test ./metrics -update`" + ` writes it.
+
+Every series has the labels ` + "`pipeline` and `tenant`" + ` besides those listed. Times are seconds, sizes bytes. ` + "`source`, `processor`, `sink`" + ` and the
+like are the label of the component, or its path where it has none. A label that ` + "`metrics.mapping`" + ` adds is kept.
+
+Each series is fed by the stat that has its name without ` + "`deltaforge_`" + `: that is how DeltaForge's components emit it, and how it is called
+behind any other exporter. Where the last column names stats of the engine, every component has the series, foreign ones too.
+Where a component emits the series itself, the engine's stats about that component do not count for it.
+`
+
+const referenceEnd = `
+## Everything else
+
+* A stat that has no row is exported as ` + "`deltaforge_engine_<name>`" + `, in snake case and base units: counters end in ` + "`_total`" + `, timings become histograms
+  that end in ` + "`_seconds`" + `. They keep the labels ` + "`label` and `path`" + ` of the engine.
+* ` + "`go_*` and `process_*`" + ` are the collectors of the Prometheus client library.
+
+## Rules
+
+* Histograms have classic buckets, and native ones for a Prometheus that asks for them. Latencies: 0.5 ms to 60 s; ` + "`batch_events`" + `: 1 to 65,536;
+  ` + "`batch_bytes`" + `: 1 KiB to 64 MiB.
+* A component gives timings in nanoseconds, as the engine does. ` + "`batch_events` and `batch_bytes`" + ` are plain numbers that use the engine's timer, the only
+  distribution it has. Gauges are given in the unit of the series, with fractions.
+* A gauge is shown once it has been set. Set to NaN it disappears: a component that closes withdraws a value that would otherwise stay frozen.
+* Gauges of a pipeline that several of its sources set (` + "`pipeline_channel_depth`, `pipeline_channel_capacity`, `batches_in_flight`" + `) are the sum of theirs.
+* ` + "`table`" + ` has at most ` + "`max_tables`" + ` values. Counters of further tables count under ` + "`table=\"__other__\"`" + `, with one warning; gauges of further tables
+  are not exported.
+* In streams mode, a resource that streams share belongs to none of them: its ` + "`pipeline`" + ` is the exporter's field.
+`
