@@ -8,4 +8,5 @@ package deltaforge
 import (
 	// Each of these registers its component.
 	_ "github.com/deltaforge/deltaforge/checkpoint"
+	_ "github.com/deltaforge/deltaforge/metrics"
 )
