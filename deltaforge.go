@@ -10,3 +10,5 @@ import (
 	_ "github.com/deltaforge/deltaforge/checkpoint"
 	_ "github.com/deltaforge/deltaforge/metrics"
 )
+
+//go:generate go run ./internal/docgen docs/reference

@@ -1,0 +1,239 @@
+package e2e
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/servers"
+	"github.com/deltaforge/deltaforge/internal/testenv"
+)
+
+// killed is how often the crash test kills the process.
+const killed = 20
+
+// The process is killed at random moments while rows are written. Nothing is lost, the order of each row's changes holds,
+// and what is delivered twice has the same event id.
+func TestKilledUnderLoad(t *testing.T) {
+	binary(t)
+	for name, open := range sources(t) {
+		t.Run(name, func(t *testing.T) {
+			src := open(t)
+			dst := kafkaSink(t, testenv.Kafka(t), 3)
+			w := src.workload(t)
+			p := newProcess(t, src.input+dst.output)
+			// The position "latest" exists from the first connection on: nothing is written before it.
+			p.start()
+			awaitSaved(t, p)
+			guard := watchSlot(t, src, p)
+			w.run(4, 10*time.Millisecond)
+			r := rand.New(rand.NewPCG(42, uint64(len(name))))
+			for range killed {
+				time.Sleep(time.Duration(200+r.IntN(900)) * time.Millisecond)
+				p.kill()
+				p.start()
+			}
+			w.end()
+			a := finish(t, w, dst, 60*time.Second)
+			guard()
+			p.stop()
+			assert.Positive(t, a.again, "twenty kills under load and nothing was delivered twice: did they hit anything?")
+		})
+	}
+}
+
+// awaitSaved waits until the process has saved its first position.
+func awaitSaved(t *testing.T, p *process) {
+	t.Helper()
+	eventually(t, 30*time.Second, "a saved position\n"+p.log.String(), func() bool {
+		_, ok := savedPosition(t, p)
+		return ok
+	})
+}
+
+func storePath(p *process) string { return filepath.Join(p.dir, "deltaforge-checkpoints.db") }
+
+// savedPosition reads the only record in the process's store, without disturbing the process.
+func savedPosition(t *testing.T, p *process) (string, bool) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	s, err := checkpoint.OpenExistingSQLite(ctx, storePath(p))
+	if err != nil {
+		return "", false
+	}
+	defer func() { _ = s.Close() }()
+	keys, err := s.Keys(ctx)
+	if err != nil || len(keys) == 0 {
+		return "", false
+	}
+	data, err := s.Peek(ctx, keys[0])
+	if err != nil {
+		return "", false
+	}
+	rec, err := checkpoint.UnmarshalRecord(data)
+	if err != nil {
+		return "", false
+	}
+	return rec.Position, true
+}
+
+// watchSlot samples, until the returned function is called, that the server's confirmed position is never ahead of the
+// saved one. It does nothing for other databases.
+func watchSlot(t *testing.T, src source, p *process) (end func()) {
+	t.Helper()
+	if src.slot == "" {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	samples := 0
+	wg.Add(1)
+	go func() {
+		defer wg.Done()
+		for ctx.Err() == nil {
+			// The confirmed position first: the saved one only grows.
+			confirmed, err := confirmedFlush(ctx, src)
+			if err != nil {
+				if !errors.Is(err, sql.ErrNoRows) && ctx.Err() == nil {
+					t.Errorf("reading the slot: %v", err)
+				}
+				continue
+			}
+			saved, ok := savedPosition(t, p)
+			if !ok {
+				continue
+			}
+			samples++
+			if !assert.LessOrEqual(t, lsn(t, confirmed), lsn(t, saved), "confirmed %s, saved %s", confirmed, saved) {
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}()
+	return func() {
+		cancel()
+		wg.Wait()
+		assert.Greater(t, samples, 100, "samples of the slot")
+	}
+}
+
+func confirmedFlush(ctx context.Context, src source) (s string, err error) {
+	err = src.db.QueryRowContext(ctx, "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = $1 "+
+		"AND confirmed_flush_lsn IS NOT NULL", src.slot).Scan(&s)
+	return s, err
+}
+
+func lsn(t *testing.T, s string) uint64 {
+	t.Helper()
+	var hi, lo uint64
+	_, err := fmt.Sscanf(s, "%X/%X", &hi, &lo)
+	require.NoError(t, err, "LSN %q", s)
+	return hi<<32 | lo
+}
+
+// The sink goes away under load and comes back; the source keeps its connection meanwhile.
+func TestSinkStopped(t *testing.T) {
+	binary(t)
+	const away = 15 * time.Second
+	for name, open := range sources(t) {
+		t.Run(name+"/kafka", func(t *testing.T) {
+			srv := testenv.StartKafka(t, servers.Options{})
+			sinkStopped(t, open(t), kafkaSink(t, srv, 3), srv.Server, away)
+		})
+		t.Run(name+"/redis", func(t *testing.T) {
+			srv := testenv.StartRedis(t, servers.Options{Args: []string{"--appendonly", "yes", "--appendfsync", "always"}})
+			sinkStopped(t, open(t), redisSink(t, srv), srv.Server, away)
+		})
+	}
+}
+
+func sinkStopped(t *testing.T, src source, dst sink, srv *servers.Server, away time.Duration) {
+	w := src.workload(t)
+	p := newProcess(t, src.input+dst.output)
+	p.start()
+	awaitSaved(t, p)
+	guard := watchSlot(t, src, p)
+	w.run(3, 10*time.Millisecond)
+	time.Sleep(2 * time.Second)
+	require.NoError(t, srv.Stop(t.Context()))
+	time.Sleep(away)
+	require.NoError(t, srv.Start(t.Context()))
+	time.Sleep(2 * time.Second)
+	w.end()
+	finish(t, w, dst, 90*time.Second)
+	guard()
+	again, _ := p.metric("deltaforge_source_reconnects_total")
+	assert.Zero(t, again, "the source kept its connection")
+	p.stop()
+}
+
+// slowly makes a pipeline slow enough to be killed in the middle of something.
+const slowly = `
+pipeline:
+  processors:
+    - sleep: {duration: 20us}
+`
+
+// One transaction of 200,000 rows, killed in the middle: complete, and in bounded memory.
+func TestHugeTransactionKilled(t *testing.T) {
+	binary(t)
+	const rows = 200_000
+	for name, open := range sources(t) {
+		t.Run(name, func(t *testing.T) {
+			src := open(t)
+			dst := kafkaSink(t, testenv.Kafka(t), 3)
+			w := src.workload(t)
+			p := newProcess(t, src.input+dst.output+slowly)
+			p.start()
+			awaitSaved(t, p)
+			hugeTransaction(t, w, rows)
+			// Killed when it has delivered something and not all, three times.
+			for range 3 {
+				before := len(dst.all(t))
+				eventually(t, 60*time.Second, "more rows delivered", func() bool { return len(dst.all(t)) > before+5000 })
+				p.kill()
+				n := len(dst.all(t))
+				t.Logf("killed with %d records in the topic", n)
+				p.start()
+			}
+			a := finish(t, w, dst, 120*time.Second)
+			p.stop()
+			t.Logf("peak resident size %d MiB, %d delivered again", p.peakKiB>>10, a.again)
+			assert.Less(t, p.peakKiB>>10, 300, "MiB of resident memory")
+		})
+	}
+}
+
+func hugeTransaction(t *testing.T, w *workload, rows int) {
+	t.Helper()
+	tx, err := w.db.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	const chunk = 1000
+	for from := 0; from < rows; from += chunk {
+		var q strings.Builder
+		fmt.Fprintf(&q, "INSERT INTO %s (id, version, note, amount) VALUES ", w.table)
+		for id := from; id < from+chunk; id++ {
+			if id > from {
+				q.WriteByte(',')
+			}
+			fmt.Fprintf(&q, "(%d, 1, 'row %d of a transaction that does not fit into memory', 7.01)", id, id)
+		}
+		_, err := tx.ExecContext(t.Context(), q.String())
+		require.NoError(t, err)
+	}
+	require.NoError(t, tx.Commit())
+	for id := range rows {
+		w.history[id] = []step{{"c", 1}}
+	}
+}

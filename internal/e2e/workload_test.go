@@ -1,0 +1,194 @@
+package e2e
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// step is one change of one row: the operation and the version that the row has after it (0 for a delete).
+type step struct {
+	op      string
+	version int
+}
+
+// workload changes a table from several connections at once and remembers every committed change of every row. Each row
+// belongs to one worker, so the order in which a worker commits is the order of the row's changes.
+type workload struct {
+	t       *testing.T
+	db      *sql.DB
+	table   string
+	dollars bool // PostgreSQL's placeholders
+
+	mu      sync.Mutex
+	history map[int][]step // by id; guarded by mu
+
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+}
+
+const createAccounts = `CREATE TABLE %s (
+	id INT NOT NULL PRIMARY KEY, version INT NOT NULL, note VARCHAR(400), amount DECIMAL(12,2) NOT NULL)`
+
+func newWorkload(t *testing.T, db *sql.DB, table string, dollars bool) *workload {
+	t.Helper()
+	_, err := db.ExecContext(t.Context(), fmt.Sprintf(createAccounts, table))
+	require.NoError(t, err)
+	return &workload{t: t, db: db, table: table, dollars: dollars, history: map[int][]step{}}
+}
+
+// run starts the workers. Between transactions each waits about pause.
+func (w *workload) run(workers int, pause time.Duration) {
+	ctx, cancel := context.WithCancel(w.t.Context())
+	w.stop = cancel
+	for n := range workers {
+		w.wg.Add(1)
+		go func() {
+			defer w.wg.Done()
+			w.worker(ctx, n, pause)
+		}()
+	}
+}
+
+// end stops the workers after their current transaction.
+func (w *workload) end() {
+	w.stop()
+	w.wg.Wait()
+}
+
+type row struct {
+	version int
+	there   bool
+}
+
+func (w *workload) worker(ctx context.Context, n int, pause time.Duration) {
+	r := rand.New(rand.NewPCG(uint64(n), 11))
+	rows := map[int]row{}
+	for ctx.Err() == nil {
+		next, steps, err := w.transaction(r, n, rows)
+		if err != nil {
+			w.t.Errorf("workload: %v", err)
+			return
+		}
+		if steps != nil { // committed
+			rows = next
+			w.mu.Lock()
+			for id, s := range steps {
+				w.history[id] = append(w.history[id], s...)
+			}
+			w.mu.Unlock()
+		}
+		time.Sleep(time.Duration(r.Int64N(int64(2*pause) + 1)))
+	}
+}
+
+// transaction makes one to eight random changes; one in ten is rolled back (steps is nil then).
+func (w *workload) transaction(r *rand.Rand, n int, rows map[int]row) (map[int]row, map[int][]step, error) {
+	ctx := context.Background() // a transaction that has begun is finished
+	tx, err := w.db.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = tx.Rollback() }()
+	next := map[int]row{}
+	for id, s := range rows {
+		next[id] = s
+	}
+	steps := map[int][]step{}
+	for range 1 + r.IntN(8) {
+		id := n*1000 + r.IntN(40)
+		cur := next[id]
+		note := strings.Repeat("é\"n\\", r.IntN(60))
+		switch {
+		case !cur.there:
+			cur = row{version: cur.version + 1, there: true}
+			_, err = tx.ExecContext(ctx, w.sql("INSERT INTO "+w.table+" (id, version, note, amount) VALUES (?, ?, ?, ?)"),
+				id, cur.version, note, amount(cur.version))
+			steps[id] = append(steps[id], step{"c", cur.version})
+		case r.IntN(5) == 0:
+			cur = row{version: cur.version + 1}
+			_, err = tx.ExecContext(ctx, w.sql("DELETE FROM "+w.table+" WHERE id = ?"), id)
+			steps[id] = append(steps[id], step{"d", 0})
+		default:
+			cur.version++
+			_, err = tx.ExecContext(ctx, w.sql("UPDATE "+w.table+" SET version = ?, note = ?, amount = ? WHERE id = ?"),
+				cur.version, note, amount(cur.version), id)
+			steps[id] = append(steps[id], step{"u", cur.version})
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		next[id] = cur
+	}
+	if r.IntN(10) == 0 {
+		return nil, nil, tx.Rollback()
+	}
+	return next, steps, tx.Commit()
+}
+
+func amount(version int) string { return fmt.Sprintf("%d.%02d", version*7, version%100) }
+
+// sql turns ? into $1, $2, … where the database wants that.
+func (w *workload) sql(q string) string {
+	if !w.dollars {
+		return q
+	}
+	var b strings.Builder
+	n := 0
+	for _, c := range q {
+		if c == '?' {
+			n++
+			fmt.Fprintf(&b, "$%d", n)
+			continue
+		}
+		b.WriteRune(c)
+	}
+	return b.String()
+}
+
+// committed returns a copy of the history.
+func (w *workload) committed() map[int][]step {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := map[int][]step{}
+	for id, s := range w.history {
+		out[id] = append([]step(nil), s...)
+	}
+	return out
+}
+
+// sentinel inserts one last row, whose arrival says that everything before it has arrived.
+func (w *workload) sentinel() {
+	w.t.Helper()
+	_, err := w.db.ExecContext(w.t.Context(),
+		w.sql("INSERT INTO "+w.table+" (id, version, note, amount) VALUES (?, ?, ?, ?)"), sentinelID, 1, "the end", "1.00")
+	require.NoError(w.t, err)
+	w.mu.Lock()
+	w.history[sentinelID] = []step{{"c", 1}}
+	w.mu.Unlock()
+}
+
+const sentinelID = -1
+
+// contents returns the table as it is now: the JSON that an event would have, by id.
+func (w *workload) contents() map[int]account {
+	w.t.Helper()
+	rows, err := w.db.QueryContext(w.t.Context(), "SELECT id, version, note, amount FROM "+w.table)
+	require.NoError(w.t, err)
+	defer func() { require.NoError(w.t, rows.Close()) }()
+	out := map[int]account{}
+	for rows.Next() {
+		var a account
+		require.NoError(w.t, rows.Scan(&a.ID, &a.Version, &a.Note, &a.Amount))
+		out[a.ID] = a
+	}
+	require.NoError(w.t, rows.Err())
+	return out
+}
