@@ -34,7 +34,7 @@ func build(t *testing.T, metricsYAML string) (*service.Stream, error) {
 func TestAddressInUse(t *testing.T) {
 	taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer taken.Close()
+	defer func() { assert.NoError(t, taken.Close()) }()
 	address := taken.Addr().String()
 
 	_, err = build(t, fmt.Sprintf("deltaforge: {address: %q}", address))
@@ -75,7 +75,7 @@ func lint(config string) ([]service.Lint, error) {
 func TestLintIsOffline(t *testing.T) {
 	taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer taken.Close()
+	defer func() { assert.NoError(t, taken.Close()) }()
 	lints, err := lint(fmt.Sprintf("metrics: {deltaforge: {address: %q}}\ninput: {generate: {mapping: 'root = 1'}}\noutput: {drop: {}}", taken.Addr()))
 	require.NoError(t, err)
 	require.Empty(t, lints)
@@ -98,7 +98,7 @@ func TestEngineServesPage(t *testing.T) {
 		go func() { done <- stream.Run(context.Background()) }()
 		defer func() {
 			assert.NoError(t, stream.Stop(context.Background()))
-			<-done
+			assert.NoError(t, <-done)
 		}()
 		want := `deltaforge_source_connections_total{pipeline="` + name + `",source="db",tenant="default"} 1` + "\n"
 		require.Eventually(t, func() bool {

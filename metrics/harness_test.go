@@ -156,9 +156,8 @@ func scrape(t require.TestingT, url string) string {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	require.NoError(t, err)
-	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
+	require.NoError(t, errors.Join(err, resp.Body.Close()))
 	require.Equal(t, http.StatusOK, resp.StatusCode, string(body))
 	problems, err := promlint.New(bytes.NewReader(body)).Lint()
 	require.NoError(t, err)

@@ -68,5 +68,8 @@ const referenceEnd = `
 * Gauges of a pipeline that several of its sources set (` + "`pipeline_channel_depth`, `pipeline_channel_capacity`, `batches_in_flight`" + `) are the sum of theirs.
 * ` + "`table`" + ` has at most ` + "`max_tables`" + ` values. Counters of further tables count under ` + "`table=\"__other__\"`" + `, with one warning; gauges of further tables
   are not exported.
+* What a component says about itself holds for its label in its pipeline until the process ends, also when a stream is updated and a foreign component
+  takes the label over. Give such a component another label.
+* Series of a deleted stream stay, with their last counts, until the process ends: the engine does not tell an exporter about it.
 * In streams mode, a resource that streams share belongs to none of them: its ` + "`pipeline`" + ` is the exporter's field.
 `

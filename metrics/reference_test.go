@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var update = flag.Bool("update", false, "write the reference page instead of comparing it")
+var update = flag.Bool("update", false, "write the reference page and the golden files instead of comparing them") //nolint:gochecknoglobals // a flag
 
 func TestReferencePage(t *testing.T) {
 	page := filepath.Join("..", "docs", "reference", "metrics.md")

@@ -71,7 +71,7 @@ type stat struct {
 // register finds the series of a stat.
 func (s *stats) register(name string, k kind, keys []string) *stat {
 	t, ok := s.targets[statKey{name, k}]
-	scale := 1.0
+	var scale float64
 	if ok {
 		scale = t.row.buckets.scale()
 	} else {

@@ -171,3 +171,25 @@ func TestCollapsingCounters(t *testing.T) {
 	}
 	t.Fatal("no series")
 }
+
+// The engine may count an incident before the component has its say, under another kind: the component's word replaces
+// the count in the end.
+func TestComponentSpeaksAfterEngine(t *testing.T) {
+	e := offline(t)
+	lines := func() (found []string) {
+		for _, family := range gather(t, e) {
+			if family.GetName() == "deltaforge_sink_failures_total" {
+				for _, m := range family.GetMetric() {
+					found = append(found, fmt.Sprintf("%s %s %v", m.GetLabel()[0].GetValue(), m.GetLabel()[2].GetValue(), m.GetCounter().GetValue()))
+				}
+			}
+		}
+		return found
+	}
+	for _, sink := range []string{"ours", "theirs"} {
+		e.NewCounterCtor("output_error", "label", "path")(sink, "root.output").Incr(1)
+	}
+	require.Equal(t, []string{"other ours 1", "other theirs 1"}, lines())
+	e.NewCounterCtor("sink_failures_total", "label", "path", "kind")("ours", "root.output", "timeout").Incr(1)
+	require.Equal(t, []string{"other theirs 1", "timeout ours 1"}, lines())
+}
