@@ -27,11 +27,7 @@ func init() {
 		})
 }
 
-const (
-	closeLimit = 10 * time.Second
-	minBackoff = 500 * time.Millisecond
-	maxBackoff = 5 * time.Second
-)
+const closeLimit = 10 * time.Second
 
 // output is the service.BatchOutput. The engine calls Connect until it succeeds, then WriteBatch from up to
 // max_in_flight goroutines.
@@ -45,12 +41,12 @@ type output struct {
 	building sync.Mutex
 	build    builder // guarded by building
 
-	mu      sync.Mutex
-	cl      *kgo.Client   // nil before Connect and after Close; guarded by mu
-	closed  bool          // guarded by mu
-	parked  []*attempt    // begun, not finished, oldest first; guarded by mu
-	cause   error         // why WriteBatch gave up, for Connect to report; guarded by mu
-	backoff time.Duration // of the last cause; guarded by mu
+	gate   sink.Gate
+
+	mu     sync.Mutex
+	cl     *kgo.Client // nil before Connect and after Close; guarded by mu
+	closed bool        // guarded by mu
+	parked []*attempt  // begun, not finished, oldest first; guarded by mu
 }
 
 var (
@@ -82,8 +78,8 @@ func (o *output) ConnectionTest(ctx context.Context) service.ConnectionTestResul
 	return service.ConnectionTestSucceeded().AsList()
 }
 
-// Connect reaches a broker. After WriteBatch gave up on a batch, the first call reports why, since the engine shows
-// and logs what Connect returns and not what lies behind ErrNotConnected; the next one lets the batch be tried again.
+// Connect reaches a broker. After WriteBatch gave up on a batch, the first call reports why; the next one lets the
+// batch be tried again.
 func (o *output) Connect(ctx context.Context) error {
 	cl, err := o.client()
 	if err != nil {
@@ -93,13 +89,7 @@ func (o *output) Connect(ctx context.Context) error {
 		o.stats.Failed(sink.KindOf(err))
 		return err
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if cause := o.cause; cause != nil {
-		o.cause = nil
-		return service.NewErrBackOff(cause, o.backoff)
-	}
-	return nil
+	return o.gate.Pass()
 }
 
 // client returns the one client of the output, made at the first call. It survives lost connections.
@@ -231,16 +221,12 @@ func (o *output) park(ctx context.Context, a *attempt, err error) error {
 		return ctx.Err()
 	}
 	o.stats.Failed(sink.KindOf(err))
-	o.cause = err
-	o.backoff = min(max(2*o.backoff, minBackoff), maxBackoff)
-	return service.ErrNotConnected
+	return o.gate.Shut(err)
 }
 
 // done counts a finished attempt and reports the messages that failed for good.
 func (o *output) done(a *attempt, batch service.MessageBatch) error {
-	o.mu.Lock()
-	o.backoff = 0
-	o.mu.Unlock()
+	o.gate.Open()
 	events, size := a.delivered()
 	o.stats.Delivered(events, size)
 	o.stats.BatchDone()

@@ -118,7 +118,7 @@ func TestUnknownTopicWaitsAndTheOthersGoOn(t *testing.T) {
 	err := o.Connect(t.Context())
 	var off *service.ErrBackOff
 	require.ErrorAs(t, err, &off)
-	assert.Equal(t, minBackoff, off.Wait)
+	assert.Equal(t, 500*time.Millisecond, off.Wait)
 	assert.Equal(t, sink.UnknownTopic, sink.KindOf(off.Err), "%v", err)
 	assert.ErrorContains(t, err, "df.shop.customers")
 	assert.ErrorContains(t, err, "create_topics.enabled: true")
