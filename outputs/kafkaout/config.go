@@ -1,0 +1,341 @@
+package kafkaout
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+)
+
+const (
+	fieldSeedBrokers     = "seed_brokers"
+	fieldTopic           = "topic"
+	fieldTopicPrefix     = "topic_prefix"
+	fieldKey             = "key"
+	fieldPartitioner     = "partitioner"
+	fieldHeaders         = "headers"
+	fieldMetadata        = "metadata"
+	fieldTombstones      = "tombstones"
+	fieldRejectErrored   = "reject_errored"
+	fieldCompression     = "compression"
+	fieldMaxMessageBytes = "max_message_bytes"
+	fieldMaxBuffered     = "max_buffered_bytes"
+	fieldClientID        = "client_id"
+	fieldTimeout         = "timeout"
+	fieldConnectTimeout  = "connect_timeout"
+	fieldTLS             = "tls"
+	fieldSASL            = "sasl"
+	fieldSASLMechanism   = "mechanism"
+	fieldSASLUsername    = "username"
+	fieldSASLPassword    = "password"
+	fieldCreateTopics    = "create_topics"
+	fieldCTEnabled       = "enabled"
+	fieldCTPartitions    = "partitions"
+	fieldCTReplication   = "replication_factor"
+	fieldCTConfig        = "config"
+	fieldMaxInFlight     = "max_in_flight"
+	fieldBatching        = "batching"
+)
+
+// recordOverhead is more than a record batch and a record add to the key, the value and the headers of a record that
+// is alone in its batch (Kafka protocol, record batch v2: 61 bytes of header, then varints).
+const recordOverhead = 128
+
+type topicCreation struct {
+	enabled     bool
+	partitions  int32
+	replication int16
+	config      map[string]*string
+}
+
+type config struct {
+	seeds           []string
+	topic           *service.InterpolatedString // nil: <topicPrefix>.<schema or database>.<table>
+	topicPrefix     string
+	key             *service.InterpolatedString // nil: metadata "key"
+	headers         []header
+	metadata        *service.MetadataFilter // nil: none
+	tombstones      bool
+	rejectErrored   bool
+	partitioner     kgo.Partitioner
+	codec           kgo.CompressionCodec
+	maxMessageBytes int
+	maxBuffered     int
+	clientID        string
+	timeout         time.Duration
+	connectTimeout  time.Duration
+	tls             *tls.Config
+	sasl            sasl.Mechanism
+	create          topicCreation
+	maxInFlight     int
+	batching        service.BatchPolicy
+}
+
+// header is a user's header: a name and what its value is built from.
+type header struct {
+	name  string
+	value *service.InterpolatedString
+}
+
+//nolint:gocyclo,cyclop // one field after the other
+func parseConfig(p *service.ParsedConfig) (*config, error) {
+	c := &config{}
+	var err error
+	read := func(name string, get func() error) {
+		if err == nil {
+			if e := get(); e != nil {
+				err = fmt.Errorf("field %s: %w", name, e)
+			}
+		}
+	}
+	read(fieldSeedBrokers, func() (e error) {
+		list, e := p.FieldStringList(fieldSeedBrokers)
+		if e == nil {
+			c.seeds, e = parseSeeds(list)
+		}
+		return e
+	})
+	read(fieldTopic, func() error { return c.parseTopic(p) })
+	read(fieldKey, func() (e error) { c.key, e = optionalInterpolated(p, fieldKey); return e })
+	read(fieldHeaders, func() error { return c.parseHeaders(p) })
+	read(fieldPartitioner, func() error { return c.parsePartitioner(p) })
+	read(fieldTombstones, func() (e error) { c.tombstones, e = p.FieldBool(fieldTombstones); return e })
+	read(fieldRejectErrored, func() (e error) { c.rejectErrored, e = p.FieldBool(fieldRejectErrored); return e })
+	read(fieldCompression, func() error { return c.parseCompression(p) })
+	read(fieldMaxMessageBytes, func() (e error) {
+		c.maxMessageBytes, e = intBetween(p, 1024, 1<<29, fieldMaxMessageBytes)
+		return e
+	})
+	read(fieldMaxBuffered, func() (e error) {
+		c.maxBuffered, e = intBetween(p, 64<<10, 1<<30, fieldMaxBuffered)
+		return e
+	})
+	read(fieldClientID, func() (e error) { c.clientID, e = p.FieldString(fieldClientID); return e })
+	read(fieldTimeout, func() (e error) { c.timeout, e = durationAtLeast(p, fieldTimeout, 100*time.Millisecond); return e })
+	read(fieldConnectTimeout, func() (e error) {
+		c.connectTimeout, e = durationAtLeast(p, fieldConnectTimeout, 100*time.Millisecond)
+		return e
+	})
+	read(fieldTLS, func() error {
+		conf, enabled, e := p.FieldTLSToggled(fieldTLS)
+		if enabled {
+			c.tls = conf
+		}
+		return e
+	})
+	read(fieldSASL, func() (e error) { c.sasl, e = parseSASL(p.Namespace(fieldSASL)); return e })
+	read(fieldCreateTopics, func() error { return c.parseCreate(p.Namespace(fieldCreateTopics)) })
+	read(fieldMaxInFlight, func() (e error) { c.maxInFlight, e = intBetween(p, 1, 1<<20, fieldMaxInFlight); return e })
+	read(fieldBatching, func() (e error) { c.batching, e = p.FieldBatchPolicy(fieldBatching); return e })
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// parseSeeds splits entries at commas and checks that each is a host with an optional port.
+func parseSeeds(list []string) ([]string, error) {
+	var out []string
+	for _, entry := range list {
+		for s := range strings.SplitSeq(entry, ",") {
+			if s = strings.TrimSpace(s); s == "" {
+				continue
+			}
+			if strings.Contains(s, "://") {
+				return nil, fmt.Errorf("%q is a URL; give host:port", s)
+			}
+			if _, port, err := net.SplitHostPort(s); err == nil {
+				if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+					return nil, fmt.Errorf("%q has no port between 1 and 65535", s)
+				}
+			}
+			out = append(out, s)
+		}
+	}
+	if len(out) == 0 {
+		return nil, errors.New("at least one host:port is needed")
+	}
+	return out, nil
+}
+
+func (c *config) parseTopic(p *service.ParsedConfig) (err error) {
+	if c.topic, err = optionalInterpolated(p, fieldTopic); err != nil {
+		return err
+	}
+	if c.topicPrefix, err = p.FieldString(fieldTopicPrefix); err != nil {
+		return err
+	}
+	switch {
+	case c.topic == nil && c.topicPrefix == "":
+		return fmt.Errorf("give either %s or %s", fieldTopic, fieldTopicPrefix)
+	case c.topic != nil && c.topicPrefix != "":
+		return fmt.Errorf("%s is only used to build the default topic; remove it, or remove %s", fieldTopicPrefix, fieldTopic)
+	case c.topic == nil:
+		return checkTopicName(c.topicPrefix)
+	}
+	if name, static := c.topic.Static(); static {
+		return checkTopicName(name)
+	}
+	return nil
+}
+
+func (c *config) parseHeaders(p *service.ParsedConfig) error {
+	m, err := p.FieldInterpolatedStringMap(fieldHeaders)
+	if err != nil {
+		return err
+	}
+	for name, value := range m {
+		if name == "" || name == metaEventID || name == metaOp {
+			return fmt.Errorf("%q cannot be set: event_id and op are always there, and a header needs a name", name)
+		}
+		c.headers = append(c.headers, header{name, value})
+	}
+	slices.SortFunc(c.headers, func(a, b header) int { return strings.Compare(a.name, b.name) })
+	f, err := p.FieldMetadataFilter(fieldMetadata)
+	if err != nil {
+		return err
+	}
+	if !f.IsEmpty() {
+		c.metadata = f
+	}
+	return nil
+}
+
+func (c *config) parsePartitioner(p *service.ParsedConfig) error {
+	name, err := p.FieldString(fieldPartitioner)
+	if err != nil {
+		return err
+	}
+	switch name {
+	case "murmur2":
+		c.partitioner = kgo.StickyKeyPartitioner(nil)
+	case "round_robin":
+		c.partitioner = kgo.RoundRobinPartitioner()
+	default:
+		return fmt.Errorf("%q is not one of murmur2, round_robin", name)
+	}
+	return nil
+}
+
+func (c *config) parseCompression(p *service.ParsedConfig) error {
+	name, err := p.FieldString(fieldCompression)
+	if err != nil {
+		return err
+	}
+	switch name {
+	case "none":
+		c.codec = kgo.NoCompression()
+	case "gzip":
+		c.codec = kgo.GzipCompression()
+	case "snappy":
+		c.codec = kgo.SnappyCompression()
+	case "lz4":
+		c.codec = kgo.Lz4Compression()
+	case "zstd":
+		c.codec = kgo.ZstdCompression()
+	default:
+		return fmt.Errorf("%q is not one of none, gzip, snappy, lz4, zstd", name)
+	}
+	return nil
+}
+
+func parseSASL(p *service.ParsedConfig) (sasl.Mechanism, error) {
+	mechanism, err := p.FieldString(fieldSASLMechanism)
+	if err != nil {
+		return nil, err
+	}
+	user, err := p.FieldString(fieldSASLUsername)
+	if err != nil {
+		return nil, err
+	}
+	password, err := p.FieldString(fieldSASLPassword)
+	if err != nil {
+		return nil, err
+	}
+	if mechanism == "none" {
+		if user != "" || password != "" {
+			return nil, fmt.Errorf("%s is none, but %s or %s is set", fieldSASLMechanism, fieldSASLUsername, fieldSASLPassword)
+		}
+		return nil, nil
+	}
+	if user == "" || password == "" {
+		return nil, fmt.Errorf("%s %s needs %s and %s", fieldSASLMechanism, mechanism, fieldSASLUsername, fieldSASLPassword)
+	}
+	switch mechanism {
+	case "PLAIN":
+		return plain.Auth{User: user, Pass: password}.AsMechanism(), nil
+	case "SCRAM-SHA-256":
+		return scram.Auth{User: user, Pass: password}.AsSha256Mechanism(), nil
+	case "SCRAM-SHA-512":
+		return scram.Auth{User: user, Pass: password}.AsSha512Mechanism(), nil
+	}
+	return nil, fmt.Errorf("%s %q is not one of none, PLAIN, SCRAM-SHA-256, SCRAM-SHA-512", fieldSASLMechanism, mechanism)
+}
+
+func (c *config) parseCreate(p *service.ParsedConfig) (err error) {
+	if c.create.enabled, err = p.FieldBool(fieldCTEnabled); err != nil {
+		return err
+	}
+	partitions, err := p.FieldInt(fieldCTPartitions)
+	if err != nil {
+		return err
+	}
+	replication, err := p.FieldInt(fieldCTReplication)
+	if err != nil {
+		return err
+	}
+	if partitions != -1 && (partitions < 1 || partitions > 100000) {
+		return fmt.Errorf("%s: %d is neither -1 (the broker's default) nor between 1 and 100000", fieldCTPartitions, partitions)
+	}
+	if replication != -1 && (replication < 1 || replication > 1000) {
+		return fmt.Errorf("%s: %d is neither -1 (the broker's default) nor between 1 and 1000", fieldCTReplication, replication)
+	}
+	c.create.partitions, c.create.replication = int32(partitions), int16(replication)
+	m, err := p.FieldStringMap(fieldCTConfig)
+	if err != nil {
+		return err
+	}
+	if len(m) > 0 {
+		c.create.config = make(map[string]*string, len(m))
+		for k, v := range m {
+			c.create.config[k] = &v
+		}
+	}
+	return nil
+}
+
+func optionalInterpolated(p *service.ParsedConfig, name string) (*service.InterpolatedString, error) {
+	if !p.Contains(name) {
+		return nil, nil
+	}
+	if s, err := p.FieldString(name); err == nil && s == "" {
+		return nil, nil
+	}
+	return p.FieldInterpolatedString(name)
+}
+
+func intBetween(p *service.ParsedConfig, low, high int, name string) (int, error) {
+	n, err := p.FieldInt(name)
+	if err == nil && (n < low || n > high) {
+		return 0, fmt.Errorf("%d is not between %d and %d", n, low, high)
+	}
+	return n, err
+}
+
+func durationAtLeast(p *service.ParsedConfig, name string, low time.Duration) (time.Duration, error) {
+	d, err := p.FieldDuration(name)
+	if err == nil && d < low {
+		return 0, fmt.Errorf("%s is shorter than %s", d, low)
+	}
+	return d, err
+}

@@ -1,0 +1,94 @@
+package kafkaout
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/deltaforge/deltaforge/internal/sink"
+)
+
+// classify gives a client or broker error its kind and, where there is one, the way out. what names what was touched.
+func classify(err error, what string) *sink.Error {
+	var known *sink.Error
+	if errors.As(err, &known) {
+		return known
+	}
+	kind, hint := kindOf(err)
+	if hint != "" {
+		hint = "; " + hint
+	}
+	return sink.Errorf(kind, "%s: %w%s", what, err, hint)
+}
+
+//nolint:gocyclo,cyclop // one table
+func kindOf(err error) (kind sink.Kind, hint string) {
+	is := func(targets ...error) bool {
+		for _, t := range targets {
+			if errors.Is(err, t) {
+				return true
+			}
+		}
+		return false
+	}
+	var (
+		netErr   net.Error
+		firstEOF *kgo.ErrFirstReadEOF
+		dataLoss *kgo.ErrDataLoss
+	)
+	switch {
+	case is(kerr.SaslAuthenticationFailed, kerr.UnsupportedSaslMechanism, kerr.IllegalSaslState):
+		return sink.Auth, "check sasl.mechanism, sasl.username and sasl.password"
+	case is(kerr.TopicAuthorizationFailed):
+		return sink.Permission, "grant Write and Describe on the topic to this user"
+	case is(kerr.ClusterAuthorizationFailed):
+		return sink.Permission, "grant IdempotentWrite, and Create where create_topics is enabled, on the cluster to this user"
+	case is(kerr.TransactionalIDAuthorizationFailed, kerr.GroupAuthorizationFailed, kerr.DelegationTokenAuthorizationFailed):
+		return sink.Permission, ""
+	case is(kerr.MessageTooLarge, kerr.RecordListTooLarge):
+		return sink.TooLarge, "raise max.message.bytes of the topic, or route large records elsewhere"
+	case is(kerr.UnknownTopicOrPartition, kerr.UnknownTopicID):
+		return sink.UnknownTopic, unknownTopicHint
+	case is(kerr.InvalidTopicException):
+		return sink.Routing, "the broker does not accept this topic name"
+	case is(kerr.InvalidRecord, kerr.InvalidTimestamp, kerr.CorruptMessage, kerr.UnsupportedForMessageFormat):
+		return sink.Serialization, "the broker refuses this record; a compacted topic needs a key"
+	case is(kerr.ProducerFenced, kerr.InvalidProducerEpoch, kerr.OutOfOrderSequenceNumber, kerr.UnknownProducerID) ||
+		errors.As(err, &dataLoss):
+		return sink.Fenced, ""
+	case is(kgo.ErrMaxBuffered, kerr.ThrottlingQuotaExceeded):
+		return sink.Backpressure, ""
+	case is(kgo.ErrRecordTimeout, kerr.RequestTimedOut, context.DeadlineExceeded):
+		return sink.Timeout, ""
+	case errors.As(err, &firstEOF):
+		return sink.Connect, "the broker closed the connection at once: check tls and sasl against its listener"
+	case is(kgo.ErrClientClosed, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, kerr.BrokerNotAvailable, kerr.LeaderNotAvailable,
+		kerr.NotLeaderForPartition, kerr.NotEnoughReplicas, kerr.NetworkException):
+		return sink.Connect, ""
+	case errors.As(err, &netErr):
+		if netErr.Timeout() {
+			return sink.Timeout, ""
+		}
+		return sink.Connect, ""
+	}
+	return sink.Other, ""
+}
+
+const unknownTopicHint = "create the topic, or set create_topics.enabled: true"
+
+// permanent says that the broker refuses the record for what it is, so that another try cannot help. All other
+// failures are tried again, in order.
+func permanent(kind sink.Kind, cause error) bool {
+	switch kind {
+	case sink.TooLarge, sink.Routing:
+		return true
+	case sink.Serialization:
+		return !errors.Is(cause, kerr.CorruptMessage) // damaged on the way
+	default:
+		return false
+	}
+}

@@ -1,0 +1,154 @@
+package kafkaout
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/deltaforge/deltaforge/internal/sink"
+)
+
+// silence cuts the connection of every produce request, unanswered, until the returned function is called.
+func silence(c *kfake.Cluster) (speak func()) {
+	var over atomic.Bool
+	c.ControlKey(produceKey, func(kmsg.Request) (kmsg.Response, error, bool) {
+		if over.Load() {
+			return nil, nil, false
+		}
+		c.KeepControl()
+		return nil, errors.New("no answer"), true
+	})
+	return func() { over.Store(true) }
+}
+
+func TestBrokerRefusesLargeRecordsOnly(t *testing.T) {
+	// The topic takes less than the output thinks: whole batches are refused, and only the large records may fail.
+	c := fake(t)
+	require.NoError(t, c.CreateTopic("df.shop.orders", 1, map[string]string{"max.message.bytes": "1000"}))
+	o := connected(t, c.ListenAddrs(), "topic_prefix: df\ncompression: none\ntombstones: true\n")
+	b := numbered("orders", 0, 100, 3)
+	var want []string
+	bad := map[int]sink.Kind{}
+	for i, m := range b {
+		if i%25 == 7 {
+			m.SetBytes([]byte(strings.Repeat("x", 2000)))
+			m.MetaSetMut("op", "d") // whose tombstone must not go out alone
+			bad[i] = sink.TooLarge
+		} else {
+			want = append(want, fmt.Sprint(i))
+		}
+	}
+	assert.Equal(t, bad, failures(t, o, b))
+	assert.Equal(t, want, values(consume(t, c.ListenAddrs(), len(want), "df.shop.orders"), 0), "order, completeness, nothing twice")
+}
+
+func TestPassingFailuresKeepOrder(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		err  *kerr.Error
+		kind sink.Kind // what the operator is told; empty where the client deals with it alone
+	}{
+		{"topic authorization", kerr.TopicAuthorizationFailed, sink.Permission},
+		{"cluster authorization", kerr.ClusterAuthorizationFailed, sink.Permission},
+		{"policy violation", kerr.PolicyViolation, sink.Other},
+		{"not leader", kerr.NotLeaderForPartition, ""},
+		{"not enough replicas", kerr.NotEnoughReplicas, ""},
+		{"out of order sequence", kerr.OutOfOrderSequenceNumber, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			c := fake(t, kfake.SeedTopics(2, "df.shop.orders"))
+			o := connected(t, c.ListenAddrs(), "topic_prefix: df\nmax_message_bytes: 1024\ncompression: none\n")
+			f := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Partitions: []int32{0}, Err: tc.err, Count: 3})
+			var got []sink.Kind
+			for from := 0; from < 400; from += 100 {
+				err, causes := engine(t, o, numbered("orders", from, 100, 50))
+				require.NoError(t, err)
+				for _, e := range causes {
+					got = append(got, sink.KindOf(unwrapBackOff(e)))
+				}
+			}
+			assert.EqualValues(t, 3, f.Hits())
+			if tc.kind == "" {
+				assert.Empty(t, got)
+			} else {
+				assert.Contains(t, got, tc.kind)
+			}
+			assertWrittenOnceInOrder(t, c.ListenAddrs(), 400, 2)
+		})
+	}
+}
+
+func unwrapBackOff(err error) error {
+	if b, ok := err.(*service.ErrBackOff); ok { //nolint:errorlint // as Connect returns it
+		return b.Err
+	}
+	return err
+}
+
+// assertWrittenOnceInOrder reads payloads 0..n-1 back: each exactly once, rising in every partition.
+func assertWrittenOnceInOrder(t *testing.T, addrs []string, n, partitions int) {
+	t.Helper()
+	recs := consume(t, addrs, n, "df.shop.orders")
+	seen := make([]bool, n)
+	for p := range partitions {
+		last := -1
+		for _, v := range values(recs, int32(p)) {
+			var k int
+			_, err := fmt.Sscan(v, &k)
+			require.NoError(t, err)
+			require.Greater(t, k, last, "partition %d", p)
+			require.False(t, seen[k], "%d twice", k)
+			seen[k], last = true, k
+		}
+	}
+	assert.NotContains(t, seen, false)
+	assert.Len(t, recs, n)
+}
+
+func TestOutageShowsAndLeavesNoDuplicates(t *testing.T) {
+	c := fake(t, kfake.SeedTopics(2, "df.shop.orders"))
+	o := connected(t, c.ListenAddrs(), "topic_prefix: df\ntimeout: 300ms\n")
+	require.NoError(t, o.WriteBatch(t.Context(), numbered("orders", 0, 100, 50)))
+
+	speak := silence(c)
+	b := numbered("orders", 100, 100, 50)
+	for range 3 {
+		require.ErrorIs(t, o.WriteBatch(t.Context(), b.Copy()), service.ErrNotConnected)
+		err := o.Connect(t.Context())
+		assert.Equal(t, sink.Timeout, sink.KindOf(unwrapBackOff(err)), "%v", err)
+		require.NoError(t, o.Connect(t.Context()))
+	}
+	assert.Len(t, o.parked, 1)
+	speak()
+	err, _ := engine(t, o, b)
+	require.NoError(t, err)
+	assert.Empty(t, o.parked)
+	err, _ = engine(t, o, numbered("orders", 200, 100, 50))
+	require.NoError(t, err)
+	assertWrittenOnceInOrder(t, c.ListenAddrs(), 300, 2)
+}
+
+func TestLostAcknowledgementsLeaveNoDuplicates(t *testing.T) {
+	c := fake(t, kfake.SeedTopics(2, "df.shop.orders"))
+	o := connected(t, c.ListenAddrs(), "topic_prefix: df\nmax_message_bytes: 1024\ncompression: none\n")
+	f := c.Fault(
+		kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.RequestTimedOut, Count: 10},
+		kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicasAfterAppend, Count: 10},
+	)
+	for from := 0; from < 1000; from += 100 {
+		err, _ := engine(t, o, numbered("orders", from, 100, 50))
+		require.NoError(t, err)
+	}
+	assert.EqualValues(t, 20, f.Hits())
+	assertWrittenOnceInOrder(t, c.ListenAddrs(), 1000, 2)
+}

@@ -1,0 +1,275 @@
+// Package kafkaout provides deltaforge_kafka, the output that writes change events to Apache Kafka.
+//
+// It works from a message's payload and metadata alone, so that any Benthos input can feed it.
+package kafkaout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/deltaforge/deltaforge/internal/sink"
+)
+
+func init() {
+	service.MustRegisterBatchOutput("deltaforge_kafka", spec(),
+		func(p *service.ParsedConfig, res *service.Resources) (service.BatchOutput, service.BatchPolicy, int, error) {
+			c, err := parseConfig(p)
+			if err != nil {
+				return nil, service.BatchPolicy{}, 0, err
+			}
+			return newOutput(c, res), c.batching, c.maxInFlight, nil
+		})
+}
+
+const closeLimit = 10 * time.Second
+
+// output is the service.BatchOutput. The engine calls Connect until it succeeds, then WriteBatch from up to
+// max_in_flight goroutines.
+type output struct {
+	conf   *config
+	log    *service.Logger
+	stats  *sink.Stats
+	topics topics
+	free   sync.Pool // of *attempt
+
+	building sync.Mutex
+	build    builder // guarded by building
+
+	gate   sink.Gate
+
+	mu     sync.Mutex
+	cl     *kgo.Client // nil before Connect and after Close; guarded by mu
+	closed bool        // guarded by mu
+	parked []*attempt  // begun, not finished, oldest first; guarded by mu
+}
+
+var (
+	_ service.BatchOutput        = (*output)(nil)
+	_ service.ConnectionTestable = (*output)(nil)
+)
+
+func newOutput(c *config, res *service.Resources) *output {
+	return &output{
+		conf:   c,
+		log:    res.Logger(),
+		stats:  sink.NewStats(res.Metrics(), int64(c.maxBuffered)*int64(c.maxInFlight)),
+		topics: topics{conf: c.create, known: make(map[string]struct{})},
+		build:  builder{conf: c, topics: make(map[tableName]string)},
+		free:   sync.Pool{New: func() any { return newAttempt() }},
+	}
+}
+
+// ConnectionTest reaches a broker with a client of its own.
+func (o *output) ConnectionTest(ctx context.Context) service.ConnectionTestResults {
+	cl, err := kgo.NewClient(clientOptions(o.conf, o.log, &sink.Stats{})...)
+	if err != nil {
+		return service.ConnectionTestFailed(classify(err, "making a Kafka client")).AsList()
+	}
+	defer cl.Close()
+	if err := o.ping(ctx, cl); err != nil {
+		return service.ConnectionTestFailed(err).AsList()
+	}
+	return service.ConnectionTestSucceeded().AsList()
+}
+
+// Connect reaches a broker. After WriteBatch gave up on a batch, the first call reports why; the next one lets the
+// batch be tried again.
+func (o *output) Connect(ctx context.Context) error {
+	cl, err := o.client()
+	if err != nil {
+		return err
+	}
+	if err := o.ping(ctx, cl); err != nil {
+		o.stats.Failed(sink.KindOf(err))
+		return err
+	}
+	return o.gate.Pass()
+}
+
+// client returns the one client of the output, made at the first call. It survives lost connections.
+func (o *output) client() (*kgo.Client, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return nil, service.ErrEndOfInput // the engine's word for a component that is closed
+	}
+	if o.cl != nil {
+		return o.cl, nil
+	}
+	cl, err := kgo.NewClient(clientOptions(o.conf, o.log, o.stats)...)
+	if err != nil {
+		return nil, classify(err, "making a Kafka client")
+	}
+	o.cl = cl
+	return cl, nil
+}
+
+func (o *output) ping(ctx context.Context, cl *kgo.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, o.conf.connectTimeout)
+	defer cancel()
+	if err := cl.Ping(ctx); err != nil {
+		return classify(err, fmt.Sprintf("connecting to Kafka at %v", o.conf.seeds))
+	}
+	return nil
+}
+
+// WriteBatch returns nil when the brokers have acknowledged every record of the batch, a BatchError when some messages
+// can never be written and all others are, and ErrNotConnected when the rest is to be tried again.
+func (o *output) WriteBatch(ctx context.Context, batch service.MessageBatch) error {
+	o.mu.Lock()
+	cl := o.cl
+	o.mu.Unlock()
+	if cl == nil {
+		return service.ErrNotConnected
+	}
+	start := time.Now()
+	defer func() { o.stats.Took(time.Since(start)) }()
+	a, resumed := o.begin(batch)
+	if resumed {
+		o.stats.Retried()
+	}
+	if err := o.deliver(ctx, cl, a); err != nil {
+		return o.park(ctx, a, err)
+	}
+	return o.done(a, batch)
+}
+
+// begin builds the records of a batch, or finds the attempt that an earlier call with this batch has left.
+func (o *output) begin(batch service.MessageBatch) (a *attempt, resumed bool) {
+	a = o.free.Get().(*attempt)
+	o.building.Lock()
+	o.build.build(a, batch)
+	o.building.Unlock()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i, p := range o.parked {
+		if p.same(a) {
+			o.parked = append(o.parked[:i:i], o.parked[i+1:]...)
+			a.drop()
+			o.free.Put(a)
+			return p, true
+		}
+	}
+	a.plan(o.conf.maxBuffered)
+	return a, false
+}
+
+// deliver goes on with a until every record is acknowledged or refused. It returns the first failure that may pass.
+func (o *output) deliver(ctx context.Context, cl *kgo.Client, a *attempt) error {
+	defer func() { o.stats.Buffered(cl.BufferedProduceRecords(), cl.BufferedProduceBytes()) }()
+	// The client must not give up on records because the engine stops waiting for them.
+	lasting := context.WithoutCancel(ctx)
+	var held map[string]error
+	if a.sent == nil {
+		a.release()
+		held = o.holdBack(ctx, cl, a)
+	}
+	for a.sent != nil || len(a.work) > 0 {
+		if a.sent == nil {
+			a.handOver(lasting, cl)
+			o.stats.Buffered(cl.BufferedProduceRecords(), cl.BufferedProduceBytes())
+		}
+		if err := a.settle(ctx, cl, o.conf.timeout); err != nil {
+			return err
+		}
+		if err := a.harvest(); err != nil {
+			if sink.KindOf(err) == sink.UnknownTopic {
+				a.eachTopic(o.topics.forget)
+			}
+			return err
+		}
+	}
+	if len(held) > 0 {
+		return firstOf(held)
+	}
+	if len(a.held) > 0 {
+		return sink.Errorf(sink.UnknownTopic, "records wait for their topic")
+	}
+	return nil
+}
+
+// holdBack keeps records of topics that do not exist out of the way of the others.
+func (o *output) holdBack(ctx context.Context, cl *kgo.Client, a *attempt) map[string]error {
+	names := o.topics.unknown(a)
+	if len(names) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.conf.timeout)
+	defer cancel()
+	bad := o.topics.ensure(ctx, cl, names)
+	if len(bad) > 0 {
+		a.hold(bad)
+	}
+	return bad
+}
+
+// park keeps an unfinished attempt for the next call with the same batch.
+func (o *output) park(ctx context.Context, a *attempt, err error) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.parked) >= o.conf.maxInFlight {
+		o.parked = append(o.parked[:0:0], o.parked[1:]...)
+	}
+	o.parked = append(o.parked, a)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	o.stats.Failed(sink.KindOf(err))
+	return o.gate.Shut(err)
+}
+
+// done counts a finished attempt and reports the messages that failed for good.
+func (o *output) done(a *attempt, batch service.MessageBatch) error {
+	o.gate.Open()
+	events, size := a.delivered()
+	o.stats.Delivered(events, size)
+	o.stats.BatchDone()
+	var bErr *service.BatchError
+	for i := range batch {
+		err := a.failed[i]
+		if err == nil {
+			continue
+		}
+		o.stats.Failed(sink.KindOf(err))
+		if bErr == nil {
+			bErr = service.NewBatchError(batch, err)
+		}
+		bErr = bErr.Failed(i, err)
+	}
+	a.drop()
+	o.free.Put(a)
+	if bErr != nil {
+		return bErr
+	}
+	return nil
+}
+
+// Close gives up on what is unsent and ends the client. It may be called before Connect and more than once.
+func (o *output) Close(ctx context.Context) error {
+	o.mu.Lock()
+	cl := o.cl
+	o.cl, o.closed, o.parked = nil, true, nil
+	o.mu.Unlock()
+	if cl == nil {
+		return nil
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		cl.Close()
+	}()
+	ctx, cancel := context.WithTimeout(ctx, closeLimit)
+	defer cancel()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return errors.New("closing the Kafka client: it has not ended in time")
+	}
+}

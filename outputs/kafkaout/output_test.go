@@ -1,0 +1,243 @@
+package kafkaout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	_ "github.com/redpanda-data/benthos/v4/public/components/pure"
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/deltaforge/deltaforge/internal/sink"
+)
+
+func TestRecordsCarryTheWholeChange(t *testing.T) {
+	c := fake(t, kfake.SeedTopics(3, "df.shop.orders", "df.sales.orders"))
+	o := connected(t, c.ListenAddrs(), "topic_prefix: df\ntombstones: true\nheaders: { tenant: acme, tbl: '${! metadata(\"table\") }' }\nmetadata: { include_prefixes: [ commit ] }\n")
+	pg := change("orders", "c", `{"id":1}`, "0/16:1", `{"a":1}`)
+	pg.MetaSetMut("schema_name", "sales")
+	require.NoError(t, o.WriteBatch(t.Context(), service.MessageBatch{
+		change("orders", "d", `{"id":1}`, "tx:1", `{"before":1}`),
+		pg,
+		change("orders", "d", "", "tx:2", `{"before":2}`),
+	}))
+
+	recs := consume(t, c.ListenAddrs(), 4, "df.shop.orders", "df.sales.orders")
+	require.Len(t, recs, 4, "a keyless delete has no tombstone")
+	byValue := map[string]*kgo.Record{}
+	for _, r := range recs {
+		v := string(r.Value)
+		if r.Value == nil {
+			v = "tombstone"
+		}
+		byValue[v] = r
+	}
+	first := byValue[`{"before":1}`]
+	require.NotNil(t, first)
+	assert.Equal(t, "df.shop.orders", first.Topic)
+	assert.Equal(t, `{"id":1}`, string(first.Key))
+	assert.Equal(t, int64(1700000000123), first.Timestamp.UnixMilli())
+	assert.Equal(t, []kgo.RecordHeader{
+		{Key: "event_id", Value: []byte("tx:1")},
+		{Key: "op", Value: []byte("d")},
+		{Key: "tbl", Value: []byte("orders")},
+		{Key: "tenant", Value: []byte("acme")},
+		{Key: "commit_ts_ms", Value: []byte("1700000000123")},
+	}, first.Headers)
+
+	tomb := byValue["tombstone"]
+	require.NotNil(t, tomb)
+	assert.Equal(t, first.Topic, tomb.Topic)
+	assert.Equal(t, first.Key, tomb.Key)
+	assert.Equal(t, first.Partition, tomb.Partition)
+	assert.Equal(t, first.Offset+1, tomb.Offset)
+
+	assert.Equal(t, "df.sales.orders", byValue[`{"a":1}`].Topic)
+	assert.Nil(t, byValue[`{"before":2}`].Key)
+}
+
+func TestMessagesThatCannotBeRecordsFailAlone(t *testing.T) {
+	c := fake(t, kfake.SeedTopics(1, "df.shop.orders"))
+	o := connected(t, c.ListenAddrs(), "topic_prefix: df\nmax_message_bytes: 2000\nkey: '${! metadata(\"key\").parse_json().id }'\n")
+	noTable := service.NewMessage([]byte("no table"))
+	badTable := change("or/ders", "c", `{"id":1}`, "tx:1", "bad topic")
+	errored := change("orders", "c", `{"id":1}`, "tx:2", "errored")
+	errored.SetError(errors.New("poison value"))
+	b := service.MessageBatch{
+		change("orders", "c", `{"id":1}`, "tx:3", "one"),
+		noTable,
+		change("orders", "c", `{"id":1}`, "tx:4", strings.Repeat("x", 2000)),
+		change("orders", "c", `no json`, "tx:5", "bad key"),
+		badTable,
+		errored,
+		change("orders", "c", `{"id":1}`, "tx:6", "two"),
+	}
+	kinds := failures(t, o, b)
+	assert.Equal(t, map[int]sink.Kind{
+		1: sink.Routing, 2: sink.TooLarge, 3: sink.Serialization, 4: sink.Routing, 5: sink.Serialization,
+	}, kinds)
+	recs := consume(t, c.ListenAddrs(), 2, "df.shop.orders")
+	assert.Equal(t, []string{"one", "two"}, values(recs, 0))
+}
+
+// failures writes b and returns the kind of every message that failed.
+func failures(t *testing.T, o *output, b service.MessageBatch) map[int]sink.Kind {
+	t.Helper()
+	index := b.Index()
+	err, _ := engine(t, o, b)
+	var be *service.BatchError
+	require.ErrorAs(t, err, &be)
+	out := map[int]sink.Kind{}
+	be.WalkMessagesIndexedBy(index, func(i int, _ *service.Message, err error) bool {
+		if err != nil {
+			out[i] = sink.KindOf(err)
+		}
+		return true
+	})
+	return out
+}
+
+func TestUnknownTopicWaitsAndTheOthersGoOn(t *testing.T) {
+	c := fake(t, kfake.SeedTopics(1, "df.shop.orders"))
+	o := connected(t, c.ListenAddrs(), "topic_prefix: df\n")
+	b := service.MessageBatch{
+		change("customers", "c", "1", "tx:1", "c1"),
+		change("orders", "c", "1", "tx:2", "o1"),
+		change("customers", "c", "1", "tx:3", "c2"),
+	}
+	require.ErrorIs(t, o.WriteBatch(t.Context(), b), service.ErrNotConnected)
+	assert.Equal(t, []string{"o1"}, values(consume(t, c.ListenAddrs(), 1, "df.shop.orders"), 0))
+
+	err := o.Connect(t.Context())
+	var off *service.ErrBackOff
+	require.ErrorAs(t, err, &off)
+	assert.Equal(t, 500*time.Millisecond, off.Wait)
+	assert.Equal(t, sink.UnknownTopic, sink.KindOf(off.Err), "%v", err)
+	assert.ErrorContains(t, err, "df.shop.customers")
+	assert.ErrorContains(t, err, "create_topics.enabled: true")
+	require.NoError(t, o.Connect(t.Context()), "the next one lets the batch through")
+	require.ErrorIs(t, o.WriteBatch(t.Context(), b), service.ErrNotConnected)
+
+	require.NoError(t, c.CreateTopic("df.shop.customers", 1, nil))
+	err, _ = engine(t, o, b)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"c1", "c2"}, values(consume(t, c.ListenAddrs(), 2, "df.shop.customers"), 0))
+	assert.Equal(t, []string{"o1"}, values(consume(t, c.ListenAddrs(), 1, "df.shop.orders"), 0), "not written again")
+}
+
+func TestTopicsAreCreatedOnRequest(t *testing.T) {
+	c := fake(t)
+	o := connected(t, c.ListenAddrs(), "topic_prefix: df\ncreate_topics: { enabled: true, partitions: 4, replication_factor: 1, config: { cleanup.policy: compact } }\n")
+	require.NoError(t, o.WriteBatch(t.Context(), numbered("orders", 0, 10, 10)))
+	ti := c.TopicInfo("df.shop.orders")
+	require.NotNil(t, ti)
+	assert.Equal(t, "compact", *ti.Configs["cleanup.policy"])
+	assert.Len(t, consume(t, c.ListenAddrs(), 10, "df.shop.orders"), 10)
+}
+
+func TestLargeBatchGoesInSegments(t *testing.T) {
+	c := fake(t, kfake.SeedTopics(1, "df.shop.orders"))
+	o := connected(t, c.ListenAddrs(), "topic_prefix: df\nmax_buffered_bytes: 65536\n")
+	b := make(service.MessageBatch, 500)
+	want := make([]string, len(b))
+	for i := range b {
+		want[i] = fmt.Sprint(i) + strings.Repeat(".", 1000)
+		b[i] = change("orders", "u", "k", "tx", want[i])
+	}
+	require.NoError(t, o.WriteBatch(t.Context(), b))
+	assert.Equal(t, want, values(consume(t, c.ListenAddrs(), len(b), "df.shop.orders"), 0))
+}
+
+func TestLifecycle(t *testing.T) {
+	c := fake(t, kfake.SeedTopics(1, "df.shop.orders"))
+	t.Run("close before connect, twice", func(t *testing.T) {
+		o := newTestOutput(t, c.ListenAddrs(), "topic_prefix: df\n")
+		require.NoError(t, o.Close(t.Context()))
+		require.NoError(t, o.Close(t.Context()))
+		require.ErrorIs(t, o.Connect(t.Context()), service.ErrEndOfInput)
+	})
+	t.Run("write before connect", func(t *testing.T) {
+		o := newTestOutput(t, c.ListenAddrs(), "topic_prefix: df\n")
+		require.ErrorIs(t, o.WriteBatch(t.Context(), numbered("orders", 0, 1, 1)), service.ErrNotConnected)
+	})
+	t.Run("connect twice", func(t *testing.T) {
+		o := connected(t, c.ListenAddrs(), "topic_prefix: df\n")
+		first := o.cl
+		require.NoError(t, o.Connect(t.Context()))
+		assert.Same(t, first, o.cl)
+	})
+	t.Run("nobody there", func(t *testing.T) {
+		o := newTestOutput(t, []string{"127.0.0.1:1"}, "topic_prefix: df\n")
+		err := o.Connect(t.Context())
+		assert.Equal(t, sink.Connect, sink.KindOf(err), "%v", err)
+		assert.ErrorContains(t, err, "127.0.0.1:1")
+	})
+	t.Run("connection test", func(t *testing.T) {
+		o := newTestOutput(t, c.ListenAddrs(), "topic_prefix: df\n")
+		require.NoError(t, o.ConnectionTest(t.Context())[0].Err)
+		o = newTestOutput(t, []string{"127.0.0.1:1"}, "topic_prefix: df\n")
+		require.Error(t, o.ConnectionTest(t.Context())[0].Err)
+	})
+}
+
+func TestWriteEndsWithItsContextWhileTheBrokerIsSilent(t *testing.T) {
+	c := fake(t, kfake.SeedTopics(1, "df.shop.orders"))
+	defer silence(c)()
+	o := connected(t, c.ListenAddrs(), "topic_prefix: df\n")
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	require.ErrorIs(t, o.WriteBatch(ctx, numbered("orders", 0, 10, 2)), context.DeadlineExceeded)
+	assert.Less(t, time.Since(start), 5*time.Second)
+	require.NoError(t, o.Close(t.Context()))
+}
+
+func TestThroughTheEngine(t *testing.T) {
+	c := fake(t, kfake.SeedTopics(1, "df.shop.orders"))
+	got := &counts{m: map[string]int64{}}
+	env := service.NewEnvironment()
+	require.NoError(t, env.RegisterMetricsExporter("counts", service.NewConfigSpec(),
+		func(*service.ParsedConfig, *service.Logger) (service.MetricsExporter, error) { return got, nil }))
+	sb := env.NewStreamBuilder()
+	require.NoError(t, sb.SetYAML(fmt.Sprintf(`
+logger: { level: OFF }
+metrics: { counts: {} }
+output:
+  deltaforge_kafka:
+    seed_brokers: [ %q ]
+    topic_prefix: df
+    max_message_bytes: 2000
+`, strings.Join(c.ListenAddrs(), ","))))
+	send, err := sb.AddBatchProducerFunc()
+	require.NoError(t, err)
+	stream, err := sb.Build()
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() { done <- stream.Run(t.Context()) }()
+	require.NoError(t, send(t.Context(), numbered("orders", 0, 100, 5)))
+	require.Error(t, send(t.Context(), service.MessageBatch{change("orders", "c", "1", "tx", strings.Repeat("x", 3000))}))
+	require.NoError(t, stream.Stop(t.Context()))
+	require.NoError(t, <-done)
+
+	assert.Equal(t, int64(100), got.get("sink_events_total"))
+	assert.Equal(t, int64(2), got.get("sink_batch_total"))
+	assert.Equal(t, int64(2), got.get("sink_latency_seconds"))
+	assert.Equal(t, int64(1), got.get("sink_failures_total,too_large"))
+	assert.Equal(t, int64(32<<20), got.get("sink_buffer_limit_bytes"))
+	recs := consume(t, c.ListenAddrs(), 100, "df.shop.orders")
+	var size int64
+	for _, r := range recs {
+		size += int64(len(r.Key) + len(r.Value))
+		for _, h := range r.Headers {
+			size += int64(len(h.Key) + len(h.Value))
+		}
+	}
+	assert.GreaterOrEqual(t, got.get("sink_bytes_total"), size)
+}

@@ -1,0 +1,223 @@
+package kafkaout
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+	"unsafe"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/deltaforge/deltaforge/internal/sink"
+)
+
+// Metadata keys that are read without a field naming them.
+const (
+	metaDatabase = "database"
+	metaSchema   = "schema_name"
+	metaTable    = "table"
+	metaKey      = "key"
+	metaOp       = "op"
+	metaEventID  = "event_id"
+	metaCommitTS = "commit_ts_ms"
+)
+
+const (
+	maxTopicName   = 249 // Apache Kafka, org.apache.kafka.common.internals.Topic
+	maxTopicsNamed = 20_000
+)
+
+type tableName struct{ schema, table string }
+
+// builder turns messages into records. It is used by one goroutine at a time.
+type builder struct {
+	conf   *config
+	topics map[tableName]string // default topic by table; emptied when it grows past maxTopicsNamed
+}
+
+// build fills a.recs from batch: one record a message, plus a tombstone where one is due, in batch order. A message
+// that cannot become a record is noted in a.failed.
+//
+// Payloads, keys and header values are not copied: a record points into its message, which the caller keeps
+// unchanged until the batch is acknowledged, and the client only reads them.
+func (b *builder) build(a *attempt, batch service.MessageBatch) {
+	a.reset(len(batch), b.conf.tombstones)
+	for i, m := range batch {
+		if err := b.one(a, i, m); err != nil {
+			a.fail(i, err)
+		}
+	}
+}
+
+func (b *builder) one(a *attempt, i int, m *service.Message) error {
+	if err := m.GetError(); err != nil && b.conf.rejectErrored {
+		return sink.Errorf(sink.Serialization, "message carries an error of an earlier step: %w; "+
+			"route it with a switch on errored(), clear it with a catch processor, or set %s: false", err, fieldRejectErrored)
+	}
+	value, err := m.AsBytes()
+	if err != nil {
+		return sink.Errorf(sink.Serialization, "reading the payload: %w", err)
+	}
+	if value == nil {
+		value = []byte{} // nil would be a tombstone
+	}
+	topic, err := b.topic(m)
+	if err != nil {
+		return err
+	}
+	key, err := b.key(m)
+	if err != nil {
+		return err
+	}
+	op, _ := m.MetaGet(metaOp)
+	first := len(a.headers)
+	if err := b.appendHeaders(a, m, op); err != nil {
+		a.headers = a.headers[:first]
+		return err
+	}
+	headers := slices.Clip(a.headers[first:])
+	size := len(key) + len(value)
+	for _, h := range headers {
+		size += len(h.Key) + len(h.Value) + 10
+	}
+	if size+recordOverhead > b.conf.maxMessageBytes {
+		return sink.Errorf(sink.TooLarge, "record for topic %s has %d bytes and %s is %d", topic, size+recordOverhead,
+			fieldMaxMessageBytes, b.conf.maxMessageBytes)
+	}
+	ts := commitTime(m)
+	a.add(i, size, kgo.Record{Topic: topic, Key: key, Value: value, Headers: headers, Timestamp: ts})
+	if b.conf.tombstones && op == "d" && key != nil {
+		a.add(i, len(key), kgo.Record{Topic: topic, Key: key, Headers: headers, Timestamp: ts})
+	}
+	return nil
+}
+
+func (b *builder) topic(m *service.Message) (string, error) {
+	if b.conf.topic != nil {
+		name, err := b.conf.topic.TryString(m)
+		if err != nil {
+			return "", sink.Errorf(sink.Routing, "interpolating %s: %w", fieldTopic, err)
+		}
+		if name == "" {
+			return "", sink.Errorf(sink.Routing, "%s is empty for this message", fieldTopic)
+		}
+		if err := checkTopicName(name); err != nil {
+			return "", sink.Errorf(sink.Routing, "%s: %w", fieldTopic, err)
+		}
+		return name, nil
+	}
+	var n tableName
+	n.table, _ = m.MetaGet(metaTable)
+	if n.schema, _ = m.MetaGet(metaSchema); n.schema == "" {
+		n.schema, _ = m.MetaGet(metaDatabase)
+	}
+	if name, ok := b.topics[n]; ok {
+		return name, nil
+	}
+	if n.table == "" || n.schema == "" {
+		return "", sink.Errorf(sink.Routing, "the default topic needs the metadata table and schema_name or database, "+
+			"and this message has table=%q, schema or database=%q; set %s", n.table, n.schema, fieldTopic)
+	}
+	name := b.conf.topicPrefix + "." + n.schema + "." + n.table
+	if err := checkTopicName(name); err != nil {
+		return "", sink.Errorf(sink.Routing, "default topic: %w; set %s", err, fieldTopic)
+	}
+	if len(b.topics) >= maxTopicsNamed {
+		clear(b.topics)
+	}
+	b.topics[n] = name
+	return name, nil
+}
+
+// key returns nil, Kafka's null key, when there is none.
+func (b *builder) key(m *service.Message) ([]byte, error) {
+	if b.conf.key == nil {
+		s, ok := m.MetaGet(metaKey)
+		if !ok {
+			return nil, nil
+		}
+		return bytesOf(s), nil
+	}
+	k, err := b.conf.key.TryBytes(m)
+	if err != nil {
+		return nil, sink.Errorf(sink.Serialization, "interpolating %s: %w", fieldKey, err)
+	}
+	if len(k) == 0 {
+		return nil, nil
+	}
+	return k, nil
+}
+
+func (b *builder) appendHeaders(a *attempt, m *service.Message, op string) error {
+	if id, ok := m.MetaGet(metaEventID); ok {
+		a.headers = append(a.headers, kgo.RecordHeader{Key: metaEventID, Value: bytesOf(id)})
+	}
+	if op != "" {
+		a.headers = append(a.headers, kgo.RecordHeader{Key: metaOp, Value: bytesOf(op)})
+	}
+	for _, h := range b.conf.headers {
+		v, err := h.value.TryBytes(m)
+		if err != nil {
+			return sink.Errorf(sink.Serialization, "interpolating header %s: %w", h.name, err)
+		}
+		a.headers = append(a.headers, kgo.RecordHeader{Key: h.name, Value: v})
+	}
+	if b.conf.metadata == nil {
+		return nil
+	}
+	first := len(a.headers)
+	err := b.conf.metadata.Walk(m, func(k, v string) error {
+		if k != metaEventID && k != metaOp {
+			a.headers = append(a.headers, kgo.RecordHeader{Key: k, Value: bytesOf(v)})
+		}
+		return nil
+	})
+	slices.SortFunc(a.headers[first:], func(x, y kgo.RecordHeader) int { return cmp.Compare(x.Key, y.Key) })
+	return err
+}
+
+// commitTime returns the zero time, for which the client takes its clock, when there is no usable commit time.
+func commitTime(m *service.Message) time.Time {
+	v, ok := m.MetaGetMut(metaCommitTS)
+	if !ok {
+		return time.Time{}
+	}
+	switch t := v.(type) {
+	case int64:
+		return time.UnixMilli(t)
+	case string:
+		if ms, err := strconv.ParseInt(t, 10, 64); err == nil {
+			return time.UnixMilli(ms)
+		}
+	case float64:
+		return time.UnixMilli(int64(t))
+	case int:
+		return time.UnixMilli(int64(t))
+	}
+	return time.Time{}
+}
+
+// bytesOf views s as bytes. The client never writes to what it sends.
+func bytesOf(s string) []byte {
+	if s == "" {
+		return []byte{}
+	}
+	return unsafe.Slice(unsafe.StringData(s), len(s))
+}
+
+// checkTopicName holds a name against Kafka's rules.
+func checkTopicName(name string) error {
+	if name == "" || name == "." || name == ".." || len(name) > maxTopicName {
+		return fmt.Errorf("%q is not a topic name: 1 to %d characters, not . or .., are allowed", name, maxTopicName)
+	}
+	for i := range len(name) {
+		c := name[i]
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-') {
+			return fmt.Errorf("%q is not a topic name: only letters, digits, and . _ - are allowed", name)
+		}
+	}
+	return nil
+}

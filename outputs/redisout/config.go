@@ -1,0 +1,211 @@
+package redisout
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+	"github.com/redpanda-data/benthos/v4/public/service"
+)
+
+const (
+	fieldURL             = "url"
+	fieldUsername        = "username"
+	fieldPassword        = "password"
+	fieldTLS             = "tls"
+	fieldWrite           = "write"
+	fieldStream          = "stream"
+	fieldPrefix          = "prefix"
+	fieldMaxLen          = "max_len"
+	fieldExactMaxLen     = "exact_max_len"
+	fieldRejectErrored   = "reject_errored"
+	fieldMaxMessageBytes = "max_message_bytes"
+	fieldMaxBuffered     = "max_buffered_bytes"
+	fieldTimeout         = "timeout"
+	fieldConnectTimeout  = "connect_timeout"
+	fieldMaxInFlight     = "max_in_flight"
+	fieldBatching        = "batching"
+)
+
+type config struct {
+	redis           redis.Options
+	shown           string                      // the server without its credentials, for errors
+	stream          *service.InterpolatedString // nil: <prefix>:<schema or database>.<table>
+	prefix          string
+	maxLen          int64
+	exactMaxLen     bool
+	rejectErrored   bool
+	maxMessageBytes int
+	maxBuffered     int
+	timeout         time.Duration
+	connectTimeout  time.Duration
+	maxInFlight     int
+	batching        service.BatchPolicy
+}
+
+func parseConfig(p *service.ParsedConfig) (*config, error) {
+	c := &config{}
+	var err error
+	read := func(name string, get func() error) {
+		if err == nil {
+			if e := get(); e != nil {
+				err = fmt.Errorf("field %s: %w", name, e)
+			}
+		}
+	}
+	read(fieldURL, func() error { return c.parseServer(p) })
+	read(fieldTLS, func() error { return c.parseTLS(p) })
+	read(fieldWrite, func() error {
+		w, e := p.FieldString(fieldWrite)
+		if e == nil && w != "stream" {
+			return fmt.Errorf("%q is not one of stream", w)
+		}
+		return e
+	})
+	read(fieldStream, func() error { return c.parseStream(p) })
+	read(fieldMaxLen, func() (e error) {
+		n, e := intBetween(p, 0, 1<<53, fieldMaxLen)
+		c.maxLen = int64(n)
+		return e
+	})
+	read(fieldExactMaxLen, func() (e error) {
+		c.exactMaxLen, e = p.FieldBool(fieldExactMaxLen)
+		if e == nil && c.exactMaxLen && c.maxLen == 0 {
+			return fmt.Errorf("it says how %s is kept, and %s is 0", fieldMaxLen, fieldMaxLen)
+		}
+		return e
+	})
+	read(fieldRejectErrored, func() (e error) { c.rejectErrored, e = p.FieldBool(fieldRejectErrored); return e })
+	read(fieldMaxMessageBytes, func() (e error) {
+		c.maxMessageBytes, e = intBetween(p, 1024, 512<<20, fieldMaxMessageBytes)
+		return e
+	})
+	read(fieldMaxBuffered, func() (e error) {
+		c.maxBuffered, e = intBetween(p, 4<<10, 256<<20, fieldMaxBuffered)
+		return e
+	})
+	read(fieldTimeout, func() (e error) { c.timeout, e = durationAtLeast(p, fieldTimeout, 100*time.Millisecond); return e })
+	read(fieldConnectTimeout, func() (e error) {
+		c.connectTimeout, e = durationAtLeast(p, fieldConnectTimeout, 100*time.Millisecond)
+		return e
+	})
+	read(fieldMaxInFlight, func() (e error) { c.maxInFlight, e = intBetween(p, 1, 1<<16, fieldMaxInFlight); return e })
+	read(fieldBatching, func() (e error) { c.batching, e = p.FieldBatchPolicy(fieldBatching); return e })
+	if err != nil {
+		return nil, err
+	}
+	c.tune()
+	return c, nil
+}
+
+// parseServer never shows the URL: what makes it unparseable is often a password with characters that need encoding,
+// and then any part of it may be the password.
+func (c *config) parseServer(p *service.ParsedConfig) error {
+	raw, err := p.FieldString(fieldURL)
+	if err != nil {
+		return err
+	}
+	if raw == "" {
+		return errors.New("give redis://host:port, rediss://host:port or unix:///path")
+	}
+	o, err := redis.ParseURL(raw)
+	if err != nil {
+		return errors.New("it is not redis://[user[:password]@]host[:port][/db], rediss://... or unix://[user[:password]@]/path[?db=n]; " +
+			"special characters in a password are percent-encoded")
+	}
+	user, err := p.FieldString(fieldUsername)
+	if err != nil {
+		return err
+	}
+	password, err := p.FieldString(fieldPassword)
+	if err != nil {
+		return err
+	}
+	if (user != "" || password != "") && (o.Username != "" || o.Password != "") {
+		return fmt.Errorf("it has credentials, and so has %s or %s; keep one", fieldUsername, fieldPassword)
+	}
+	if user != "" && password == "" {
+		return fmt.Errorf("%s is set without %s", fieldUsername, fieldPassword)
+	}
+	if user != "" || password != "" {
+		o.Username, o.Password = user, password
+	}
+	c.redis, c.shown = *o, o.Addr
+	return nil
+}
+
+func (c *config) parseTLS(p *service.ParsedConfig) error {
+	conf, enabled, err := p.FieldTLSToggled(fieldTLS)
+	if err != nil || !enabled {
+		return err
+	}
+	if c.redis.Network == "unix" {
+		return errors.New("a unix socket has no TLS")
+	}
+	if conf.ServerName == "" {
+		if host, _, err := net.SplitHostPort(c.redis.Addr); err == nil {
+			conf.ServerName = host
+		}
+	}
+	c.redis.TLSConfig = conf
+	return nil
+}
+
+func (c *config) parseStream(p *service.ParsedConfig) (err error) {
+	if p.Contains(fieldStream) {
+		if s, e := p.FieldString(fieldStream); e != nil || s != "" {
+			if c.stream, err = p.FieldInterpolatedString(fieldStream); err != nil {
+				return err
+			}
+		}
+	}
+	if c.prefix, err = p.FieldString(fieldPrefix); err != nil {
+		return err
+	}
+	switch {
+	case c.stream == nil && c.prefix == "":
+		return fmt.Errorf("give either %s or %s", fieldStream, fieldPrefix)
+	case c.stream != nil && c.prefix != "":
+		return fmt.Errorf("%s is only used to build the default stream; remove it, or remove %s", fieldPrefix, fieldStream)
+	case strings.ContainsAny(c.prefix, "\x00"):
+		return fmt.Errorf("%s holds a NUL character", fieldPrefix)
+	}
+	return nil
+}
+
+// tune sets what the output relies on: no repetition inside the client, which could send a transaction again behind a
+// later one, and no commands that a user with few rights may not run.
+func (c *config) tune() {
+	o := &c.redis
+	o.MaxRetries = -1
+	o.DialerRetries = 1
+	o.DialTimeout = c.connectTimeout
+	o.ReadTimeout = c.timeout
+	o.WriteTimeout = c.timeout
+	o.ContextTimeoutEnabled = true
+	o.PoolSize = c.maxInFlight + 1
+	o.MinIdleConns = 0
+	o.Protocol = 2
+	o.DisableIdentity = true
+	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+}
+
+func intBetween(p *service.ParsedConfig, low, high int, name string) (int, error) {
+	n, err := p.FieldInt(name)
+	if err == nil && (n < low || n > high) {
+		return 0, fmt.Errorf("%d is not between %d and %d", n, low, high)
+	}
+	return n, err
+}
+
+func durationAtLeast(p *service.ParsedConfig, name string, low time.Duration) (time.Duration, error) {
+	d, err := p.FieldDuration(name)
+	if err == nil && d < low {
+		return 0, fmt.Errorf("%s is shorter than %s", d, low)
+	}
+	return d, err
+}

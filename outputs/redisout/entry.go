@@ -1,0 +1,165 @@
+package redisout
+
+import (
+	"bytes"
+	"context"
+	"unsafe"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/deltaforge/deltaforge/internal/sink"
+)
+
+// Metadata keys that are read without a field naming them.
+const (
+	metaDatabase = "database"
+	metaSchema   = "schema_name"
+	metaTable    = "table"
+	metaKey      = "key"
+	metaOp       = "op"
+	metaEventID  = "event_id"
+)
+
+const (
+	entryOverhead   = 256 // more than the protocol adds to the fields of an entry
+	maxStreamsNamed = 20_000
+)
+
+type tableName struct{ schema, table string }
+
+// name is a stream's name, also as the client wants it: boxed once and not for each entry.
+type name struct {
+	text  string
+	boxed any
+}
+
+// builder turns messages into entries. It is used by one goroutine at a time.
+type builder struct {
+	conf    *config
+	streams map[tableName]name // default stream by table; emptied when it grows past maxStreamsNamed
+}
+
+// entry is one stream entry to be.
+type entry struct {
+	message int
+	stream  name
+	eventID any // string
+	op      any // string
+	key     any // string
+	event   []byte
+	size    int
+}
+
+// appendArgs appends the XADD command. Every entry has all four fields; what a message lacks is empty.
+func (e *entry) appendArgs(args []any, maxLen int64, exact bool) []any {
+	args = append(args, "xadd", e.stream.boxed)
+	if maxLen > 0 {
+		how := "~"
+		if exact {
+			how = "="
+		}
+		args = append(args, "maxlen", how, maxLen)
+	}
+	return append(args, "*", "event_id", e.eventID, "op", e.op, "key", e.key, "event", e.event)
+}
+
+// command is answered with QUEUED inside a transaction.
+func (e *entry) command(ctx context.Context, c *config) *redis.StatusCmd {
+	return redis.NewStatusCmd(ctx, e.appendArgs(make([]any, 0, 14), c.maxLen, c.exactMaxLen)...)
+}
+
+// same says whether adding e adds o.
+func (e *entry) same(o *entry) bool {
+	return e.message == o.message && e.stream.text == o.stream.text && e.eventID == o.eventID && e.op == o.op && e.key == o.key &&
+		len(e.event) == len(o.event) && (unsafe.SliceData(e.event) == unsafe.SliceData(o.event) || bytes.Equal(e.event, o.event))
+}
+
+func (b *builder) build(batch service.MessageBatch) *attempt {
+	a := &attempt{entries: make([]entry, 0, len(batch)), messages: len(batch)}
+	for i, m := range batch {
+		e, err := b.one(m)
+		if err != nil {
+			a.fail(i, err)
+			continue
+		}
+		e.message = i
+		a.entries = append(a.entries, e)
+	}
+	return a
+}
+
+func (b *builder) one(m *service.Message) (e entry, err error) {
+	if err := m.GetError(); err != nil && b.conf.rejectErrored {
+		return e, sink.Errorf(sink.Serialization, "message carries an error of an earlier step: %w; "+
+			"route it with a switch on errored(), clear it with a catch processor, or set %s: false", err, fieldRejectErrored)
+	}
+	if e.event, err = m.AsBytes(); err != nil {
+		return e, sink.Errorf(sink.Serialization, "reading the payload: %w", err)
+	}
+	if e.event == nil {
+		e.event = []byte{}
+	}
+	if e.stream, err = b.stream(m); err != nil {
+		return e, err
+	}
+	e.size = entryOverhead + len(e.event) + len(e.stream.text)
+	for _, f := range []struct {
+		key string
+		dst *any
+	}{{metaEventID, &e.eventID}, {metaOp, &e.op}, {metaKey, &e.key}} {
+		var n int
+		*f.dst, n = text(m, f.key)
+		e.size += n
+	}
+	if e.size > b.conf.maxMessageBytes {
+		return e, sink.Errorf(sink.TooLarge, "entry for stream %s has %d bytes and %s is %d", e.stream.text, e.size,
+			fieldMaxMessageBytes, b.conf.maxMessageBytes)
+	}
+	return e, nil
+}
+
+// text returns metadata as a boxed string, the one that the message has where it has one, and its length.
+func text(m *service.Message, key string) (any, int) {
+	v, ok := m.MetaGetMut(key)
+	if !ok {
+		return "", 0
+	}
+	s, isString := v.(string)
+	if !isString {
+		s, _ = m.MetaGet(key)
+		v = s
+	}
+	return v, len(s)
+}
+
+func (b *builder) stream(m *service.Message) (name, error) {
+	if b.conf.stream != nil {
+		s, err := b.conf.stream.TryString(m)
+		if err != nil {
+			return name{}, sink.Errorf(sink.Routing, "interpolating %s: %w", fieldStream, err)
+		}
+		if s == "" {
+			return name{}, sink.Errorf(sink.Routing, "%s is empty for this message", fieldStream)
+		}
+		return name{s, s}, nil
+	}
+	var t tableName
+	t.table, _ = m.MetaGet(metaTable)
+	if t.schema, _ = m.MetaGet(metaSchema); t.schema == "" {
+		t.schema, _ = m.MetaGet(metaDatabase)
+	}
+	if n, ok := b.streams[t]; ok {
+		return n, nil
+	}
+	if t.table == "" || t.schema == "" {
+		return name{}, sink.Errorf(sink.Routing, "the default stream needs the metadata table and schema_name or database, "+
+			"and this message has table=%q, schema or database=%q; set %s", t.table, t.schema, fieldStream)
+	}
+	if len(b.streams) >= maxStreamsNamed {
+		clear(b.streams)
+	}
+	s := b.conf.prefix + ":" + t.schema + "." + t.table
+	b.streams[t] = name{s, s}
+	return b.streams[t], nil
+}

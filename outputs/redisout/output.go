@@ -1,0 +1,229 @@
+// Package redisout provides deltaforge_redis, the output that writes change events to Redis.
+//
+// It works from a message's payload and metadata alone, so that any Benthos input can feed it.
+package redisout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/deltaforge/deltaforge/internal/sink"
+)
+
+func init() {
+	service.MustRegisterBatchOutput("deltaforge_redis", spec(),
+		func(p *service.ParsedConfig, res *service.Resources) (service.BatchOutput, service.BatchPolicy, int, error) {
+			c, err := parseConfig(p)
+			if err != nil {
+				return nil, service.BatchPolicy{}, 0, err
+			}
+			return newOutput(c, res), c.batching, c.maxInFlight, nil
+		})
+}
+
+// output is the service.BatchOutput. The engine calls Connect until it succeeds, then WriteBatch from up to
+// max_in_flight goroutines.
+type output struct {
+	conf  *config
+	stats *sink.Stats
+	gate  sink.Gate
+
+	building sync.Mutex
+	build    builder // guarded by building
+
+	mu        sync.Mutex
+	cl        *redis.Client // nil until Connect, after a failure, and after Close; guarded by mu
+	connected bool          // has been before; guarded by mu
+	closed    bool          // guarded by mu
+	parked    []*attempt    // begun, not finished, oldest first; guarded by mu
+}
+
+var (
+	_ service.BatchOutput        = (*output)(nil)
+	_ service.ConnectionTestable = (*output)(nil)
+)
+
+func newOutput(c *config, res *service.Resources) *output {
+	// The client library has one logger for the whole process. What matters comes back as errors.
+	redis.SetLogger(demoted{res.Logger()})
+	return &output{
+		conf:  c,
+		stats: sink.NewStats(res.Metrics(), int64(c.maxBuffered)*int64(c.maxInFlight)),
+		build: builder{conf: c, streams: make(map[tableName]name)},
+	}
+}
+
+type demoted struct{ log *service.Logger }
+
+func (d demoted) Printf(_ context.Context, format string, v ...any) {
+	d.log.Debugf("go-redis: "+format, v...)
+}
+
+// ConnectionTest reaches the server with a client of its own.
+func (o *output) ConnectionTest(ctx context.Context) service.ConnectionTestResults {
+	cl, err := o.dial(ctx)
+	if err != nil {
+		return service.ConnectionTestFailed(err).AsList()
+	}
+	if err := cl.Close(); err != nil {
+		return service.ConnectionTestFailed(err).AsList()
+	}
+	return service.ConnectionTestSucceeded().AsList()
+}
+
+// Connect reaches the server, and holds it against what is needed. After WriteBatch gave up on a batch, the first call
+// reports why; the next one lets the batch be tried again.
+func (o *output) Connect(ctx context.Context) error {
+	o.mu.Lock()
+	closed, cl := o.closed, o.cl
+	o.mu.Unlock()
+	if closed {
+		return service.ErrEndOfInput // the engine's word for a component that is closed
+	}
+	if cl == nil {
+		var err error
+		if cl, err = o.dial(ctx); err != nil {
+			o.stats.Failed(sink.KindOf(err))
+			return err
+		}
+		o.adopt(cl)
+	}
+	return o.gate.Pass()
+}
+
+// adopt makes cl the client of the output, unless Close was faster.
+func (o *output) adopt(cl *redis.Client) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed || o.cl != nil {
+		// A client without requests on their way has nothing to report.
+		_ = cl.Close()
+		return
+	}
+	o.cl = cl
+	if o.connected {
+		o.stats.Reconnected()
+	}
+	o.connected = true
+}
+
+// dial makes a client and checks that it may run transactions.
+func (o *output) dial(ctx context.Context) (*redis.Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, o.conf.connectTimeout)
+	defer cancel()
+	opts := o.conf.redis
+	cl := redis.NewClient(&opts)
+	pipe := cl.Pipeline()
+	_ = pipe.Process(ctx, redis.NewStatusCmd(ctx, "multi")) // only queues, as does the following
+	_ = pipe.Process(ctx, redis.NewSliceCmd(ctx, "exec"))
+	if _, err := pipe.Exec(ctx); err != nil {
+		_ = cl.Close() // err says what there is to say
+		return nil, classify(err, fmt.Sprintf("connecting to Redis at %s", o.conf.shown))
+	}
+	return cl, nil
+}
+
+// WriteBatch returns nil when the server has added every entry of the batch, a BatchError when some messages can never
+// be added and all others are, and ErrNotConnected when the rest is to be tried again.
+func (o *output) WriteBatch(ctx context.Context, batch service.MessageBatch) error {
+	o.mu.Lock()
+	cl := o.cl
+	o.mu.Unlock()
+	if cl == nil {
+		return service.ErrNotConnected
+	}
+	start := time.Now()
+	defer func() { o.stats.Took(time.Since(start)) }()
+	a, resumed := o.begin(batch)
+	if resumed {
+		o.stats.Retried()
+	}
+	o.stats.Buffered(a.waiting())
+	err := a.run(ctx, cl, o.conf)
+	o.stats.Buffered(a.waiting())
+	if err != nil {
+		return o.park(ctx, cl, a, err)
+	}
+	return o.done(a, batch)
+}
+
+// begin builds the entries of a batch, or finds the attempt that an earlier call with this batch has left.
+func (o *output) begin(batch service.MessageBatch) (a *attempt, resumed bool) {
+	o.building.Lock()
+	a = o.build.build(batch)
+	o.building.Unlock()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i, p := range o.parked {
+		if p.same(a) {
+			o.parked = append(o.parked[:i:i], o.parked[i+1:]...)
+			return p, true
+		}
+	}
+	a.begin()
+	return a, false
+}
+
+// park keeps an unfinished attempt for the next call with the same batch.
+func (o *output) park(ctx context.Context, cl *redis.Client, a *attempt, err error) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.parked) >= o.conf.maxInFlight {
+		o.parked = append(o.parked[:0:0], o.parked[1:]...)
+	}
+	o.parked = append(o.parked, a)
+	// A connection may hold an open transaction, or lead to a server that is no longer the primary.
+	if sink.KindOf(err) != sink.OutOfMemory && o.cl == cl {
+		_ = cl.Close() // err says what there is to say
+		o.cl = nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	o.stats.Failed(sink.KindOf(err))
+	return o.gate.Shut(err)
+}
+
+// done counts a finished attempt and reports the messages that failed for good.
+func (o *output) done(a *attempt, batch service.MessageBatch) error {
+	o.gate.Open()
+	o.stats.Delivered(a.delivered())
+	o.stats.BatchDone()
+	var bErr *service.BatchError
+	for i := range batch {
+		err := a.failed[i]
+		if err == nil {
+			continue
+		}
+		o.stats.Failed(sink.KindOf(err))
+		if bErr == nil {
+			bErr = service.NewBatchError(batch, err)
+		}
+		bErr = bErr.Failed(i, err)
+	}
+	if bErr != nil {
+		return bErr
+	}
+	return nil
+}
+
+// Close drops the connections. It may be called before Connect and more than once.
+func (o *output) Close(context.Context) error {
+	o.mu.Lock()
+	cl := o.cl
+	o.cl, o.closed, o.parked = nil, true, nil
+	o.mu.Unlock()
+	if cl == nil {
+		return nil
+	}
+	if err := cl.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
+		return fmt.Errorf("closing the connections to Redis: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,129 @@
+package redisout
+
+import "github.com/redpanda-data/benthos/v4/public/service"
+
+func spec() *service.ConfigSpec {
+	s := service.NewConfigSpec().
+		Categories("Services").
+		Version("0.1.0").
+		Summary("Writes change events to Redis streams, in order.").
+		Description(description).
+		Fields(serverFields()...).
+		Fields(entryFields()...).
+		Fields(
+			service.NewOutputMaxInFlightField().Default(1).
+				Description("How many batches may be on their way at once. Above 1, a batch can be added before an earlier one that had to be repeated: order is then kept inside a batch only."),
+			service.NewBatchPolicyField(fieldBatching),
+		)
+	for _, e := range examples() {
+		s = s.Example(e.title, e.summary, e.yaml)
+	}
+	return s
+}
+
+const description = `
+Each message becomes one stream entry with four fields: ` + "`event_id`, `op`, `key`" + ` (metadata, empty where a message lacks them) and ` +
+	"`event`" + ` (the payload). The DeltaForge inputs set this metadata, and any other input can.
+
+== Delivery
+
+A batch is acknowledged when the server has added every entry of it (at-least-once). An answer that is lost with its connection,
+and a restart of the process, can leave entries twice; they carry the same ` + "`event_id`" + `. Redis acknowledges before it has written to its
+disk or to a replica: what survives its crash is up to ` + "`appendfsync`" + ` and ` + "`min-replicas-to-write`" + `. Run it with
+` + "`maxmemory-policy noeviction`" + `: any other policy may throw streams away.
+
+While the server cannot be reached, is out of memory, or is a replica, the output waits and tries again without end. Nothing is
+dropped. It shows as not connected meanwhile, with the reason.
+
+An entry that can never be added fails alone, and the others of its batch are delivered: one that is larger than
+` + "`max_message_bytes`" + `, one whose stream cannot be told or is the name of a key of another type, and a message that carries the error
+of an earlier step. Use a ` + "`fallback`" + ` output to keep such messages; without one the input delivers them again, for ever.
+
+== Order
+
+With ` + "`max_in_flight: 1`" + ` (the default) the entries of a stream are added in the order of the messages, through retries and partial
+failures: they go out in transactions (` + "`MULTI`, `EXEC`" + `) of at most ` + "`max_buffered_bytes`" + `, each after the answer to the one before, so
+that a server that runs out of memory in the middle refuses a whole transaction and not some entries of it.
+
+== Permissions
+
+A user needs ` + "`+multi +exec +xadd`" + ` and the keys of the streams (` + "`~<prefix>:*`" + `).
+
+== Errors
+
+Each error ends with its kind, which is also the label of ` + "`sink_failures_total`" + `: auth, permission, connect, timeout, serialization,
+routing, too_large, backpressure, out_of_memory, readonly, other.
+`
+
+type example struct{ title, summary, yaml string }
+
+// examples are shown on the reference page, and linted by a test.
+func examples() []example {
+	return []example{
+		{
+			"Changes of a database, one stream a table",
+			"Every table gets the stream `shop:<schema or database>.<table>`, which keeps about a million entries.",
+			`
+output:
+  deltaforge_redis:
+    url: redis://localhost:6379
+    prefix: shop
+    max_len: 1000000
+`,
+		},
+		{
+			"A user of its own, TLS, and one stream a tenant",
+			"The password is taken from the environment, and the stream from each message.",
+			`
+output:
+  deltaforge_redis:
+    url: rediss://redis.example.com:6380/0
+    username: deltaforge
+    password: ${REDIS_PASSWORD}
+    stream: changes:${! json("after.tenant_id").or("none") }
+`,
+		},
+	}
+}
+
+func serverFields() []*service.ConfigField {
+	return []*service.ConfigField{
+		service.NewStringField(fieldURL).Secret().
+			Description("The server: `redis://[user[:password]@]host[:port][/db]`, `rediss://...` for TLS, or `unix:///path/to/socket?db=0`. Special characters in a password are percent-encoded; `username` and `password` take them as they are.").
+			Example("redis://localhost:6379").Example("rediss://redis.example.com:6380/2").Example("unix:///run/redis/redis.sock"),
+		service.NewStringField(fieldUsername).Default("").
+			Description("The ACL user, where it is not in the URL. Empty for the default user."),
+		service.NewStringField(fieldPassword).Default("").Secret().
+			Description("The password, where it is not in the URL."),
+		service.NewTLSToggledField(fieldTLS).
+			Description("TLS settings. A `rediss://` URL turns TLS on by itself; this field is for certificates of one's own."),
+		service.NewDurationField(fieldTimeout).Default("10s").Advanced().
+			Description("How long the server may take to answer a transaction, before the connection is given up and the transaction repeated."),
+		service.NewDurationField(fieldConnectTimeout).Default("10s").Advanced().
+			Description("How long one attempt to connect may take."),
+	}
+}
+
+func entryFields() []*service.ConfigField {
+	return []*service.ConfigField{
+		service.NewStringAnnotatedEnumField(fieldWrite, map[string]string{
+			"stream": "Add each event to a stream (`XADD`).",
+		}).Default("stream").
+			Description("What is written for each event."),
+		service.NewInterpolatedStringField(fieldStream).Optional().
+			Description("The stream of each entry. Where it is not set, it is `<prefix>:<schema_name or database>.<table>`. Either this field or `prefix` has to be set.").
+			Example("changes").Example(`changes:${! metadata("table") }`),
+		service.NewStringField(fieldPrefix).Default("").
+			Description("The first part of the default stream.").Example("shop"),
+		service.NewIntField(fieldMaxLen).Default(0).
+			Description("How many entries a stream keeps; older ones are removed as new ones are added. 0 keeps all. The server may keep some more, which costs it much less (`MAXLEN ~`)."),
+		service.NewBoolField(fieldExactMaxLen).Default(false).Advanced().
+			Description("Keep exactly `max_len` entries (`MAXLEN =`)."),
+		service.NewBoolField(fieldRejectErrored).Default(true).Advanced().
+			Description("Refuse messages that carry the error of an earlier step, each alone. Turn it off for an output that collects such messages."),
+		service.NewIntField(fieldMaxMessageBytes).Default(64 << 20).Advanced().
+			Description("The most bytes that an entry may have, with about 256 bytes of framing. Larger ones fail with kind `too_large`. Keep it below the server's `proto-max-bulk-len`."),
+		service.NewIntField(fieldMaxBuffered).Default(1 << 20).Advanced().
+			Description("How many bytes of entries go out in one transaction, during which the server does nothing else. An entry that alone is larger is sent alone. Times `max_in_flight`, it is the value of `sink_buffer_limit_bytes`."),
+	}
+}
