@@ -1,0 +1,237 @@
+package postgrescdc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/coordinator"
+)
+
+// open checks the server's preconditions, makes what is missing, and starts the stream behind from.
+func (r *replication) open(ctx context.Context, from checkpoint.Token) (_ *session, err error) {
+	saved, err := tokenLSN(from)
+	if err != nil {
+		return nil, coordinator.WithKind(coordinator.KindOther, fmt.Errorf("saved position %s: %w", from, err))
+	}
+	side, err := pgx.ConnectConfig(ctx, r.cfg.conn)
+	if err != nil {
+		return nil, classifyConnect(err)
+	}
+	defer func() {
+		if err != nil {
+			closeConn(ctx, side)
+		}
+	}()
+	have, err := r.preflight(ctx, side, from.Source, saved)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.ensurePublication(ctx, side, have); err != nil {
+		return nil, err
+	}
+	repl, w, err := r.connectReplication(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+			defer cancel()
+			_ = repl.Close(ctx) // the first error counts
+		}
+	}()
+	s := &session{
+		r: r, wire: w, side: side, start: saved, end: saved,
+		strict:    repl.ParameterStatus("server_encoding") == "SQL_ASCII",
+		relations: map[uint32]*relation{}, pending: map[uint32]relationMsg{},
+		messages: &relation{table: change.MessageTable(r.schemas.source, r.schemas.database), captured: true, types: make([]*typeInfo, 2)},
+		cat: &catalogue{
+			config: r.cfg.conn, requests: make(chan catalogueRequest),
+			onEnd: func(end LSN) { r.serverEnd.Store(uint64(end)) },
+		},
+	}
+	if s.source, err = r.identify(ctx, repl, from.Source, saved); err != nil {
+		return nil, err
+	}
+	if s.start, err = r.startPosition(ctx, repl, have.slot, saved); err != nil {
+		return nil, err
+	}
+	s.end = s.start
+	if !from.IsZero() {
+		r.Confirm(checkpoint.Token{Commit: saved})
+	}
+	r.schemas.reset()
+	return s, r.start(ctx, s, repl)
+}
+
+// start sends START_REPLICATION and takes the connection over from the driver.
+func (r *replication) start(ctx context.Context, s *session, repl *pgconn.PgConn) error {
+	err := pglogrepl.StartReplication(ctx, repl, quoteIdent(r.cfg.slot), pglogrepl.LSN(s.start), pglogrepl.StartReplicationOptions{
+		Mode: pglogrepl.LogicalReplication,
+		PluginArgs: []string{
+			"proto_version '1'", "messages 'true'", "publication_names " + quoteLiteral(quoteIdent(r.cfg.publication)),
+		},
+	})
+	if err != nil {
+		return r.streamError(err, s.start)
+	}
+	conn, err := repl.Hijack()
+	if err != nil {
+		return fmt.Errorf("taking over the replication connection: %w", err)
+	}
+	s.conn = conn
+	s.wire.conn, s.wire.timeout = conn.Conn, r.cfg.readTimeout
+	return conn.Conn.SetDeadline(time.Time{})
+}
+
+// connectReplication opens a replication connection whose bytes are read through the returned wire.
+func (r *replication) connectReplication(ctx context.Context) (*pgconn.PgConn, *wire, error) {
+	config := r.cfg.conn.Config.Copy()
+	config.RuntimeParams["replication"] = "database"
+	w := &wire{}
+	config.BuildFrontend = func(src io.Reader, dst io.Writer) *pgproto3.Frontend {
+		*w = wire{src: src} //nolint:govet // a new attempt starts anew; nobody else has the wire yet
+		return pgproto3.NewFrontend(w, dst)
+	}
+	conn, err := pgconn.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, nil, classifyConnect(err)
+	}
+	return conn, w, nil
+}
+
+// identify returns the server's identity, and makes sure that the saved position belongs to its log.
+func (r *replication) identify(ctx context.Context, repl *pgconn.PgConn, saved string, at LSN) (string, error) {
+	sys, err := pglogrepl.IdentifySystem(ctx, repl)
+	if err != nil {
+		return "", classify(fmt.Errorf("identifying the server: %w", err))
+	}
+	source := sys.SystemID + "/" + strconv.Itoa(int(sys.Timeline))
+	if saved == "" || saved == source {
+		return source, nil
+	}
+	id, timeline, _ := strings.Cut(saved, "/")
+	if id != sys.SystemID {
+		return "", otherServer(id, sys.SystemID, at)
+	}
+	old, err := strconv.ParseInt(timeline, 10, 32)
+	if err != nil {
+		return "", fmt.Errorf("saved source %q: the timeline is not a number", saved)
+	}
+	var history pglogrepl.TimelineHistoryResult
+	if int64(sys.Timeline) > old {
+		if history, err = pglogrepl.TimelineHistory(ctx, repl, sys.Timeline); err != nil {
+			return "", classify(fmt.Errorf("reading the history of timeline %d: %w", sys.Timeline, err))
+		}
+	}
+	end, ok := timelineEnd(history.Content, old)
+	if !ok {
+		return "", positionLost("position %s is on timeline %d, which is not in the history of the server's timeline %d: connect "+
+			"to the server that was read before, or delete the checkpoint and take a new snapshot", at, old, sys.Timeline)
+	}
+	if at > end {
+		return "", positionLost("position %s on timeline %d is behind %s, where the server left that timeline when it was promoted: "+
+			"changes were delivered that this server does not have; delete the checkpoint and take a new snapshot", at, old, end)
+	}
+	return source, nil
+}
+
+func positionLost(format string, args ...any) error {
+	return coordinator.WithKind(coordinator.KindPositionLost,
+		fmt.Errorf("%w: %w", coordinator.ErrPositionLost, fmt.Errorf(format, args...)))
+}
+
+func otherServer(saved, now string, at LSN) error {
+	return positionLost("position %s belongs to the server with system identifier %s, this one is %s: connect to the former, or "+
+		"choose another checkpoint key", at, saved, now)
+}
+
+// timelineEnd finds, in a timeline history file, where the server left a timeline.
+func timelineEnd(history []byte, timeline int64) (LSN, bool) {
+	for line := range bytes.Lines(history) {
+		f := strings.Fields(string(line))
+		if len(f) < 2 {
+			continue
+		}
+		if n, err := strconv.ParseInt(f[0], 10, 32); err != nil || n != timeline {
+			continue
+		}
+		end, err := parseServerLSN(f[1])
+		return end, err == nil
+	}
+	return 0, false
+}
+
+// startPosition returns where the stream starts, making the slot when there is none and nothing is saved.
+func (r *replication) startPosition(ctx context.Context, repl *pgconn.PgConn, slot *slotRow, saved LSN) (LSN, error) {
+	if slot != nil {
+		confirmed, err := parseServerLSN(slot.Confirmed)
+		if err != nil {
+			return 0, fmt.Errorf("slot %s: %w", r.cfg.slot, err)
+		}
+		if saved == 0 {
+			return confirmed, nil
+		}
+		return saved, nil
+	}
+	made, err := pglogrepl.CreateReplicationSlot(ctx, repl, quoteIdent(r.cfg.slot), "pgoutput", pglogrepl.CreateReplicationSlotOptions{
+		Mode: pglogrepl.LogicalReplication, SnapshotAction: "NOEXPORT_SNAPSHOT",
+	})
+	if err != nil {
+		return 0, classify(fmt.Errorf("creating the replication slot %s: %w", r.cfg.slot, err))
+	}
+	start, err := parseServerLSN(made.ConsistentPoint)
+	if err != nil {
+		return 0, fmt.Errorf("creating the replication slot %s: %w", r.cfg.slot, err)
+	}
+	r.logger.Infof("created the replication slot %s, which starts at %s", r.cfg.slot, start)
+	return start, nil
+}
+
+func asPgError(err error) (*pgconn.PgError, bool) {
+	var pg *pgconn.PgError
+	ok := errors.As(err, &pg)
+	return pg, ok
+}
+
+// classify marks an error of the server with its kind.
+func classify(err error) error {
+	pg, ok := asPgError(err)
+	switch {
+	case !ok:
+		return err
+	case strings.HasPrefix(pg.Code, "28"):
+		return coordinator.WithKind(coordinator.KindAuth, err)
+	case pg.Code == "42501":
+		return coordinator.WithKind(coordinator.KindPermission, err)
+	case strings.HasPrefix(pg.Code, "08"), strings.HasPrefix(pg.Code, "53"), strings.HasPrefix(pg.Code, "57P"), pg.Code == "55006":
+		return coordinator.WithKind(coordinator.KindConnect, err)
+	default:
+		return err
+	}
+}
+
+// classifyConnect marks an error of opening a connection. The driver's text has user, database and host, no password.
+func classifyConnect(err error) error {
+	err = fmt.Errorf("connecting: %w", err)
+	if _, ok := asPgError(err); ok {
+		return classify(err)
+	}
+	if errors.Is(err, context.Canceled) || coordinator.KindOf(err) == coordinator.KindTimeout {
+		return err
+	}
+	return coordinator.WithKind(coordinator.KindConnect, err)
+}

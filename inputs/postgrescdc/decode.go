@@ -1,0 +1,264 @@
+package postgrescdc
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/envelope"
+)
+
+// rows are the undecoded row messages of a segment, all of one transaction.
+type rows struct {
+	tx     *change.Tx
+	readAt time.Time
+	strict bool // check that text is UTF-8: the database does not know its own encoding
+	msgs   []rowMsg
+	values int // values in all images
+	size   int // estimate of all payloads
+}
+
+var _ coordinator.Rows = (*rows)(nil)
+
+// rowMsg is one change: an Insert, Update, Delete or Message as it was read, or one table of a Truncate.
+type rowMsg struct {
+	rel   *relation
+	body  []byte
+	lsn   LSN
+	index uint64
+}
+
+// envelopeSize is what the fields around the images take, about.
+const envelopeSize = 520
+
+// add appends a change.
+func (r *rows) add(m rowMsg) {
+	images := 1
+	if m.body[0] == msgUpdate {
+		images = 2
+	}
+	r.values += images * len(m.rel.types)
+	r.size += envelopeSize + images*m.rel.names + len(m.body)
+	r.msgs = append(r.msgs, m)
+}
+
+// Decode implements coordinator.Rows.
+func (r *rows) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
+	d := decoder{strict: r.strict, values: make([]change.Value, 0, r.values)}
+	events := make([]change.Event, len(r.msgs))
+	buf := make([]byte, 0, r.size)
+	for i := range r.msgs {
+		m, ev := &r.msgs[i], &events[i]
+		*ev = change.Event{
+			Table: m.rel.table, Tx: r.tx, Index: m.index, ReadAt: r.readAt, Snapshot: change.SnapshotFalse, LSN: uint64(m.lsn),
+		}
+		d.invalid = nil
+		if err := d.event(ev, m); err != nil {
+			return dst, fmt.Errorf("decoding a change of %s at %s: %w", m.rel.table.FullName(), m.lsn, err)
+		}
+		var msg *service.Message
+		msg, buf = envelope.AppendMessage(buf, ev)
+		if d.invalid != nil {
+			msg.SetError(fmt.Errorf("decoding a change of %s at %s: %w", m.rel.table.FullName(), m.lsn, d.invalid))
+		}
+		dst = append(dst, msg)
+	}
+	return dst, nil
+}
+
+// decoder turns row messages into values. Its slabs are shared by all values of a segment.
+type decoder struct {
+	strict  bool
+	values  []change.Value
+	scratch []byte
+	invalid error // what makes the current row inexact; its message carries it
+}
+
+// event fills in the operation and the images.
+func (d *decoder) event(ev *change.Event, m *rowMsg) (err error) {
+	c := cursor{b: m.body[1:]}
+	switch m.body[0] {
+	case msgTruncate:
+		ev.Op = change.Truncate
+		return nil
+	case msgMessage:
+		return d.message(ev, m.body)
+	}
+	c.u32() // the relation
+	marker := c.u8()
+	if marker == tupleOld || marker == tupleKey {
+		if ev.Before, err = d.tuple(&c, m.rel, marker, nil); err != nil {
+			return err
+		}
+		if m.body[0] == msgUpdate {
+			marker = c.u8()
+		}
+	}
+	if marker == tupleNew {
+		if ev.After, err = d.tuple(&c, m.rel, marker, ev.Before); err != nil {
+			return err
+		}
+	}
+	wantOld := m.body[0] == msgDelete
+	wantNew := m.body[0] != msgDelete
+	switch m.body[0] {
+	case msgInsert:
+		ev.Op = change.Create
+		if ev.Before != nil {
+			return errors.New("an Insert message has an old row")
+		}
+	case msgUpdate:
+		ev.Op = change.Update
+	case msgDelete:
+		ev.Op = change.Delete
+	}
+	if wantNew != (ev.After != nil) || wantOld && ev.Before == nil {
+		return fmt.Errorf("row message has the wrong images, last marker %q", marker)
+	}
+	return c.done("row")
+}
+
+func (d *decoder) message(ev *change.Event, body []byte) error {
+	m, err := parseLogicalMessage(body)
+	if err != nil {
+		return err
+	}
+	ev.Op = change.Message
+	prefix := []byte(m.prefix)
+	ev.After = []change.Value{d.text(prefix), change.BytesValue(m.content)}
+	return nil
+}
+
+// tuple reads one row image. Columns that an old key does not have are absent; a value that the log left out because it
+// did not change is taken from before where that has it.
+func (d *decoder) tuple(c *cursor, rel *relation, marker byte, before []change.Value) ([]change.Value, error) {
+	n := int(c.u16())
+	if n != len(rel.types) {
+		return nil, fmt.Errorf("row has %d columns, its table %d", n, len(rel.types))
+	}
+	start := len(d.values)
+	for i := range n {
+		var v change.Value
+		switch kind := c.u8(); kind {
+		case tupleNull:
+			if marker != tupleKey || rel.identity[i] {
+				v = change.NullValue()
+			}
+		case tupleUnchanged:
+			v = change.UnavailableValue()
+			if before != nil && before[i].Known() {
+				v = before[i]
+			}
+		case tupleText:
+			raw := c.take(int(c.u32()))
+			if c.bad {
+				return nil, errors.New("row is cut short")
+			}
+			var err error
+			if v, err = d.value(rel.types[i], raw); err != nil {
+				v = d.inexact(raw)
+				d.invalid = errors.Join(d.invalid, fmt.Errorf("column %s: %w", rel.table.Columns[i].Name, err))
+			}
+		default:
+			if c.bad {
+				return nil, errors.New("row is cut short")
+			}
+			return nil, fmt.Errorf("column %d has the unknown format %q", i, kind)
+		}
+		d.values = append(d.values, v)
+	}
+	return d.values[start:len(d.values):len(d.values)], nil
+}
+
+// inexact keeps what could not be decoded where a person can see it.
+func (d *decoder) inexact(raw []byte) change.Value {
+	if utf8.Valid(raw) {
+		return change.TextValue(raw)
+	}
+	return change.BytesValue(raw)
+}
+
+func (d *decoder) text(raw []byte) change.Value {
+	if d.strict && !utf8.Valid(raw) {
+		d.invalid = errors.Join(d.invalid, errNotUTF8)
+		return change.BytesValue(raw)
+	}
+	return change.TextValue(raw)
+}
+
+var errNotUTF8 = errors.New("text is not UTF-8; the database's encoding, SQL_ASCII, does not say what it is")
+
+// value decodes the text form of a type.
+func (d *decoder) value(t *typeInfo, raw []byte) (change.Value, error) {
+	switch t.codec {
+	case codecText:
+		return d.text(raw), nil
+	case codecBool:
+		return parseBool(raw)
+	case codecInt:
+		n, err := parseInt(raw)
+		return change.IntValue(n), err
+	case codecUint:
+		n, err := parseUint(raw)
+		return change.UintValue(n), err
+	case codecFloat32:
+		f, err := parseFloat(raw, 32)
+		return change.Float32Value(float32(f)), err
+	case codecFloat64:
+		f, err := parseFloat(raw, 64)
+		return change.Float64Value(f), err
+	case codecNumeric:
+		return change.DecimalValue(raw), checkNumeric(raw)
+	case codecBytea:
+		return d.bytea(raw)
+	case codecJSON:
+		return change.JSONValue(raw), nil
+	case codecTime:
+		return d.scratchText(appendTime(d.scratch, raw, t.digits))
+	case codecTimestamp:
+		return d.scratchText(appendTimestamp(d.scratch, raw, t.digits, false))
+	case codecTimestampTZ:
+		return d.scratchText(appendTimestamp(d.scratch, raw, t.digits, true))
+	case codecBit1:
+		return parseBit(raw)
+	case codecVector, codecArray, codecComposite, codecHstore, codecPoint, codecGeometry:
+		start := len(d.scratch)
+		out, err := d.appendNested(d.scratch, t, raw, 0)
+		if err != nil {
+			return change.Value{}, err
+		}
+		d.scratch = out
+		return change.JSONValue(out[start:len(out):len(out)]), nil
+	default:
+		return d.text(raw), nil
+	}
+}
+
+// scratchText makes a value of what was appended to scratch.
+func (d *decoder) scratchText(out []byte, err error) (change.Value, error) {
+	if err != nil {
+		return change.Value{}, err
+	}
+	start := len(d.scratch)
+	d.scratch = out
+	return change.TextValue(out[start:len(out):len(out)]), nil
+}
+
+func (d *decoder) bytea(raw []byte) (change.Value, error) {
+	if len(raw) < 2 || raw[0] != '\\' || raw[1] != 'x' {
+		return change.Value{}, errors.New("bytea is not in hex form")
+	}
+	start := len(d.scratch)
+	out, err := hex.AppendDecode(d.scratch, raw[2:])
+	if err != nil {
+		return change.Value{}, fmt.Errorf("bytea: %w", err)
+	}
+	d.scratch = out
+	return change.BytesValue(out[start:len(out):len(out)]), nil
+}

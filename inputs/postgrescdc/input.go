@@ -1,0 +1,246 @@
+// Package postgrescdc is the input deltaforge_postgres: it streams row changes out of PostgreSQL through a logical
+// replication slot and the pgoutput plugin.
+package postgrescdc
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/coordinator"
+)
+
+const (
+	componentName = "deltaforge_postgres"
+	// connector is the kind of the source in events and in saved records.
+	connector = "postgresql"
+
+	fieldDSN               = "dsn"
+	fieldSlot              = "slot"
+	fieldPublication       = "publication"
+	fieldTables            = "tables"
+	fieldInclude           = "include"
+	fieldExclude           = "exclude"
+	fieldTLS               = "tls"
+	fieldStatusInterval    = "status_interval"
+	fieldReadTimeout       = "read_timeout"
+	fieldCreateSlot        = "create_slot"
+	fieldCreatePublication = "create_publication"
+	fieldMessages          = "messages"
+)
+
+func spec() *service.ConfigSpec {
+	return service.NewConfigSpec().
+		Categories("Services").
+		Summary("Streams row changes out of PostgreSQL 14 to 18 by logical replication.").
+		Description("Reads a logical replication slot with the pgoutput plugin, and makes slot and publication when they are " +
+			"missing. The slot is only ever told positions that are delivered and saved.\n\n" +
+			"Tables that are made later and match the patterns are added to the publication when the source connects, if the source " +
+			"made it and it is not FOR ALL TABLES.").
+		Field(service.NewStringField(fieldDSN).
+			Description("How to connect: a `postgres://` URL or `keyword=value` pairs. The role needs REPLICATION and LOGIN, and, for " +
+				"the source to make the publication, CREATE on the database and ownership of the tables.").
+			Example("postgres://deltaforge:${PG_PASSWORD}@localhost:5432/shop").Secret()).
+		Field(service.NewObjectField(fieldTables,
+			service.NewStringListField(fieldInclude).Description("Patterns of the tables to capture. Empty: all tables.").
+				Default([]any{}).Example([]any{"public.orders", "shop.*", "public.event_%", "%.audit"}),
+			service.NewStringListField(fieldExclude).Description("Patterns of tables to leave out of those included.").
+				Default([]any{}),
+		).Description("The tables to capture: `schema.table`, `schema.*`, `schema.prefix%`, `%.table`. System schemas are never " +
+			"captured. Partitioned tables appear under the name of their root.").Optional()).
+		Field(service.NewStringField(fieldSlot).
+			Description("The replication slot. Empty: `deltaforge_<name>`, with `_` for characters that a slot's name cannot have.").
+			Default("")).
+		Field(service.NewStringField(fieldPublication).
+			Description("The publication. Empty: `deltaforge_<name>`. One that was not made by the source is never changed.").
+			Default("")).
+		Field(service.NewBoolField(fieldCreateSlot).Description("Make the slot when it is missing and no position is saved.").
+			Default(true).Advanced()).
+		Field(service.NewBoolField(fieldCreatePublication).Description("Make the publication when it is missing, and add tables to " +
+			"one that the source made.").Default(true).Advanced()).
+		Field(service.NewBoolField(fieldMessages).Description("Deliver logical messages (`pg_logical_emit_message`) as events with " +
+			"the operation `m` on the table `pg_logical.message`.").Default(true).Advanced()).
+		Field(service.NewDurationField(fieldStatusInterval).Description("The longest time between two status updates to the server. " +
+			"Must be shorter than the server's `wal_sender_timeout`.").Default("10s").Advanced()).
+		Field(service.NewDurationField(fieldReadTimeout).Description("How long the server may be silent before the connection counts " +
+			"as dead. The server is asked for an answer every `status_interval`, so this must be longer.").Default("30s").Advanced()).
+		Field(service.NewTLSToggledField(fieldTLS)).
+		Fields(coordinator.Fields()...)
+}
+
+func init() {
+	service.MustRegisterBatchInput(componentName, spec(), func(conf *service.ParsedConfig, res *service.Resources) (service.BatchInput, error) {
+		return newInput(conf, res)
+	})
+}
+
+// config is the parsed configuration.
+type config struct {
+	name              string
+	conn              *pgx.ConnConfig // of an ordinary connection
+	slot, publication string
+	filter            tableFilter
+	createSlot        bool
+	createPublication bool
+	messages          bool
+	statusInterval    time.Duration
+	readTimeout       time.Duration
+}
+
+// parseConfig reads the fields of this component. It works offline.
+func parseConfig(conf *service.ParsedConfig, name string) (c config, err error) {
+	c.name = name
+	get := func(f func() error) {
+		if err == nil {
+			err = f()
+		}
+	}
+	var dsn string
+	var include, exclude []string
+	get(func() (e error) { dsn, e = conf.FieldString(fieldDSN); return e })
+	get(func() (e error) { c.slot, e = conf.FieldString(fieldSlot); return e })
+	get(func() (e error) { c.publication, e = conf.FieldString(fieldPublication); return e })
+	get(func() (e error) { include, e = conf.FieldStringList(fieldTables, fieldInclude); return e })
+	get(func() (e error) { exclude, e = conf.FieldStringList(fieldTables, fieldExclude); return e })
+	get(func() (e error) { c.createSlot, e = conf.FieldBool(fieldCreateSlot); return e })
+	get(func() (e error) { c.createPublication, e = conf.FieldBool(fieldCreatePublication); return e })
+	get(func() (e error) { c.messages, e = conf.FieldBool(fieldMessages); return e })
+	get(func() (e error) { c.statusInterval, e = conf.FieldDuration(fieldStatusInterval); return e })
+	get(func() (e error) { c.readTimeout, e = conf.FieldDuration(fieldReadTimeout); return e })
+	get(func() (e error) { c.filter.include, e = parsePatterns(fieldTables+"."+fieldInclude, include); return e })
+	get(func() (e error) { c.filter.exclude, e = parsePatterns(fieldTables+"."+fieldExclude, exclude); return e })
+	get(func() (e error) { c.conn, e = connConfig(dsn); return e })
+	get(func() error {
+		tlsConf, on, e := conf.FieldTLSToggled(fieldTLS)
+		if e == nil && on {
+			useTLS(&c.conn.Config, tlsConf)
+		}
+		return e
+	})
+	get(c.complete)
+	return c, err
+}
+
+// complete fills in defaults that depend on other fields, and checks.
+func (c *config) complete() error {
+	if c.slot == "" {
+		c.slot = defaultName(c.name)
+	}
+	if c.publication == "" {
+		c.publication = defaultName(c.name)
+	}
+	if len(c.slot) > maxName || strings.Trim(c.slot, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
+		return fmt.Errorf("%s: want up to %d of the characters a-z, 0-9 and _, got %q", fieldSlot, maxName, c.slot)
+	}
+	if c.statusInterval <= 0 {
+		return fmt.Errorf("%s: want a positive duration, got %s", fieldStatusInterval, c.statusInterval)
+	}
+	if c.readTimeout <= c.statusInterval {
+		return fmt.Errorf("%s: want more than %s (%s), got %s", fieldReadTimeout, fieldStatusInterval, c.statusInterval, c.readTimeout)
+	}
+	return nil
+}
+
+// maxName is the longest name that PostgreSQL keeps (NAMEDATALEN - 1).
+const maxName = 63
+
+func defaultName(source string) string {
+	name := []byte("deltaforge_" + strings.ToLower(source))
+	for i, b := range name {
+		if (b < 'a' || b > 'z') && (b < '0' || b > '9') {
+			name[i] = '_'
+		}
+	}
+	return string(name[:min(len(name), maxName)])
+}
+
+// connConfig parses a DSN and adds the settings that the text forms of values depend on.
+func connConfig(dsn string) (*pgx.ConnConfig, error) {
+	if dsn == "" {
+		return nil, fmt.Errorf("%s: want a postgres:// URL or keyword=value pairs, got an empty string", fieldDSN)
+	}
+	c, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		// The driver's error quotes the DSN, and hides the password only where it finds it.
+		var cause *pgconn.ParseConfigError
+		if errors.As(err, &cause) && errors.Unwrap(cause) != nil {
+			err = errors.Unwrap(cause)
+		}
+		return nil, fmt.Errorf("%s: want a postgres:// URL or keyword=value pairs: %s", fieldDSN, withoutDSN(err.Error(), dsn))
+	}
+	if c.Database == "" {
+		c.Database = c.User
+	}
+	for k, v := range map[string]string{
+		"TimeZone": "UTC", "DateStyle": "ISO", "IntervalStyle": "iso_8601", "extra_float_digits": "3", "bytea_output": "hex",
+		"client_encoding": "UTF8",
+	} {
+		c.RuntimeParams[k] = v
+	}
+	if c.RuntimeParams["application_name"] == "" {
+		c.RuntimeParams["application_name"] = "deltaforge"
+	}
+	return c, nil
+}
+
+func withoutDSN(text, dsn string) string { return strings.ReplaceAll(text, dsn, "…") }
+
+// useTLS puts a configuration in place of what sslmode made, for every host of the DSN.
+func useTLS(c *pgconn.Config, conf *tls.Config) {
+	forHost := func(host string) *tls.Config {
+		if strings.HasPrefix(host, "/") {
+			return nil // a Unix socket
+		}
+		t := conf.Clone()
+		if t.ServerName == "" {
+			t.ServerName = host
+		}
+		return t
+	}
+	c.TLSConfig = forHost(c.Host)
+	seen := map[string]bool{fmt.Sprint(c.Host, c.Port): true}
+	var fallbacks []*pgconn.FallbackConfig
+	for _, f := range c.Fallbacks {
+		if id := fmt.Sprint(f.Host, f.Port); !seen[id] {
+			seen[id] = true
+			fallbacks = append(fallbacks, &pgconn.FallbackConfig{Host: f.Host, Port: f.Port, TLSConfig: forHost(f.Host)})
+		}
+	}
+	c.Fallbacks = fallbacks
+}
+
+func newInput(conf *service.ParsedConfig, res *service.Resources) (service.BatchInput, error) {
+	common, err := coordinator.ParseConfig(conf)
+	if err != nil {
+		return nil, err
+	}
+	c, err := parseConfig(conf, common.Name)
+	if err != nil {
+		return nil, err
+	}
+	changes := res.Metrics().NewCounter("source_schema_changes_total", "table")
+	log := newReplication(c, &change.Source{Connector: connector, Name: common.Name, Tenant: common.Tenant, Version: res.EngineVersion()},
+		res.Logger(), func(table string) { changes.Incr(1, table) })
+	return coordinator.New(common, connector, log, res)
+}
+
+// newReplication returns a log that is not connected.
+func newReplication(c config, source *change.Source, log logger, schemaChanged func(table string)) *replication {
+	r := &replication{cfg: c, logger: log, kick: make(chan struct{}, 1), warned: map[string]bool{}}
+	r.schemas = &schemas{
+		source: source, database: c.conn.Database, filter: &r.cfg.filter,
+		warn: func(table, column, typ string) {
+			log.Warnf("column %s of %s has the type %s, which is delivered as the database prints it", column, table, typ)
+		},
+		changed: schemaChanged,
+		tables:  map[string]*change.Table{}, warned: map[string]bool{}, types: map[typeKey]*typeInfo{},
+	}
+	return r
+}

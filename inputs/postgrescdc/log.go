@@ -1,0 +1,466 @@
+package postgrescdc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/coordinator"
+)
+
+// replication is the coordinator.Log over a logical replication slot.
+type replication struct {
+	cfg     config
+	schemas *schemas
+	logger  logger
+
+	confirmed atomic.Uint64 // LSN that is saved and may be given back to the server
+	serverEnd atomic.Uint64 // LSN of the server's end of log; 0 when unknown
+	// kick wakes the goroutine that reports to the server.
+	kick   chan struct{}
+	warned map[string]bool // of the goroutine in Run
+}
+
+var (
+	_ coordinator.Log         = (*replication)(nil)
+	_ coordinator.LagReporter = (*replication)(nil)
+)
+
+// logger is what replication needs of *service.Logger.
+type logger interface {
+	Infof(format string, args ...any)
+	Warnf(format string, args ...any)
+}
+
+// Confirm implements coordinator.Log.
+func (r *replication) Confirm(tok checkpoint.Token) {
+	lsn, err := tokenLSN(tok)
+	if err != nil || lsn == 0 {
+		return // not a position of ours; the slot stays where it is, which is always safe
+	}
+	for {
+		old := r.confirmed.Load()
+		if uint64(lsn) <= old {
+			return
+		}
+		if r.confirmed.CompareAndSwap(old, uint64(lsn)) {
+			break
+		}
+	}
+	r.wake()
+}
+
+func (r *replication) wake() {
+	select {
+	case r.kick <- struct{}{}:
+	default:
+	}
+}
+
+// LagBytes implements coordinator.LagReporter.
+func (r *replication) LagBytes() (int64, bool) {
+	end, confirmed := r.serverEnd.Load(), r.confirmed.Load()
+	if end == 0 || confirmed == 0 {
+		return 0, false
+	}
+	return max(0, int64(end-confirmed)), true
+}
+
+// Run implements coordinator.Log.
+func (r *replication) Run(ctx context.Context, from checkpoint.Token, out chan<- coordinator.Segment) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait() // after cancel
+	defer cancel(nil)
+	r.serverEnd.Store(0)
+
+	s, err := r.open(ctx, from)
+	if err != nil {
+		return cause(ctx, err)
+	}
+	spawn := func(f func() error) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			if err := guard(f); err != nil {
+				cancel(err)
+			}
+		}()
+	}
+	s.out, s.skip = out, from.Sent
+	spawn(func() error { s.cat.run(ctx, s.side); return nil })
+	spawn(func() error { return s.report(ctx) })
+	spawn(func() error {
+		<-ctx.Done()
+		return s.interrupt()
+	})
+	err = guard(func() error { return s.stream(ctx, from.IsZero()) })
+	cancel(err)
+	wg.Wait() // the reporter no longer writes
+	s.close()
+	return cause(ctx, err)
+}
+
+// cause prefers the reason of a cancelled context over the error that the cancellation led to.
+func cause(ctx context.Context, err error) error {
+	if c := context.Cause(ctx); c != nil {
+		return c
+	}
+	return err
+}
+
+// guard turns a panic into an error.
+func guard(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return f()
+}
+
+// The bounds of a segment.
+const (
+	maxSegmentRows  = 512
+	maxSegmentBytes = 64 << 10
+)
+
+// session is one replication connection.
+type session struct {
+	r      *replication
+	source string // system identifier and timeline
+	start  LSN
+	wire   *wire
+	conn   *pgconn.HijackedConn
+	side   *pgx.Conn // given to cat
+	cat    *catalogue
+	out    chan<- coordinator.Segment
+	strict bool // the database does not know its encoding
+
+	received atomic.Uint64 // LSN of the newest message that was read
+	ask      atomic.Bool   // the next report asks the server to answer
+
+	// Of the reading goroutine.
+	relations map[uint32]*relation
+	pending   map[uint32]relationMsg // not looked up yet
+	messages  *relation
+	seg       coordinator.Segment
+	rows      *rows
+	tx        *change.Tx // nil between transactions
+	index     uint64     // events of the transaction that were read
+	skip      uint64     // events of the first transaction that are delivered already
+	end       LSN        // the newest position that was sent on
+	idleAt    time.Time  // when the newest rowless segment of an idle stretch was sent
+}
+
+// gatherTime is how long the reader lets rows of a transaction gather in the socket. The server sends each row by itself;
+// without the pause there would be one read call for each, which costs more than decoding it.
+const gatherTime = 500 * time.Microsecond
+
+// gathered is the size of a read that needs no pause after it.
+const gathered = 16 << 10
+
+// stream reads until the session ends.
+func (s *session) stream(ctx context.Context, fresh bool) error {
+	if fresh {
+		if err := s.send(ctx, coordinator.Segment{Source: s.source, Commit: s.start, ReadAt: time.Now()}); err != nil {
+			return err
+		}
+	}
+	pause := time.NewTimer(gatherTime)
+	defer pause.Stop()
+	for {
+		if !s.wire.ready() {
+			if err := s.flush(ctx); err != nil {
+				return err
+			}
+			if s.tx != nil && s.wire.lastRead < gathered {
+				pause.Reset(gatherTime)
+				select {
+				case <-pause.C:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+		}
+		kind, body, err := s.wire.next()
+		if err != nil {
+			return fmt.Errorf("reading the replication stream at %s: %w", LSN(s.received.Load()), err)
+		}
+		s.seg.Bytes += len(body) + 5
+		if err := s.handle(ctx, kind, body); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *session) handle(ctx context.Context, kind byte, body []byte) error {
+	switch kind {
+	case 'd':
+		return s.copyData(ctx, body)
+	case 'E':
+		return s.serverError(body)
+	case 'N', 'S', 'A': // notice, parameter, notification
+		return nil
+	case 'c', 'C', 'Z':
+		return coordinator.WithKind(coordinator.KindConnect, errors.New("the server ended the replication stream"))
+	default:
+		return coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("message of unknown type %q in the replication stream", kind))
+	}
+}
+
+func (s *session) copyData(ctx context.Context, body []byte) error {
+	if len(body) == 0 {
+		return protocolError(LSN(s.received.Load()), errors.New("empty CopyData message"))
+	}
+	switch body[0] {
+	case 'w':
+		m, err := parseWALData(body[1:])
+		if err != nil {
+			return protocolError(LSN(s.received.Load()), err)
+		}
+		s.advance(m.start)
+		return s.change(ctx, m)
+	case 'k':
+		k, err := parseKeepalive(body[1:])
+		if err != nil {
+			return protocolError(LSN(s.received.Load()), err)
+		}
+		return s.keepalive(ctx, k)
+	default:
+		return protocolError(LSN(s.received.Load()), fmt.Errorf("replication message of unknown type %q", body[0]))
+	}
+}
+
+func protocolError(at LSN, err error) error {
+	return coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("replication stream at %s: %w", at, err))
+}
+
+func (s *session) advance(lsn LSN) {
+	if uint64(lsn) > s.received.Load() {
+		s.received.Store(uint64(lsn))
+	}
+}
+
+// change handles one pgoutput message.
+func (s *session) change(ctx context.Context, m walData) error {
+	switch m.data[0] {
+	case msgBegin:
+		b, err := parseBegin(m.data)
+		if err != nil {
+			return protocolError(m.start, err)
+		}
+		if s.tx != nil {
+			return protocolError(m.start, errors.New("a transaction begins inside another one"))
+		}
+		s.tx = &change.Tx{ID: xidText(b.xid), Position: b.final.String(), CommitTime: b.commit, XID: b.xid}
+		s.index = 0
+		return nil
+	case msgCommit:
+		return s.commit(ctx, m)
+	case msgRelation:
+		rel, err := parseRelation(m.data)
+		if err != nil {
+			return protocolError(m.start, err)
+		}
+		s.pending[rel.oid] = rel
+		return nil
+	case msgInsert, msgUpdate, msgDelete:
+		oid, err := relationOf(m.data)
+		if err != nil {
+			return protocolError(m.start, err)
+		}
+		return s.row(ctx, m, oid)
+	case msgTruncate:
+		oids, err := parseTruncate(m.data)
+		if err != nil {
+			return protocolError(m.start, err)
+		}
+		for _, oid := range oids {
+			if err := s.row(ctx, m, oid); err != nil {
+				return err
+			}
+		}
+		return nil
+	case msgMessage:
+		return s.message(ctx, m)
+	case msgOrigin, msgType:
+		return nil
+	default:
+		return protocolError(m.start, fmt.Errorf("pgoutput message of unknown type %q", m.data[0]))
+	}
+}
+
+// commit ends a transaction. Only now is there a position behind it.
+func (s *session) commit(ctx context.Context, m walData) error {
+	c, err := parseCommit(m.data)
+	if err != nil {
+		return protocolError(m.start, err)
+	}
+	if s.tx == nil {
+		return protocolError(m.start, errors.New("a commit without a transaction"))
+	}
+	if s.index > 0 {
+		s.skip = 0
+	}
+	s.advance(c.end)
+	s.seg.Commit, s.seg.CommitTime = c.end, s.tx.CommitTime
+	s.end = max(s.end, c.end)
+	err = s.flush(ctx)
+	s.tx = nil
+	return err
+}
+
+// row takes one change of a table, unless it is delivered already or the table is not ours.
+func (s *session) row(ctx context.Context, m walData, oid uint32) error {
+	if s.tx == nil {
+		return protocolError(m.start, errors.New("a row outside of a transaction"))
+	}
+	rel, err := s.relation(ctx, oid)
+	if err != nil {
+		return fmt.Errorf("table of the change at %s: %w", m.start, err)
+	}
+	s.index++
+	if s.index <= s.skip || !rel.captured {
+		return nil
+	}
+	return s.add(ctx, rowMsg{rel: rel, body: m.data, lsn: m.start, index: s.index})
+}
+
+func (s *session) add(ctx context.Context, m rowMsg) error {
+	if s.rows == nil {
+		s.rows = &rows{tx: s.tx, readAt: s.wire.readAt, strict: s.strict}
+	}
+	s.rows.add(m)
+	if len(s.rows.msgs) >= maxSegmentRows || s.seg.Bytes >= maxSegmentBytes {
+		return s.flush(ctx)
+	}
+	return nil
+}
+
+// message takes a logical message. One outside of transactions is a transaction of its own: the server sends it between
+// two, and skips it when it resumes behind it.
+func (s *session) message(ctx context.Context, m walData) error {
+	msg, err := parseLogicalMessage(m.data)
+	if err != nil {
+		return protocolError(m.start, err)
+	}
+	if msg.transactional {
+		if s.tx == nil {
+			return protocolError(m.start, errors.New("a transactional message outside of a transaction"))
+		}
+		s.index++
+		if s.index <= s.skip || !s.r.cfg.messages {
+			return nil
+		}
+		return s.add(ctx, rowMsg{rel: s.messages, body: m.data, lsn: m.start, index: s.index})
+	}
+	if s.tx != nil {
+		return protocolError(m.start, errors.New("a non-transactional message inside a transaction"))
+	}
+	skipped := s.skip > 0
+	s.skip = 0
+	if s.r.cfg.messages && !skipped {
+		s.tx = &change.Tx{Position: msg.lsn.String(), CommitTime: s.wire.readAt.UTC()}
+		err = s.add(ctx, rowMsg{rel: s.messages, body: m.data, lsn: m.start, index: 1})
+		s.tx = nil
+		if err != nil {
+			return err
+		}
+	}
+	s.advance(msg.lsn)
+	s.end = max(s.end, msg.lsn)
+	s.seg.Commit = msg.lsn
+	return s.flush(ctx)
+}
+
+// relation returns the newest shape of a table, looking it up when a Relation message has announced a new one.
+func (s *session) relation(ctx context.Context, oid uint32) (*relation, error) {
+	if len(s.pending) > 0 {
+		if msg, ok := s.pending[oid]; ok {
+			var rel *relation
+			err := s.cat.do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+				rel, err = s.r.schemas.build(ctx, conn, msg)
+				return err
+			})
+			if err != nil {
+				return nil, fmt.Errorf("%s.%s: %w", msg.schema, msg.name, err)
+			}
+			delete(s.pending, oid)
+			s.relations[oid] = rel
+		}
+	}
+	rel := s.relations[oid]
+	if rel == nil {
+		return nil, coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("relation %d was not announced", oid))
+	}
+	return rel, nil
+}
+
+// keepalive handles the server's sign of life. Between transactions its position is one that everything before has been
+// sent for: the server decodes in log order and sends a transaction when it reads its commit record, so a transaction
+// that is still open commits behind the position and is sent whole after a restart there. Inside a transaction it says
+// nothing.
+func (s *session) keepalive(ctx context.Context, k keepalive) error {
+	if k.reply {
+		s.r.wake()
+	}
+	if s.tx != nil {
+		return nil
+	}
+	s.advance(k.end)
+	end := LSN(s.r.serverEnd.Load())
+	caughtUp := end != 0 && k.end >= end
+	if k.end <= s.end && !caughtUp {
+		return nil
+	}
+	now := s.wire.readAt
+	if now.Sub(s.idleAt) < idleInterval {
+		s.ask.Store(true) // the answer repeats the position, a little later
+		return nil
+	}
+	s.idleAt = now
+	if k.end > s.end {
+		s.end = k.end
+		s.seg.Commit = k.end
+	}
+	s.seg.CaughtUp = caughtUp
+	return s.flush(ctx)
+}
+
+// idleInterval is the shortest time between two segments that only move the position.
+const idleInterval = 100 * time.Millisecond
+
+// flush sends the segment that has gathered, if it says anything.
+func (s *session) flush(ctx context.Context) error {
+	if s.rows == nil && s.seg.Commit == nil && !s.seg.CaughtUp {
+		return nil // the bytes count with the next one
+	}
+	seg := s.seg
+	seg.Source, seg.ReadAt = s.source, s.wire.readAt
+	if s.rows != nil {
+		seg.Rows = s.rows
+	}
+	if s.tx != nil {
+		seg.CommitTime = s.tx.CommitTime
+	}
+	s.seg, s.rows = coordinator.Segment{}, nil
+	return s.send(ctx, seg)
+}
+
+func (s *session) send(ctx context.Context, seg coordinator.Segment) error {
+	select {
+	case s.out <- seg:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

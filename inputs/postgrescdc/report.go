@@ -1,0 +1,121 @@
+package postgrescdc
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/deltaforge/deltaforge/internal/coordinator"
+)
+
+// reportSpacing is the shortest time between two status updates.
+const reportSpacing = 100 * time.Millisecond
+
+// report tells the server where we are: when the confirmed position has moved, when the server asks, and every
+// status_interval. It is the only writer on the connection, so a blocked sink or a slow catalogue never keeps a status
+// update back. The periodic update asks for an answer, by which a dead connection is noticed.
+func (s *session) report(ctx context.Context) error {
+	interval := time.NewTicker(s.r.cfg.statusInterval)
+	defer interval.Stop()
+	spacing := time.NewTimer(0)
+	defer spacing.Stop()
+	poll := time.NewTicker(endInterval)
+	defer poll.Stop()
+	var buf []byte
+	for {
+		ask := false
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-interval.C:
+			ask = true
+		case <-s.r.kick:
+		case <-poll.C:
+			if !s.ask.Swap(false) {
+				continue
+			}
+			ask = true
+		}
+		now := time.Now()
+		buf = appendStatus(buf[:0], LSN(s.received.Load()), LSN(s.r.confirmed.Load()), now, ask)
+		if err := s.write(buf, s.r.cfg.readTimeout); err != nil {
+			return fmt.Errorf("reporting the position to the server: %w", err)
+		}
+		spacing.Reset(reportSpacing)
+		select {
+		case <-spacing.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (s *session) write(b []byte, timeout time.Duration) error {
+	if err := s.conn.Conn.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
+		return err
+	}
+	_, err := s.conn.Conn.Write(b)
+	return err
+}
+
+// interrupt ends a read that is under way, and every later one.
+func (s *session) interrupt() error {
+	s.wire.stop()
+	return nil
+}
+
+// close leaves the session. The server frees the slot when it reads the farewell; it may be writing to us until then, so
+// what it sends is read and dropped.
+func (s *session) close() {
+	buf := appendStatus(nil, LSN(s.received.Load()), LSN(s.r.confirmed.Load()), time.Now(), false)
+	buf = append(buf, endOfSession...)
+	if s.write(buf, closeTimeout) == nil {
+		if s.conn.Conn.SetReadDeadline(time.Now().Add(closeTimeout)) == nil {
+			drop := make([]byte, chunkSize)
+			for {
+				if _, err := s.conn.Conn.Read(drop); err != nil {
+					break
+				}
+			}
+		}
+	}
+	_ = s.conn.Conn.Close() // the session is over either way
+}
+
+// serverError makes an error of an ErrorResponse.
+func (s *session) serverError(body []byte) error {
+	var m pgproto3.ErrorResponse
+	if err := m.Decode(body); err != nil {
+		return protocolError(LSN(s.received.Load()), err)
+	}
+	return s.r.streamError(pgconn.ErrorResponseToPgError(&m), LSN(s.received.Load()))
+}
+
+// streamError explains an error that the server sent in place of the stream.
+func (r *replication) streamError(err error, at LSN) error {
+	pg, ok := asPgError(err)
+	if !ok {
+		return err
+	}
+	switch pg.Code {
+	case "42704": // undefined_object: a publication that is younger than the changes
+		return coordinator.WithKind(coordinator.KindPositionLost, fmt.Errorf("%w: the publication %s does not exist at %s, "+
+			"where the slot %s continues, so the changes from there on cannot be decoded: drop the slot (SELECT "+
+			"pg_drop_replication_slot(%s)), delete the checkpoint and take a new snapshot: %w", coordinator.ErrPositionLost,
+			r.cfg.publication, at, r.cfg.slot, quoteLiteral(r.cfg.slot), err))
+	case "55000": // object_not_in_prerequisite_state: slot invalidated
+		return coordinator.WithKind(coordinator.KindPositionLost, fmt.Errorf("%w: slot %s: %w", coordinator.ErrPositionLost,
+			r.cfg.slot, err))
+	case "58P01": // undefined_file: WAL segment removed
+		return coordinator.WithKind(coordinator.KindPositionLost, fmt.Errorf("%w: the server no longer has the log at %s: %w",
+			coordinator.ErrPositionLost, at, err))
+	default:
+		return classify(fmt.Errorf("replication stream at %s: %w", at, err))
+	}
+}
+
+func xidText(xid uint32) string { return strconv.FormatUint(uint64(xid), 10) }

@@ -1,0 +1,225 @@
+package postgrescdc
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/deltaforge/deltaforge/internal/change"
+)
+
+// relation is one version of a table's shape, with what decoding its rows needs. It is immutable.
+type relation struct {
+	table    *change.Table
+	captured bool // the table is one of ours
+	types    []*typeInfo
+	// identity marks the columns of the replica identity: the ones that a key tuple carries.
+	identity []bool
+	// names is the size of all column names in JSON, to size buffers with.
+	names int
+}
+
+// schemas turns Relation messages into tables. It outlives sessions, so that a reconnect is no schema change. One session
+// uses it at a time.
+type schemas struct {
+	source   *change.Source
+	database string
+	filter   *tableFilter
+	warn     func(table, column, typ string)
+	changed  func(table string)
+
+	tables map[string]*change.Table // newest shape by full name
+	warned map[string]bool          // table.column:type
+	types  map[typeKey]*typeInfo    // of this session
+}
+
+// reset forgets what may have changed while no session was there to notice.
+func (s *schemas) reset() {
+	s.types = map[typeKey]*typeInfo{}
+}
+
+// build makes the relation of a message. It asks the catalogue for what the message does not say.
+func (s *schemas) build(ctx context.Context, conn *pgx.Conn, msg relationMsg) (*relation, error) {
+	rel := &relation{
+		captured: s.filter.match(msg.schema, msg.name),
+		identity: make([]bool, len(msg.columns)),
+		types:    make([]*typeInfo, len(msg.columns)),
+	}
+	table := &change.Table{
+		Source: s.source, Database: s.database, Schema: msg.schema, Name: msg.name,
+		Columns: make([]change.Column, len(msg.columns)),
+	}
+	rel.table = table
+	if !rel.captured {
+		return rel, nil
+	}
+	attributes, err := queryAttributes(ctx, conn, msg.oid)
+	if err != nil {
+		return nil, err
+	}
+	notNull := map[string]bool{}
+	for _, a := range attributes {
+		notNull[a.name] = a.notNull
+	}
+	s.forgetCustomTypes()
+	for i, col := range msg.columns {
+		t, err := s.typeOf(ctx, conn, typeKey{col.typ, col.typmod}, 0)
+		if err != nil {
+			return nil, fmt.Errorf("column %s of %s: %w", col.name, table.FullName(), err)
+		}
+		if t.unlisted {
+			s.warnOnce(table.FullName(), col.name, t.text)
+		}
+		rel.types[i], rel.identity[i] = t, col.key
+		rel.names += len(col.name) + 4
+		table.Columns[i] = change.Column{
+			Name: col.name, Type: t.text, Logical: t.logical, Nullable: !notNull[col.name],
+			Precision: t.precision, Scale: t.scale,
+		}
+	}
+	if table.Key, err = s.key(ctx, conn, msg); err != nil {
+		return nil, err
+	}
+	s.remember(rel)
+	return rel, nil
+}
+
+// remember replaces the relation's table by the one we have when the shape is the same, and reports a shape that is not.
+func (s *schemas) remember(rel *relation) {
+	name := rel.table.FullName()
+	known := s.tables[name]
+	if known != nil && known.Fingerprint() == rel.table.Fingerprint() {
+		rel.table = known
+		return
+	}
+	if known != nil {
+		s.changed(name)
+	}
+	s.tables[name] = rel.table
+}
+
+// key returns the indexes of the columns that identify a row. Under the default replica identity the message itself says
+// what the primary key was when the row was written; the catalogue knows only what it is now.
+func (s *schemas) key(ctx context.Context, conn *pgx.Conn, msg relationMsg) ([]int, error) {
+	if msg.identity == 'd' {
+		var key []int
+		for i, col := range msg.columns {
+			if col.key {
+				key = append(key, i)
+			}
+		}
+		if key != nil {
+			return key, nil
+		}
+	}
+	keys, err := queryKeys(ctx, conn, msg.oid)
+	if err != nil {
+		return nil, err
+	}
+	for _, names := range keys {
+		key := make([]int, 0, len(names))
+		for i, col := range msg.columns {
+			if slices.Contains(names, col.name) {
+				key = append(key, i)
+			}
+		}
+		if len(key) == len(names) {
+			return key, nil
+		}
+	}
+	return nil, nil
+}
+
+func (s *schemas) warnOnce(table, column, typ string) {
+	id := table + "." + column + ":" + typ
+	if !s.warned[id] {
+		s.warned[id] = true
+		s.warn(table, column, typ)
+	}
+}
+
+// firstCustomOID is the first OID that is not the server's own (FirstNormalObjectId).
+const firstCustomOID = 16384
+
+// forgetCustomTypes drops the types that DDL can change.
+func (s *schemas) forgetCustomTypes() {
+	for k := range s.types {
+		if k.oid >= firstCustomOID {
+			delete(s.types, k)
+		}
+	}
+}
+
+// maxTypeDepth bounds domains over composites over arrays over domains.
+const maxTypeDepth = 32
+
+// typeOf explains a type, with the catalogue's help when it is new to this session.
+func (s *schemas) typeOf(ctx context.Context, conn *pgx.Conn, key typeKey, depth int) (*typeInfo, error) {
+	if t := s.types[key]; t != nil {
+		return t, nil
+	}
+	if depth > maxTypeDepth {
+		return nil, fmt.Errorf("type %d: nested deeper than %d", key.oid, maxTypeDepth)
+	}
+	row, ok, err := queryType(ctx, conn, key.oid, key.typmod)
+	if err != nil {
+		return nil, err
+	}
+	t := &typeInfo{codec: codecText, text: row.text, unlisted: true, digits: -1}
+	if !ok {
+		t.text = fmt.Sprintf("oid %d", key.oid)
+		s.types[key] = t
+		return t, nil
+	}
+	switch {
+	case row.kind == "d":
+		baseMod := row.baseMod
+		if baseMod < 0 {
+			baseMod = key.typmod
+		}
+		base, err := s.typeOf(ctx, conn, typeKey{row.base, baseMod}, depth+1)
+		if err != nil {
+			return nil, err
+		}
+		*t = *base
+		t.text = row.text
+	case row.kind == "c":
+		if err := s.composite(ctx, conn, t, row.relation, depth); err != nil {
+			return nil, err
+		}
+	case row.kind == "e", row.kind == "r", row.kind == "m":
+		t.unlisted = false
+	case t.scalar(key, row.name):
+	case row.category == "A" && row.elem != 0:
+		elem, err := s.typeOf(ctx, conn, typeKey{row.elem, key.typmod}, depth+1)
+		if err != nil {
+			return nil, err
+		}
+		t.codec, t.logical, t.elem, t.unlisted = codecArray, change.LogicalJSON, elem, elem.unlisted
+		t.delimiter = ','
+		if len(row.delimiter) == 1 {
+			t.delimiter = row.delimiter[0]
+		}
+	}
+	s.types[key] = t
+	return t, nil
+}
+
+func (s *schemas) composite(ctx context.Context, conn *pgx.Conn, t *typeInfo, relation uint32, depth int) error {
+	attributes, err := queryAttributes(ctx, conn, relation)
+	if err != nil {
+		return err
+	}
+	t.codec, t.logical, t.unlisted = codecComposite, change.LogicalJSON, false
+	for _, a := range attributes {
+		f, err := s.typeOf(ctx, conn, typeKey{a.typ, a.typmod}, depth+1)
+		if err != nil {
+			return err
+		}
+		t.fields = append(t.fields, field{name: a.name, typ: f})
+		t.unlisted = t.unlisted || f.unlisted
+	}
+	return nil
+}
