@@ -8,7 +8,10 @@ package deltaforge
 import (
 	// Each of these registers its component.
 	_ "github.com/deltaforge/deltaforge/checkpoint"
+	_ "github.com/deltaforge/deltaforge/inputs/postgrescdc"
 	_ "github.com/deltaforge/deltaforge/metrics"
+	_ "github.com/deltaforge/deltaforge/outputs/kafkaout"
+	_ "github.com/deltaforge/deltaforge/outputs/redisout"
 )
 
 //go:generate go run ./internal/docgen docs/reference
