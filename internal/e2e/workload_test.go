@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/internal/servers"
 )
 
 // step is one change of one row: the operation and the version that the row has after it (0 for a delete).
@@ -41,6 +43,10 @@ func newWorkload(t *testing.T, db *sql.DB, table string, dollars bool) *workload
 	t.Helper()
 	_, err := db.ExecContext(t.Context(), fmt.Sprintf(createAccounts, table))
 	require.NoError(t, err)
+	if dollars { // only the owner of a table may publish it
+		_, err = db.ExecContext(t.Context(), "ALTER TABLE "+table+" OWNER TO "+servers.User)
+		require.NoError(t, err)
+	}
 	return &workload{t: t, db: db, table: table, dollars: dollars, history: map[int][]step{}}
 }
 
