@@ -182,7 +182,7 @@ func sinkStopped(t *testing.T, src source, dst sink, srv *servers.Server, away t
 const slowly = `
 pipeline:
   processors:
-    - sleep: {duration: 20us}
+    - sleep: {duration: '${! if batch_index() == 0 { "150ms" } else { "0s" } }'}
 `
 
 // One transaction of 200,000 rows, killed in the middle: complete, and in bounded memory.

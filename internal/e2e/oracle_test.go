@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
+	"maps"
 	"slices"
 	"testing"
 
@@ -88,9 +90,8 @@ func raw(r *json.RawMessage) string {
 }
 
 // complete reports whether the last row has arrived.
-func (a *audit) complete() bool {
-	_, ok := a.order[sentinelID]
-	return ok
+func complete(messages []delivered) bool {
+	return slices.ContainsFunc(messages, func(m delivered) bool { return bytes.Equal(m.key, sentinelKey) })
 }
 
 // check asserts that nothing is lost, nothing invented, the order of each row's changes is that of their commits, and the
@@ -98,17 +99,20 @@ func (a *audit) complete() bool {
 func (a *audit) check(w *workload) {
 	a.t.Helper()
 	want := w.committed()
-	total := 0
+	total, wrong := 0, 0
 	for id, steps := range want {
 		total += len(steps)
 		if !slices.Equal(steps, a.order[id]) {
-			assert.Equal(a.t, steps, a.order[id], "changes of row %d", id)
+			if wrong++; wrong <= 3 {
+				assert.Equal(a.t, steps, a.order[id], "changes of row %d", id)
+			}
 		}
 	}
+	assert.Zero(a.t, wrong, "rows whose changes differ, of %d", len(want))
 	for id := range a.order {
-		assert.Contains(a.t, want, id, "a row that nobody wrote")
+		require.Contains(a.t, want, id, "a row that nobody wrote")
 	}
-	assert.Equal(a.t, w.contents(), a.state, "replay and table")
+	require.True(a.t, maps.Equal(w.contents(), a.state), "the replay of all events differs from the table")
 	a.t.Logf("%d changes of %d rows, %d delivered again", total, len(want), a.again)
 	require.Greater(a.t, total, 100, "the workload did too little to prove anything")
 }

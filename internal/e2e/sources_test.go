@@ -133,17 +133,16 @@ func finish(t *testing.T, w *workload, s sink, timeout time.Duration) *audit {
 	w.sentinel()
 	deadline := time.Now().Add(timeout)
 	for {
-		a := newAudit(t)
-		a.add(s.all(t))
-		if a.complete() {
+		messages := s.all(t)
+		late := time.Now().After(deadline)
+		if complete(messages) || late {
+			a := newAudit(t)
+			a.add(messages)
 			a.check(w)
+			require.True(t, complete(messages), "the last row did not arrive within %s", timeout)
 			return a
 		}
-		if time.Now().After(deadline) {
-			a.check(w)
-			t.Fatalf("the last row did not arrive within %s", timeout)
-		}
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(500 * time.Millisecond)
 	}
 }
 
