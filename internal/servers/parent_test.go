@@ -60,6 +60,13 @@ func TestDiesWithParent(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, parent.Start())
 	pids := map[string]int{}
+	t.Cleanup(func() {
+		for _, pid := range pids {
+			if !gone(pid) {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+	})
 	ready := false
 	lines := bufio.NewScanner(out)
 	for !ready && lines.Scan() {
