@@ -25,7 +25,7 @@ type Postgres struct {
 // StartPostgres starts a PostgreSQL: an installed one, else one that is fetched. With Options.TLS it accepts encrypted
 // connections beside plain ones.
 func StartPostgres(ctx context.Context, opts Options) (*Postgres, error) {
-	bin, err := findPostgres(opts.Log)
+	bin, err := findPostgres()
 	if err != nil {
 		return nil, err
 	}
@@ -78,6 +78,9 @@ func (s *Postgres) setUp(ctx context.Context, bin string, opts Options) error {
 		return err
 	}
 	if cred != nil {
+		if barrier := closedParent(filepath.Dir(s.dir)); barrier != "" {
+			return fmt.Errorf("PostgreSQL runs as an ordinary account, which cannot get through %s to %s", barrier, s.dir)
+		}
 		if bin, err = reachable(bin, s.dir); err != nil {
 			return err
 		}
@@ -200,22 +203,25 @@ func chownAll(dir string, cred *syscall.Credential) error {
 // reachable returns bin, or a copy of its installation under dir when an ordinary account cannot get to it, as in root's
 // home directory.
 func reachable(bin, dir string) (string, error) {
-	for parent := bin; parent != "/"; parent = filepath.Dir(parent) {
-		info, err := os.Stat(parent)
-		if err != nil {
-			return "", err
-		}
-		if info.Mode()&0o001 != 0 {
-			continue
-		}
-		to := filepath.Join(dir, "postgres")
-		if _, err := os.Stat(to); err == nil {
-			return filepath.Join(to, "bin"), nil
-		}
-		if err := os.CopyFS(to, os.DirFS(filepath.Dir(bin))); err != nil {
-			return "", fmt.Errorf("copying PostgreSQL to where its account can read it: %w", err)
-		}
+	if closedParent(bin) == "" {
+		return bin, nil
+	}
+	to := filepath.Join(dir, "postgres")
+	if _, err := os.Stat(to); err == nil {
 		return filepath.Join(to, "bin"), nil
 	}
-	return bin, nil
+	if err := os.CopyFS(to, os.DirFS(filepath.Dir(bin))); err != nil {
+		return "", fmt.Errorf("copying PostgreSQL to where its account can read it: %w", err)
+	}
+	return filepath.Join(to, "bin"), nil
+}
+
+// closedParent returns the directory on the way to dir, or dir itself, that only its owner can enter. Empty: there is none.
+func closedParent(dir string) string {
+	for ; dir != "/" && dir != "."; dir = filepath.Dir(dir) {
+		if info, err := os.Stat(dir); err == nil && info.Mode()&0o001 == 0 {
+			return dir
+		}
+	}
+	return ""
 }

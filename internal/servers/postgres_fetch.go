@@ -14,7 +14,7 @@ import (
 )
 
 // findPostgres returns the directory of PostgreSQL's programs: installed, fetched before, or fetched now.
-func findPostgres(log io.Writer) (string, error) {
+func findPostgres() (string, error) {
 	bin, missing := binaries.Postgres()
 	if missing == nil {
 		return bin, nil
@@ -27,7 +27,7 @@ func findPostgres(log io.Writer) (string, error) {
 	if _, err := os.Stat(filepath.Join(bin, "postgres")); err == nil {
 		return bin, nil
 	}
-	if err := fetchPostgres(root, log); err != nil {
+	if err := fetchPostgres(root); err != nil {
 		return "", fmt.Errorf("%w; and it could not be fetched either: %w", missing, err)
 	}
 	return bin, nil
@@ -35,11 +35,8 @@ func findPostgres(log io.Writer) (string, error) {
 
 // fetchPostgres downloads a PostgreSQL into root. The library can only fetch as part of starting a server, which fails as root; so
 // it is given a data directory that looks initialised and is empty, and its failure to start that is not an error once the programs
-// are there.
-func fetchPostgres(root string, log io.Writer) (err error) {
-	if log == nil {
-		log = io.Discard
-	}
+// are there, and what it logs about it is not shown.
+func fetchPostgres(root string) (err error) {
 	if err := os.MkdirAll(filepath.Dir(root), 0o755); err != nil {
 		return err
 	}
@@ -61,7 +58,7 @@ func fetchPostgres(root string, log io.Writer) (err error) {
 		return err
 	}
 	startErr := embedded.NewDatabase(embedded.DefaultConfig().
-		Version(version).Port(uint32(port)).Logger(log). //nolint:gosec // a port fits
+		Version(version).Port(uint32(port)).Logger(io.Discard). //nolint:gosec // a port fits
 		CachePath(filepath.Join(stage, "cache")).RuntimePath(filepath.Join(stage, "run")).
 		BinariesPath(unpacked).DataPath(data)).Start()
 	if _, err := os.Stat(filepath.Join(unpacked, "bin", "postgres")); err != nil {

@@ -110,12 +110,16 @@ func tail(path string) string {
 }
 
 // runTool runs a short-lived program, such as the one that creates a data directory, and returns its output in the error when it
-// fails.
+// fails. Its children go with it when ctx ends.
 func runTool(ctx context.Context, what string, c command) error {
 	cmd := exec.CommandContext(ctx, c.args[0], c.args[1:]...)
 	cmd.Env = append(os.Environ(), c.env...)
 	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: c.cred}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: c.cred}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	runtime.LockOSThread() // see startProcess
+	defer runtime.UnlockOSThread()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s: %w; it printed:\n%s", what, err, bytes.TrimSpace(out[max(0, len(out)-4096):]))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strconv"
 	"syscall"
@@ -86,6 +87,13 @@ func (s *Redis) ping(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("parsing the Redis URL of %s: %w", s.addr, err)
 	}
+	// The client retries and logs what is normal while a server starts, so it is only asked when somebody listens.
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "tcp", opts.Addr)
+	if err != nil {
+		return err
+	}
+	_ = conn.Close()
 	client := redis.NewClient(opts)
 	return errors.Join(client.Ping(ctx).Err(), client.Close())
 }

@@ -84,8 +84,12 @@ func newServer(name string, opts Options) (*Server, error) {
 			return nil, fmt.Errorf("creating a data directory for %s: %w", name, err)
 		}
 		s.dir, s.ownsDir = dir, true
-	} else if err := os.MkdirAll(s.dir, 0o700); err != nil {
+	} else if dir, err := filepath.Abs(s.dir); err != nil {
+		return nil, fmt.Errorf("finding the data directory of %s: %w", name, err)
+	} else if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("creating the data directory of %s: %w", name, err)
+	} else {
+		s.dir = dir
 	}
 	if s.port == 0 {
 		port, err := freePort()
@@ -112,6 +116,16 @@ func (s *Server) Dir() string { return s.dir }
 
 // External reports whether somebody else runs the server.
 func (s *Server) External() bool { return s.command == nil }
+
+// PID is the process, for measurements. 0 when it is not running or external.
+func (s *Server) PID() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.proc == nil {
+		return 0
+	}
+	return s.proc.cmd.Process.Pid
+}
 
 // TLSCA is the path of the certificate that a client has to trust. Empty without TLS.
 func (s *Server) TLSCA() string { return s.tlsCA }

@@ -72,7 +72,18 @@ func (s *PostgresServer) dropDatabase(t testing.TB, name string) {
 // Pool connects as administrator, until the end of the test.
 func (s *PostgresServer) Pool(t testing.TB, db string) *pgxpool.Pool {
 	t.Helper()
-	pool, err := pgxpool.New(t.Context(), s.DSN(db))
+	return connectPostgres(t, s.DSN(db))
+}
+
+// UserPool connects as servers.User, until the end of the test.
+func (s *PostgresServer) UserPool(t testing.TB, db string) *pgxpool.Pool {
+	t.Helper()
+	return connectPostgres(t, s.UserDSN(db))
+}
+
+func connectPostgres(t testing.TB, dsn string) *pgxpool.Pool {
+	t.Helper()
+	pool, err := pgxpool.New(t.Context(), dsn)
 	if err != nil {
 		t.Fatalf("connecting to PostgreSQL: %v", err)
 	}
@@ -139,7 +150,18 @@ func (s *MySQLServer) dropDatabase(t testing.TB, name string) {
 // DB connects as administrator, until the end of the test.
 func (s *MySQLServer) DB(t testing.TB, db string) *sql.DB {
 	t.Helper()
-	pool, err := sql.Open("mysql", s.DSN(db))
+	return s.connect(t, s.DSN(db))
+}
+
+// UserDB connects as servers.User, until the end of the test.
+func (s *MySQLServer) UserDB(t testing.TB, db string) *sql.DB {
+	t.Helper()
+	return s.connect(t, s.UserDSN(db))
+}
+
+func (s *MySQLServer) connect(t testing.TB, dsn string) *sql.DB {
+	t.Helper()
+	pool, err := sql.Open("mysql", dsn)
 	if err != nil {
 		t.Fatalf("connecting to %s: %v", s.Name(), err)
 	}

@@ -170,8 +170,8 @@ type chunk struct {
 // on while a chunk waits out its latency, so that latency is not also a limit of throughput; how far is bounded by the queue.
 func (p *Proxy) copy(ctx context.Context, dst, src net.Conn) bool {
 	queue := make(chan chunk, 64)
-	var end error // set before queue is closed
-	go func() {   // ends when src is closed or ctx ends, at the latest when serve does
+	var end error       // set before queue is closed
+	p.group.Go(func() { // ends when src is closed, at the latest when serve returns
 		defer close(queue)
 		for {
 			buffer := make([]byte, 32<<10)
@@ -189,7 +189,7 @@ func (p *Proxy) copy(ctx context.Context, dst, src net.Conn) bool {
 				return
 			}
 		}
-	}()
+	})
 	for c := range queue {
 		if !p.deliver(ctx, dst, c) {
 			return false

@@ -27,10 +27,7 @@ func main() {
 }
 
 func install(ctx context.Context) error {
-	missing := missingPackages()
-	wantMySQL := isMissing(func() error { _, err := binaries.MySQL(); return err })
-	wantKafka := isMissing(func() error { _, err := binaries.Kafka(); return err })
-	if len(missing) == 0 && !wantMySQL && !wantKafka {
+	if len(missingPackages()) == 0 && !mysqlMissing() && !kafkaMissing() {
 		return nil
 	}
 	prefix, err := binaries.Prefix()
@@ -42,9 +39,8 @@ func install(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	// Another run may have been the one that held the lock.
-	missing = missingPackages()
-	if len(missing) > 0 {
+	// Everything is looked at again: another run may have been the one that held the lock.
+	if missing := missingPackages(); len(missing) > 0 {
 		if err := canInstallPackages(); err != nil {
 			return fmt.Errorf("%w; run `apt-get install %s` as root, then this command again", err, strings.Join(missing, " "))
 		}
@@ -52,17 +48,27 @@ func install(ctx context.Context) error {
 			return err
 		}
 	}
-	if isMissing(func() error { _, err := binaries.MySQL(); return err }) {
+	if mysqlMissing() {
 		if err := installMySQL(ctx, prefix); err != nil {
 			return fmt.Errorf("installing MySQL: %w", err)
 		}
 	}
-	if isMissing(func() error { _, err := binaries.Kafka(); return err }) {
-		if err := installKafka(ctx, prefix); err != nil {
+	if kafkaMissing() {
+		if err := installKafka(ctx); err != nil {
 			return fmt.Errorf("installing Apache Kafka: %w", err)
 		}
 	}
 	return nil
+}
+
+func mysqlMissing() bool {
+	_, err := binaries.MySQL()
+	return err != nil
+}
+
+func kafkaMissing() bool {
+	_, err := binaries.Kafka()
+	return err != nil
 }
 
 // missingPackages lists the Debian packages to install.
@@ -73,10 +79,14 @@ func missingPackages() []string {
 		func() error { _, err := binaries.Redis(); return err },
 		func() error { _, err := binaries.Java(); return err },
 	}
-	if isMissing(func() error { _, err := binaries.Kafka(); return err }) {
+	if kafkaMissing() {
 		checks = append(checks, func() error { _, err := binaries.Maven(); return err })
 	}
 	var packages []string
+	// The race detector links with the system's C compiler.
+	if _, err := exec.LookPath("gcc"); err != nil {
+		packages = append(packages, "gcc", "libc6-dev")
+	}
 	for _, check := range checks {
 		var missing *binaries.MissingError
 		if errors.As(check(), &missing) {
@@ -85,8 +95,6 @@ func missingPackages() []string {
 	}
 	return packages
 }
-
-func isMissing(check func() error) bool { return check() != nil }
 
 // lock makes concurrent runs take turns. It creates prefix.
 func lock(prefix string) (unlock func(), err error) {
@@ -135,7 +143,7 @@ func run(ctx context.Context, env []string, name string, args ...string) error {
 
 func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "install: "+format+"\n", args...) }
 
-func installKafka(ctx context.Context, _ string) error {
+func installKafka(ctx context.Context) error {
 	mvn, err := binaries.Maven()
 	if err != nil {
 		return err

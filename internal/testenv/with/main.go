@@ -35,6 +35,10 @@ func with(ctx context.Context, args []string) int {
 	began := time.Now()
 	env, stop, err := startAll(ctx)
 	defer stop()
+	if ctx.Err() != nil {
+		fmt.Fprintln(os.Stderr, "with: interrupted while the servers started")
+		return 1
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "with:", err)
 		return 1
