@@ -41,7 +41,7 @@ type output struct {
 	building sync.Mutex
 	build    builder // guarded by building
 
-	gate   sink.Gate
+	gate sink.Gate
 
 	mu     sync.Mutex
 	cl     *kgo.Client // nil before Connect and after Close; guarded by mu
