@@ -68,9 +68,11 @@ func change(table, op, key, id, payload string) *service.Message {
 // numbered makes n changes over keys keys, whose payload is their number.
 func numbered(table string, from, n, keys int) service.MessageBatch {
 	b := make(service.MessageBatch, n)
+	now := time.Now().UnixMilli() // an old time makes a restarted broker forget the producer, see the description
 	for i := range b {
 		k := from + i
 		b[i] = change(table, "u", fmt.Sprintf(`{"id":%d}`, k%keys), fmt.Sprintf("tx:%d", k), fmt.Sprint(k))
+		b[i].MetaSetMut("commit_ts_ms", fmt.Sprint(now))
 	}
 	return b
 }
@@ -126,7 +128,7 @@ func engine(t testing.TB, o *output, b service.MessageBatch) (error, []error) {
 			time.Sleep(50 * time.Millisecond)
 		}
 	}
-	t.Fatal("never delivered")
+	t.Fatalf("never delivered; %d causes, last: %v", len(causes), causes[len(causes)-1])
 	return nil, nil
 }
 
