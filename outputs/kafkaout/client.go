@@ -117,10 +117,13 @@ type topics struct {
 	known map[string]struct{} // guarded by mu
 }
 
-func (t *topics) forget(name string) {
+// forget has a topic looked up again before anything more is written to it. The client keeps the identity of a topic
+// that it has seen, and refuses one that was deleted and created again, until it is purged.
+func (t *topics) forget(cl *kgo.Client, name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.known, name)
+	cl.PurgeTopicsFromProducing(name)
 }
 
 // unknown returns those topics of the attempt that have not been seen to exist.

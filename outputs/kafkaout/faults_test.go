@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -151,4 +152,29 @@ func TestLostAcknowledgementsLeaveNoDuplicates(t *testing.T) {
 	}
 	assert.EqualValues(t, 20, f.Hits())
 	assertWrittenOnceInOrder(t, c.ListenAddrs(), 1000, 2)
+}
+
+func TestManyBatchesAtOnce(t *testing.T) {
+	c := fake(t, kfake.SeedTopics(2, "df.shop.orders"))
+	o := connected(t, c.ListenAddrs(), "topic_prefix: df\nmax_in_flight: 4\ntombstones: true\n")
+	f := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.TopicAuthorizationFailed, Count: 5})
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			for i := range 20 {
+				err, _ := engine(t, o, numbered("orders", (w*20+i)*50, 50, 10))
+				assert.NoError(t, err)
+			}
+		})
+	}
+	wg.Wait()
+	assert.EqualValues(t, 5, f.Hits())
+	seen := map[string]int{}
+	for _, r := range consume(t, c.ListenAddrs(), 4000, "df.shop.orders") {
+		seen[string(r.Value)]++
+	}
+	assert.Len(t, seen, 4000)
+	for v, n := range seen {
+		assert.Equal(t, 1, n, v)
+	}
 }

@@ -13,9 +13,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
+
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(withServers{m}) }
+
+// withServers closes what the tests started before goroutines are counted.
+type withServers struct{ m *testing.M }
+
+func (w withServers) Run() int { return testenv.Main(w.m) }
 
 func fake(t testing.TB, opts ...kfake.Opt) *kfake.Cluster {
 	t.Helper()
@@ -61,9 +68,11 @@ func change(table, op, key, id, payload string) *service.Message {
 // numbered makes n changes over keys keys, whose payload is their number.
 func numbered(table string, from, n, keys int) service.MessageBatch {
 	b := make(service.MessageBatch, n)
+	now := time.Now().UnixMilli() // an old time makes a restarted broker forget the producer, see the description
 	for i := range b {
 		k := from + i
 		b[i] = change(table, "u", fmt.Sprintf(`{"id":%d}`, k%keys), fmt.Sprintf("tx:%d", k), fmt.Sprint(k))
+		b[i].MetaSetMut("commit_ts_ms", fmt.Sprint(now))
 	}
 	return b
 }
@@ -119,7 +128,7 @@ func engine(t testing.TB, o *output, b service.MessageBatch) (error, []error) {
 			time.Sleep(50 * time.Millisecond)
 		}
 	}
-	t.Fatal("never delivered")
+	t.Fatalf("never delivered; %d causes, last: %v", len(causes), causes[len(causes)-1])
 	return nil, nil
 }
 

@@ -41,7 +41,7 @@ type output struct {
 	building sync.Mutex
 	build    builder // guarded by building
 
-	gate   sink.Gate
+	gate sink.Gate
 
 	mu     sync.Mutex
 	cl     *kgo.Client // nil before Connect and after Close; guarded by mu
@@ -114,7 +114,11 @@ func (o *output) ping(ctx context.Context, cl *kgo.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, o.conf.connectTimeout)
 	defer cancel()
 	if err := cl.Ping(ctx); err != nil {
-		return classify(err, fmt.Sprintf("connecting to Kafka at %v", o.conf.seeds))
+		c := classify(err, fmt.Sprintf("connecting to Kafka at %v", o.conf.seeds))
+		if c.Kind == sink.Other {
+			c.Kind = sink.Connect // certificates, a listener of another protocol
+		}
+		return c
 	}
 	return nil
 }
@@ -180,7 +184,7 @@ func (o *output) deliver(ctx context.Context, cl *kgo.Client, a *attempt) error 
 		}
 		if err := a.harvest(); err != nil {
 			if sink.KindOf(err) == sink.UnknownTopic {
-				a.eachTopic(o.topics.forget)
+				a.eachTopic(func(topic string) { o.topics.forget(cl, topic) })
 			}
 			return err
 		}

@@ -84,7 +84,10 @@ The value of a record is the payload of the message. Key, topic, headers and tim
 == Delivery
 
 A batch is acknowledged when the brokers have acknowledged every record of it (at-least-once). The producer is idempotent, so
-repeated requests leave no duplicates; a restart of the process can, and they carry the same ` + "`event_id`" + ` header.
+repeated requests leave no duplicates, with one exception: a broker that restarts forgets a producer whose records have timestamps older
+than its ` + "`producer.id.expiration.ms`" + ` (one day), and the timestamp of a record is the commit time of the change. So old changes that were on
+their way when a broker restarted can be there twice, as can changes that were on their way when this process restarted.
+Duplicates carry the same ` + "`event_id`" + ` header.
 
 While no broker can be reached the output waits and tries again without end. Nothing is dropped. After ` + "`timeout`" + ` without an
 acknowledgement the output shows as not connected, with the reason; it goes on with the same batch once it can.

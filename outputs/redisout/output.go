@@ -124,7 +124,11 @@ func (o *output) dial(ctx context.Context) (*redis.Client, error) {
 	_ = pipe.Process(ctx, redis.NewSliceCmd(ctx, "exec"))
 	if _, err := pipe.Exec(ctx); err != nil {
 		_ = cl.Close() // err says what there is to say
-		return nil, classify(err, fmt.Sprintf("connecting to Redis at %s", o.conf.shown))
+		c := classify(err, fmt.Sprintf("connecting to Redis at %s", o.conf.shown))
+		if c.Kind == sink.Other && !isAnswer(err) {
+			c.Kind = sink.Connect // certificates, a server of another protocol
+		}
+		return nil, c
 	}
 	return cl, nil
 }

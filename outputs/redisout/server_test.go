@@ -1,0 +1,333 @@
+package redisout
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/internal/servers"
+	"github.com/deltaforge/deltaforge/internal/sink"
+	"github.com/deltaforge/deltaforge/internal/testenv"
+)
+
+func TestEntriesCarryTheWholeChange(t *testing.T) {
+	s := testenv.Redis(t)
+	prefix := testenv.Name(t)
+	o := connected(t, fmt.Sprintf("url: %s\nprefix: %s\n", s.URL(), prefix))
+	pg := change("orders", "c", `{"id":2}`, "0/16:1", `{"a":1}`)
+	pg.MetaSetMut("schema_name", "sales")
+	require.NoError(t, o.WriteBatch(t.Context(), service.MessageBatch{
+		change("orders", "d", `{"id":1}`, "tx:1", `{"before":1}`), pg, change("orders", "t", "", "tx:2", ``),
+	}))
+	got := s.Stream(t, prefix+":shop.orders", 2)
+	require.Len(t, got, 2)
+	assert.Equal(t, map[string]any{"event_id": "tx:1", "op": "d", "key": `{"id":1}`, "event": `{"before":1}`}, got[0].Values)
+	assert.Equal(t, map[string]any{"event_id": "tx:2", "op": "t", "key": "", "event": ""}, got[1].Values)
+	got = s.Stream(t, prefix+":sales.orders", 1)
+	assert.Equal(t, map[string]any{"event_id": "0/16:1", "op": "c", "key": `{"id":2}`, "event": `{"a":1}`}, got[0].Values)
+}
+
+func TestStreamsAreTrimmed(t *testing.T) {
+	s := testenv.Redis(t)
+	stream := testenv.Name(t)
+	o := connected(t, fmt.Sprintf("url: %s\nstream: %s\nmax_len: 10\nexact_max_len: true\n", s.URL(), stream))
+	require.NoError(t, o.WriteBatch(t.Context(), numbered(0, 1000, "orders")))
+	got := s.Stream(t, stream, 10)
+	require.Len(t, got, 10)
+	assert.Equal(t, "990", got[0].Values["event"])
+
+	stream += "_about"
+	o = connected(t, fmt.Sprintf("url: %s\nstream: %s\nmax_len: 10\n", s.URL(), stream))
+	require.NoError(t, o.WriteBatch(t.Context(), numbered(0, 1000, "orders")))
+	got = s.Stream(t, stream, 10)
+	assert.Less(t, len(got), 1000)
+	assert.Equal(t, "999", got[len(got)-1].Values["event"])
+}
+
+func TestEntriesThatCannotBeAddedFailAlone(t *testing.T) {
+	s := testenv.Redis(t)
+	prefix := testenv.Name(t)
+	require.NoError(t, s.Client(t).Set(t.Context(), prefix+":shop.taken", "a string", 0).Err())
+	o := connected(t, fmt.Sprintf("url: %s\nprefix: %s\nmax_message_bytes: 2000\n", s.URL(), prefix))
+	errored := change("orders", "c", "", "", "errored")
+	errored.SetError(fmt.Errorf("poison value"))
+	b := service.MessageBatch{
+		change("orders", "c", "", "", "one"),
+		change("taken", "c", "", "", "wrong type"),
+		service.NewMessage([]byte("no table")),
+		change("orders", "c", "", "", strings.Repeat("x", 2000)),
+		errored,
+		change("orders", "c", "", "", "two"),
+		change("taken", "c", "", "", "wrong type"),
+	}
+	index := b.Index()
+	err, causes := engine(t, o, b)
+	assert.Empty(t, causes)
+	var be *service.BatchError
+	require.ErrorAs(t, err, &be)
+	kinds := map[int]sink.Kind{}
+	be.WalkMessagesIndexedBy(index, func(i int, _ *service.Message, err error) bool {
+		if err != nil {
+			kinds[i] = sink.KindOf(err)
+		}
+		return true
+	})
+	assert.Equal(t, map[int]sink.Kind{
+		1: sink.Routing, 2: sink.Routing, 3: sink.TooLarge, 4: sink.Serialization, 6: sink.Routing,
+	}, kinds)
+	assert.Equal(t, []string{"one", "two"}, events(s.Stream(t, prefix+":shop.orders", 2)))
+}
+
+func events(entries []redis.XMessage) []string {
+	out := make([]string, len(entries))
+	for i, e := range entries {
+		out[i] = e.Values["event"].(string)
+	}
+	return out
+}
+
+// assertWritten holds the streams of three tables against n numbered changes. Where duplicates are allowed, an entry
+// may only be followed by one that is new and next, or by one that has been there before.
+func assertWritten(t *testing.T, cl *redis.Client, prefix string, n int, duplicates bool) (repeated int) {
+	t.Helper()
+	for k, table := range tables {
+		entries, err := cl.XRange(t.Context(), prefix+":shop."+table, "-", "+").Result()
+		require.NoError(t, err)
+		next := k
+		for _, e := range events(entries) {
+			var v int
+			_, err := fmt.Sscan(e, &v)
+			require.NoError(t, err)
+			if v != next && duplicates && v < next {
+				repeated++
+				continue
+			}
+			require.Equal(t, next, v, "stream of %s: one is missing, or was overtaken", table)
+			next += len(tables)
+		}
+		assert.GreaterOrEqual(t, next, n, "stream of %s ends early", table)
+	}
+	return repeated
+}
+
+var tables = []string{"orders", "customers", "items"} //nolint:gochecknoglobals // constant
+
+// load writes n numbered changes in batches and returns the kinds that the operator saw meanwhile.
+func load(t *testing.T, o *output, n int) map[sink.Kind]int {
+	t.Helper()
+	const size = 500
+	kinds := map[sink.Kind]int{}
+	for from := 0; from < n; from += size {
+		err, causes := engine(t, o, numbered(from, size, tables...))
+		require.NoError(t, err)
+		for _, c := range causes {
+			kinds[sink.KindOf(cause(c))]++
+		}
+	}
+	return kinds
+}
+
+// meanwhile calls f again and again until the returned function is called.
+func meanwhile(t *testing.T, f func(ctx context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			f(ctx)
+		}
+	})
+	return func() { cancel(); wg.Wait() }
+}
+
+func TestOutOfMemoryForAWhileKeepsOrder(t *testing.T) {
+	s := testenv.StartRedis(t, servers.Options{Args: []string{"--maxmemory-policy", "noeviction"}})
+	admin := s.Client(t)
+	o := connected(t, fmt.Sprintf("url: %s\nprefix: df\nmax_buffered_bytes: 20000\n", s.URL()))
+	stop := meanwhile(t, func(ctx context.Context) {
+		admin.ConfigSet(ctx, "maxmemory", "1")
+		time.Sleep(3 * time.Millisecond)
+		admin.ConfigSet(context.WithoutCancel(ctx), "maxmemory", "0")
+		time.Sleep(4 * time.Millisecond)
+	})
+	kinds := load(t, o, 40_000)
+	stop()
+	assert.Positive(t, kinds[sink.OutOfMemory])
+	assert.Len(t, kinds, 1, "%v", kinds)
+	assert.Zero(t, assertWritten(t, admin, "df", 40_000, false), "nothing is added twice: a refused transaction was not run")
+}
+
+// TestPlainPipelineIsOvertaken shows that the fault above does what it is meant to: a pipeline loses entries in its
+// middle to it.
+func TestPlainPipelineIsOvertaken(t *testing.T) {
+	s := testenv.StartRedis(t, servers.Options{})
+	admin := s.Client(t)
+	stop := meanwhile(t, func(ctx context.Context) {
+		admin.ConfigSet(ctx, "maxmemory", "1")
+		time.Sleep(3 * time.Millisecond)
+		admin.ConfigSet(context.WithoutCancel(ctx), "maxmemory", "0")
+		time.Sleep(4 * time.Millisecond)
+	})
+	defer stop()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+		pipe := s.Client(t).Pipeline()
+		for i := range 5000 {
+			pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: "plain", Values: []any{"n", i}})
+		}
+		cmds, _ := pipe.Exec(t.Context())
+		failed := false
+		for _, c := range cmds {
+			if c.Err() != nil {
+				failed = true
+			} else if failed {
+				return
+			}
+		}
+	}
+	t.Fatal("no entry was added behind one that was refused")
+}
+
+func TestReadOnlyForAWhileKeepsOrder(t *testing.T) {
+	s := testenv.StartRedis(t, servers.Options{})
+	admin := s.Client(t)
+	o := connected(t, fmt.Sprintf("url: %s\nprefix: df\nmax_buffered_bytes: 20000\n", s.URL()))
+	stop := meanwhile(t, func(ctx context.Context) {
+		admin.Do(ctx, "replicaof", "127.0.0.1", "1")
+		time.Sleep(3 * time.Millisecond)
+		admin.Do(context.WithoutCancel(ctx), "replicaof", "no", "one")
+		time.Sleep(20 * time.Millisecond)
+	})
+	kinds := load(t, o, 20_000)
+	stop()
+	assert.Positive(t, kinds[sink.ReadOnly], "%v", kinds)
+	// Turning into a replica drops clients that are inside a transaction, whose answer is then unknown.
+	assertWritten(t, admin, "df", 20_000, true)
+}
+
+func TestConnectionLostInsideAPipelineKeepsOrder(t *testing.T) {
+	s := testenv.StartRedis(t, servers.Options{})
+	proxy := testenv.NewProxy(t, s.Addr())
+	o := connected(t, fmt.Sprintf("url: redis://%s\nprefix: df\nmax_buffered_bytes: 20000\n", proxy.Addr()))
+	stop := meanwhile(t, func(context.Context) {
+		time.Sleep(15 * time.Millisecond)
+		proxy.Cut()
+	})
+	kinds := load(t, o, 20_000)
+	stop()
+	assert.Positive(t, kinds[sink.Connect], "%v", kinds)
+	t.Logf("%d entries repeated", assertWritten(t, s.Client(t), "df", 20_000, true))
+}
+
+func TestServerStoppedAndStartedUnderLoad(t *testing.T) {
+	s := testenv.StartRedis(t, servers.Options{Args: []string{"--appendonly", "yes", "--appendfsync", "always"}})
+	o := connected(t, fmt.Sprintf("url: %s\nprefix: df\ntimeout: 1s\n", s.URL()))
+	stop := meanwhile(t, func(ctx context.Context) {
+		time.Sleep(300 * time.Millisecond)
+		if ctx.Err() == nil {
+			assert.NoError(t, s.Kill())
+			time.Sleep(300 * time.Millisecond)
+			assert.NoError(t, s.Start(context.WithoutCancel(ctx)))
+		}
+	})
+	kinds := load(t, o, 60_000)
+	stop()
+	assert.Positive(t, kinds[sink.Connect], "%v", kinds)
+	assertWritten(t, s.Client(t), "df", 60_000, true)
+}
+
+func TestSilentServerTimesOutAndGoesOn(t *testing.T) {
+	s := testenv.StartRedis(t, servers.Options{})
+	o := connected(t, fmt.Sprintf("url: %s\nprefix: df\ntimeout: 200ms\nconnect_timeout: 200ms\n", s.URL()))
+	require.NoError(t, s.Pause())
+	b := numbered(0, 10, tables...)
+	require.ErrorIs(t, o.WriteBatch(t.Context(), b), service.ErrNotConnected)
+	err := o.Connect(t.Context())
+	assert.Equal(t, sink.Timeout, sink.KindOf(cause(err)), "%v", err)
+	require.NoError(t, s.Resume())
+	err, _ = engine(t, o, b)
+	require.NoError(t, err)
+	assertWritten(t, s.Client(t), "df", 10, true)
+}
+
+func TestPermissions(t *testing.T) {
+	s := testenv.StartRedis(t, servers.Options{})
+	admin := s.Client(t)
+	user := func(rules ...any) {
+		t.Helper()
+		require.NoError(t, admin.Do(t.Context(), append([]any{"acl", "setuser", "df", "reset", "on", ">pa/ss"}, rules...)...).Err())
+	}
+	conf := fmt.Sprintf("url: redis://%s\nusername: df\npassword: 'pa/ss'\nprefix: df\n", s.Addr())
+
+	user("+xadd", "~*")
+	err := newTestOutput(t, conf).Connect(t.Context())
+	assert.Equal(t, sink.Permission, sink.KindOf(err), "without multi: %v", err)
+
+	err = newTestOutput(t, strings.Replace(conf, "pa/ss", "wrong", 1)).Connect(t.Context())
+	assert.Equal(t, sink.Auth, sink.KindOf(err), "%v", err)
+	assert.NotContains(t, err.Error(), "wrong'")
+
+	// One stream is out of bounds: the others go on, it waits, and then it goes on where it stopped.
+	user("+multi", "+exec", "+xadd", "~df:shop.orders", "~df:shop.items")
+	o := connected(t, conf+"max_buffered_bytes: 4096\n")
+	b := numbered(0, 300, tables...)
+	require.ErrorIs(t, o.WriteBatch(t.Context(), b), service.ErrNotConnected)
+	assert.Len(t, s.Stream(t, "df:shop.orders", 100), 100)
+	assert.Len(t, s.Stream(t, "df:shop.items", 100), 100)
+	err = o.Connect(t.Context())
+	require.Error(t, err)
+	assert.Equal(t, sink.Permission, sink.KindOf(cause(err)))
+	assert.ErrorContains(t, err, "df:shop.customers")
+	user("+multi", "+exec", "+xadd", "~df:*")
+	err, _ = engine(t, o, b)
+	require.NoError(t, err)
+	assert.Zero(t, assertWritten(t, admin, "df", 300, false))
+
+	// MULTI is taken away while connected, and given back.
+	user("+exec", "+xadd", "~df:*")
+	b = numbered(300, 300, tables...)
+	require.ErrorIs(t, o.WriteBatch(t.Context(), b), service.ErrNotConnected)
+	err = o.Connect(t.Context())
+	assert.Equal(t, sink.Permission, sink.KindOf(cause(err)), "%v", err)
+	user("+multi", "+exec", "+xadd", "~df:*")
+	err, _ = engine(t, o, b)
+	require.NoError(t, err)
+	assertWritten(t, admin, "df", 600, true)
+}
+
+func TestTLS(t *testing.T) {
+	s := testenv.StartRedis(t, servers.Options{TLS: true, Password: "hunter2"})
+	o := connected(t, fmt.Sprintf("url: rediss://%s\npassword: hunter2\nprefix: df\ntls: { enabled: true, root_cas_file: %s }\n", s.TLSAddr(), s.TLSCA()))
+	require.NoError(t, o.WriteBatch(t.Context(), numbered(0, 3, tables...)))
+	require.NoError(t, o.ConnectionTest(t.Context())[0].Err)
+
+	o = newTestOutput(t, fmt.Sprintf("url: rediss://:hunter2@%s\nprefix: df\n", s.TLSAddr()))
+	err := o.Connect(t.Context())
+	require.Error(t, err, "its certificate is not known")
+	assert.NotContains(t, err.Error(), "hunter2")
+	require.Error(t, o.ConnectionTest(t.Context())[0].Err)
+}
+
+func TestLifecycle(t *testing.T) {
+	o := newTestOutput(t, "url: redis://127.0.0.1:1\nprefix: df\n")
+	require.ErrorIs(t, o.WriteBatch(t.Context(), numbered(0, 1, tables...)), service.ErrNotConnected)
+	err := o.Connect(t.Context())
+	assert.Equal(t, sink.Connect, sink.KindOf(err), "%v", err)
+	assert.ErrorContains(t, err, "127.0.0.1:1")
+	require.NoError(t, o.Close(t.Context()))
+	require.NoError(t, o.Close(t.Context()))
+	require.ErrorIs(t, o.Connect(t.Context()), service.ErrEndOfInput)
+
+	s := testenv.Redis(t)
+	o = connected(t, fmt.Sprintf("url: %s\nprefix: df\n", s.URL()))
+	cl := o.cl
+	require.NoError(t, o.Connect(t.Context()))
+	assert.Same(t, cl, o.cl)
+	require.NoError(t, o.Close(t.Context()))
+}
