@@ -34,15 +34,16 @@ type server struct {
 	readTimeout time.Duration
 }
 
-// parseDSN reads user:password@tcp(host:port)/ or user:password@unix(/path)/. Its errors do not show the password.
+// parseDSN reads user:password@tcp(host:port)/ or user:password@unix(/path)/. A database behind the slash means nothing: the
+// binlog is the whole server's. Its errors do not show the password.
 func parseDSN(dsn string) (s server, err error) {
 	want := errors.New("dsn: want user:password@tcp(host:port)/ or user:password@unix(/path/to/socket)/")
 	i := strings.LastIndexByte(dsn, '/')
 	if i < 0 {
 		return s, want
 	}
-	if rest := dsn[i+1:]; rest != "" {
-		return s, fmt.Errorf("%w, with nothing behind the last slash: databases are chosen by tables, TLS by tls", want)
+	if strings.Contains(dsn[i:], "?") {
+		return s, fmt.Errorf("%w; parameters are not taken: TLS is set by tls, timeouts by read_timeout", want)
 	}
 	account, place, ok := cutLast(dsn[:i], '@')
 	if !ok {

@@ -91,6 +91,8 @@ type session struct {
 
 	// position is behind the last transaction read.
 	position *Position
+	// hello is the first segment; nil when it is sent.
+	hello *coordinator.Segment
 	reader
 }
 
@@ -138,15 +140,14 @@ func (s *session) run(ctx context.Context, from checkpoint.Token) error {
 		s.log.logger.Infof("Reading from server %s instead of %s: the transaction behind %s is delivered from its first event again",
 			s.identity, from.Source, start)
 	}
-	if from.IsZero() {
-		if err := s.send(ctx, coordinator.Segment{Commit: start, ReadAt: time.Now()}); err != nil {
-			return err
-		}
-	}
 	if err := s.openDump(ctx, start); err != nil {
 		return err
 	}
-	s.log.logger.Infof("Reading the binlog of %s server %s from %s", s.flavor, s.identity, start)
+	// What the coordinator waits for: the server streams, and, when nothing was saved, from where.
+	s.hello = &coordinator.Segment{}
+	if from.IsZero() {
+		s.hello.Commit = start
+	}
 	return s.readAll(ctx)
 }
 
@@ -207,7 +208,15 @@ func (s *session) readAll(ctx context.Context) error {
 		}
 		switch packet[0] {
 		case 0:
-			if err := s.event(ctx, packet[1:], time.Now()); err != nil {
+			now := time.Now()
+			if s.hello != nil {
+				s.hello.ReadAt = now
+				if err := s.send(ctx, *s.hello); err != nil {
+					return err
+				}
+				s.hello = nil
+			}
+			if err := s.event(ctx, packet[1:], now); err != nil {
 				return err
 			}
 		case 0xff:
