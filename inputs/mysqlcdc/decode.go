@@ -84,7 +84,9 @@ type rowDecoder struct {
 	buf           []byte
 	before, after int // columns that the images have
 	rowSize       int
-	err           error // the first value of the row that cannot be represented
+	// missing is what a column is that an image does not have.
+	missing change.Value
+	err     error // the first value of the row that cannot be represented
 }
 
 func newRowDecoder(s *rowsSegment, n int) *rowDecoder {
@@ -98,9 +100,25 @@ func newRowDecoder(s *rowsSegment, n int) *rowDecoder {
 		d.after = countSet(s.event.after, s.event.columns)
 		images++
 	}
+	d.missing = s.missing()
 	d.values = make([]change.Value, n*images*len(s.shape.columns))
 	d.arena = make([]byte, 0, len(s.images)) // texts of numbers and times are about as long as twice their bytes
 	return d
+}
+
+// missing tells why the images lack columns. With binlog_row_image=NOBLOB an update or delete leaves out blobs, and only those:
+// the row has a value that the log does not carry. With MINIMAL it leaves out all sorts of columns: they are no part of the image.
+func (s *rowsSegment) missing() change.Value {
+	if s.event.kind == rowsInsert {
+		return change.Value{}
+	}
+	for i := range s.shape.columns {
+		lacks := s.event.before != nil && !isSet(s.event.before, i) || s.event.after != nil && !isSet(s.event.after, i)
+		if lacks && !isBlob(s.shape.columns[i].typ) {
+			return change.Value{}
+		}
+	}
+	return change.UnavailableValue()
 }
 
 // reserve grows the payload buffer once it is known how large a row is, so that the rows behind it fit.
@@ -160,7 +178,8 @@ func (d *rowDecoder) image(present []byte, count int, partialEvent bool) ([]chan
 			nthJSON++
 		}
 		if !isSet(present, i) {
-			continue // the zero Value is absent
+			row[i] = d.missing
+			continue
 		}
 		null := isSet(img.nulls, nth)
 		nth++

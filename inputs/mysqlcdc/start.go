@@ -197,8 +197,11 @@ func (s *session) checkGTIDs(p *Position) error {
 			"another one", s.identity, ahead, executed)
 	}
 	if missing := purged.minus(p.set()); !missing.empty() {
-		return lost("the server (%s) has purged the binlog of %s, which is not delivered yet; it still has %s", s.identity, missing,
-			executed.minus(purged))
+		left := executed.minus(purged).String()
+		if left == "" {
+			left = "nothing"
+		}
+		return lost("the server (%s) has purged the binlog of %s, which is not delivered yet; it still has %s", s.identity, missing, left)
 	}
 	return nil
 }

@@ -160,3 +160,14 @@ func (m *tableMap) countRows(e *rowsEvent) (n int, err error) {
 	}
 	return n, nil
 }
+
+// isBlob reports the types that binlog_row_image=NOBLOB leaves out.
+func isBlob(t byte) bool {
+	switch t {
+	case mysql.MYSQL_TYPE_BLOB, mysql.MYSQL_TYPE_TINY_BLOB, mysql.MYSQL_TYPE_MEDIUM_BLOB, mysql.MYSQL_TYPE_LONG_BLOB,
+		mysql.MYSQL_TYPE_GEOMETRY, mysql.MYSQL_TYPE_JSON, mysql.MYSQL_TYPE_VECTOR, typeMariaBlobCompressed:
+		return true
+	default:
+		return false
+	}
+}
