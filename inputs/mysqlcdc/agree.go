@@ -1,0 +1,138 @@
+package mysqlcdc
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+)
+
+// agree checks that a column of the log can be the column that information_schema shows: type, precision, length, sign and
+// charset, as far as the log says them.
+func (s *schemas) agree(c *column, meta *columnMeta, signed bool, cc catalogColumn) error {
+	types := binlogTypes(cc.dataType)
+	if types == nil {
+		return nil // a type of a later version: what it is made of is checked when it is decoded
+	}
+	if !slices.Contains(types, c.typ) {
+		return fmt.Errorf("the log has type %d", c.typ)
+	}
+	if signed && isNumeric(c.typ) && c.typ != mysql.MYSQL_TYPE_YEAR &&
+		meta.unsigned != (strings.Contains(cc.columnType, "unsigned") || strings.Contains(cc.columnType, "zerofill")) {
+		return fmt.Errorf("the log has another sign")
+	}
+	if meta.collation != 0 && cc.charset != "" && isCharacter(c.typ, s.flavor) {
+		if cs := s.charsets.collations[meta.collation]; cs != "" && cs != cc.charset {
+			return fmt.Errorf("the log has character set %s, not %s", cs, cc.charset)
+		}
+	}
+	if want, ok := s.expectedMeta(cc); ok && want != c.meta {
+		return fmt.Errorf("the log has size %d, not %d", c.meta, want)
+	}
+	return nil
+}
+
+// binlogTypes returns the types that a column can have in the log; nil for a type that is not known.
+func binlogTypes(dataType string) []byte {
+	switch dataType {
+	case "tinyint":
+		return []byte{mysql.MYSQL_TYPE_TINY}
+	case "smallint":
+		return []byte{mysql.MYSQL_TYPE_SHORT}
+	case "mediumint":
+		return []byte{mysql.MYSQL_TYPE_INT24}
+	case "int":
+		return []byte{mysql.MYSQL_TYPE_LONG}
+	case "bigint":
+		return []byte{mysql.MYSQL_TYPE_LONGLONG}
+	case "float":
+		return []byte{mysql.MYSQL_TYPE_FLOAT}
+	case "double":
+		return []byte{mysql.MYSQL_TYPE_DOUBLE}
+	case "decimal":
+		return []byte{mysql.MYSQL_TYPE_NEWDECIMAL}
+	case "bit":
+		return []byte{mysql.MYSQL_TYPE_BIT}
+	case "year":
+		return []byte{mysql.MYSQL_TYPE_YEAR}
+	case "date":
+		return []byte{mysql.MYSQL_TYPE_DATE, mysql.MYSQL_TYPE_NEWDATE}
+	case "time":
+		return []byte{mysql.MYSQL_TYPE_TIME2, mysql.MYSQL_TYPE_TIME}
+	case "datetime":
+		return []byte{mysql.MYSQL_TYPE_DATETIME2, mysql.MYSQL_TYPE_DATETIME}
+	case "timestamp":
+		return []byte{mysql.MYSQL_TYPE_TIMESTAMP2, mysql.MYSQL_TYPE_TIMESTAMP}
+	case "char", "binary":
+		return []byte{mysql.MYSQL_TYPE_STRING}
+	case "varchar", "varbinary":
+		return []byte{mysql.MYSQL_TYPE_VARCHAR, mysql.MYSQL_TYPE_VAR_STRING, typeMariaVarcharCompressed}
+	case "tinyblob", "tinytext", "blob", "text", "mediumblob", "mediumtext", "longblob", "longtext":
+		return []byte{mysql.MYSQL_TYPE_BLOB, typeMariaBlobCompressed}
+	case "enum":
+		return []byte{mysql.MYSQL_TYPE_ENUM}
+	case "set":
+		return []byte{mysql.MYSQL_TYPE_SET}
+	case "json":
+		return []byte{mysql.MYSQL_TYPE_JSON}
+	case "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon", "geometrycollection",
+		"geomcollection":
+		return []byte{mysql.MYSQL_TYPE_GEOMETRY}
+	default:
+		return nil
+	}
+}
+
+// expectedMeta returns the metadata that the log has for the type, where it says something.
+func (s *schemas) expectedMeta(cc catalogColumn) (uint16, bool) {
+	args := typeArguments(cc.columnType)
+	first := 0
+	if len(args) > 0 {
+		first = args[0]
+	}
+	switch cc.dataType {
+	case "decimal":
+		if len(args) == 2 {
+			return uint16(args[0]<<8 | args[1]), true
+		}
+	case "time", "datetime", "timestamp":
+		return uint16(first), true
+	case "bit":
+		return uint16(first/8<<8 | first%8), len(args) == 1
+	case "char", "varchar":
+		if width := s.charsets.widths[cc.charset]; width > 0 {
+			return uint16(first * width), len(args) == 1
+		}
+	case "binary", "varbinary":
+		return uint16(first), len(args) == 1
+	case "tinyblob", "tinytext":
+		return 1, true
+	case "blob", "text":
+		return 2, true
+	case "mediumblob", "mediumtext":
+		return 3, true
+	case "longblob", "longtext", "json":
+		return 4, true
+	}
+	return 0, false
+}
+
+// typeArguments returns the numbers in the brackets of a type.
+func typeArguments(columnType string) []int {
+	_, s, ok := strings.Cut(columnType, "(")
+	if !ok {
+		return nil
+	}
+	s, _, _ = strings.Cut(s, ")")
+	var args []int
+	for part := range strings.SplitSeq(s, ",") {
+		n, err := strconv.Atoi(part)
+		if err != nil {
+			return nil
+		}
+		args = append(args, n)
+	}
+	return args
+}

@@ -1,0 +1,197 @@
+package mysqlcdc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+)
+
+// catalog answers questions about tables from information_schema, over a connection of its own that is opened when it is
+// first needed and again when it is lost.
+type catalog struct {
+	srv  *server
+	conn *conn
+}
+
+func (c *catalog) query(ctx context.Context, sql string) ([][]string, error) {
+	for attempt := 0; ; attempt++ {
+		if c.conn == nil {
+			var err error
+			if c.conn, err = c.srv.connect(ctx); err != nil {
+				return nil, err
+			}
+		}
+		r, err := c.conn.query(ctx, sql)
+		if err == nil {
+			return cells(r), nil
+		}
+		var my *mysql.MyError
+		if errors.As(err, &my) || ctx.Err() != nil || attempt > 0 {
+			return nil, err
+		}
+		c.close() // it may have been idle for too long
+	}
+}
+
+func (c *catalog) close() {
+	if c.conn != nil {
+		c.conn.close()
+		c.conn = nil
+	}
+}
+
+// catalogColumn is a row of information_schema.columns.
+type catalogColumn struct {
+	name, columnType, dataType string
+	nullable                   bool
+	charset                    string
+}
+
+func (c *catalog) columns(ctx context.Context, db, table string) ([]catalogColumn, error) {
+	rows, err := c.query(ctx, `SELECT COLUMN_NAME, COLUMN_TYPE, DATA_TYPE, IS_NULLABLE, IFNULL(CHARACTER_SET_NAME, '')
+FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = `+quote(db)+` AND TABLE_NAME = `+quote(table)+` ORDER BY ORDINAL_POSITION`)
+	if err != nil {
+		return nil, fmt.Errorf("reading the columns of %s.%s: %w", db, table, err)
+	}
+	cols := make([]catalogColumn, len(rows))
+	for i, r := range rows {
+		cols[i] = catalogColumn{name: r[0], columnType: r[1], dataType: strings.ToLower(r[2]), nullable: r[3] == "YES", charset: r[4]}
+	}
+	return cols, nil
+}
+
+// key returns the columns of the primary key; without one, of the first unique index whose columns are all NOT NULL.
+func (c *catalog) key(ctx context.Context, db, table string) ([]string, error) {
+	// SHOW INDEX lists the indexes in the order in which the server prefers them.
+	rows, err := c.query(ctx, "SHOW INDEX FROM "+quoteName(table)+" FROM "+quoteName(db))
+	if err != nil {
+		if isServerError(err, mysql.ER_NO_SUCH_TABLE, mysql.ER_BAD_DB_ERROR) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("reading the indexes of %s.%s: %w", db, table, err)
+	}
+	const nonUnique, name, column, null = 1, 2, 4, 9
+	type index struct {
+		columns []string
+		usable  bool
+	}
+	var order []string
+	found := map[string]*index{}
+	for _, r := range rows {
+		ix := found[r[name]]
+		if ix == nil {
+			ix = &index{usable: r[nonUnique] == "0"}
+			found[r[name]] = ix
+			order = append(order, r[name])
+		}
+		ix.columns = append(ix.columns, r[column])
+		if r[null] == "YES" || r[column] == "" { // a part that is an expression has no column
+			ix.usable = false
+		}
+	}
+	if pk := found["PRIMARY"]; pk != nil {
+		return pk.columns, nil
+	}
+	for _, n := range order {
+		if found[n].usable {
+			return found[n].columns, nil
+		}
+	}
+	return nil, nil
+}
+
+// charsetInfo is what a server says about its collations and charsets.
+type charsetInfo struct {
+	collations map[uint64]string // collation id to charset
+	widths     map[string]int    // charset to the greatest number of bytes a character takes
+}
+
+func (c *catalog) charsets(ctx context.Context, flavor string) (charsetInfo, error) {
+	info := charsetInfo{collations: map[uint64]string{}, widths: map[string]int{}}
+	rows, err := c.query(ctx, "SELECT CHARACTER_SET_NAME, MAXLEN FROM information_schema.CHARACTER_SETS")
+	if err != nil {
+		return info, fmt.Errorf("reading the character sets: %w", err)
+	}
+	for _, r := range rows {
+		info.widths[r[0]], _ = strconv.Atoi(r[1])
+	}
+	query := "SELECT ID, CHARACTER_SET_NAME FROM information_schema.COLLATIONS"
+	if flavor == flavorMariaDB {
+		// Since MariaDB 10.10 a collation can serve several charsets, each under an id of its own.
+		query = "SELECT ID, CHARACTER_SET_NAME FROM information_schema.COLLATION_CHARACTER_SET_APPLICABILITY"
+	}
+	if rows, err = c.query(ctx, query); err != nil {
+		return info, fmt.Errorf("reading the collations: %w", err)
+	}
+	for _, r := range rows {
+		if id, err := strconv.ParseUint(r[0], 10, 64); err == nil {
+			info.collations[id] = r[1]
+		}
+	}
+	return info, nil
+}
+
+// parseLabels reads the labels out of a type such as enum('a','it”s'). The server escapes a quote by doubling it, and
+// backslashes and control characters with a backslash (MySQL source, append_unescaped).
+func parseLabels(columnType string) ([][]byte, error) {
+	_, s, ok := strings.Cut(columnType, "(")
+	if !ok || !strings.HasSuffix(s, ")") {
+		return nil, fmt.Errorf("type %q has no labels", columnType)
+	}
+	s = strings.TrimSuffix(s, ")")
+	var labels [][]byte
+	for {
+		if !strings.HasPrefix(s, "'") {
+			return nil, fmt.Errorf("type %q: a label without quote", columnType)
+		}
+		label := []byte{}
+		i := 1
+		for ; i < len(s); i++ {
+			switch {
+			case s[i] == '\'' && i+1 < len(s) && s[i+1] == '\'':
+				label = append(label, '\'')
+				i++
+				continue
+			case s[i] == '\\' && i+1 < len(s):
+				i++
+				label = append(label, unescaped(s[i]))
+				continue
+			case s[i] != '\'':
+				label = append(label, s[i])
+				continue
+			}
+			break
+		}
+		if i >= len(s) {
+			return nil, fmt.Errorf("type %q: a label without end", columnType)
+		}
+		labels = append(labels, label)
+		s = s[i+1:]
+		if s == "" {
+			return labels, nil
+		}
+		if s[0] != ',' {
+			return nil, fmt.Errorf("type %q: no comma between labels", columnType)
+		}
+		s = s[1:]
+	}
+}
+
+func unescaped(c byte) byte {
+	switch c {
+	case '0':
+		return 0
+	case 'n':
+		return '\n'
+	case 'r':
+		return '\r'
+	case 'Z':
+		return 26
+	default:
+		return c
+	}
+}

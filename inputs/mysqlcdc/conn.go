@@ -1,0 +1,241 @@
+package mysqlcdc
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-mysql-org/go-mysql/client"
+	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"github.com/deltaforge/deltaforge/internal/coordinator"
+)
+
+const (
+	flavorAuto    = "auto"
+	flavorMySQL   = "mysql"
+	flavorMariaDB = "mariadb"
+)
+
+// connectTimeout bounds dialling and the handshake.
+const connectTimeout = 10 * time.Second
+
+// server says how to reach a server. It holds the password and is never printed.
+type server struct {
+	network, address string
+	user, password   string
+	tls              *tls.Config
+	// readTimeout bounds the time that nothing arrives while something is expected.
+	readTimeout time.Duration
+}
+
+// parseDSN reads user:password@tcp(host:port)/ or user:password@unix(/path)/. A database behind the slash means nothing: the
+// binlog is the whole server's. Its errors do not show the password.
+func parseDSN(dsn string) (s server, err error) {
+	want := errors.New("dsn: want user:password@tcp(host:port)/ or user:password@unix(/path/to/socket)/")
+	i := strings.LastIndexByte(dsn, '/')
+	if i < 0 {
+		return s, want
+	}
+	if strings.Contains(dsn[i:], "?") {
+		return s, fmt.Errorf("%w; parameters are not taken: TLS is set by tls, timeouts by read_timeout", want)
+	}
+	account, place, ok := cutLast(dsn[:i], '@')
+	if !ok {
+		return s, want
+	}
+	s.user, s.password, _ = strings.Cut(account, ":")
+	s.network, s.address, ok = strings.Cut(place, "(")
+	if !ok || !strings.HasSuffix(s.address, ")") || s.user == "" {
+		return s, want
+	}
+	s.address = strings.TrimSuffix(s.address, ")")
+	switch s.network {
+	case "tcp":
+		if _, _, err := net.SplitHostPort(s.address); err != nil {
+			s.address = net.JoinHostPort(strings.Trim(s.address, "[]"), "3306")
+		}
+	case "unix":
+	default:
+		return s, want
+	}
+	if s.address == "" {
+		return s, want
+	}
+	return s, nil
+}
+
+func cutLast(s string, sep byte) (before, after string, found bool) {
+	if i := strings.LastIndexByte(s, sep); i >= 0 {
+		return s[:i], s[i+1:], true
+	}
+	return s, "", false
+}
+
+// conn is one connection. It closes itself when the context that it was opened with ends.
+type conn struct {
+	*client.Conn
+	raw  *watchedConn
+	stop func() bool
+	srv  *server
+}
+
+// watchedConn remembers whether a read has timed out: the driver wraps network errors as text.
+type watchedConn struct {
+	net.Conn
+	timedOut atomic.Bool
+}
+
+func (c *watchedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	var ne net.Error
+	if errors.As(err, &ne) && ne.Timeout() {
+		c.timedOut.Store(true)
+	}
+	return n, err
+}
+
+// connect opens a connection and makes it speak UTF-8.
+func (s *server) connect(ctx context.Context) (*conn, error) {
+	dialCtx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	c := &conn{srv: s}
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		raw, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		c.raw = &watchedConn{Conn: raw}
+		return c.raw, nil
+	}
+	var stopDial func() bool
+	var err error
+	c.Conn, err = client.ConnectWithDialer(dialCtx, s.network, s.address, s.user, s.password, "", dial, func(cc *client.Conn) error {
+		raw := c.raw
+		stopDial = context.AfterFunc(dialCtx, func() { raw.Close() })
+		cc.ReadTimeout, cc.WriteTimeout = s.readTimeout, s.readTimeout
+		cc.SetAttributes(map[string]string{"program_name": "deltaforge"})
+		if s.tls != nil {
+			t := s.tls.Clone()
+			if host, _, err := net.SplitHostPort(s.address); err == nil && t.ServerName == "" {
+				t.ServerName = host
+			}
+			cc.SetTLSConfig(t)
+		}
+		return nil
+	})
+	inTime := stopDial == nil || stopDial()
+	if err == nil && !inTime {
+		c.Conn.Close()
+		err = context.Cause(dialCtx)
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if dialCtx.Err() != nil {
+			err = context.DeadlineExceeded
+		}
+		return nil, c.classify(fmt.Errorf("connecting to %s as %s: %w", s.address, s.user, err), coordinator.KindConnect)
+	}
+	raw := c.raw
+	c.stop = context.AfterFunc(ctx, func() { raw.Close() })
+	// The session's SQL mode would change what quotes and backslashes mean.
+	if _, err := c.query(ctx, "SET NAMES utf8mb4, sql_mode = ''"); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *conn) close() {
+	c.stop()
+	_ = c.Conn.Close() // nothing is left to be told
+}
+
+// query runs a statement. A server's complaint becomes an error with a kind; the connection stays usable then.
+func (c *conn) query(ctx context.Context, sql string) (*mysql.Result, error) {
+	r, err := c.Execute(sql)
+	if err == nil {
+		return r, nil
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	return nil, c.classify(fmt.Errorf("running %s on %s: %w", sql, c.srv.address, err), coordinator.KindConnect)
+}
+
+// classify marks an error with its kind; kind is that of an error that the server did not send.
+func (c *conn) classify(err error, kind coordinator.Kind) error {
+	var my *mysql.MyError
+	var op *net.OpError
+	switch {
+	case errors.As(err, &my):
+		kind = kindOfCode(my.Code)
+	case c.raw != nil && c.raw.timedOut.Load(), errors.Is(err, context.DeadlineExceeded):
+		kind = coordinator.KindTimeout
+	case errors.As(err, &op):
+		kind = coordinator.KindConnect
+	}
+	return coordinator.WithKind(kind, err)
+}
+
+// isServerError reports whether a server answered with one of the codes.
+func isServerError(err error, codes ...uint16) bool {
+	var my *mysql.MyError
+	if !errors.As(err, &my) {
+		return false
+	}
+	for _, code := range codes {
+		if my.Code == code {
+			return true
+		}
+	}
+	return false
+}
+
+func kindOfCode(code uint16) coordinator.Kind {
+	switch code {
+	case mysql.ER_ACCESS_DENIED_ERROR, mysql.ER_NOT_SUPPORTED_AUTH_MODE, 1698, 1862, 3118, 3159, 4151:
+		return coordinator.KindAuth
+	case mysql.ER_DBACCESS_DENIED_ERROR, mysql.ER_TABLEACCESS_DENIED_ERROR, mysql.ER_COLUMNACCESS_DENIED_ERROR,
+		mysql.ER_SPECIFIC_ACCESS_DENIED_ERROR:
+		return coordinator.KindPermission
+	case mysql.ER_CON_COUNT_ERROR, mysql.ER_SERVER_SHUTDOWN, mysql.ER_HOST_NOT_PRIVILEGED, mysql.ER_HOST_IS_BLOCKED, 1927:
+		return coordinator.KindConnect
+	default:
+		return coordinator.KindOther
+	}
+}
+
+// cells returns a result as text; NULL is an empty string.
+func cells(r *mysql.Result) [][]string {
+	defer r.Close()
+	if r.Resultset == nil {
+		return nil
+	}
+	rows := make([][]string, r.RowNumber())
+	for i := range rows {
+		row := make([]string, r.ColumnNumber())
+		for j := range row {
+			// GetString fails only for types that text results do not have.
+			s, _ := r.GetString(i, j)
+			row[j] = strings.Clone(s) // the result's memory is reused
+		}
+		rows[i] = row
+	}
+	return rows
+}
+
+// quote returns a string literal for a session whose SQL mode is empty.
+func quote(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`, "\x00", `\0`).Replace(s) + "'"
+}
+
+// quoteName returns an identifier in backticks.
+func quoteName(s string) string { return "`" + strings.ReplaceAll(s, "`", "``") + "`" }

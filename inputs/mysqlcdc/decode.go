@@ -1,0 +1,217 @@
+package mysqlcdc
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/envelope"
+)
+
+// shape is how the rows of one version of a table are decoded. It is immutable.
+type shape struct {
+	table   *change.Table
+	columns []column
+}
+
+// rowsSegment is a stretch of the rows of one rows event, undecoded.
+type rowsSegment struct {
+	shape *shape
+	event *rowsEvent
+	tm    *tableMap
+	tx    *change.Tx
+	// images are the rows of the segment; the first has this index in the transaction and this number in the event.
+	images []byte
+	index  uint64
+	row    int
+	// skip is how many rows at the start were delivered in an earlier session.
+	skip   int
+	file   string
+	pos    uint64
+	readAt time.Time
+}
+
+var _ coordinator.Rows = (*rowsSegment)(nil)
+
+// envelopeSize is about what the envelope adds to the values of an event.
+const envelopeSize = 512
+
+// Decode implements coordinator.Rows.
+func (s *rowsSegment) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
+	left := rowsEvent{columns: s.event.columns, before: s.event.before, after: s.event.after, partial: s.event.partial, images: s.images}
+	n, err := s.tm.countRows(&left)
+	if err != nil {
+		return dst, s.wrap(s.row+1, err)
+	}
+	d := newRowDecoder(s, n)
+	for i := range n {
+		ev := &d.events[i]
+		if err := d.row(ev); err != nil {
+			return dst, s.wrap(s.row+i, err)
+		}
+		if i < s.skip {
+			continue
+		}
+		ev.Index, ev.Row = s.index+uint64(i), s.row+i
+		d.reserve(n - i)
+		var msg *service.Message
+		msg, d.buf = envelope.AppendMessage(d.buf, ev)
+		if d.err != nil {
+			msg.SetError(s.wrap(s.row+i, d.err))
+		}
+		dst = append(dst, msg)
+	}
+	return dst, nil
+}
+
+// wrap says where in the log an error lies.
+func (s *rowsSegment) wrap(row int, err error) error {
+	return coordinator.WithKind(coordinator.KindDecode,
+		fmt.Errorf("decoding row %d of %s at %s:%d: %w", row, s.shape.table.FullName(), s.file, s.pos, err))
+}
+
+// rowDecoder holds what all rows of a segment share: the slabs that their values, texts and payloads are cut from.
+type rowDecoder struct {
+	seg           *rowsSegment
+	rest          []byte
+	events        []change.Event
+	values        []change.Value
+	arena         []byte
+	buf           []byte
+	before, after int // columns that the images have
+	rowSize       int
+	// missing is what a column is that an image does not have.
+	missing change.Value
+	err     error // the first value of the row that cannot be represented
+}
+
+func newRowDecoder(s *rowsSegment, n int) *rowDecoder {
+	d := &rowDecoder{seg: s, rest: s.images, events: make([]change.Event, n)}
+	images := 0
+	if s.event.before != nil {
+		d.before = countSet(s.event.before, s.event.columns)
+		images++
+	}
+	if s.event.after != nil {
+		d.after = countSet(s.event.after, s.event.columns)
+		images++
+	}
+	d.missing = s.missing()
+	d.values = make([]change.Value, n*images*len(s.shape.columns))
+	d.arena = make([]byte, 0, len(s.images)) // texts of numbers and times are about as long as twice their bytes
+	return d
+}
+
+// missing tells why the images lack columns. With binlog_row_image=NOBLOB an update or delete leaves out blobs, and only those:
+// the row has a value that the log does not carry. With MINIMAL it leaves out all sorts of columns: they are no part of the image.
+func (s *rowsSegment) missing() change.Value {
+	if s.event.kind == rowsInsert {
+		return change.Value{}
+	}
+	for i := range s.shape.columns {
+		lacks := s.event.before != nil && !isSet(s.event.before, i) || s.event.after != nil && !isSet(s.event.after, i)
+		if lacks && !isBlob(s.shape.columns[i].typ) {
+			return change.Value{}
+		}
+	}
+	return change.UnavailableValue()
+}
+
+// reserve grows the payload buffer once it is known how large a row is, so that the rows behind it fit.
+func (d *rowDecoder) reserve(rows int) {
+	switch {
+	case d.buf == nil:
+		d.buf = make([]byte, 0, envelopeSize+2*len(d.seg.images)/len(d.events)+24*len(d.seg.shape.columns))
+	case d.rowSize == 0:
+		d.rowSize = len(d.buf) + len(d.buf)/8 + 128
+		d.buf = make([]byte, 0, rows*d.rowSize)
+	}
+}
+
+// row decodes the next row. An error means that the rest cannot be trusted; d.err that one value cannot be represented.
+func (d *rowDecoder) row(ev *change.Event) (err error) {
+	s := d.seg
+	*ev = change.Event{
+		Table: s.shape.table, Tx: s.tx, ReadAt: s.readAt, Snapshot: change.SnapshotFalse, File: s.file, Pos: s.pos,
+	}
+	switch s.event.kind {
+	case rowsInsert:
+		ev.Op = change.Create
+	case rowsUpdate:
+		ev.Op = change.Update
+	case rowsDelete:
+		ev.Op = change.Delete
+	}
+	d.err = nil
+	if s.event.before != nil {
+		if ev.Before, err = d.image(s.event.before, d.before, false); err != nil {
+			return err
+		}
+	}
+	if s.event.after != nil {
+		if ev.After, err = d.image(s.event.after, d.after, s.event.partial); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// image decodes one row image into values from the slab.
+func (d *rowDecoder) image(present []byte, count int, partialEvent bool) ([]change.Value, error) {
+	columns := d.seg.shape.columns
+	img, err := openImage(d.rest, d.seg.tm.types, count, partialEvent)
+	if err != nil {
+		return nil, err
+	}
+	row := d.values[:len(columns):len(columns)]
+	d.values = d.values[len(columns):]
+	rest, nth, nthJSON := img.values, 0, 0
+	for i := range columns {
+		c := &columns[i]
+		partial := false
+		if img.partial != nil && c.typ == mysql.MYSQL_TYPE_JSON {
+			partial = isSet(img.partial, nthJSON)
+			nthJSON++
+		}
+		if !isSet(present, i) {
+			row[i] = d.missing
+			continue
+		}
+		null := isSet(img.nulls, nth)
+		nth++
+		if null {
+			row[i] = change.NullValue()
+			continue
+		}
+		n, err := valueSize(rest, c.typ, c.meta)
+		if err != nil {
+			return nil, fmt.Errorf("column %s: %w", d.seg.shape.table.Columns[i].Name, err)
+		}
+		if partial {
+			row[i] = change.UnavailableValue()
+		} else {
+			row[i], d.arena, err = c.decode(rest[:n:n], d.arena)
+			if err != nil && d.err == nil {
+				d.err = fmt.Errorf("column %s: %w", d.seg.shape.table.Columns[i].Name, err)
+			}
+		}
+		rest = rest[n:]
+	}
+	d.rest = rest
+	return row, nil
+}
+
+// truncateSegment is a TRUNCATE TABLE.
+type truncateSegment struct{ event change.Event }
+
+var _ coordinator.Rows = (*truncateSegment)(nil)
+
+// Decode implements coordinator.Rows.
+func (s *truncateSegment) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
+	msg, _ := envelope.AppendMessage(nil, &s.event)
+	return append(dst, msg), nil
+}

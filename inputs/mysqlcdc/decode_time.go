@@ -1,0 +1,184 @@
+package mysqlcdc
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+)
+
+var errBadTime = errors.New("a date or time that MySQL cannot hold")
+
+// appendDigits appends v in decimal with at least width digits.
+func appendDigits(dst []byte, v uint64, width int) []byte {
+	var d [20]byte
+	i := len(d)
+	for v > 0 || len(d)-i < width {
+		i--
+		d[i] = byte('0' + v%10)
+		v /= 10
+	}
+	return append(dst, d[i:]...)
+}
+
+// appendFraction appends "." and the first digits of a number of microseconds; nothing for no digits.
+func appendFraction(dst []byte, micros uint64, digits int) []byte {
+	if digits <= 0 {
+		return dst
+	}
+	dst = append(dst, '.')
+	var d [6]byte
+	for i := len(d) - 1; i >= 0; i-- {
+		d[i] = byte('0' + micros%10)
+		micros /= 10
+	}
+	return append(dst, d[:min(digits, 6)]...)
+}
+
+func appendDate(dst []byte, year, month, day uint64) []byte {
+	dst = append(appendDigits(dst, year, 4), '-')
+	dst = append(appendDigits(dst, month, 2), '-')
+	return appendDigits(dst, day, 2)
+}
+
+func appendClock(dst []byte, hour, minute, second uint64) []byte {
+	dst = append(appendDigits(dst, hour, 2), ':')
+	dst = append(appendDigits(dst, minute, 2), ':')
+	return appendDigits(dst, second, 2)
+}
+
+// appendDateTime appends "2024-02-29T13:51:30.12". A date that has a zero month or day is no date of the calendar and is shown
+// as the server shows it, with a space.
+func appendDateTime(dst []byte, year, month, day, hour, minute, second, micros uint64, digits int) ([]byte, error) {
+	if month > 12 || day > 31 || hour > 23 || minute > 59 || second > 59 || micros > 999999 || year > 9999 {
+		return dst, errBadTime
+	}
+	dst = appendDate(dst, year, month, day)
+	if month == 0 || day == 0 {
+		dst = append(dst, ' ')
+	} else {
+		dst = append(dst, 'T')
+	}
+	return appendFraction(appendClock(dst, hour, minute, second), micros, digits), nil
+}
+
+// appendDate3 renders DATE: three bytes, day 5 bits, month 4, year 15.
+func appendDate3(dst, p []byte) ([]byte, error) {
+	v := uintLE(p)
+	year, month, day := v>>9, v>>5&15, v&31
+	if month > 12 || year > 9999 {
+		return dst, errBadTime
+	}
+	return appendDate(dst, year, month, day), nil
+}
+
+// uintBE reads a big-endian integer of up to 8 bytes.
+func uintBE(p []byte) (v uint64) {
+	for _, b := range p {
+		v = v<<8 | uint64(b)
+	}
+	return v
+}
+
+// fractionMicros reads the fraction of DATETIME2 and TIMESTAMP2: as many bytes as two digits each need.
+func fractionMicros(p []byte) uint64 {
+	v := uintBE(p)
+	switch len(p) {
+	case 1:
+		return v * 10000
+	case 2:
+		return v * 100
+	default:
+		return v
+	}
+}
+
+// appendDateTime2 renders DATETIME2 (MySQL source, my_datetime_packed_from_binary).
+func appendDateTime2(dst, p []byte, digits int) ([]byte, error) {
+	v := uintBE(p[:5])
+	if v < 0x8000000000 {
+		return dst, errBadTime
+	}
+	v -= 0x8000000000
+	ym := v >> 22
+	return appendDateTime(dst, ym/13, ym%13, v>>17&31, v>>12&31, v>>6&63, v&63, fractionMicros(p[5:]), digits)
+}
+
+// appendDateTimeOld renders DATETIME as it was before MySQL 5.6: the digits YYYYMMDDhhmmss as one number.
+func appendDateTimeOld(dst, p []byte) ([]byte, error) {
+	v := binary.LittleEndian.Uint64(p)
+	d, t := v/1000000, v%1000000
+	return appendDateTime(dst, d/10000, d/100%100, d%100, t/10000, t/100%100, t%100, 0, 0)
+}
+
+// appendTimestamp renders an instant in UTC. Second 0 is MySQL's zero timestamp.
+func appendTimestamp(dst []byte, seconds, micros uint64, digits int) ([]byte, error) {
+	if micros > 999999 {
+		return dst, errBadTime
+	}
+	if seconds == 0 && micros == 0 {
+		return appendFraction(append(dst, "0000-00-00 00:00:00"...), 0, digits), nil
+	}
+	t := time.Unix(int64(seconds), 0).UTC()
+	year, month, day := t.Date()
+	hour, minute, second := t.Clock()
+	dst, err := appendDateTime(dst, uint64(year), uint64(month), uint64(day), uint64(hour), uint64(minute), uint64(second),
+		micros, digits)
+	return append(dst, 'Z'), err
+}
+
+// appendTime2 renders TIME2 (MySQL source, my_time_packed_from_binary).
+func appendTime2(dst, p []byte, digits int) ([]byte, error) {
+	var packed int64
+	switch len(p) {
+	case 3:
+		packed = (int64(uintBE(p)) - 0x800000) << 24
+	case 4:
+		whole, frac := int64(uintBE(p[:3]))-0x800000, int64(p[3])
+		if whole < 0 && frac != 0 {
+			whole++
+			frac -= 0x100
+		}
+		packed = whole<<24 + frac*10000
+	case 5:
+		whole, frac := int64(uintBE(p[:3]))-0x800000, int64(uintBE(p[3:]))
+		if whole < 0 && frac != 0 {
+			whole++
+			frac -= 0x10000
+		}
+		packed = whole<<24 + frac*100
+	default:
+		packed = int64(uintBE(p)) - 0x800000000000
+	}
+	return appendPackedTime(dst, packed, digits)
+}
+
+// appendPackedTime renders a time as MySQL packs it: hours, minutes and seconds above 24 bits of microseconds.
+func appendPackedTime(dst []byte, packed int64, digits int) ([]byte, error) {
+	if packed < 0 {
+		dst = append(dst, '-')
+		packed = -packed
+	}
+	hms, micros := uint64(packed)>>24, uint64(packed)&0xffffff
+	hour, minute, second := hms>>12&0x3ff, hms>>6&63, hms&63
+	if minute > 59 || second > 59 || micros > 999999 {
+		return dst, errBadTime
+	}
+	return appendFraction(appendClock(dst, hour, minute, second), micros, digits), nil
+}
+
+// appendTimeOld renders TIME as it was before MySQL 5.6: the digits hhmmss as one signed number.
+func appendTimeOld(dst, p []byte) ([]byte, error) {
+	v := int64(uintLE(p))
+	if v >= 1<<23 {
+		v -= 1 << 24
+	}
+	if v < 0 {
+		dst = append(dst, '-')
+		v = -v
+	}
+	n := uint64(v)
+	if n/100%100 > 59 || n%100 > 59 {
+		return dst, errBadTime
+	}
+	return appendClock(dst, n/10000, n/100%100, n%100), nil
+}

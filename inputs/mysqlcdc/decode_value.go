@@ -1,0 +1,298 @@
+package mysqlcdc
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"github.com/deltaforge/deltaforge/internal/change"
+)
+
+// column is what it takes to decode one column.
+type column struct {
+	// typ and meta are realType's.
+	typ      byte
+	meta     uint16
+	unsigned bool
+	// text is the charset of a column that holds text; nil for binary.
+	text *charset
+	// labels are those of an enum or set, in UTF-8.
+	labels [][]byte
+	// pad is the length that BINARY(n) is padded to.
+	pad int
+}
+
+var (
+	errBadLabel   = errors.New("a number that is none of the column's labels")
+	errBadDecimal = errors.New("a decimal with digits that are none")
+)
+
+// decode returns the value in p, which is as long as valueSize says, and the grown arena. Values refer to p or to the arena.
+func (c *column) decode(p, arena []byte) (v change.Value, _ []byte, err error) {
+	start := len(arena)
+	text := func(out []byte, err error) (change.Value, []byte, error) {
+		if err != nil {
+			return change.UnavailableValue(), out[:start], err
+		}
+		return change.TextValue(out[start:len(out):len(out)]), out, nil
+	}
+	switch c.typ {
+	case mysql.MYSQL_TYPE_TINY, mysql.MYSQL_TYPE_SHORT, mysql.MYSQL_TYPE_INT24, mysql.MYSQL_TYPE_LONG,
+		mysql.MYSQL_TYPE_LONGLONG:
+		n := uintLE(p)
+		if c.unsigned {
+			return change.UintValue(n), arena, nil
+		}
+		shift := 64 - 8*len(p)
+		return change.IntValue(int64(n<<shift) >> shift), arena, nil
+	case mysql.MYSQL_TYPE_FLOAT:
+		return change.Float32Value(math.Float32frombits(binary.LittleEndian.Uint32(p))), arena, nil
+	case mysql.MYSQL_TYPE_DOUBLE:
+		return change.Float64Value(math.Float64frombits(binary.LittleEndian.Uint64(p))), arena, nil
+	case mysql.MYSQL_TYPE_NEWDECIMAL:
+		arena, err = appendDecimal(arena, p, int(c.meta>>8), int(c.meta&0xff))
+		if err != nil {
+			return change.UnavailableValue(), arena[:start], err
+		}
+		return change.DecimalValue(arena[start:len(arena):len(arena)]), arena, nil
+	case mysql.MYSQL_TYPE_YEAR:
+		if p[0] == 0 {
+			return change.UintValue(0), arena, nil
+		}
+		return change.UintValue(1900 + uint64(p[0])), arena, nil
+	case mysql.MYSQL_TYPE_DATE, mysql.MYSQL_TYPE_NEWDATE:
+		return text(appendDate3(arena, p))
+	case mysql.MYSQL_TYPE_DATETIME2:
+		return text(appendDateTime2(arena, p, int(c.meta)))
+	case mysql.MYSQL_TYPE_TIMESTAMP2:
+		return text(appendTimestamp(arena, uintBE(p[:4]), fractionMicros(p[4:]), int(c.meta)))
+	case mysql.MYSQL_TYPE_TIME2:
+		return text(appendTime2(arena, p, int(c.meta)))
+	case mysql.MYSQL_TYPE_DATETIME:
+		return text(appendDateTimeOld(arena, p))
+	case mysql.MYSQL_TYPE_TIMESTAMP:
+		return text(appendTimestamp(arena, uintLE(p), 0, 0))
+	case mysql.MYSQL_TYPE_TIME:
+		return text(appendTimeOld(arena, p))
+	case mysql.MYSQL_TYPE_BIT:
+		return c.decodeBit(p, arena)
+	case mysql.MYSQL_TYPE_ENUM:
+		return c.decodeEnum(uintLE(p), arena)
+	case mysql.MYSQL_TYPE_SET:
+		return text(c.appendSet(arena, uintLE(p)))
+	default:
+		return c.decodeBlob(p, arena)
+	}
+}
+
+// decodeBlob decodes the types that have a length before their bytes.
+func (c *column) decodeBlob(p, arena []byte) (change.Value, []byte, error) {
+	start := len(arena)
+	fail := func(err error) (change.Value, []byte, error) {
+		return change.UnavailableValue(), arena[:start], err
+	}
+	switch c.typ {
+	case mysql.MYSQL_TYPE_STRING, mysql.MYSQL_TYPE_VARCHAR, mysql.MYSQL_TYPE_VAR_STRING, typeMariaVarcharCompressed:
+		p = p[1:]
+		if c.meta > 255 {
+			p = p[1:]
+		}
+	default:
+		p = p[c.meta:]
+	}
+	switch c.typ {
+	case mysql.MYSQL_TYPE_JSON:
+		if len(p) == 0 { // what an UPDATE IGNORE and the like can leave; the server shows null
+			return change.JSONValue([]byte("null")), arena, nil
+		}
+		out, err := appendBinaryJSON(arena, p)
+		if err != nil {
+			return fail(err)
+		}
+		return change.JSONValue(out[start:len(out):len(out)]), out, nil
+	case mysql.MYSQL_TYPE_GEOMETRY:
+		if len(p) < 4 {
+			return fail(fmt.Errorf("geometry of %d bytes: %w", len(p), errTruncated))
+		}
+		arena = append(arena, `{"wkb":"`...)
+		arena = base64.StdEncoding.AppendEncode(arena, p[4:])
+		arena = append(arena, `","srid":`...)
+		arena = append(strconv.AppendUint(arena, uintLE(p[:4]), 10), '}')
+		return change.JSONValue(arena[start:len(arena):len(arena)]), arena, nil
+	case mysql.MYSQL_TYPE_VECTOR:
+		out, err := appendVector(arena, p)
+		if err != nil {
+			return fail(err)
+		}
+		return change.JSONValue(out[start:len(out):len(out)]), out, nil
+	case typeMariaVarcharCompressed, typeMariaBlobCompressed:
+		var err error
+		if p, err = inflateColumn(p); err != nil {
+			return fail(err)
+		}
+	}
+	if c.text == nil {
+		if len(p) < c.pad {
+			arena = append(arena, p...)
+			arena = append(arena, make([]byte, c.pad-len(p))...)
+			p = arena[start:len(arena):len(arena)]
+		}
+		return change.BytesValue(p), arena, nil
+	}
+	s, arena, err := c.text.decode(arena, p)
+	if err != nil {
+		return fail(fmt.Errorf("%w (%s)", err, c.text.name))
+	}
+	return change.TextValue(s), arena, nil
+}
+
+func (c *column) decodeBit(p, arena []byte) (change.Value, []byte, error) {
+	n := int(c.meta>>8)*8 + int(c.meta&0xff)
+	v := uintBE(p)
+	if n == 1 {
+		return change.BoolValue(v&1 != 0), arena, nil
+	}
+	start := len(arena)
+	for i := n - 1; i >= 0; i-- {
+		arena = append(arena, byte('0'+v>>i&1))
+	}
+	return change.TextValue(arena[start:len(arena):len(arena)]), arena, nil
+}
+
+// decodeEnum returns the label. Number 0 is what a server that is not strict stores for a value that is none: an empty string.
+func (c *column) decodeEnum(n uint64, arena []byte) (change.Value, []byte, error) {
+	switch {
+	case n == 0:
+		return change.TextValue(nil), arena, nil
+	case n > uint64(len(c.labels)):
+		return change.UnavailableValue(), arena, fmt.Errorf("%w: %d of %d", errBadLabel, n, len(c.labels))
+	default:
+		return change.TextValue(c.labels[n-1]), arena, nil
+	}
+}
+
+func (c *column) appendSet(dst []byte, mask uint64) ([]byte, error) {
+	first := true
+	for i, label := range c.labels {
+		if i >= 64 || mask>>i&1 == 0 {
+			continue
+		}
+		if !first {
+			dst = append(dst, ',')
+		}
+		first = false
+		dst = append(dst, label...)
+	}
+	if n := len(c.labels); n < 64 && mask>>n != 0 {
+		return dst, fmt.Errorf("%w: bits %#x of %d", errBadLabel, mask, n)
+	}
+	return dst, nil
+}
+
+// appendDecimal appends a DECIMAL as the server prints it (MySQL source, bin2decimal): groups of nine digits in four bytes,
+// the incomplete groups at both ends in fewer, the sign in the first bit, all bits inverted when it is negative.
+func appendDecimal(dst, p []byte, precision, scale int) ([]byte, error) {
+	if len(p) == 0 {
+		return dst, errBadDecimal
+	}
+	negative := p[0]&0x80 == 0
+	group := func(n int, first bool) (uint64, bool) {
+		size := decimalBytes(n)
+		var v uint64
+		for i, b := range p[:size] {
+			if first && i == 0 {
+				b ^= 0x80
+			}
+			if negative {
+				b = ^b
+			}
+			v = v<<8 | uint64(b)
+		}
+		p = p[size:]
+		return v, v < [...]uint64{1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9}[n]
+	}
+	if negative {
+		dst = append(dst, '-')
+	}
+	start := len(dst)
+	whole, first := precision-scale, true
+	for whole > 0 {
+		n := whole % 9
+		if n == 0 {
+			n = 9
+		}
+		v, ok := group(n, first)
+		if !ok {
+			return dst, errBadDecimal
+		}
+		first = false
+		whole -= n
+		switch {
+		case len(dst) > start:
+			dst = appendDigits(dst, v, n)
+		case v > 0:
+			dst = strconv.AppendUint(dst, v, 10)
+		}
+	}
+	if len(dst) == start {
+		dst = append(dst, '0')
+	}
+	if scale > 0 {
+		dst = append(dst, '.')
+	}
+	for scale > 0 {
+		n := min(scale, 9)
+		v, ok := group(n, first)
+		if !ok {
+			return dst, errBadDecimal
+		}
+		first = false
+		dst = appendDigits(dst, v, n)
+		scale -= n
+	}
+	return dst, nil
+}
+
+// appendVector appends a VECTOR, single-precision numbers in little-endian order, as a JSON array.
+func appendVector(dst, p []byte) ([]byte, error) {
+	if len(p)%4 != 0 {
+		return dst, fmt.Errorf("vector of %d bytes: %w", len(p), errTruncated)
+	}
+	dst = append(dst, '[')
+	for i := 0; i < len(p); i += 4 {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		f := float64(math.Float32frombits(binary.LittleEndian.Uint32(p[i:])))
+		if math.IsNaN(f) || math.IsInf(f, 0) {
+			return dst, errors.New("a vector with an element that is not a number")
+		}
+		dst = appendJSONFloat(dst, f, 32)
+	}
+	return append(dst, ']'), nil
+}
+
+func appendJSONFloat(dst []byte, f float64, bits int) []byte {
+	format := byte('f')
+	if abs := math.Abs(f); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
+		format = 'e'
+	}
+	return strconv.AppendFloat(dst, f, format, -1, bits)
+}
+
+// inflateColumn undoes MariaDB's column compression: nothing for an empty value, a zero byte before a value that is not
+// compressed.
+func inflateColumn(p []byte) ([]byte, error) {
+	if len(p) == 0 {
+		return p, nil
+	}
+	if p[0] == 0 {
+		return p[1:], nil
+	}
+	return nil, errors.New("a compressed column, which this version does not read")
+}

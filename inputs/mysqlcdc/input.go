@@ -1,0 +1,246 @@
+// Package mysqlcdc is the input deltaforge_mysql: the row changes of a MySQL or MariaDB server, read from its binlog.
+package mysqlcdc
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/coordinator"
+)
+
+// The fields of the configuration, besides those that every source has.
+const (
+	fieldDSN         = "dsn"
+	fieldFlavor      = "flavor"
+	fieldTables      = "tables"
+	fieldInclude     = "include"
+	fieldExclude     = "exclude"
+	fieldTLS         = "tls"
+	fieldServerID    = "server_id"
+	fieldStart       = "start"
+	fieldUseGTID     = "use_gtid"
+	fieldHeartbeat   = "heartbeat_interval"
+	fieldReadTimeout = "read_timeout"
+	fieldKeys        = "keys"
+)
+
+// The values of use_gtid.
+const (
+	useGTIDAuto   = "auto"
+	useGTIDAlways = "true"
+	useGTIDNever  = "false"
+)
+
+// kind names the source in saved checkpoints.
+const kind = "mysql"
+
+func spec() *service.ConfigSpec {
+	return service.NewConfigSpec().
+		Categories("Services").
+		Summary("Streams the row changes of a MySQL or MariaDB server.").
+		Description("Reads the binlog as a replica does: MySQL 8.0 to 9.x and MariaDB 10.11 and later, with `binlog_format=ROW`. The "+
+			"account needs `REPLICATION SLAVE`, `REPLICATION CLIENT`, and `SELECT` on the captured tables.\n\n"+
+			"Positions are GTID sets where the server has GTIDs, else file and position. With "+
+			"`binlog_row_metadata=FULL` the log itself says what the tables look like, and the input follows DDL exactly; without it, "+
+			"names and types come from `information_schema`, and a table that has another shape by the time its old rows are read is an error.").
+		Fields(coordinator.Fields()...).
+		Fields(
+			service.NewStringField(fieldDSN).Secret().
+				Description("Server and account, `user:password@tcp(host:port)/` or `user:password@unix(/path/to/socket)/`.").
+				Example("cdc:${MYSQL_PASSWORD}@tcp(localhost:3306)/"),
+			service.NewStringEnumField(fieldFlavor, flavorAuto, flavorMySQL, flavorMariaDB).
+				Description("The product. `auto` asks the server; the others make sure that it is what was expected.").
+				Default(flavorAuto).Advanced(),
+			service.NewObjectField(fieldTables,
+				service.NewStringListField(fieldInclude).Default([]any{}).
+					Description("The tables to capture: `db.table`, `db.*`, `db.prefix%` or `%.table`. Empty: all but those of "+
+						"`mysql`, `information_schema`, `performance_schema` and `sys`.").
+					Example([]string{"shop.*"}),
+				service.NewStringListField(fieldExclude).Default([]any{}).
+					Description("Tables to leave out of those, in the same form."),
+			).Description("Which tables are captured.").Optional(),
+			service.NewTLSToggledField(fieldTLS),
+			service.NewIntField(fieldServerID).Default(0).
+				Description("The id under which the input replicates; no server and no other replica may have it. 0 derives one from "+
+					"the source's `name`.").Advanced(),
+			service.NewStringField(fieldStart).Default(startLatest).
+				Description("Where to start when no position is saved: `latest`, `earliest` (the oldest binlog the server has), or a "+
+					"position: a GTID set, or `file:position`.").
+				Example("earliest").Example("binlog.000003:157").Example("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5"),
+			service.NewStringEnumField(fieldUseGTID, useGTIDAuto, useGTIDAlways, useGTIDNever).Default(useGTIDAuto).
+				Description("Whether positions are GTIDs when none is saved. `auto`: when the server has them.").Advanced(),
+			service.NewDurationField(fieldHeartbeat).Default("5s").
+				Description("How often the server tells that it has nothing new.").Advanced(),
+			service.NewDurationField(fieldReadTimeout).Default("20s").
+				Description("How long nothing may arrive, not even a heartbeat, before the connection counts as broken.").Advanced(),
+			service.NewStringMapField(fieldKeys).Default(map[string]any{}).
+				Description("The columns that identify a row, by `db.table` and separated by commas, where they shall be others than "+
+					"those of the primary key.").Example(map[string]string{"shop.events": "tenant,number"}).Advanced(),
+		)
+}
+
+func init() {
+	service.MustRegisterBatchInput("deltaforge_mysql", spec(),
+		func(conf *service.ParsedConfig, res *service.Resources) (service.BatchInput, error) {
+			return newInput(conf, res)
+		})
+}
+
+// config is the parsed configuration.
+type config struct {
+	coordinator coordinator.Config
+	server      server
+	flavor      string
+	filter      tableFilter
+	serverID    uint32
+	replicaUUID string
+	start       string
+	startAt     *Position // nil for latest and earliest
+	useGTID     string
+	heartbeat   time.Duration
+	readTimeout time.Duration
+	keys        map[string][]string
+	source      *change.Source
+}
+
+// queryTimeout bounds the answers of everything but the binlog.
+const queryTimeout = time.Minute
+
+func parseConfig(conf *service.ParsedConfig, version string) (c config, err error) {
+	if c.coordinator, err = coordinator.ParseConfig(conf); err != nil {
+		return c, err
+	}
+	dsn, err := conf.FieldString(fieldDSN)
+	if err != nil {
+		return c, err
+	}
+	if c.server, err = parseDSN(dsn); err != nil {
+		return c, err
+	}
+	c.server.readTimeout = queryTimeout
+	tlsConf, tlsOn, err := conf.FieldTLSToggled(fieldTLS)
+	if err != nil {
+		return c, err
+	}
+	if tlsOn {
+		c.server.tls = tlsConf
+	}
+	if c.flavor, err = conf.FieldString(fieldFlavor); err != nil {
+		return c, err
+	}
+	if c.useGTID, err = conf.FieldString(fieldUseGTID); err != nil {
+		return c, err
+	}
+	if err := c.parseTables(conf); err != nil {
+		return c, err
+	}
+	if err := c.parseServerID(conf); err != nil {
+		return c, err
+	}
+	if err := c.parseStart(conf); err != nil {
+		return c, err
+	}
+	if err := c.parseTimes(conf); err != nil {
+		return c, err
+	}
+	c.source = &change.Source{Connector: kind, Name: c.coordinator.Name, Tenant: c.coordinator.Tenant, Version: version}
+	return c, nil
+}
+
+func (c *config) parseTables(conf *service.ParsedConfig) error {
+	include, err := conf.FieldStringList(fieldTables, fieldInclude)
+	if err != nil {
+		return err
+	}
+	exclude, err := conf.FieldStringList(fieldTables, fieldExclude)
+	if err != nil {
+		return err
+	}
+	if c.filter, err = newTableFilter(include, exclude); err != nil {
+		return err
+	}
+	keys, err := conf.FieldStringMap(fieldKeys)
+	if err != nil {
+		return err
+	}
+	c.keys = map[string][]string{}
+	for table, columns := range keys {
+		p, err := parsePattern(table)
+		if err != nil || !p.exact() {
+			return fmt.Errorf("%s: %q: want a table as db.table", fieldKeys, table)
+		}
+		for col := range strings.SplitSeq(columns, ",") {
+			if col = strings.TrimSpace(col); col == "" {
+				return fmt.Errorf("%s.%s: want columns separated by commas, got %q", fieldKeys, table, columns)
+			}
+			c.keys[table] = append(c.keys[table], col)
+		}
+	}
+	return nil
+}
+
+// derivedServerIDs is where derived ids begin: above what people choose by hand.
+const derivedServerIDs = 1 << 31
+
+func (c *config) parseServerID(conf *service.ParsedConfig) error {
+	id, err := conf.FieldInt(fieldServerID)
+	if err != nil {
+		return err
+	}
+	if id < 0 || id > 1<<32-1 {
+		return fmt.Errorf("%s: want 0 to 4294967295, got %d", fieldServerID, id)
+	}
+	sum := sha256.Sum256([]byte("deltaforge_mysql\x00" + c.coordinator.Name))
+	c.serverID = uint32(id)
+	if id == 0 {
+		c.serverID = derivedServerIDs | binary.BigEndian.Uint32(sum[:4])>>1
+	}
+	var uuid [16]byte
+	copy(uuid[:], sum[4:])
+	binary.BigEndian.PutUint32(uuid[12:], c.serverID)
+	c.replicaUUID = string(appendUUID(nil, uuid))
+	return nil
+}
+
+func (c *config) parseStart(conf *service.ParsedConfig) (err error) {
+	if c.start, err = conf.FieldString(fieldStart); err != nil {
+		return err
+	}
+	if c.start == startLatest || c.start == startEarliest {
+		return nil
+	}
+	if c.startAt, err = parsePositionLoosely(c.start); err != nil {
+		return fmt.Errorf("%s: want latest, earliest, a GTID set or file:position: %w", fieldStart, err)
+	}
+	return nil
+}
+
+func (c *config) parseTimes(conf *service.ParsedConfig) (err error) {
+	if c.heartbeat, err = conf.FieldDuration(fieldHeartbeat); err != nil {
+		return err
+	}
+	if c.readTimeout, err = conf.FieldDuration(fieldReadTimeout); err != nil {
+		return err
+	}
+	if c.heartbeat < 10*time.Millisecond || c.heartbeat > time.Hour {
+		return fmt.Errorf("%s: want 10ms to 1h, got %s", fieldHeartbeat, c.heartbeat)
+	}
+	if c.readTimeout < 2*c.heartbeat {
+		return fmt.Errorf("%s: want at least twice %s (%s), got %s", fieldReadTimeout, fieldHeartbeat, c.heartbeat, c.readTimeout)
+	}
+	return nil
+}
+
+func newInput(conf *service.ParsedConfig, res *service.Resources) (*coordinator.Input, error) {
+	c, err := parseConfig(conf, res.EngineVersion())
+	if err != nil {
+		return nil, err
+	}
+	return coordinator.New(c.coordinator, kind, newBinlog(c, res), res)
+}

@@ -1,0 +1,230 @@
+package mysqlcdc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/coordinator"
+)
+
+// binlog is the change log of a MySQL or MariaDB server.
+type binlog struct {
+	cfg     config
+	logger  *service.Logger
+	changes *service.MetricCounter
+	// confirmed is the newest position that is delivered and saved; nil before the first.
+	confirmed atomic.Pointer[Position]
+	// files are the server's binlog files as they were when last asked for; nil when unknown.
+	files atomic.Pointer[[]logFile]
+}
+
+var (
+	_ coordinator.Log         = (*binlog)(nil)
+	_ coordinator.LagReporter = (*binlog)(nil)
+)
+
+func newBinlog(cfg config, res *service.Resources) *binlog {
+	return &binlog{
+		cfg:     cfg,
+		logger:  res.Logger(),
+		changes: res.Metrics().NewCounter("source_schema_changes_total", "table"),
+	}
+}
+
+// Confirm implements coordinator.Log. The server keeps no state for us; the position is what the lag is measured from.
+func (l *binlog) Confirm(tok checkpoint.Token) {
+	if p, ok := tok.Commit.(*Position); ok && p.file != "" {
+		l.confirmed.Store(p)
+	}
+}
+
+// LagBytes implements coordinator.LagReporter.
+func (l *binlog) LagBytes() (int64, bool) {
+	p, files := l.confirmed.Load(), l.files.Load()
+	if p == nil || files == nil {
+		return 0, false
+	}
+	var lag int64
+	found := false
+	for _, f := range *files {
+		switch {
+		case found:
+			lag += int64(f.size)
+		case f.name == p.file:
+			found = true
+			lag = max(int64(f.size)-int64(p.pos), 0)
+		}
+	}
+	if !found { // the position is in a file that is newer than the list
+		return 0, len(*files) > 0 && newerFile(p.file, (*files)[len(*files)-1].name)
+	}
+	return lag, true
+}
+
+func newerFile(a, b string) bool {
+	_, x, ok := splitLogName(a)
+	_, y, ok2 := splitLogName(b)
+	return ok && ok2 && x > y
+}
+
+// session is one Run: one connection for the binlog and one for questions.
+type session struct {
+	log     *binlog
+	out     chan<- coordinator.Segment
+	catalog *catalog
+	schemas *schemas
+	stream  *conn
+
+	// What inspect and preflight learn.
+	vars     map[string]string
+	flavor   string
+	identity string
+	filter   tableFilter
+	useGTID  bool
+	end      *Position
+
+	// position is behind the last transaction read.
+	position *Position
+	// hello is the first segment; nil when it is sent.
+	hello *coordinator.Segment
+	reader
+}
+
+// Run implements coordinator.Log.
+func (l *binlog) Run(ctx context.Context, from checkpoint.Token, out chan<- coordinator.Segment) error {
+	// Whatever the session opens closes with this context, also while a read blocks.
+	sessionCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	srv := l.cfg.server
+	s := &session{log: l, out: out, catalog: &catalog{srv: &srv}}
+	defer s.close()
+	err := s.run(sessionCtx, from)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+func (s *session) close() {
+	s.catalog.close()
+	if s.stream != nil {
+		s.stream.close()
+	}
+}
+
+func (s *session) run(ctx context.Context, from checkpoint.Token) error {
+	if err := s.inspect(ctx); err != nil {
+		return err
+	}
+	if err := s.preflight(ctx, from); err != nil {
+		return err
+	}
+	start, err := s.startPosition(ctx, from)
+	if err != nil {
+		return err
+	}
+	if err := s.prepareSchemas(ctx); err != nil {
+		return err
+	}
+	s.position = start
+	s.reader = newReader(start)
+	if from.Source == "" || from.Source == s.identity {
+		s.skip = from.Sent
+	} else if from.Sent > 0 {
+		s.log.logger.Infof("Reading from server %s instead of %s: the transaction behind %s is delivered from its first event again",
+			s.identity, from.Source, start)
+	}
+	if err := s.openDump(ctx, start); err != nil {
+		return err
+	}
+	// What the coordinator waits for: the server streams, and, when nothing was saved, from where.
+	s.hello = &coordinator.Segment{}
+	if from.IsZero() {
+		s.hello.Commit = start
+	}
+	return s.readAll(ctx)
+}
+
+func (s *session) prepareSchemas(ctx context.Context) error {
+	charsets, err := s.catalog.charsets(ctx, s.flavor)
+	if err != nil {
+		return err
+	}
+	s.schemas = &schemas{
+		source: s.log.cfg.source, catalog: s.catalog, flavor: s.flavor, keys: s.log.cfg.keys, charsets: charsets,
+		changed:  func(table string) { s.log.changes.Incr(1, table) },
+		decoders: map[string]*charset{}, known: map[string]*knownShape{},
+	}
+	return nil
+}
+
+// send hands a segment to the coordinator. It blocks while the pipeline does.
+func (s *session) send(ctx context.Context, seg coordinator.Segment) error {
+	seg.Source = s.identity
+	select {
+	case s.out <- seg:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// filesInterval is the time between two questions for the sizes of the binlog files.
+const filesInterval = 10 * time.Second
+
+// refreshFiles asks, now and then, for the sizes of the binlog files, which the lag in bytes is worked out from. A failure
+// leaves the lag unknown; the dump will tell whether the server is gone.
+func (s *session) refreshFiles(ctx context.Context, now time.Time) {
+	if now.Sub(s.filesAt) < filesInterval {
+		return
+	}
+	s.filesAt = now
+	files, err := s.logFiles(ctx)
+	if err != nil {
+		s.log.files.Store(nil)
+		return
+	}
+	s.log.files.Store(&files)
+}
+
+// readAll reads packets until the stream ends, which it does with an error only.
+func (s *session) readAll(ctx context.Context) error {
+	for {
+		packet, err := s.stream.ReadPacket()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			return s.dumpError(err)
+		}
+		if len(packet) == 0 {
+			return coordinator.WithKind(coordinator.KindProtocol, errors.New("reading the binlog: an empty packet"))
+		}
+		switch packet[0] {
+		case 0:
+			now := time.Now()
+			if s.hello != nil {
+				s.hello.ReadAt = now
+				if err := s.send(ctx, *s.hello); err != nil {
+					return err
+				}
+				s.hello = nil
+			}
+			if err := s.event(ctx, packet[1:], now); err != nil {
+				return err
+			}
+		case 0xff:
+			return s.dumpError(s.stream.HandleErrorPacket(packet))
+		case 0xfe:
+			return coordinator.WithKind(coordinator.KindConnect, errors.New("reading the binlog: the server has ended the stream"))
+		default:
+			return coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("reading the binlog: a packet of type %#x", packet[0]))
+		}
+	}
+}

@@ -1,0 +1,189 @@
+package mysqlcdc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/coordinator"
+)
+
+// inspect learns what the server is: flavor, variables, identity.
+func (s *session) inspect(ctx context.Context) error {
+	rows, err := s.catalog.query(ctx, `SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version', 'log_bin', 'binlog_format',
+'server_id', 'server_uuid', 'server_uid', 'gtid_mode', 'gtid_executed', 'gtid_purged', 'gtid_binlog_pos', 'lower_case_table_names')`)
+	if err != nil {
+		return err
+	}
+	s.vars = map[string]string{}
+	for _, r := range rows {
+		s.vars[strings.ToLower(r[0])] = r[1]
+	}
+	s.flavor = flavorMySQL
+	if strings.Contains(strings.ToLower(s.vars["version"]), "mariadb") {
+		s.flavor = flavorMariaDB
+	}
+	if want := s.log.cfg.flavor; want != flavorAuto && want != s.flavor {
+		return fmt.Errorf("flavor: the configuration says %s, the server is %s %s", want, s.flavor, s.vars["version"])
+	}
+	s.identity = s.vars["server_uuid"]
+	if s.flavor == flavorMariaDB {
+		// MariaDB has no server UUID; server_uid, a digest of its host and port, is there since 10.5.26 and 10.11.9.
+		s.identity = "mariadb:" + s.vars["server_uid"]
+		if s.vars["server_uid"] == "" {
+			s.identity = "mariadb:server_id=" + s.vars["server_id"]
+		}
+	}
+	s.filter = s.log.cfg.filter
+	s.filter.fold = s.vars["lower_case_table_names"] != "0"
+	return nil
+}
+
+func precondition(kind coordinator.Kind, format string, args ...any) error {
+	return coordinator.WithKind(kind, fmt.Errorf(format, args...))
+}
+
+// preflight checks everything that streaming needs and returns all that is missing, each with what mends it.
+func (s *session) preflight(ctx context.Context, from checkpoint.Token) error {
+	var errs []error
+	add := func(err error) { errs = append(errs, err) }
+	if !isOn(s.vars["log_bin"]) {
+		add(precondition(coordinator.KindOther, "the server writes no binlog: start it with log_bin set (--log-bin)"))
+	}
+	if f := s.vars["binlog_format"]; f != "" && !strings.EqualFold(f, "ROW") {
+		add(precondition(coordinator.KindOther, "binlog_format is %s: SET GLOBAL binlog_format = 'ROW', and the same in the server's "+
+			"configuration; sessions that are open keep their own", f))
+	}
+	switch id := s.vars["server_id"]; id {
+	case "0":
+		add(precondition(coordinator.KindOther, "server_id is 0, with which a server serves no replicas: SET GLOBAL server_id = 1"))
+	case strconv.FormatUint(uint64(s.log.cfg.serverID), 10):
+		add(precondition(coordinator.KindOther, "server_id: %s is the server's own id: set server_id of this input to a number that no "+
+			"server or replica of the topology has", id))
+	}
+	for _, check := range []func(context.Context) error{s.checkClient, s.checkReplica, s.checkSelect} {
+		if err := check(ctx); err != nil {
+			var my *mysql.MyError
+			if coordinator.KindOf(err) != coordinator.KindPermission && !errors.As(err, &my) {
+				return err // the connection, not the server's setup
+			}
+			add(err)
+		}
+	}
+	if err := s.checkGTIDMode(from); err != nil {
+		add(err)
+	}
+	return errors.Join(errs...)
+}
+
+func isOn(v string) bool { return v == "1" || strings.EqualFold(v, "ON") }
+
+// account is what a GRANT statement names.
+func (s *session) account() string {
+	return fmt.Sprintf("'%s'@'%%'", strings.ReplaceAll(s.log.cfg.server.user, "'", "''"))
+}
+
+// checkClient asks for the end of the binlog, which takes REPLICATION CLIENT (BINLOG MONITOR on MariaDB).
+func (s *session) checkClient(ctx context.Context) error {
+	if !isOn(s.vars["log_bin"]) {
+		return nil
+	}
+	var err error
+	s.end, err = s.endOfLog(ctx)
+	if isServerError(err, mysql.ER_SPECIFIC_ACCESS_DENIED_ERROR) {
+		return precondition(coordinator.KindPermission, "the account may not see the binlog's position: GRANT REPLICATION CLIENT ON *.* "+
+			"TO %s: %w", s.account(), err)
+	}
+	return err
+}
+
+// checkReplica looks for REPLICATION SLAVE.
+func (s *session) checkReplica(ctx context.Context) error {
+	missing := func(err error) error {
+		text := "the account may not read the binlog: GRANT REPLICATION SLAVE ON *.* TO %s"
+		if err != nil {
+			return precondition(coordinator.KindPermission, text+": %w", s.account(), err)
+		}
+		return precondition(coordinator.KindPermission, text, s.account())
+	}
+	if s.flavor == flavorMySQL {
+		// SHOW REPLICAS takes just this privilege; it is SHOW SLAVE HOSTS before 8.0.22.
+		_, err := s.catalog.query(ctx, "SHOW REPLICAS")
+		if isServerError(err, mysql.ER_PARSE_ERROR) {
+			_, err = s.catalog.query(ctx, "SHOW SLAVE HOSTS")
+		}
+		if isServerError(err, mysql.ER_SPECIFIC_ACCESS_DENIED_ERROR) {
+			return missing(err)
+		}
+		return err
+	}
+	rows, err := s.catalog.query(ctx, "SHOW GRANTS")
+	if err != nil {
+		return err
+	}
+	for _, r := range rows {
+		g := strings.ToUpper(r[0])
+		global := strings.Contains(g, " ON *.* ")
+		if global && (strings.Contains(g, "ALL PRIVILEGES") || strings.Contains(g, "REPLICATION SLAVE")) ||
+			!strings.Contains(g, " ON ") { // a role: what it grants shows when the dump begins
+			return nil
+		}
+	}
+	return missing(nil)
+}
+
+// maxSelectChecks bounds the tables that are tried.
+const maxSelectChecks = 100
+
+// checkSelect tries to read the tables that the configuration names in full. Others are checked when their rows arrive.
+func (s *session) checkSelect(ctx context.Context) error {
+	var errs []error
+	tried := 0
+	for _, p := range s.filter.include {
+		if !p.exact() || tried >= maxSelectChecks {
+			continue
+		}
+		tried++
+		_, err := s.catalog.query(ctx, "SELECT 1 FROM "+quoteName(p.db)+"."+quoteName(p.table)+" LIMIT 0")
+		switch {
+		case err == nil, isServerError(err, mysql.ER_NO_SUCH_TABLE, mysql.ER_BAD_DB_ERROR):
+		case isServerError(err, mysql.ER_TABLEACCESS_DENIED_ERROR, mysql.ER_DBACCESS_DENIED_ERROR):
+			errs = append(errs, precondition(coordinator.KindPermission, "the account may not read %s.%s: GRANT SELECT ON %s.%s TO %s: %w",
+				p.db, p.table, quoteName(p.db), quoteName(p.table), s.account(), err))
+		default:
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkGTIDMode finds out whether positions are GTIDs, and whether the server can do what is asked for.
+func (s *session) checkGTIDMode(from checkpoint.Token) error {
+	on := s.flavor == flavorMariaDB || strings.EqualFold(s.vars["gtid_mode"], "ON")
+	s.useGTID = on && s.log.cfg.useGTID != useGTIDNever
+	if s.log.cfg.useGTID == useGTIDAlways && !on {
+		return precondition(coordinator.KindOther, "use_gtid is true and gtid_mode is %s: SET GLOBAL gtid_mode = 'ON' (by its steps: "+
+			"OFF_PERMISSIVE, ON_PERMISSIVE, ON), or use_gtid: auto", s.vars["gtid_mode"])
+	}
+	p, err := s.savedOrConfigured(from)
+	if err != nil {
+		return err
+	}
+	if p == nil {
+		return nil
+	}
+	if p.gtid && !on {
+		return precondition(coordinator.KindOther, "the position %s has GTIDs and gtid_mode is %s: SET GLOBAL gtid_mode = 'ON' (by its "+
+			"steps: OFF_PERMISSIVE, ON_PERMISSIVE, ON)", p, s.vars["gtid_mode"])
+	}
+	if p.gtid && (p.maria != nil && s.flavor == flavorMySQL || !p.set().empty() && s.flavor == flavorMariaDB) {
+		return coordinator.WithKind(coordinator.KindPositionLost, fmt.Errorf("%w: position %s is not one of a %s server",
+			coordinator.ErrPositionLost, p, s.flavor))
+	}
+	return nil
+}

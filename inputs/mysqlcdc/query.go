@@ -1,0 +1,193 @@
+package mysqlcdc
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/go-mysql-org/go-mysql/replication"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/coordinator"
+)
+
+// query handles a query event: the frame of a transaction, or a statement that is logged as text.
+func (s *session) query(ctx context.Context, h eventHeader, body []byte, start uint64, now time.Time) error {
+	c := cursor{b: body}
+	c.take(8)
+	schemaLen := int(c.uint(1))
+	c.take(2)
+	c.take(int(c.uint(2)))
+	db := string(c.take(schemaLen))
+	c.take(1)
+	if c.short {
+		return s.protocolError("%s: %w", h.kind, errTruncated)
+	}
+	text := c.b
+	if h.kind == replication.MARIADB_QUERY_COMPRESSED_EVENT {
+		var err error
+		if text, err = inflateMaria(text); err != nil {
+			return s.protocolError("%s: %w", h.kind, err)
+		}
+	}
+	t := s.tx
+	if t == nil {
+		return s.protocolError("a statement outside a transaction: the server writes no GTID events, which every supported one does")
+	}
+	st := parseStatement(text)
+	switch st.kind {
+	case statementBegin:
+		t.explicit = true
+		return nil
+	case statementCommit:
+		return s.commit(ctx, now)
+	case statementRollback:
+		if s.held != nil || t.index > 0 {
+			s.log.logger.Warnf("The transaction that ends at %s was rolled back after it had changed tables without transactions; "+
+				"events of transactional tables in it describe changes that were undone", s.place())
+		}
+		return s.commit(ctx, now)
+	case statementTruncate:
+		s.schemas.forget()
+		if err := s.truncate(ctx, t, st, db, start, now); err != nil {
+			return err
+		}
+	case statementData:
+		if err := s.statementData(st, db); err != nil {
+			return err
+		}
+	case statementNeutral:
+	case statementOther:
+		s.schemas.forget()
+		clear(s.maps)
+	}
+	if t.explicit {
+		return nil
+	}
+	return s.commit(ctx, now)
+}
+
+// statementData refuses changes of captured tables that are logged as statements: their rows are not in the log.
+func (s *session) statementData(st statement, db string) error {
+	if st.db != "" {
+		db = st.db
+	}
+	if st.table != "" && !s.filter.captures(db, st.table) {
+		return nil
+	}
+	return coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("the change of table %s.%s that ends at %s is logged as a statement, "+
+		"without its rows: a session uses binlog_format=%s; SET GLOBAL binlog_format = 'ROW', take a new snapshot of the table and "+
+		"start behind this place", db, st.table, s.place(), "STATEMENT or MIXED"))
+}
+
+// truncate makes an event of TRUNCATE TABLE.
+func (s *session) truncate(ctx context.Context, t *transaction, st statement, db string, start uint64, now time.Time) error {
+	if st.db != "" {
+		db = st.db
+	}
+	if err := s.count(t); err != nil {
+		return err
+	}
+	t.index++
+	if !s.filter.captures(db, st.table) || s.skip >= t.index {
+		return nil
+	}
+	table, err := s.tableByName(ctx, db, st.table)
+	if err != nil {
+		return err
+	}
+	s.name(t)
+	return s.hold(ctx, &truncateSegment{event: change.Event{
+		Op: change.Truncate, Table: table, Tx: t.tx, Index: t.index, ReadAt: now, Snapshot: change.SnapshotFalse, File: s.file, Pos: start,
+	}}, now)
+}
+
+// tableByName returns the table that a statement names: as its rows were last seen, or without columns.
+func (s *session) tableByName(_ context.Context, db, name string) (*change.Table, error) {
+	if k := s.schemas.known[db+"."+name]; k != nil {
+		return k.shape.table, nil
+	}
+	return &change.Table{Source: s.log.cfg.source, Database: db, Name: name}, nil
+}
+
+// maxPayloadWindow bounds the memory of decompression.
+const maxPayloadWindow = 64 << 20
+
+// payload reads the events in a TRANSACTION_PAYLOAD_EVENT, MySQL's compressed transaction, one after the other: it is not held
+// in memory whole. They have no place of their own; theirs is the payload's.
+func (s *session) payload(ctx context.Context, body []byte, start uint64, now time.Time) error {
+	c := cursor{b: body}
+	var compression uint64
+	for {
+		field := c.lenenc()
+		if field == replication.OTW_PAYLOAD_HEADER_END_MARK || c.short {
+			break
+		}
+		value := cursor{b: c.take(c.length())}
+		if field == replication.OTW_PAYLOAD_COMPRESSION_TYPE_FIELD {
+			compression = value.lenenc()
+		}
+	}
+	if c.short {
+		return s.protocolError("compressed transaction: %w", errTruncated)
+	}
+	in := io.Reader(bytes.NewReader(c.b))
+	switch compression {
+	case replication.ZSTD:
+		z, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxPayloadWindow))
+		if err != nil {
+			return s.protocolError("compressed transaction: %w", err)
+		}
+		defer z.Close()
+		in = z
+	case replication.NONE:
+	default:
+		return s.protocolError("compressed transaction: unknown compression %d", compression)
+	}
+	for {
+		data, err := nextEvent(in)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return s.protocolError("compressed transaction: %w", err)
+		}
+		h, inner, err := parseHeader(data)
+		if err != nil {
+			return s.protocolError("compressed transaction: %w", err)
+		}
+		if h.kind == replication.TRANSACTION_PAYLOAD_EVENT {
+			return s.protocolError("compressed transaction: one inside another")
+		}
+		if err := s.dispatch(ctx, h, inner, start, now); err != nil {
+			return err
+		}
+	}
+}
+
+// nextEvent reads one event; io.EOF means that there is none.
+func nextEvent(r io.Reader) ([]byte, error) {
+	var head [replication.EventHeaderSize]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, errTruncated
+		}
+		return nil, err
+	}
+	size := binary.LittleEndian.Uint32(head[9:])
+	if size < replication.EventHeaderSize || size > maxInflated {
+		return nil, fmt.Errorf("an event of %d bytes", size)
+	}
+	var buf bytes.Buffer // grows with what is there, not with what is announced
+	buf.Grow(int(min(size, 64<<10)))
+	buf.Write(head[:])
+	if _, err := io.CopyN(&buf, r, int64(size)-replication.EventHeaderSize); err != nil {
+		return nil, errTruncated
+	}
+	return buf.Bytes(), nil
+}

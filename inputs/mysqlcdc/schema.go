@@ -1,0 +1,342 @@
+package mysqlcdc
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/coordinator"
+)
+
+// schemas knows the shapes of the captured tables. It takes them from the table maps where the server puts names there
+// (binlog_row_metadata=FULL), else from information_schema, and compares those with every table map. It belongs to the
+// reading goroutine.
+type schemas struct {
+	source   *change.Source
+	catalog  *catalog
+	flavor   string
+	keys     map[string][]string // from the configuration
+	charsets charsetInfo
+	// changed is called with the table's name when its shape is another one than before.
+	changed func(table string)
+
+	decoders map[string]*charset
+	known    map[string]*knownShape
+}
+
+type knownShape struct {
+	body  []byte // of the table map that it was resolved for
+	shape *shape
+	stale bool
+}
+
+// forget makes every shape be resolved again: a statement may have changed any of them.
+func (s *schemas) forget() {
+	for _, k := range s.known {
+		k.stale = true
+	}
+}
+
+// resolve returns the shape for rows events behind a table map. The place is for errors.
+func (s *schemas) resolve(ctx context.Context, m *tableMap, place string) (*shape, error) {
+	name := m.name()
+	k := s.known[name]
+	if k != nil && !k.stale && bytes.Equal(k.body, m.body) {
+		return k.shape, nil
+	}
+	sh, err := s.build(ctx, m)
+	if err != nil {
+		return nil, fmt.Errorf("shape of table %s at %s: %w", name, place, err)
+	}
+	if k != nil {
+		if k.shape.table.Fingerprint() == sh.table.Fingerprint() {
+			sh.table = k.shape.table // equal tables share their metadata templates
+		} else {
+			s.changed(name)
+		}
+	}
+	s.known[name] = &knownShape{body: bytes.Clone(m.body), shape: sh}
+	return sh, nil
+}
+
+func (s *schemas) build(ctx context.Context, m *tableMap) (*shape, error) {
+	meta, err := m.parseMetadata(s.flavor)
+	if err != nil {
+		return nil, coordinator.WithKind(coordinator.KindProtocol, err)
+	}
+	sh := &shape{
+		columns: make([]column, len(m.types)),
+		table:   &change.Table{Source: s.source, Database: m.db, Name: m.table, Columns: make([]change.Column, len(m.types))},
+	}
+	for i := range m.types {
+		sh.columns[i].typ, sh.columns[i].meta = realType(m.types[i], m.metas[i])
+		sh.columns[i].unsigned = meta.columns[i].unsigned
+		sh.table.Columns[i].Nullable = isSet(m.nullable, i)
+	}
+	if meta.full {
+		err = s.fromMetadata(m, meta, sh)
+	} else {
+		err = s.fromCatalog(ctx, m, meta, sh)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return sh, s.setKey(ctx, m, meta, sh)
+}
+
+// fromMetadata fills the shape from what the table map says.
+func (s *schemas) fromMetadata(_ *tableMap, meta *tableMeta, sh *shape) error {
+	for i := range sh.columns {
+		c, mc := &sh.columns[i], &meta.columns[i]
+		col := &sh.table.Columns[i]
+		col.Name = mc.name
+		width := 1
+		if mc.collation != 0 && mc.collation != binaryCollation && (isCharacter(c.typ, s.flavor) || isEnumOrSet(c.typ, "")) &&
+			c.typ != mysql.MYSQL_TYPE_GEOMETRY {
+			cs, ok := s.charsets.collations[mc.collation]
+			if !ok {
+				return coordinator.WithKind(coordinator.KindSchema,
+					fmt.Errorf("column %s: the server does not list collation %d", mc.name, mc.collation))
+			}
+			c.text = s.charset(cs)
+			width = max(s.charsets.widths[cs], 1)
+		}
+		for _, label := range mc.labels {
+			if c.text != nil {
+				var err error
+				if label, _, err = c.text.decode(nil, label); err != nil {
+					return coordinator.WithKind(coordinator.KindSchema, fmt.Errorf("column %s: label %q: %w", mc.name, label, err))
+				}
+			}
+			c.labels = append(c.labels, bytes.Clone(label))
+		}
+		col.Type = c.typeText(width)
+		s.finish(c, col)
+	}
+	return nil
+}
+
+// fromCatalog fills the shape from information_schema, which must agree with the table map.
+func (s *schemas) fromCatalog(ctx context.Context, m *tableMap, meta *tableMeta, sh *shape) error {
+	cols, err := s.catalog.columns(ctx, m.db, m.table)
+	if err != nil {
+		return err
+	}
+	if len(cols) == 0 {
+		return coordinator.WithKind(coordinator.KindSchema, fmt.Errorf("information_schema does not show it: it is dropped "+
+			"or renamed, or the account may not read it (GRANT SELECT ON %s.* TO the account); with SET GLOBAL "+
+			"binlog_row_metadata = 'FULL' the log says what its tables look like", quoteName(m.db)))
+	}
+	if len(cols) != len(m.types) {
+		return coordinator.WithKind(coordinator.KindSchema, fmt.Errorf("its rows in the log have %d columns, the table has %d "+
+			"now: it was altered after they were written", len(m.types), len(cols)))
+	}
+	for i, cc := range cols {
+		c, col := &sh.columns[i], &sh.table.Columns[i]
+		if err := s.agree(c, &meta.columns[i], meta.signed, cc); err != nil {
+			return coordinator.WithKind(coordinator.KindSchema, fmt.Errorf("column %d (%s %s): %w: the table was altered after "+
+				"its rows were written", i+1, cc.name, cc.columnType, err))
+		}
+		col.Name, col.Type = cc.name, cc.columnType
+		c.unsigned = strings.Contains(cc.columnType, "unsigned")
+		if cc.charset != "" && cc.charset != "binary" {
+			c.text = s.charset(cc.charset)
+		}
+		if isEnumOrSet(c.typ, "") {
+			if c.labels, err = parseLabels(cc.columnType); err != nil {
+				return coordinator.WithKind(coordinator.KindSchema, fmt.Errorf("column %s: %w", cc.name, err))
+			}
+		}
+		s.finish(c, col)
+	}
+	return nil
+}
+
+// finish derives what both ways have in common.
+func (s *schemas) finish(c *column, col *change.Column) {
+	if c.typ == mysql.MYSQL_TYPE_STRING && c.text == nil {
+		c.pad = int(c.meta)
+	}
+	if isEnumOrSet(c.typ, "") {
+		c.text = nil // labels are UTF-8 by now
+	}
+	col.Logical, col.Precision, col.Scale = c.logical()
+}
+
+func (s *schemas) charset(name string) *charset {
+	cs := s.decoders[name]
+	if cs == nil {
+		cs = newCharset(name)
+		s.decoders[name] = cs
+	}
+	return cs
+}
+
+// setKey finds the columns that identify a row.
+func (s *schemas) setKey(ctx context.Context, m *tableMap, meta *tableMeta, sh *shape) error {
+	if names, ok := s.keys[m.name()]; ok {
+		for _, n := range names {
+			i := sh.column(n)
+			if i < 0 {
+				return coordinator.WithKind(coordinator.KindSchema, fmt.Errorf("keys: it has no column %q", n))
+			}
+			sh.table.Key = append(sh.table.Key, i)
+		}
+		return nil
+	}
+	if meta.full && len(meta.key) > 0 {
+		sh.table.Key = meta.key
+		return nil
+	}
+	names, err := s.catalog.key(ctx, m.db, m.table)
+	if err != nil {
+		return err
+	}
+	var key []int
+	for _, n := range names {
+		i := sh.column(n)
+		if i < 0 {
+			return nil // the table has another shape by now; its key of today is none of these rows'
+		}
+		key = append(key, i)
+	}
+	sh.table.Key = key
+	return nil
+}
+
+func (sh *shape) column(name string) int {
+	return slices.IndexFunc(sh.table.Columns, func(c change.Column) bool { return strings.EqualFold(c.Name, name) })
+}
+
+// logical returns the logical type, and precision and scale.
+func (c *column) logical() (l change.Logical, precision, scale int) {
+	switch c.typ {
+	case mysql.MYSQL_TYPE_TINY, mysql.MYSQL_TYPE_SHORT, mysql.MYSQL_TYPE_INT24, mysql.MYSQL_TYPE_YEAR:
+		return change.LogicalInt32, 0, 0
+	case mysql.MYSQL_TYPE_LONG:
+		if c.unsigned {
+			return change.LogicalUint32, 0, 0
+		}
+		return change.LogicalInt32, 0, 0
+	case mysql.MYSQL_TYPE_LONGLONG:
+		if c.unsigned {
+			return change.LogicalUint64, 0, 0
+		}
+		return change.LogicalInt64, 0, 0
+	case mysql.MYSQL_TYPE_FLOAT:
+		return change.LogicalFloat32, 0, 0
+	case mysql.MYSQL_TYPE_DOUBLE:
+		return change.LogicalFloat64, 0, 0
+	case mysql.MYSQL_TYPE_NEWDECIMAL:
+		return change.LogicalDecimal, int(c.meta >> 8), int(c.meta & 0xff)
+	case mysql.MYSQL_TYPE_BIT:
+		if c.meta == 1 {
+			return change.LogicalBool, 0, 0
+		}
+		return change.LogicalText, 0, 0
+	case mysql.MYSQL_TYPE_DATE, mysql.MYSQL_TYPE_NEWDATE:
+		return change.LogicalDate, 0, 0
+	case mysql.MYSQL_TYPE_TIME, mysql.MYSQL_TYPE_TIME2:
+		return change.LogicalTime, 0, int(c.meta)
+	case mysql.MYSQL_TYPE_DATETIME, mysql.MYSQL_TYPE_DATETIME2:
+		return change.LogicalDateTime, 0, int(c.meta)
+	case mysql.MYSQL_TYPE_TIMESTAMP, mysql.MYSQL_TYPE_TIMESTAMP2:
+		return change.LogicalTimestamp, 0, int(c.meta)
+	case mysql.MYSQL_TYPE_JSON, mysql.MYSQL_TYPE_GEOMETRY, mysql.MYSQL_TYPE_VECTOR:
+		return change.LogicalJSON, 0, 0
+	case mysql.MYSQL_TYPE_ENUM, mysql.MYSQL_TYPE_SET:
+		return change.LogicalText, 0, 0
+	default:
+		if c.text == nil {
+			return change.LogicalBytes, 0, 0
+		}
+		return change.LogicalText, 0, 0
+	}
+}
+
+// typeText writes the type as the server would; width is that of the charset's widest character.
+func (c *column) typeText(width int) string {
+	n := strconv.Itoa(int(c.meta))
+	digits := ""
+	if c.meta > 0 {
+		digits = "(" + n + ")"
+	}
+	unsigned := ""
+	if c.unsigned {
+		unsigned = " unsigned"
+	}
+	switch c.typ {
+	case mysql.MYSQL_TYPE_TINY:
+		return "tinyint" + unsigned
+	case mysql.MYSQL_TYPE_SHORT:
+		return "smallint" + unsigned
+	case mysql.MYSQL_TYPE_INT24:
+		return "mediumint" + unsigned
+	case mysql.MYSQL_TYPE_LONG:
+		return "int" + unsigned
+	case mysql.MYSQL_TYPE_LONGLONG:
+		return "bigint" + unsigned
+	case mysql.MYSQL_TYPE_FLOAT:
+		return "float" + unsigned
+	case mysql.MYSQL_TYPE_DOUBLE:
+		return "double" + unsigned
+	case mysql.MYSQL_TYPE_NEWDECIMAL:
+		return fmt.Sprintf("decimal(%d,%d)%s", c.meta>>8, c.meta&0xff, unsigned)
+	case mysql.MYSQL_TYPE_YEAR:
+		return "year"
+	case mysql.MYSQL_TYPE_DATE, mysql.MYSQL_TYPE_NEWDATE:
+		return "date"
+	case mysql.MYSQL_TYPE_TIME, mysql.MYSQL_TYPE_TIME2:
+		return "time" + digits
+	case mysql.MYSQL_TYPE_DATETIME, mysql.MYSQL_TYPE_DATETIME2:
+		return "datetime" + digits
+	case mysql.MYSQL_TYPE_TIMESTAMP, mysql.MYSQL_TYPE_TIMESTAMP2:
+		return "timestamp" + digits
+	case mysql.MYSQL_TYPE_BIT:
+		return fmt.Sprintf("bit(%d)", int(c.meta>>8)*8+int(c.meta&0xff))
+	case mysql.MYSQL_TYPE_ENUM:
+		return "enum(" + labelsText(c.labels) + ")"
+	case mysql.MYSQL_TYPE_SET:
+		return "set(" + labelsText(c.labels) + ")"
+	case mysql.MYSQL_TYPE_JSON:
+		return "json"
+	case mysql.MYSQL_TYPE_GEOMETRY:
+		return "geometry"
+	case mysql.MYSQL_TYPE_VECTOR:
+		return "vector"
+	default:
+		return c.stringTypeText(width)
+	}
+}
+
+func (c *column) stringTypeText(width int) string {
+	name := [2]string{"varbinary", "varchar"}
+	switch c.typ {
+	case mysql.MYSQL_TYPE_STRING:
+		name = [2]string{"binary", "char"}
+	case mysql.MYSQL_TYPE_BLOB, typeMariaBlobCompressed:
+		size := [...]string{"", "tiny", "", "medium", "long"}[min(c.meta, 4)]
+		if c.text == nil {
+			return size + "blob"
+		}
+		return size + "text"
+	}
+	if c.text == nil {
+		return name[0] + "(" + strconv.Itoa(int(c.meta)) + ")"
+	}
+	return name[1] + "(" + strconv.Itoa(int(c.meta)/width) + ")"
+}
+
+func labelsText(labels [][]byte) string {
+	parts := make([]string, len(labels))
+	for i, l := range labels {
+		parts[i] = "'" + strings.ReplaceAll(string(l), "'", "''") + "'"
+	}
+	return strings.Join(parts, ",")
+}

@@ -1,0 +1,200 @@
+package mysqlcdc
+
+import (
+	"bytes"
+	"strings"
+)
+
+// statementKind is what a query event means for the stream.
+type statementKind byte
+
+const (
+	statementOther    statementKind = iota // may have changed any table's shape
+	statementBegin                         // a transaction begins
+	statementCommit                        // a transaction ends
+	statementRollback                      // a transaction ends, and what it wrote to transactional tables is undone
+	statementNeutral                       // changes no shape: savepoints, accounts, maintenance
+	statementTruncate                      // TRUNCATE TABLE
+	statementData                          // rows changed by a statement that is logged as such, not as rows
+)
+
+// statement is a query event, understood as far as the stream needs.
+type statement struct {
+	kind statementKind
+	// db and table are those of a truncate or of changed data; db is empty for the current database.
+	db, table string
+}
+
+// parseStatement classifies the text of a query event. What it does not know is statementOther, the safe answer.
+func parseStatement(query []byte) statement {
+	switch { // what nearly every event says, without looking closer
+	case bytes.Equal(query, []byte("BEGIN")):
+		return statement{kind: statementBegin}
+	case bytes.Equal(query, []byte("COMMIT")):
+		return statement{kind: statementCommit}
+	}
+	l := lexer{s: string(query)}
+	first := l.next()
+	switch first.keyword() {
+	case "BEGIN", "START":
+		return statement{kind: statementBegin}
+	case "COMMIT":
+		return statement{kind: statementCommit}
+	case "ROLLBACK":
+		if t := l.next(); t.keyword() == "TO" || t.keyword() == "WORK" && l.next().keyword() == "TO" {
+			return statement{kind: statementNeutral}
+		}
+		return statement{kind: statementRollback}
+	case "XA":
+		// XA START and XA END frame the rows; XA COMMIT and XA ROLLBACK are transactions of their own, without rows.
+		if k := l.next().keyword(); k == "START" || k == "BEGIN" {
+			return statement{kind: statementBegin}
+		}
+		return statement{kind: statementNeutral}
+	case "SAVEPOINT", "RELEASE", "GRANT", "REVOKE", "FLUSH", "ANALYZE", "OPTIMIZE", "REPAIR", "SET":
+		return statement{kind: statementNeutral}
+	case "INSERT", "UPDATE", "DELETE", "REPLACE":
+		return l.data()
+	case "TRUNCATE":
+		return l.truncate()
+	case "CREATE", "ALTER", "DROP":
+		switch l.next().keyword() {
+		case "USER", "ROLE", "EVENT", "PROCEDURE", "FUNCTION", "TRIGGER", "SERVER":
+			return statement{kind: statementNeutral}
+		}
+	}
+	return statement{kind: statementOther}
+}
+
+// data reads the table of INSERT, UPDATE, DELETE or REPLACE; the names stay empty when there is no telling.
+func (l *lexer) data() statement {
+	t := l.next()
+	for {
+		switch t.keyword() {
+		case "LOW_PRIORITY", "DELAYED", "HIGH_PRIORITY", "QUICK", "IGNORE", "INTO", "FROM":
+			t = l.next()
+			continue
+		}
+		break
+	}
+	st := statement{kind: statementData}
+	if !t.name {
+		return st
+	}
+	st.table = t.text
+	if l.peek() == '.' {
+		l.next()
+		st.db, st.table = t.text, l.next().text
+	}
+	return st
+}
+
+// truncate reads the rest of TRUNCATE [TABLE] [db.]table.
+func (l *lexer) truncate() statement {
+	t := l.next()
+	if t.keyword() == "TABLE" {
+		t = l.next()
+	}
+	st := statement{kind: statementTruncate, table: t.text}
+	if !t.name {
+		return statement{kind: statementOther}
+	}
+	if l.peek() == '.' {
+		l.next()
+		t = l.next()
+		if !t.name {
+			return statement{kind: statementOther}
+		}
+		st.db, st.table = st.table, t.text
+	}
+	return st
+}
+
+// token is a word, a quoted name, or a single character.
+type token struct {
+	text         string
+	name, quoted bool
+}
+
+func (t token) keyword() string {
+	if t.quoted || !t.name {
+		return ""
+	}
+	return strings.ToUpper(t.text)
+}
+
+// lexer splits SQL as far as names and keywords go. Comments are left out; what is in executable ones (/*! */) is read.
+type lexer struct{ s string }
+
+func (l *lexer) skip() {
+	for {
+		l.s = strings.TrimLeft(l.s, " \t\r\n\v\f")
+		switch {
+		case strings.HasPrefix(l.s, "/*!"), strings.HasPrefix(l.s, "/*M!"):
+			_, l.s, _ = strings.Cut(l.s, "!")
+			l.s = strings.TrimLeft(l.s, "0123456789")
+		case strings.HasPrefix(l.s, "*/"):
+			l.s = l.s[2:]
+		case strings.HasPrefix(l.s, "/*"):
+			_, l.s, _ = strings.Cut(l.s[2:], "*/")
+		case strings.HasPrefix(l.s, "#"), strings.HasPrefix(l.s, "-- "), strings.HasPrefix(l.s, "--\n"):
+			_, l.s, _ = strings.Cut(l.s, "\n")
+		default:
+			return
+		}
+	}
+}
+
+func (l *lexer) peek() byte {
+	l.skip()
+	if l.s == "" {
+		return 0
+	}
+	return l.s[0]
+}
+
+func isNameByte(c byte) bool {
+	return c == '_' || c == '$' || c >= 0x80 || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+}
+
+func (l *lexer) next() token {
+	c := l.peek()
+	switch {
+	case c == 0:
+		return token{}
+	case c == '`' || c == '"':
+		return l.quoted(c)
+	case isNameByte(c):
+		n := 1
+		for n < len(l.s) && isNameByte(l.s[n]) {
+			n++
+		}
+		t := token{text: l.s[:n], name: true}
+		l.s = l.s[n:]
+		return t
+	default:
+		l.s = l.s[1:]
+		return token{text: string(rune(c))}
+	}
+}
+
+// quoted reads a name in quotes, in which a doubled quote is one.
+func (l *lexer) quoted(q byte) token {
+	var b strings.Builder
+	s := l.s[1:]
+	for i := 0; i < len(s); i++ {
+		if s[i] != q {
+			b.WriteByte(s[i])
+			continue
+		}
+		if i+1 < len(s) && s[i+1] == q {
+			b.WriteByte(q)
+			i++
+			continue
+		}
+		l.s = s[i+1:]
+		return token{text: b.String(), name: true, quoted: true}
+	}
+	l.s = ""
+	return token{}
+}

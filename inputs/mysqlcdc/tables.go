@@ -1,0 +1,110 @@
+package mysqlcdc
+
+import (
+	"fmt"
+	"strings"
+)
+
+// pattern matches tables: a database and a table name, each with "%" for any characters; "*" alone is "%".
+type pattern struct{ db, table string }
+
+func parsePattern(s string) (pattern, error) {
+	db, table, ok := strings.Cut(s, ".")
+	if !ok || db == "" || table == "" {
+		return pattern{}, fmt.Errorf("%q: want db.table, db.*, db.prefix%% or %%.table", s)
+	}
+	p := pattern{db, table}
+	for _, part := range []*string{&p.db, &p.table} {
+		if *part == "*" {
+			*part = "%"
+		}
+		if strings.Contains(*part, "*") {
+			return pattern{}, fmt.Errorf("%q: * stands for a whole name; want %% for a part of one", s)
+		}
+	}
+	return p, nil
+}
+
+func (p pattern) matches(db, table string) bool { return like(p.db, db) && like(p.table, table) }
+
+// exact reports that the pattern names one table.
+func (p pattern) exact() bool { return !strings.Contains(p.db+p.table, "%") }
+
+// like matches a name against a pattern with % for any characters.
+func like(pattern, name string) bool {
+	parts := strings.Split(pattern, "%")
+	first, rest := parts[0], parts[1:]
+	if len(rest) == 0 {
+		return name == first
+	}
+	if !strings.HasPrefix(name, first) {
+		return false
+	}
+	name = name[len(first):]
+	last := rest[len(rest)-1]
+	for _, part := range rest[:len(rest)-1] {
+		i := strings.Index(name, part)
+		if i < 0 {
+			return false
+		}
+		name = name[i+len(part):]
+	}
+	return strings.HasSuffix(name, last)
+}
+
+// tableFilter says which tables are captured: those that an include pattern matches (without one, all) and no exclude pattern.
+// System schemas are captured only when a pattern names them in full.
+type tableFilter struct {
+	include, exclude []pattern
+	// fold says that the server compares names without case and reports them in lower case (lower_case_table_names).
+	fold bool
+}
+
+func newTableFilter(include, exclude []string) (f tableFilter, err error) {
+	parse := func(field string, texts []string) (patterns []pattern, err error) {
+		for _, s := range texts {
+			p, err := parsePattern(s)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", field, err)
+			}
+			patterns = append(patterns, p)
+		}
+		return patterns, nil
+	}
+	if f.include, err = parse("tables.include", include); err != nil {
+		return f, err
+	}
+	f.exclude, err = parse("tables.exclude", exclude)
+	return f, err
+}
+
+func (f tableFilter) captures(db, table string) bool {
+	if f.fold {
+		db, table = strings.ToLower(db), strings.ToLower(table)
+	}
+	any := func(patterns []pattern, system bool) bool {
+		for _, p := range patterns {
+			if f.fold {
+				p = pattern{strings.ToLower(p.db), strings.ToLower(p.table)}
+			}
+			if p.matches(db, table) && (!system || p.db == db) {
+				return true
+			}
+		}
+		return false
+	}
+	system := isSystemSchema(db)
+	if len(f.include) == 0 && system || len(f.include) > 0 && !any(f.include, system) {
+		return false
+	}
+	return !any(f.exclude, false)
+}
+
+func isSystemSchema(db string) bool {
+	switch strings.ToLower(db) {
+	case "mysql", "information_schema", "performance_schema", "sys":
+		return true
+	default:
+		return false
+	}
+}
