@@ -8,6 +8,7 @@ package deltaforge
 import (
 	// Each of these registers its component.
 	_ "github.com/deltaforge/deltaforge/checkpoint"
+	_ "github.com/deltaforge/deltaforge/inputs/postgrescdc"
 	_ "github.com/deltaforge/deltaforge/metrics"
 )
 
