@@ -197,19 +197,20 @@ func (s *stream) events(n int) []*service.Message {
 	}
 }
 
-// fails waits for the end of the Run and returns its error.
+// fails waits for the end of the Run and returns its error. Until then there may be positions, but no rows.
 func (s *stream) fails() error {
 	s.t.Helper()
-	select {
-	case <-s.done:
-		require.Error(s.t, s.err)
-		return s.err
-	case <-s.out:
-		require.Fail(s.t, "a segment, where an error was expected")
-	case <-time.After(20 * time.Second):
-		require.Fail(s.t, "no error")
+	for {
+		select {
+		case <-s.done:
+			require.Error(s.t, s.err)
+			return s.err
+		case seg := <-s.out:
+			require.Nil(s.t, seg.Rows, "rows, where an error was expected")
+		case <-time.After(20 * time.Second):
+			require.Fail(s.t, "no error")
+		}
 	}
-	return nil
 }
 
 // short is an event as the tests compare it: operation, table and the images.

@@ -327,7 +327,7 @@ func TestLargeTransaction(t *testing.T) {
 			require.NotNil(t, seg.Commit)
 			break
 		}
-		require.Nil(t, seg.Commit, "a position inside the transaction")
+		require.True(t, seg.Commit == nil || next == 1, "a position inside the transaction")
 	}
 	require.Greater(t, bytes, n*20)
 }
