@@ -50,7 +50,7 @@ func (r *replication) open(ctx context.Context, from checkpoint.Token) (_ *sessi
 		if err != nil {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 			defer cancel()
-			_ = repl.Close(ctx) // the first error counts
+			_ = repl.Close(ctx) // the first error is the one that counts
 		}
 	}()
 	s := &session{
@@ -74,7 +74,13 @@ func (r *replication) open(ctx context.Context, from checkpoint.Token) (_ *sessi
 		r.Confirm(checkpoint.Token{Commit: saved})
 	}
 	r.schemas.reset()
-	return s, r.start(ctx, s, repl)
+	if err := r.start(ctx, s, repl); err != nil {
+		return nil, err
+	}
+	if end, e := serverEnd(ctx, side); e == nil {
+		r.serverEnd.Store(uint64(end))
+	}
+	return s, nil
 }
 
 // start sends START_REPLICATION and takes the connection over from the driver.

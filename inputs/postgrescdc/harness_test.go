@@ -3,7 +3,6 @@ package postgrescdc
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -17,11 +16,17 @@ import (
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(exit{m})
 }
+
+// exit runs the tests and stops the servers that they shared.
+type exit struct{ m *testing.M }
+
+func (e exit) Run() int { return testenv.Main(e.m) }
 
 // testLog gathers what is logged.
 type testLog struct {
@@ -50,49 +55,21 @@ type database struct {
 	dsn  string
 	name string
 	conn *pgx.Conn
+
+	server *testenv.PostgresServer
 }
 
-// serverDSN is the superuser's way into the test server.
-func serverDSN(t *testing.T) string {
+func newDatabase(t *testing.T) *database {
 	t.Helper()
-	return os.Getenv("DELTAFORGE_TEST_POSTGRES")
+	return newDatabaseOn(t, testenv.Postgres(t))
 }
 
-func newDatabase(t *testing.T) *database { return newDatabaseOn(t, serverDSN(t)) }
-
-func newDatabaseOn(t *testing.T, dsn string) *database {
+func newDatabaseOn(t *testing.T, server *testenv.PostgresServer) *database {
 	t.Helper()
-	ctx := context.Background()
-	admin, err := pgx.Connect(ctx, dsn)
-	require.NoError(t, err)
-	name := fmt.Sprintf("t%d", time.Now().UnixNano())
-	_, err = admin.Exec(ctx, "CREATE DATABASE "+name)
-	require.NoError(t, err)
-	d := &database{t: t, name: name, dsn: withDatabase(t, dsn, name)}
-	t.Cleanup(func() {
-		if d.conn != nil {
-			_ = d.conn.Close(ctx)
-		}
-		_, err := admin.Exec(ctx, "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = $1 AND active", name)
-		require.NoError(t, err)
-		require.Eventually(t, func() bool {
-			_, err := admin.Exec(ctx, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = $1", name)
-			return err == nil
-		}, 10*time.Second, 50*time.Millisecond)
-		_, err = admin.Exec(ctx, "DROP DATABASE "+name+" (FORCE)")
-		require.NoError(t, err)
-		require.NoError(t, admin.Close(ctx))
-	})
-	d.conn, err = pgx.Connect(ctx, d.dsn)
-	require.NoError(t, err)
+	name := server.Database(t)
+	d := &database{t: t, name: name, dsn: server.DSN(name), server: server}
+	d.conn = d.connect()
 	return d
-}
-
-func withDatabase(t *testing.T, dsn, name string) string {
-	t.Helper()
-	c, err := pgx.ParseConfig(dsn)
-	require.NoError(t, err)
-	return fmt.Sprintf("host=%s port=%d user=%s password='%s' dbname=%s sslmode=prefer", c.Host, c.Port, c.User, c.Password, name)
 }
 
 // exec runs statements, each in a transaction of its own.
@@ -157,11 +134,9 @@ type stream struct {
 func (d *database) run(r *replication, from checkpoint.Token) *stream {
 	d.t.Helper()
 	s := d.begin(r, from)
-	if from.IsZero() {
-		seg := s.next()
-		require.Nil(d.t, seg.Rows)
-		require.NotNil(d.t, seg.Commit)
-	}
+	seg := s.next()
+	require.Nil(d.t, seg.Rows)
+	require.Equal(d.t, from.IsZero(), seg.Commit != nil)
 	return s
 }
 
@@ -222,19 +197,20 @@ func (s *stream) events(n int) []*service.Message {
 	}
 }
 
-// fails waits for the end of the Run and returns its error.
+// fails waits for the end of the Run and returns its error. Until then there may be positions, but no rows.
 func (s *stream) fails() error {
 	s.t.Helper()
-	select {
-	case <-s.done:
-		require.Error(s.t, s.err)
-		return s.err
-	case <-s.out:
-		require.Fail(s.t, "a segment, where an error was expected")
-	case <-time.After(20 * time.Second):
-		require.Fail(s.t, "no error")
+	for {
+		select {
+		case <-s.done:
+			require.Error(s.t, s.err)
+			return s.err
+		case seg := <-s.out:
+			require.Nil(s.t, seg.Rows, "rows, where an error was expected")
+		case <-time.After(20 * time.Second):
+			require.Fail(s.t, "no error")
+		}
 	}
-	return nil
 }
 
 // short is an event as the tests compare it: operation, table and the images.

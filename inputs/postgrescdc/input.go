@@ -15,6 +15,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/version"
 )
 
 const (
@@ -68,7 +69,8 @@ func spec() *service.ConfigSpec {
 		Field(service.NewBoolField(fieldMessages).Description("Deliver logical messages (`pg_logical_emit_message`) as events with " +
 			"the operation `m` on the table `pg_logical.message`.").Default(true).Advanced()).
 		Field(service.NewDurationField(fieldStatusInterval).Description("The longest time between two status updates to the server. " +
-			"Must be shorter than the server's `wal_sender_timeout`.").Default("10s").Advanced()).
+			"Must be shorter than the server's `wal_sender_timeout`. The server is also asked as often whether we are at its end, which " +
+			"`source_lag_seconds` tells.").Default("5s").Advanced()).
 		Field(service.NewDurationField(fieldReadTimeout).Description("How long the server may be silent before the connection counts " +
 			"as dead. The server is asked for an answer every `status_interval`, so this must be longer.").Default("30s").Advanced()).
 		Field(service.NewTLSToggledField(fieldTLS)).
@@ -226,7 +228,7 @@ func newInput(conf *service.ParsedConfig, res *service.Resources) (service.Batch
 		return nil, err
 	}
 	changes := res.Metrics().NewCounter("source_schema_changes_total", "table")
-	log := newReplication(c, &change.Source{Connector: connector, Name: common.Name, Tenant: common.Tenant, Version: res.EngineVersion()},
+	log := newReplication(c, &change.Source{Connector: connector, Name: common.Name, Tenant: common.Tenant, Version: version.String()},
 		res.Logger(), func(table string) { changes.Incr(1, table) })
 	return coordinator.New(common, connector, log, res)
 }

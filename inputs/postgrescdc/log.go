@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -106,7 +107,12 @@ func (r *replication) Run(ctx context.Context, from checkpoint.Token, out chan<-
 	cancel(err)
 	wg.Wait() // the reporter no longer writes
 	s.close()
-	return cause(ctx, err)
+	err = cause(ctx, err)
+	var p *panicError
+	if errors.As(err, &p) {
+		panic(p) // to the coordinator, which counts and logs it
+	}
+	return err
 }
 
 // cause prefers the reason of a cancelled context over the error that the cancellation led to.
@@ -117,11 +123,19 @@ func cause(ctx context.Context, err error) error {
 	return err
 }
 
-// guard turns a panic into an error.
+// panicError carries a panic from one of our goroutines to the one that called Run.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (p *panicError) Error() string { return fmt.Sprintf("%v\n%s", p.value, p.stack) }
+
+// guard turns a panic into an error, so that the session can be closed before it goes on.
 func guard(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v", p)
+			err = &panicError{p, debug.Stack()}
 		}
 	}()
 	return f()
@@ -170,10 +184,12 @@ const gathered = 16 << 10
 
 // stream reads until the session ends.
 func (s *session) stream(ctx context.Context, fresh bool) error {
+	first := coordinator.Segment{Source: s.source, ReadAt: time.Now()}
 	if fresh {
-		if err := s.send(ctx, coordinator.Segment{Source: s.source, Commit: s.start, ReadAt: time.Now()}); err != nil {
-			return err
-		}
+		first.Commit = s.start
+	}
+	if err := s.send(ctx, first); err != nil {
+		return err
 	}
 	pause := time.NewTimer(gatherTime)
 	defer pause.Stop()

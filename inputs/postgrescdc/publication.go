@@ -96,44 +96,39 @@ func names(tables []tableRow) []tableName {
 
 // planCreate plans a publication of exactly the wanted tables.
 func (r *replication) planCreate(p *problems, server serverRow, have *preconditions, wanted []tableRow) {
+	const options = " WITH (publish_via_partition_root = true)"
 	pub := quoteIdent(r.cfg.publication)
-	everything := r.cfg.filter.everything()
-	target := ""
-	if everything {
-		target = " FOR ALL TABLES"
+	create := func(target string) string { return "CREATE PUBLICATION " + pub + target + options }
+	listed, foreign := "", []tableName(nil)
+	if len(wanted) > 0 {
+		listed = " FOR TABLE " + sqlList(names(wanted))
 	}
-	var foreign []tableName
-	if !everything || !server.super {
-		for _, t := range wanted {
-			if !t.owned {
-				foreign = append(foreign, t.tableName)
-			}
-		}
-		// A role that is no superuser publishes the tables that there are.
-		if len(foreign) == 0 {
-			target = ""
-			if len(wanted) > 0 {
-				target = " FOR TABLE " + sqlList(names(wanted))
-			}
+	for _, t := range wanted {
+		if !t.owned {
+			foreign = append(foreign, t.tableName)
 		}
 	}
-	create := "CREATE PUBLICATION " + pub + target + " WITH (publish_via_partition_root = true)"
+	// A role that is no superuser can publish only tables that there are; told to a superuser, the better statement.
+	best, ours := listed, listed
+	if r.cfg.filter.everything() {
+		best = " FOR ALL TABLES"
+		if server.super {
+			ours = best
+		}
+	}
 	switch {
 	case !r.cfg.createPublication:
-		p.add(coordinator.KindOther, "there is no publication %s and create_publication is off: %s", r.cfg.publication, create)
+		p.add(coordinator.KindOther, "there is no publication %s and create_publication is off: %s", r.cfg.publication, create(best))
 	case !server.create:
 		p.add(coordinator.KindPermission, "role %s may not create the publication %s: GRANT CREATE ON DATABASE %s TO %s, or, as another "+
-			"role, %s", server.role, r.cfg.publication, quoteIdent(server.database), quoteIdent(server.role), create)
-	case len(foreign) > 0:
-		if !everything {
-			create = "CREATE PUBLICATION " + pub + " FOR TABLE " + sqlList(names(wanted)) + " WITH (publish_via_partition_root = true)"
-		}
+			"role, %s", server.role, r.cfg.publication, quoteIdent(server.database), quoteIdent(server.role), create(best))
+	case len(foreign) > 0 && !server.super:
 		p.add(coordinator.KindPermission, "role %s does not own %s, so it may not publish: as a superuser, %s", server.role,
-			sqlList(foreign), create)
+			sqlList(foreign), create(best))
 	default:
 		have.publication = publicationState{
-			statements: []string{create, "COMMENT ON PUBLICATION " + pub + " IS " + quoteLiteral(ownComment+" for the source "+r.cfg.name)},
-			done:       fmt.Sprintf("created the publication %s%s", r.cfg.publication, strings.ToLower(firstWords(target))),
+			statements: []string{create(ours), "COMMENT ON PUBLICATION " + pub + " IS " + quoteLiteral(ownComment+" for the source "+r.cfg.name)},
+			done:       fmt.Sprintf("created the publication %s%s", r.cfg.publication, firstWords(ours)),
 		}
 	}
 }
