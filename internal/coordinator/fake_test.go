@@ -314,3 +314,7 @@ func newTestInput(t testing.TB, cfg Config, l Log, store checkpoint.Store, res *
 	in.store = unowned{store}
 	return in
 }
+
+func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, seed)) }
+
+func itoa(n int) string { return strconv.Itoa(n) }

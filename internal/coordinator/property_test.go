@@ -29,12 +29,12 @@ type world struct {
 
 	mu       sync.Mutex
 	r        *rand.Rand
-	dead     bool           // the process is gone: nothing that the input still does counts
-	saved    at             // newest saved position
-	confirm  at             // newest confirmed position
-	next     int            // in order: the first event that the running session has not handed out
-	acked    map[int]int    // event → hand-out that was acknowledged
-	handed   map[int]int    // event → its newest hand-out
+	dead     bool              // the process is gone: nothing that the input still does counts
+	saved    at                // newest saved position
+	confirm  at                // newest confirmed position
+	next     int               // in order: the first event that the running session has not handed out
+	acked    map[int]int       // event → hand-out that was acknowledged
+	handed   map[int]int       // event → its newest hand-out
 	rejected map[int]rejection // by first event: rejected in the running session and not handed out again
 	ids      map[string]at
 	sink     []row
@@ -274,8 +274,11 @@ func (w *world) deliver(h *handout, life context.Context, acks *sync.WaitGroup) 
 	w.mu.Lock()
 	w.sink = append(w.sink, rows...)
 	w.mu.Unlock()
-	if outcome == 5 {
+	switch outcome {
+	case 5:
 		return // never, though written
+	case 6, 7:
+		delay += drainTimeout + time.Second // later than any session waits for it
 	}
 	acks.Go(func() {
 		if sleep(life, delay) != nil && w.intN(2) == 0 {
@@ -283,6 +286,7 @@ func (w *world) deliver(h *handout, life context.Context, acks *sync.WaitGroup) 
 		}
 		w.answer(h, err)
 		if w.intN(6) == 0 {
+			_ = sleep(life, time.Duration(w.intN(300))*time.Millisecond)
 			w.answer(h, []error{nil, err, errors.New("another")}[w.intN(3)])
 		}
 	})
@@ -341,7 +345,7 @@ func TestNothingIsLostAndOrderHolds(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, seed)
 				for range 1 + w.intN(4) {
-					life, end := context.WithTimeout(t.Context(), time.Duration(w.intN(4000))*time.Millisecond)
+					life, end := context.WithTimeout(t.Context(), time.Duration(w.intN([]int{4000, 60000}[w.intN(2)]))*time.Millisecond)
 					w.live(life, w.intN(2) == 0)
 					end()
 				}
