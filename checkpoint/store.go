@@ -75,11 +75,15 @@ func UnmarshalRecord(data []byte) (Record, error) {
 	return r, nil
 }
 
-// Load reads the token saved under key. Errors wrap ErrNotFound, ErrIncompatible or ErrBroken and name the key.
+// Load reads the token saved under key. Errors wrap ErrNotFound, ErrIncompatible, ErrLocked or ErrBroken and
+// name the key.
 func Load(ctx context.Context, s Store, key, kind string) (Token, error) {
 	data, err := s.Get(ctx, key)
 	if errors.Is(err, ErrNotFound) {
 		return Token{}, fmt.Errorf("key %q: %w", key, ErrNotFound)
+	}
+	if errors.Is(err, ErrLocked) {
+		return Token{}, err // the record may be as good as ever
 	}
 	if err != nil {
 		return Token{}, fmt.Errorf("%w: reading key %q: %w", ErrBroken, key, err)

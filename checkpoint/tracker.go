@@ -21,9 +21,9 @@ func NewTracker(start Token) *Tracker {
 // Pending is one batch on its way through the pipeline.
 type Pending struct {
 	tracker *Tracker
-	token   Token
-	done    bool // guarded by tracker.mu
-	passed  bool // the safe position is behind it; guarded by tracker.mu
+	token   Token // behind its last event, or later when nothing follows it; guarded by tracker.mu
+	done    bool  // guarded by tracker.mu
+	passed  bool  // the safe position is behind it; guarded by tracker.mu
 }
 
 // Add registers a batch that has been handed out. The token is the position behind its last event. Batches are added
@@ -34,6 +34,21 @@ func (t *Tracker) Add(tok Token) *Pending {
 	t.pending = append(t.pending, p)
 	t.mu.Unlock()
 	return p
+}
+
+// Pass notes a position behind which there is nothing to deliver: everything added before it makes it safe. It reports
+// whether the safe position moved at once. However many positions are passed while a batch is in flight, it keeps
+// the last one only.
+func (t *Tracker) Pass(tok Token) (moved bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := len(t.pending); n > 0 {
+		t.pending[n-1].token = tok
+		return false
+	}
+	t.safe = tok
+	t.seq++
+	return true
 }
 
 // Ack marks the batch as delivered and reports whether the safe position moved because of it. Repeated calls have no

@@ -17,7 +17,7 @@ const quiet = 300 * time.Microsecond
 type batch struct {
 	messages service.MessageBatch
 	token    checkpoint.Token // behind its last event
-	oldest   time.Time        // when its oldest event was read
+	oldest   time.Time        // when its first event was read
 	tracked  *checkpoint.Pending
 }
 
@@ -38,8 +38,7 @@ type batcher struct {
 	bytes    int     // their sum
 	ends     []txEnd // transactions that are complete, oldest first
 	took     time.Duration
-	since    time.Time           // when the first message came
-	oldest   time.Time           // ReadAt of the first message's segment
+	since    time.Time           // when the first message came, or when the batch before it was taken
 	base     checkpoint.Position // newest commit before the first message
 }
 
@@ -50,11 +49,12 @@ func newBatcher(s *session) *batcher {
 // run takes the lanes' output in order until the session ends.
 func (b *batcher) run(lanes []lane) error {
 	b.in.st.channelCapacity.Set(int64(2 * b.in.cfg.MaxEvents)) // one batch waiting, one being filled
+	b.in.st.channelDepth.Set(0)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for n := 0; ; {
 		var wait <-chan time.Time
-		if len(b.ends) > 0 {
+		if b.whole() > 0 {
 			timer.Reset(min(quiet, b.in.cfg.MaxWait))
 			wait = timer.C
 		}
@@ -68,7 +68,7 @@ func (b *batcher) run(lanes []lane) error {
 				return nil
 			}
 		case <-wait:
-			if !b.cut(b.ends[len(b.ends)-1].n, triggerTransaction) {
+			if !b.cut(b.whole(), triggerTransaction) {
 				return nil
 			}
 		case <-b.s.ctx.Done():
@@ -84,7 +84,7 @@ func (b *batcher) add(d decoded) {
 	}
 	if len(d.messages) > 0 {
 		if len(b.messages) == 0 {
-			b.since, b.oldest = time.Now(), d.seg.ReadAt
+			b.since = time.Now()
 		}
 		b.messages = append(b.messages, d.messages...)
 		b.sizes = append(b.sizes, d.sizes...)
@@ -93,6 +93,7 @@ func (b *batcher) add(d decoded) {
 		}
 		b.took += d.took
 		b.count(d)
+		b.s.wait(len(d.messages))
 	}
 	switch commit := d.seg.Commit; {
 	case commit == nil:
@@ -115,7 +116,7 @@ func (b *batcher) count(d decoded) {
 	flush := func() {
 		if run > 0 {
 			b.in.st.sourceEvents.Incr(run, table.FullName(), string(rune(op)))
-			b.s.lag.touched(table.FullName(), d.seg.CommitTime, d.seg.ReadAt)
+			b.in.lag.touched(table.FullName(), d.seg.CommitTime, d.seg.ReadAt)
 		}
 		run = 0
 	}
@@ -139,12 +140,11 @@ func (b *batcher) cutFull() bool {
 	for len(b.messages) > 0 {
 		n, trigger := 0, ""
 		switch {
-		case len(b.messages) >= cfg.MaxEvents:
-			n, trigger = b.wholeAtMost(cfg.MaxEvents), triggerEvents
-		case b.bytes >= cfg.MaxBytes:
-			n, trigger = b.wholeAtMost(b.fitting(cfg.MaxBytes)), triggerBytes
-		case len(b.ends) > 0 && time.Since(b.since) >= cfg.MaxWait:
-			n, trigger = b.ends[len(b.ends)-1].n, triggerTimer
+		case len(b.messages) >= cfg.MaxEvents || b.bytes >= cfg.MaxBytes:
+			n, trigger = b.fitting()
+			n = b.wholeAtMost(n)
+		case b.whole() > 0 && time.Since(b.since) >= cfg.MaxWait:
+			n, trigger = b.whole(), triggerTimer
 		default:
 			return true
 		}
@@ -155,15 +155,33 @@ func (b *batcher) cutFull() bool {
 	return true
 }
 
-// fitting returns how many messages at the front have at most limit bytes, at least one.
-func (b *batcher) fitting(limit int) int {
+// fitting returns how many messages at the front keep both limits, at least one, and which limit it was.
+func (b *batcher) fitting() (n int, trigger string) {
 	total := 0
 	for i, size := range b.sizes {
-		if total += size; total > limit && i > 0 {
-			return i
+		if i == b.in.cfg.MaxEvents {
+			return i, triggerEvents
+		}
+		if total += size; total > b.in.cfg.MaxBytes && i > 0 {
+			return i, triggerBytes
 		}
 	}
-	return len(b.sizes)
+	if len(b.sizes) == b.in.cfg.MaxEvents {
+		return len(b.sizes), triggerEvents
+	}
+	return len(b.sizes), triggerBytes
+}
+
+// whole returns the number of messages behind which a batch may be cut that no limit cuts; 0 for none.
+func (b *batcher) whole() int {
+	switch {
+	case !b.in.cfg.RespectTx:
+		return len(b.messages)
+	case len(b.ends) > 0:
+		return b.ends[len(b.ends)-1].n
+	default:
+		return 0
+	}
 }
 
 // wholeAtMost returns the greatest number of messages, at most n, after which a transaction ends. It returns n itself
@@ -183,7 +201,10 @@ func (b *batcher) wholeAtMost(n int) int {
 // cut hands the first n messages on and keeps the rest. It blocks while the pipeline has enough, and reports false when
 // the session has ended.
 func (b *batcher) cut(n int, trigger string) bool {
-	out := &batch{messages: b.messages[:n:n], token: b.tokenAfter(n), oldest: b.oldest}
+	out := &batch{messages: b.messages[:n:n], token: b.tokenAfter(n)}
+	if ev, ok := change.FromMessage(b.messages[0]); ok {
+		out.oldest = ev.ReadAt
+	}
 	bytes := 0
 	for _, size := range b.sizes[:n] {
 		bytes += size
@@ -198,7 +219,7 @@ func (b *batcher) cut(n int, trigger string) bool {
 	b.messages = append(service.MessageBatch(nil), b.messages[n:]...)
 	b.sizes = b.sizes[:copy(b.sizes, b.sizes[n:])]
 	b.bytes -= bytes
-	b.took, b.since = 0, time.Now()
+	b.took = 0
 	rest := b.ends[:0]
 	for _, e := range b.ends {
 		if e.n > n {
@@ -209,9 +230,10 @@ func (b *batcher) cut(n int, trigger string) bool {
 	b.base = out.token.Commit
 	// Here and nowhere later, so that batches and bare positions are tracked in log order.
 	out.tracked = b.s.deliver.tracker.Add(out.token)
-	st.channelDepth.Set(int64(len(b.messages) + n))
 	select {
 	case b.s.ready <- out:
+		// The time that the pipeline was busy is not held against what is left: it would go out as a sliver.
+		b.since = time.Now()
 		return true
 	case <-b.s.ctx.Done():
 		return false

@@ -19,27 +19,27 @@ const (
 // deliveries are the batches that have been handed to the pipeline and are not passed by the safe position.
 //
 // A rejected batch is sent again, and so is every batch after it that has been handed out, in their order: a consumer that
-// has seen a later change of a row must see it again after the earlier one. Nothing new is handed out meanwhile.
+// has seen a later change of a row must see it again after the earlier one. Nothing new is handed out until the last of
+// them is on its way, and they do not start before every earlier attempt is answered.
 type deliveries struct {
 	in      *Input
 	tracker *checkpoint.Tracker
+	changed chan struct{} // has a token when an attempt was answered
 
-	mu       sync.Mutex
-	pending  []*delivery   // oldest first; guarded by mu
-	resend   []*delivery   // to be handed out again, in order; guarded by mu
-	out      int           // attempts that wait for their acknowledgement; guarded by mu
-	rejected bool          // an attempt was rejected and resend is not filled yet; guarded by mu
-	pause    time.Duration // after the last rejection; guarded by mu
-	wait     time.Duration // before the next resend; guarded by mu
-	retired  bool          // another session has taken over; guarded by mu
-	changed  chan struct{} // has a token when the fields above have changed
-	hasMoved bool          // guarded by mu
+	mu        sync.Mutex
+	pending   []*delivery   // oldest first; guarded by mu
+	resend    []*delivery   // the end of pending that is to be handed out again; guarded by mu
+	out       int           // attempts that wait for their acknowledgement; guarded by mu
+	rejected  bool          // an attempt was rejected and resend is not filled yet; guarded by mu
+	pause     time.Duration // after the last rejection; guarded by mu
+	notBefore time.Time     // of the next resend; guarded by mu
+	retired   bool          // another session has taken over; guarded by mu
+	hasMoved  bool          // the safe position has moved since the session began; guarded by mu
 }
 
-// delivery is one batch and its way through the pipeline.
+// delivery is one batch and its way through the pipeline. Its fields but batch are guarded by deliveries.mu.
 type delivery struct {
-	batch *batch
-	// Guarded by deliveries.mu:
+	batch   *batch
 	attempt int       // acknowledgements of earlier attempts are ignored
 	waiting bool      // the attempt is not acknowledged
 	done    bool      // accepted, and nothing before it rejected since
@@ -67,7 +67,7 @@ func (d *deliveries) moved() bool {
 func (d *deliveries) passed(tok checkpoint.Token) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.tracker.Add(tok).Ack() {
+	if d.tracker.Pass(tok) {
 		d.advance()
 	}
 }
@@ -84,66 +84,85 @@ func (d *deliveries) advance() {
 // retire makes the acknowledgements that are still to come count for nothing: another session has taken over.
 func (d *deliveries) retire() {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.retired = true
-	d.mu.Unlock()
+	d.in.st.inFlight.Set(0)
 }
 
-// register takes a new batch in.
-func (d *deliveries) register(b *batch) *delivery {
-	dl := &delivery{batch: b}
-	d.mu.Lock()
-	d.pending = append(d.pending, dl)
-	d.mu.Unlock()
-	return dl
+// attempt is a batch that is handed to the pipeline for the n-th time.
+type attempt struct {
+	dl *delivery
+	n  int
 }
 
-// takeResend returns the next batch to be handed out again and the pause before it. Busy means that nothing new may be
-// handed out yet.
-func (d *deliveries) takeResend() (again *delivery, pause time.Duration, busy bool) {
+// again hands out the next batch that has to be sent again, or nil. Busy means that nothing new may be handed out yet,
+// and wait, when it is not zero, how long until there is something to be sent again.
+func (d *deliveries) again() (a *attempt, wait time.Duration, busy bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.resend) == 0 {
 		return nil, 0, d.rejected
 	}
-	again = d.resend[0]
+	if wait := time.Until(d.notBefore); wait > 0 {
+		return nil, wait, true
+	}
+	dl := d.resend[0]
 	d.resend = d.resend[1:]
-	pause, d.wait = d.wait, 0
-	return again, pause, true
+	return d.hand(dl), 0, true
 }
 
-// putBack undoes takeResend.
-func (d *deliveries) putBack(dl *delivery) {
+// offer takes a new batch in and hands it out. It returns nil when a batch before it has been rejected meanwhile: then
+// it goes out after that one.
+func (d *deliveries) offer(b *batch) *attempt {
 	d.mu.Lock()
-	d.resend = append([]*delivery{dl}, d.resend...)
-	d.mu.Unlock()
+	defer d.mu.Unlock()
+	dl := &delivery{batch: b}
+	d.pending = append(d.pending, dl)
+	if d.rejected {
+		return nil // it is among the pending ones that resend is filled with
+	}
+	if len(d.resend) > 0 {
+		d.resend = append(d.resend, dl)
+		return nil
+	}
+	return d.hand(dl)
 }
 
-// hand returns what the engine gets. The messages are copies, since the pipeline may change them and the batch may be
-// needed again.
-func (d *deliveries) hand(dl *delivery) (service.MessageBatch, service.AckFunc) {
-	d.mu.Lock()
+// hand begins an attempt; d.mu is held.
+func (d *deliveries) hand(dl *delivery) *attempt {
 	dl.attempt++
 	dl.waiting, dl.handed = true, time.Now()
-	attempt := dl.attempt
 	d.out++
-	d.in.st.inFlight.Set(int64(d.out))
-	d.mu.Unlock()
-	return dl.batch.messages.Copy(), func(_ context.Context, err error) error {
-		d.resolve(dl, attempt, err)
-		return nil
+	d.gaugeOut()
+	return &attempt{dl: dl, n: dl.attempt}
+}
+
+func (d *deliveries) gaugeOut() {
+	if !d.retired {
+		d.in.st.inFlight.Set(int64(d.out))
 	}
 }
 
+// result is what the engine gets. The messages are copies, since the pipeline may change them and the batch may be
+// needed again.
+func (d *deliveries) result(a *attempt) (service.MessageBatch, service.AckFunc, error) {
+	return a.dl.batch.messages.Copy(), func(_ context.Context, err error) error {
+		d.resolve(a, err)
+		return nil
+	}, nil
+}
+
 // resolve is the acknowledgement of one attempt. Repeated ones, and those of an earlier attempt, have no effect.
-func (d *deliveries) resolve(dl *delivery, attempt int, err error) {
+func (d *deliveries) resolve(a *attempt, err error) {
 	d.mu.Lock()
-	if !dl.waiting || dl.attempt != attempt {
-		d.mu.Unlock()
+	defer d.mu.Unlock()
+	dl := a.dl
+	if !dl.waiting || dl.attempt != a.n {
 		return
 	}
 	dl.waiting = false
 	d.out--
-	d.in.st.inFlight.Set(int64(d.out))
+	d.gaugeOut()
 	d.in.st.stage(stageDeliver, triggerNone, time.Since(dl.handed))
 	if err == nil {
 		d.accepted(dl)
@@ -158,7 +177,6 @@ func (d *deliveries) resolve(dl *delivery, attempt int, err error) {
 			p.batch.tracked.Undo()
 		}
 	}
-	d.mu.Unlock()
 	select {
 	case d.changed <- struct{}{}:
 	default:
@@ -168,9 +186,9 @@ func (d *deliveries) resolve(dl *delivery, attempt int, err error) {
 // accepted notes a delivered batch; d.mu is held.
 func (d *deliveries) accepted(dl *delivery) {
 	d.in.st.e2e.Timing(time.Since(dl.batch.oldest).Nanoseconds())
-	d.pause = 0
 	dl.done = true
 	if dl.batch.tracked.Ack() {
+		d.pause = 0
 		d.advance()
 	}
 	for len(d.pending) > 0 && d.pending[0].done {
@@ -181,12 +199,14 @@ func (d *deliveries) accepted(dl *delivery) {
 
 // refused notes a rejected batch; d.mu is held.
 func (d *deliveries) refused(dl *delivery, err error) {
-	d.pause = min(resendMax, max(resendMin, 2*d.pause))
-	d.wait = d.pause
+	if !d.rejected { // else it was rejected together with another one
+		d.pause = min(resendMax, max(resendMin, 2*d.pause))
+	}
+	d.notBefore = time.Now().Add(d.pause)
 	d.rejected, d.resend = true, nil
 	if !d.retired {
 		d.in.out.With("position", dl.batch.token.String(), "error", err.Error()).
-			Warnf("Batch of %s up to %s rejected, sending it again in %s: %v", d.in.cfg.Name, dl.batch.token, d.wait, err)
+			Warnf("Batch of %s up to %s rejected, sending it again in %s: %v", d.in.cfg.Name, dl.batch.token, d.pause, err)
 	}
 }
 

@@ -7,8 +7,9 @@ import (
 	"os"
 )
 
-// ErrPositionLost means that the log no longer holds the saved position. It is not retried: skipping ahead would lose
-// rows, so a person decides between a new snapshot and a restored log.
+// ErrPositionLost means that the log no longer holds the saved position. Skipping ahead would lose rows, so a person
+// decides between a new snapshot and a restored log; until then the source only looks, now and then, whether the
+// position is back.
 var ErrPositionLost = errors.New("position lost")
 
 // Kind classifies an error of a source for source_errors_total.
@@ -43,16 +44,25 @@ func WithKind(kind Kind, err error) error {
 	return &kindError{kind: kind, err: err}
 }
 
-// KindOf returns the kind of an error: its mark, else what its type tells.
+// orKind marks err with a kind unless it has a mark.
+func orKind(kind Kind, err error) error {
+	var k *kindError
+	if errors.As(err, &k) {
+		return err
+	}
+	return WithKind(kind, err)
+}
+
+// KindOf returns the kind of an error: position_lost for ErrPositionLost, else its mark, else what its type tells.
 func KindOf(err error) Kind {
 	var k *kindError
 	var n net.Error
 	var op *net.OpError
 	switch {
-	case errors.As(err, &k):
-		return k.kind
 	case errors.Is(err, ErrPositionLost):
 		return KindPositionLost
+	case errors.As(err, &k):
+		return k.kind
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
 		errors.As(err, &n) && n.Timeout():
 		return KindTimeout

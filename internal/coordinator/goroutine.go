@@ -1,8 +1,10 @@
 package coordinator
 
 import (
+	"context"
 	"fmt"
 	"runtime/debug"
+	"time"
 )
 
 // goSafe starts a goroutine of ours. A panic in it is counted, logged with its stack, and becomes the goroutine's error,
@@ -22,4 +24,40 @@ func protect(in *Input, component string, run func() error) (err error) {
 		}
 	}()
 	return run()
+}
+
+// workerPause is how long a worker that panicked waits before it starts again.
+const workerPause = time.Second
+
+// worker is a goroutine that outlives sessions. One that panics starts again: there is no session whose end would do it.
+type worker struct {
+	quit context.CancelFunc
+	done chan struct{} // closed when the goroutine has ended
+}
+
+// startWorker calls run, which returns when its context ends, on a goroutine of its own.
+func startWorker(ctx context.Context, in *Input, component string, run func(context.Context)) *worker {
+	ctx, cancel := context.WithCancel(ctx)
+	w := &worker{quit: cancel, done: make(chan struct{})}
+	goSafe(in, component, func() error {
+		for ctx.Err() == nil {
+			err := protect(in, component, func() error { run(ctx); return nil })
+			if err != nil && sleep(ctx, workerPause) != nil {
+				return nil
+			}
+		}
+		return nil
+	}, func(error) { close(w.done) })
+	return w
+}
+
+// stop ends the goroutine and waits for it until ctx ends.
+func (w *worker) stop(ctx context.Context) error {
+	w.quit()
+	select {
+	case <-w.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -15,6 +15,8 @@ import (
 const (
 	// closeTimeout bounds Close, whatever hangs.
 	closeTimeout = 10 * time.Second
+	// stopTimeout is how long a session may take to end.
+	stopTimeout = 5 * time.Second
 	// drainTimeout is how long a new session waits for the batches of the old one to be acknowledged, so that they
 	// are not sent twice.
 	drainTimeout = 5 * time.Second
@@ -36,6 +38,7 @@ type Input struct {
 	res  *service.Resources
 	out  *service.Logger
 	st   *stats
+	lag  *lag
 
 	mu     sync.Mutex
 	closed bool // guarded by mu
@@ -43,7 +46,8 @@ type Input struct {
 	// Used by the engine's reading goroutine, and by Close after it.
 	store    storeCloser
 	saver    *saver
-	session  *session // the running one, nil when there is none
+	gauges   *worker  // sets the gauges of lag; there is one when there is a saver
+	session  *session // the running one, or one that did not stop in time; nil when there is none
 	failures int      // sessions in a row that failed without progress
 	sessions int      // sessions that were started
 }
@@ -58,7 +62,7 @@ func New(cfg Config, kind string, log Log, res *service.Resources) (*Input, erro
 			cfg.CheckpointCache)
 	}
 	return &Input{
-		cfg: cfg, kind: kind, log: log, res: res, st: newStats(res.Metrics()),
+		cfg: cfg, kind: kind, log: log, res: res, st: newStats(res.Metrics()), lag: newLag(),
 		out: res.Logger().With("source", cfg.Name),
 	}, nil
 }
@@ -69,17 +73,10 @@ func (i *Input) Connect(ctx context.Context) error {
 	if i.isClosed() {
 		return service.ErrEndOfInput
 	}
-	if i.session != nil {
-		i.session.stop()
-		i.session.awaitAcks(ctx, drainTimeout)
-		i.session.deliver.retire()
-		if i.session.progressed() {
-			i.failures = 0
-		}
-		i.saver.flush(ctx)
-		i.session = nil
+	err := i.endSession(ctx)
+	if err == nil {
+		err = i.connect(ctx)
 	}
-	err := i.connect(ctx)
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
@@ -92,31 +89,37 @@ func (i *Input) Connect(ctx context.Context) error {
 	return service.NewErrBackOff(err, wait)
 }
 
+// endSession ends the session that has failed, if there is one. While its log has not stopped there is no other one.
+func (i *Input) endSession(ctx context.Context) error {
+	s := i.session
+	if s == nil {
+		return nil
+	}
+	if err := s.stop(ctx); err != nil {
+		return err
+	}
+	s.deliver.awaitResolved(ctx, drainTimeout)
+	s.deliver.retire()
+	i.session = nil
+	if s.deliver.moved() {
+		i.failures = 0
+	} else {
+		i.failures++
+	}
+	// Without a pause, a log that fails as soon as it streams would be a busy loop.
+	return sleep(ctx, i.backoff())
+}
+
 func (i *Input) connect(ctx context.Context) error {
-	if i.failures > 0 && i.sessions > 0 {
-		// The last session connected and then failed at once: without a pause this would be a busy loop.
-		if err := sleep(ctx, i.backoff()); err != nil {
-			return err
-		}
+	if err := i.open(ctx); err != nil {
+		return err
 	}
-	if i.store == nil {
-		store, err := openStore(ctx, i.cfg, i.res)
-		if err != nil {
-			return fmt.Errorf("%w: %w", checkpoint.ErrBroken, err)
-		}
-		i.store = store
-	}
-	if i.saver == nil {
-		from, err := checkpoint.Load(ctx, i.store, i.cfg.CheckpointKey, i.kind)
-		if err != nil && !errors.Is(err, checkpoint.ErrNotFound) {
-			return err
-		}
-		i.saver = startSaver(context.WithoutCancel(ctx), i, from)
-	}
-	from := i.saver.position()
-	s := startSession(context.WithoutCancel(ctx), i, from)
+	s := startSession(context.WithoutCancel(ctx), i, i.saver.position())
 	if err := s.awaitConnected(ctx); err != nil {
-		s.stop()
+		if stopErr := s.stop(context.WithoutCancel(ctx)); stopErr != nil {
+			i.session = s // the next Connect, or Close, waits for it again
+			return errors.Join(err, stopErr)
+		}
 		return err
 	}
 	i.sessions++
@@ -128,15 +131,36 @@ func (i *Input) connect(ctx context.Context) error {
 	return nil
 }
 
-func (i *Input) backoff() time.Duration {
-	if i.failures == 0 {
-		return backoffMin
+// open opens what outlives sessions: the store, the saver and the gauges.
+func (i *Input) open(ctx context.Context) error {
+	if i.store == nil {
+		store, err := openStore(ctx, i.cfg, i.res)
+		if err != nil {
+			return fmt.Errorf("%w: %w", checkpoint.ErrBroken, err)
+		}
+		i.store = store
 	}
-	return min(backoffMax, backoffMin<<min(i.failures-1, 10))
+	if i.saver != nil {
+		return nil
+	}
+	from, err := checkpoint.Load(ctx, i.store, i.cfg.CheckpointKey, i.kind)
+	if err != nil && !errors.Is(err, checkpoint.ErrNotFound) {
+		return err
+	}
+	i.saver = startSaver(context.WithoutCancel(ctx), i, from)
+	i.gauges = startWorker(context.WithoutCancel(ctx), i, "lag", func(ctx context.Context) { i.lag.run(ctx, i) })
+	return nil
+}
+
+func (i *Input) backoff() time.Duration {
+	return min(backoffMax, backoffMin<<min(max(i.failures-1, 0), 10))
 }
 
 // ReadBatch implements service.BatchInput.
 func (i *Input) ReadBatch(ctx context.Context) (service.MessageBatch, service.AckFunc, error) {
+	if i.isClosed() {
+		return nil, nil, service.ErrEndOfInput
+	}
 	s := i.session
 	if s == nil {
 		return nil, nil, service.ErrNotConnected
@@ -147,11 +171,9 @@ func (i *Input) ReadBatch(ctx context.Context) (service.MessageBatch, service.Ac
 	}
 	// The engine does not log the cause behind ErrNotConnected, so this is the one place that does.
 	i.st.sourceErrors.Incr(1, string(KindOf(err)))
-	if !s.progressed() {
-		i.failures++
-	}
-	i.out.With("position", s.safe().String(), "error", err.Error()).
-		Errorf("Session of %s ended, reading again from %s: %v", i.cfg.Name, s.safe(), err)
+	safe := s.deliver.safe()
+	i.out.With("position", safe.String(), "error", err.Error()).
+		Errorf("Session of %s ended, reading again from %s: %v", i.cfg.Name, safe, err)
 	return nil, nil, service.ErrNotConnected
 }
 
@@ -171,11 +193,19 @@ func (i *Input) Close(ctx context.Context) error {
 	var errs []error
 	if i.saver != nil {
 		// Saved and confirmed while the session still runs, so that its last words to the server carry the position.
-		errs = append(errs, i.saver.stop(ctx))
+		saveCtx, cancel := context.WithTimeout(ctx, closeTimeout-stopTimeout)
+		errs = append(errs, i.saver.stop(saveCtx))
+		cancel()
+		errs = append(errs, i.gauges.stop(ctx))
 	}
 	if i.session != nil {
-		at := i.session.safe()
-		errs = append(errs, i.session.stopWithin(ctx))
+		i.session.deliver.retire()
+		if err := i.session.stop(ctx); err != nil {
+			// The engine throws away what Close returns.
+			i.out.With("error", err.Error()).Warnf("Stopped %s without its log: %v", i.cfg.Name, err)
+			errs = append(errs, err)
+		}
+		at := i.session.deliver.safe()
 		i.out.With("position", at.String()).Infof("Stopped reading the log of %s at %s", i.cfg.Name, at)
 	}
 	if i.store != nil {

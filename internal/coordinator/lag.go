@@ -14,7 +14,8 @@ const (
 	endGrace = 12 * time.Second
 )
 
-// lag knows how far the source is behind. The reading goroutine feeds it, its own goroutine sets the gauges.
+// lag knows how far the source is behind. The sessions feed it; a goroutine that outlives them sets the gauges, so that
+// they grow while the database cannot be reached.
 type lag struct {
 	mu         sync.Mutex
 	caughtUp   bool                // the server has said that we are at its end; guarded by mu
@@ -30,7 +31,7 @@ type tableLag struct {
 	set  bool // the gauge shows late
 }
 
-func newLag() *lag { return &lag{lastRow: time.Now(), tables: map[string]tableLag{}} }
+func newLag() *lag { return &lag{tables: map[string]tableLag{}} }
 
 // read notes a segment.
 func (l *lag) read(seg *Segment) {
@@ -59,11 +60,16 @@ func (l *lag) touched(table string, committed, read time.Time) {
 }
 
 // run sets the gauges until ctx ends.
-func (l *lag) run(ctx context.Context, in *Input) error {
+func (l *lag) run(ctx context.Context, in *Input) {
+	l.mu.Lock()
+	if l.lastRow.IsZero() {
+		l.lastRow = time.Now()
+	}
+	l.mu.Unlock()
 	for {
 		l.publish(in, time.Now())
-		if err := sleep(ctx, lagEvery); err != nil {
-			return nil //nolint:nilerr // the end of the session is not a failure
+		if sleep(ctx, lagEvery) != nil {
+			return
 		}
 	}
 }

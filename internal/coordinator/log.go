@@ -33,7 +33,7 @@ type Log interface {
 // LagReporter is implemented by a Log that knows how far its server's end of log is ahead of the newest confirmed position.
 type LagReporter interface {
 	// LagBytes returns the distance in bytes, or false when it is unknown. Called about once a second, from any
-	// goroutine; it does not block.
+	// goroutine, also when no Run is active; it does not block.
 	LagBytes() (int64, bool)
 }
 

@@ -2,6 +2,8 @@ package coordinator
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -14,23 +16,20 @@ const saveTimeout = 10 * time.Second
 // saver saves the newest safe position, at most once an interval, and confirms it to the log when it is saved. It
 // outlives sessions: a position that was not saved when a session ended is saved all the same.
 type saver struct {
-	in   *Input
-	wake chan struct{} // one pending wish to save
-	done chan struct{} // closed when the goroutine has ended
-	quit context.CancelFunc
-
-	saveMu sync.Mutex // held while a save is on its way, so that saves are in order
+	in     *Input
+	wake   chan struct{} // one pending wish to save
+	worker *worker       // the only one that saves, until it has ended
 
 	mu    sync.Mutex
 	want  checkpoint.Token // newest safe position; guarded by mu
-	since time.Time        // when want first differed from saved; guarded by mu
-	dirty bool             // want is not saved; guarded by mu
+	since time.Time        // when want first differed from what is saved; guarded by mu
+	moves uint64           // how often want has moved; guarded by mu
+	saved uint64           // the moves that the last save covers; guarded by mu
 }
 
 func startSaver(ctx context.Context, in *Input, from checkpoint.Token) *saver {
-	ctx, cancel := context.WithCancel(ctx)
-	s := &saver{in: in, wake: make(chan struct{}, 1), done: make(chan struct{}), quit: cancel, want: from}
-	goSafe(in, "checkpoint", func() error { s.run(ctx); return nil }, func(error) { close(s.done) })
+	s := &saver{in: in, wake: make(chan struct{}, 1), want: from}
+	s.worker = startWorker(ctx, in, "checkpoint", s.run)
 	return s
 }
 
@@ -45,10 +44,15 @@ func (s *saver) position() checkpoint.Token {
 func (s *saver) moved(tok checkpoint.Token) {
 	s.mu.Lock()
 	s.want = tok
-	if !s.dirty {
-		s.dirty, s.since = true, time.Now()
+	if s.moves == s.saved {
+		s.since = time.Now()
 	}
+	s.moves++
 	s.mu.Unlock()
+	s.rearm()
+}
+
+func (s *saver) rearm() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
@@ -56,6 +60,7 @@ func (s *saver) moved(tok checkpoint.Token) {
 }
 
 func (s *saver) run(ctx context.Context) {
+	s.rearm() // for what a panic left unsaved
 	for {
 		select {
 		case <-ctx.Done():
@@ -72,38 +77,34 @@ func (s *saver) run(ctx context.Context) {
 	}
 }
 
-func (s *saver) rearm() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
-
 // save saves what is safe now, if it is not saved yet. A failure is counted and logged here.
-func (s *saver) save(ctx context.Context) error {
-	s.saveMu.Lock()
-	defer s.saveMu.Unlock()
+func (s *saver) save(parent context.Context) error {
 	s.mu.Lock()
-	tok, since, dirty := s.want, s.since, s.dirty
-	s.dirty = false
+	tok, since, moves, saved := s.want, s.since, s.moves, s.saved
 	s.mu.Unlock()
-	if !dirty {
+	if moves == saved {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
+	ctx, cancel := context.WithTimeout(parent, saveTimeout)
 	defer cancel()
 	began := time.Now()
 	in := s.in
 	err := checkpoint.Save(ctx, in.store, in.cfg.CheckpointKey, in.kind, tok, began)
+	if err != nil && errors.Is(parent.Err(), context.Canceled) {
+		return err // given up for the last save, which comes next
+	}
 	in.st.checkpointLatency.Timing(time.Since(began).Nanoseconds())
 	if err != nil {
 		in.st.checkpointFailure.Incr(1)
 		in.out.With("position", tok.String(), "error", err.Error()).Errorf("Checkpoint of %s not saved: %v", in.cfg.Name, err)
-		s.mu.Lock()
-		s.dirty = true
-		s.mu.Unlock()
 		return err
 	}
+	s.mu.Lock()
+	s.saved = moves
+	if s.moves != moves {
+		s.since = began
+	}
+	s.mu.Unlock()
 	in.st.checkpointSuccess.Incr(1)
 	in.st.lastCheckpoint.SetFloat64(float64(time.Now().UnixMilli()) / 1e3)
 	in.st.stage(stageCommit, triggerNone, time.Since(since))
@@ -111,16 +112,10 @@ func (s *saver) save(ctx context.Context) error {
 	return nil
 }
 
-// flush saves at once. Its failure is logged by save.
-func (s *saver) flush(ctx context.Context) { _ = s.save(ctx) }
-
-// stop saves for the last time and ends the goroutine.
+// stop ends the goroutine and saves for the last time.
 func (s *saver) stop(ctx context.Context) error {
-	s.quit()
-	select {
-	case <-s.done:
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := s.worker.stop(ctx); err != nil {
+		return fmt.Errorf("a save of the checkpoint of %s is still under way: %w", s.in.cfg.Name, err)
 	}
-	return s.save(ctx)
+	return protect(s.in, "checkpoint", func() error { return s.save(ctx) })
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -32,11 +33,12 @@ type session struct {
 	ctx  context.Context //nolint:containedctx // the session's lifetime, which no call has
 	end  context.CancelCauseFunc
 	wg   sync.WaitGroup
+	done chan struct{} // closed when all goroutines have ended
 
 	segments  chan Segment
 	connected chan struct{} // closed when the log has sent its first segment
 	ready     chan *batch   // cut batches
-	lag       *lag
+	waiting   atomic.Int64  // events decoded and not handed out yet
 	deliver   *deliveries
 
 	mu    sync.Mutex
@@ -47,8 +49,8 @@ func startSession(ctx context.Context, in *Input, from checkpoint.Token) *sessio
 	ctx, cancel := context.WithCancelCause(ctx)
 	s := &session{
 		in: in, from: from, first: from, ctx: ctx, end: cancel,
-		segments: make(chan Segment, laneDepth), connected: make(chan struct{}), ready: make(chan *batch, 1), lag: newLag(),
-		deliver: newDeliveries(in, from),
+		segments: make(chan Segment, laneDepth), connected: make(chan struct{}), ready: make(chan *batch, 1),
+		deliver: newDeliveries(in, from), done: make(chan struct{}),
 	}
 	workers := in.cfg.Decoders
 	if workers == 0 {
@@ -67,7 +69,7 @@ func startSession(ctx context.Context, in *Input, from checkpoint.Token) *sessio
 	})
 	s.start1("dispatch", func() error { return s.dispatch(lanes) })
 	s.start1("batch", func() error { return newBatcher(s).run(lanes) })
-	s.start1("lag", func() error { return s.lag.run(s.ctx, in) })
+	goSafe(in, "session", func() error { s.wg.Wait(); return nil }, func(error) { close(s.done) })
 	return s
 }
 
@@ -101,27 +103,17 @@ func (s *session) start() checkpoint.Token {
 	return s.first
 }
 
-func (s *session) safe() checkpoint.Token { return s.deliver.safe() }
+// wait adds n, which may be negative, to the events that wait for the pipeline.
+func (s *session) wait(n int) { s.in.st.channelDepth.Set(s.waiting.Add(int64(n))) }
 
-func (s *session) progressed() bool { return s.deliver.moved() }
-
-func (s *session) awaitAcks(ctx context.Context, timeout time.Duration) {
-	s.deliver.awaitResolved(ctx, timeout)
-}
-
-// stop ends the session and waits for its goroutines.
-func (s *session) stop() {
+// stop ends the session and waits until its goroutines have ended, at most for stopTimeout: a log that hangs is named and
+// left behind.
+func (s *session) stop(ctx context.Context) error {
 	s.end(errStopped)
-	s.wg.Wait()
-}
-
-// stopWithin is stop with a bound: a log that hangs is left behind and named.
-func (s *session) stopWithin(ctx context.Context) error {
-	s.end(errStopped)
-	done := make(chan struct{})
-	goSafe(s.in, "stop", func() error { s.wg.Wait(); return nil }, func(error) { close(done) })
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
 	select {
-	case <-done:
+	case <-s.done:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("the log of %s did not stop in time: %w", s.in.cfg.Name, ctx.Err())
@@ -152,7 +144,10 @@ func (s *session) dispatch(lanes []lane) error {
 		case <-s.ctx.Done():
 			return nil
 		}
-		s.lag.read(&seg)
+		if seg.ReadAt.IsZero() {
+			seg.ReadAt = time.Now()
+		}
+		s.in.lag.read(&seg)
 		if seg.Bytes > 0 {
 			s.in.st.sourceBytes.Incr(int64(seg.Bytes))
 		}
@@ -195,7 +190,7 @@ func (s *session) decode(l lane) error {
 			began := time.Now()
 			var err error
 			if d.messages, err = d.seg.Rows.Decode(nil); err != nil {
-				return WithKind(KindDecode, err)
+				return orKind(KindDecode, err)
 			}
 			d.sizes = make([]int, len(d.messages))
 			for n, m := range d.messages {
@@ -218,23 +213,25 @@ func (s *session) decode(l lane) error {
 func (s *session) next(ctx context.Context) (service.MessageBatch, service.AckFunc, error) {
 	d := s.deliver
 	for {
-		again, pause, busy := d.takeResend()
-		if again != nil {
-			if err := sleep(ctx, pause); err != nil {
-				d.putBack(again)
-				return nil, nil, err
-			}
-			m, ack := d.hand(again)
-			return m, ack, nil
+		a, wait, busy := d.again()
+		if a != nil {
+			return d.result(a)
 		}
 		ready := s.ready
 		if busy {
 			ready = nil
 		}
+		var resume <-chan time.Time
+		if wait > 0 {
+			resume = time.After(wait)
+		}
 		select {
 		case b := <-ready:
-			m, ack := d.hand(d.register(b))
-			return m, ack, nil
+			s.wait(-len(b.messages))
+			if a := d.offer(b); a != nil {
+				return d.result(a)
+			}
+		case <-resume:
 		case <-d.changed:
 		case <-s.ctx.Done():
 			return nil, nil, context.Cause(s.ctx)

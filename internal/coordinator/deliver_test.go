@@ -1,0 +1,154 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/checkpoint"
+)
+
+func newTestDeliveries(t *testing.T) *deliveries {
+	in := newTestInput(t, Config{}, &fakeLog{t: t}, newMemStore(), nil)
+	in.saver = &saver{in: in, wake: make(chan struct{}, 1)}
+	return newDeliveries(in, checkpoint.Token{Commit: commitText(0)})
+}
+
+func testBatch(d *deliveries, n int) *batch {
+	tok := checkpoint.Token{Commit: commitText(n)}
+	return &batch{messages: service.MessageBatch{service.NewMessage(nil)}, token: tok, tracked: d.tracker.Add(tok)}
+}
+
+// Each line is a moment at which a new batch may meet a rejected one.
+func TestNewBatchWaitsBehindRejected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newTestDeliveries(t)
+		one, two := d.offer(testBatch(d, 1)), d.offer(testBatch(d, 2))
+		d.resolve(one, errors.New("no"))
+		assert.Nil(t, d.offer(testBatch(d, 3)), "rejected, and an attempt is still under way")
+		a, _, busy := d.again()
+		assert.Nil(t, a)
+		assert.True(t, busy)
+		d.resolve(two, nil)
+		assert.Nil(t, d.offer(testBatch(d, 4)), "rejected, and the pause has not passed")
+		a, wait, busy := d.again()
+		assert.Nil(t, a)
+		assert.Equal(t, resendMin, wait)
+		assert.True(t, busy)
+		time.Sleep(wait)
+		for n := 1; n <= 4; n++ {
+			a, _, _ := d.again()
+			require.NotNil(t, a, n)
+			assert.Equal(t, commitText(n), a.dl.batch.token.Commit)
+			if n == 2 {
+				assert.Nil(t, d.offer(testBatch(d, 5)), "two are on their way again, two wait")
+			}
+		}
+		assert.Equal(t, commitText(0), d.safe().Commit, "the acceptance of batch 2 counts no more")
+		a, _, _ = d.again()
+		assert.Equal(t, commitText(5), a.dl.batch.token.Commit)
+		a, _, busy = d.again()
+		assert.Nil(t, a)
+		assert.False(t, busy)
+		assert.NotNil(t, d.offer(testBatch(d, 6)))
+	})
+}
+
+func TestAnswersToEarlierAttemptsHaveNoEffect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newTestDeliveries(t)
+		first := d.offer(testBatch(d, 1))
+		d.resolve(first, errors.New("no"))
+		time.Sleep(resendMin)
+		second, _, _ := d.again()
+		d.resolve(first, nil)
+		assert.Equal(t, commitText(0), d.safe().Commit)
+		assert.Equal(t, 1, d.out)
+		d.resolve(first, errors.New("no"))
+		assert.False(t, d.rejected)
+		d.resolve(second, nil)
+		d.resolve(second, errors.New("too late"))
+		assert.Equal(t, commitText(1), d.safe().Commit)
+		assert.Equal(t, 0, d.out)
+		assert.False(t, d.rejected)
+	})
+}
+
+func TestResendPauseGrowsUntilSomethingMoves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newTestDeliveries(t)
+		head, tail := d.offer(testBatch(d, 1)), d.offer(testBatch(d, 2))
+		var got []time.Duration
+		for range 10 {
+			d.resolve(tail, nil) // does not move anything: the head is rejected each time
+			d.resolve(head, errors.New("no"))
+			_, wait, _ := d.again()
+			got = append(got, wait)
+			time.Sleep(wait)
+			head, _, _ = d.again()
+			tail, _, _ = d.again()
+		}
+		want := []time.Duration{}
+		for w := resendMin; len(want) < 10; w = min(resendMax, 2*w) {
+			want = append(want, w)
+		}
+		assert.Equal(t, want, got)
+		d.resolve(head, nil)
+		d.resolve(tail, errors.New("no"))
+		_, wait, _ := d.again()
+		assert.Equal(t, resendMin, wait)
+	})
+}
+
+func TestRetiredAcknowledgementsSaveNothing(t *testing.T) {
+	d := newTestDeliveries(t)
+	a := d.offer(testBatch(d, 1))
+	d.retire()
+	d.resolve(a, nil)
+	assert.True(t, d.in.saver.position().IsZero())
+}
+
+// A part of a large transaction that is delivered is not delivered again after a restart.
+func TestResumeInsideTransaction(t *testing.T) {
+	for _, filtered := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			var tx []row
+			for n := range 25 {
+				tx = append(tx, row{at: at{0, n + 1}, filtered: filtered && n%2 == 0})
+			}
+			log := &fakeLog{t: t, txs: [][]row{tx}, r: newRand(1)}
+			store := newMemStore()
+			read := func(batches int) (got []string) {
+				in := newTestInput(t, Config{MaxEvents: 5, RespectTx: true}, log, store, nil)
+				require.NoError(t, in.Connect(t.Context()))
+				for range batches {
+					b, ack, err := in.ReadBatch(t.Context())
+					require.NoError(t, err)
+					for _, m := range b {
+						id, _ := m.MetaGet("event_id")
+						got = append(got, id)
+					}
+					require.NoError(t, ack(t.Context(), nil))
+				}
+				require.NoError(t, in.Close(context.Background()))
+				return got
+			}
+			var want []string
+			for _, r := range tx {
+				if !r.filtered {
+					want = append(want, "tx1:"+itoa(r.at.sent))
+				}
+			}
+			assert.Equal(t, want[:5], read(1))
+			assert.Equal(t, "tx0+"+want[4][len("tx1:"):], store.saved(t).String())
+			assert.Equal(t, want[5:10], read(1))
+			assert.Equal(t, "tx0+"+want[9][len("tx1:"):], store.saved(t).String())
+		})
+	}
+}
