@@ -38,6 +38,7 @@ func options() []service.CLIOptFunc {
 		service.CLIOptSetDefaultConfigPaths("deltaforge.yaml", "/etc/deltaforge/deltaforge.yaml"),
 		service.CLIOptSetMainSchemaFrom(schema),
 		service.CLIOptAddCommand(checkpointCommand()),
+		service.CLIOptAddCommand(demoCommand()),
 	}
 }
 
