@@ -170,6 +170,18 @@ func Maven() (string, error) {
 	return path, nil
 }
 
+// Prometheus returns the programs prometheus and promtool.
+func Prometheus() (server, promtool string, err error) {
+	server, err = lookPath("prometheus")
+	if err == nil {
+		promtool, err = lookPath("promtool")
+	}
+	if err != nil {
+		return "", "", &MissingError{Name: "Prometheus", Package: "prometheus"}
+	}
+	return server, promtool, nil
+}
+
 // KafkaDir is where the jars of the current KafkaPOM belong, whether they are there or not.
 func KafkaDir() (string, error) {
 	prefix, err := Prefix()

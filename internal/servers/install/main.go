@@ -1,6 +1,6 @@
 // Command install brings the servers that tests, benchmarks and the demo run: Debian packages for PostgreSQL, MariaDB, Redis,
-// Java and Maven, and, in a private directory, MySQL and Apache Kafka. It does nothing when everything is there, and
-// finishes what an interrupted run left half done.
+// Prometheus, Java and Maven, and, in a private directory, MySQL and Apache Kafka. It does nothing when everything is there,
+// and finishes what an interrupted run left half done.
 package main
 
 import (
@@ -77,6 +77,7 @@ func missingPackages() []string {
 		func() error { _, err := binaries.Postgres(); return err },
 		func() error { _, _, err := binaries.MariaDB(); return err },
 		func() error { _, err := binaries.Redis(); return err },
+		func() error { _, _, err := binaries.Prometheus(); return err },
 		func() error { _, err := binaries.Java(); return err },
 	}
 	if kafkaMissing() {
