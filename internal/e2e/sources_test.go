@@ -20,6 +20,7 @@ type source struct {
 	db    *sql.DB
 	table string // as SQL writes it
 	full  string // as metrics name it
+	slug  string // the database
 	slot  string // PostgreSQL only
 }
 
@@ -42,7 +43,7 @@ func mysqlSource(t *testing.T, srv *testenv.MySQLServer) source {
 	t.Helper()
 	db := srv.Database(t)
 	return source{
-		name: "mysql", db: srv.DB(t, db), table: "accounts", full: db + ".accounts",
+		name: "mysql", db: srv.DB(t, db), table: "accounts", full: db + ".accounts", slug: db,
 		input: fmt.Sprintf(`
 input:
   deltaforge_mysql:
@@ -62,7 +63,7 @@ func postgresSource(t *testing.T, srv *testenv.PostgresServer) source {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
 	return source{
-		name: "postgres", db: conn, table: "accounts", full: "public.accounts", slot: slot,
+		name: "postgres", db: conn, table: "accounts", full: "public.accounts", slot: slot, slug: db,
 		input: fmt.Sprintf(`
 input:
   deltaforge_postgres:
@@ -117,14 +118,19 @@ func redisSink(t *testing.T, srv *testenv.RedisServer) sink {
 	stream := testenv.Name(t)
 	return sink{output: toRedis(srv, stream), all: func(t *testing.T) []delivered {
 		t.Helper()
-		entries, err := srv.Client(t).XRange(t.Context(), stream, "-", "+").Result()
-		require.NoError(t, err)
-		var out []delivered
-		for _, e := range entries {
-			out = append(out, delivered{key: []byte(e.Values["key"].(string)), value: []byte(e.Values["event"].(string))})
-		}
-		return out
+		return readStream(t, srv, stream)
 	}}
+}
+
+func readStream(t *testing.T, srv *testenv.RedisServer, stream string) []delivered {
+	t.Helper()
+	entries, err := srv.Client(t).XRange(t.Context(), stream, "-", "+").Result()
+	require.NoError(t, err)
+	var out []delivered
+	for _, e := range entries {
+		out = append(out, delivered{key: []byte(e.Values["key"].(string)), value: []byte(e.Values["event"].(string))})
+	}
+	return out
 }
 
 // finish waits until the last row has arrived, and audits everything.

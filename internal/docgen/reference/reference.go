@@ -51,7 +51,9 @@ func Pages() (map[string]string, error) {
 	return pages, nil
 }
 
-func order(kind string) int { return slices.Index([]string{"input", "processor", "output", "cache", "metrics"}, kind) }
+func order(kind string) int {
+	return slices.Index([]string{"input", "processor", "output", "cache", "metrics"}, kind)
+}
 
 func page(d service.TemplateDataPlugin) string {
 	var b strings.Builder
