@@ -21,8 +21,8 @@ func cacheSpec() *service.ConfigSpec {
 		Description("The file is in WAL mode with `synchronous=FULL`: a save that has returned survives a power cut. It needs no "+
 			"server, and can be read with the `sqlite3` shell or with `deltaforge checkpoint`.\n\n"+
 			"A source without a `checkpoint.cache` keeps its position in such a file by itself; this resource is for sharing "+
-			"one file between sources under a label, or for choosing its place once. Each key is locked by the source that "+
-			"uses it until it stops, so that two sources never save under one key. Keys never expire; a TTL is ignored.").
+			"one file between sources under a label, or for choosing its place once. Each key is locked until the resource "+
+			"that uses it stops, so that two processes never save under one key. Keys never expire; a TTL is ignored.").
 		Field(service.NewStringField(cacheFieldPath).
 			Description("The SQLite file. It is made when missing; its folder must exist.").
 			Default("deltaforge-checkpoints.db")).

@@ -89,7 +89,7 @@ func (s *SQLite) read(ctx context.Context, key string) ([]byte, error) {
 	err := s.db.QueryRowContext(ctx, `SELECT value FROM checkpoints WHERE key = ?`, key).Scan(&value)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		return nil, ErrNotFound
+		return nil, s.notFound(ctx)
 	case err != nil && strings.Contains(err.Error(), "no such table"):
 		// Opened with OpenExistingSQLite: an SQLite file, but not one of ours.
 		return nil, fmt.Errorf("%s is not a checkpoint store: %w", s.path, err)
@@ -97,6 +97,18 @@ func (s *SQLite) read(ctx context.Context, key string) ([]byte, error) {
 		return nil, fmt.Errorf("checkpoint store %s: %w", s.path, err)
 	}
 	return []byte(value), nil
+}
+
+// notFound returns ErrNotFound, unless the file is damaged: then the key may have been there.
+func (s *SQLite) notFound(ctx context.Context) error {
+	var found string
+	if err := s.db.QueryRowContext(ctx, `PRAGMA integrity_check(1)`).Scan(&found); err != nil {
+		return fmt.Errorf("checkpoint store %s: %w", s.path, err)
+	}
+	if found != "ok" {
+		return fmt.Errorf("checkpoint store %s: %w: the file is damaged, restore it from a backup: %s", s.path, ErrBroken, found)
+	}
+	return ErrNotFound
 }
 
 // Set implements Store. It locks the key, and returns when the value is on disk.

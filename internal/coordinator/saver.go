@@ -117,5 +117,12 @@ func (s *saver) stop(ctx context.Context) error {
 	if err := s.worker.stop(ctx); err != nil {
 		return fmt.Errorf("a save of the checkpoint of %s is still under way: %w", s.in.cfg.Name, err)
 	}
-	return protect(s.in, "checkpoint", func() error { return s.save(ctx) })
+	done := make(chan error, 1)
+	goSafe(s.in, "checkpoint", func() error { return s.save(ctx) }, func(err error) { done <- err })
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done(): // a store need not heed it
+		return fmt.Errorf("the last save of the checkpoint of %s is still under way: %w", s.in.cfg.Name, ctx.Err())
+	}
 }

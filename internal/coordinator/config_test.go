@@ -1,0 +1,97 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func parse(t *testing.T, yaml string) (Config, error) {
+	spec := service.NewConfigSpec().Fields(Fields()...)
+	conf, err := spec.ParseYAML(yaml, nil)
+	if err != nil {
+		return Config{}, err
+	}
+	return ParseConfig(conf)
+}
+
+func TestParseConfig(t *testing.T) {
+	got, err := parse(t, "name: orders")
+	require.NoError(t, err)
+	assert.Equal(t, Config{
+		Name: "orders", MaxEvents: 5000, MaxBytes: 4 << 20, MaxWait: 50 * time.Millisecond, RespectTx: true,
+		CheckpointKey: "orders", CheckpointPath: "deltaforge-checkpoints.db", CheckpointInterval: 300 * time.Millisecond,
+	}, got)
+	got, err = parse(t, `
+name: orders
+tenant: acme
+decode_workers: 3
+batch: {max_events: 1, max_bytes: 2, max_ms: 0, respect_source_tx: false}
+checkpoint: {cache: c, key: k, path: "", interval_ms: 0}
+`)
+	require.NoError(t, err)
+	assert.Equal(t, Config{
+		Name: "orders", Tenant: "acme", MaxEvents: 1, MaxBytes: 2, CheckpointCache: "c", CheckpointKey: "k", Decoders: 3,
+	}, got)
+}
+
+func TestParseConfigErrors(t *testing.T) {
+	for yaml, want := range map[string]string{
+		"{}":                                       "field 'name' is required",
+		`name: ""`:                                 "name: want a name that identifies the source, got an empty string",
+		"name: {a: b}":                             "field 'name'",
+		"{name: a, batch: {max_events: 0}}":        "batch.max_events: want at least 1, got 0",
+		"{name: a, batch: {max_events: many}}":     "field 'batch': field 'max_events'",
+		"{name: a, batch: {max_bytes: -1}}":        "batch.max_bytes: want at least 1, got -1",
+		"{name: a, batch: {max_ms: -1}}":           "batch.max_ms: want at least 0, got -1",
+		"{name: a, batch: {respect_source_tx: 3}}": "field 'batch': field 'respect_source_tx'",
+		"{name: a, checkpoint: {path: ''}}":        "checkpoint.path: want a file when checkpoint.cache is empty",
+		"{name: a, checkpoint: {interval_ms: -5}}": "checkpoint.interval_ms: want at least 0, got -5",
+		"{name: a, decode_workers: -1}":            "decode_workers: want at least 0, got -1",
+	} {
+		_, err := parse(t, yaml)
+		assert.ErrorContains(t, err, want, yaml)
+	}
+}
+
+func TestNewNamesAMissingCache(t *testing.T) {
+	_, err := New(Config{CheckpointCache: "redis"}, "fake", nil, service.MockResources())
+	assert.EqualError(t, err, `checkpoint.cache: there is no cache resource with the label "redis"`)
+	_, err = New(Config{CheckpointCache: "redis"}, "fake", nil, service.MockResources(service.MockResourcesOptAddCache("redis")))
+	assert.NoError(t, err)
+}
+
+func TestKindOf(t *testing.T) {
+	plain := errors.New("plain")
+	refused := &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", errors.New("refused"))}
+	for _, c := range []struct {
+		err  error
+		want Kind
+	}{
+		{plain, KindOther},
+		{io.EOF, KindOther},
+		{fmt.Errorf("reading: %w", WithKind(KindAuth, plain)), KindAuth},
+		{WithKind(KindSchema, WithKind(KindAuth, plain)), KindSchema},
+		{orKind(KindDecode, plain), KindDecode},
+		{orKind(KindDecode, fmt.Errorf("row: %w", WithKind(KindSchema, plain))), KindSchema},
+		{WithKind(KindProtocol, fmt.Errorf("at x: %w", ErrPositionLost)), KindPositionLost},
+		{refused, KindConnect},
+		{fmt.Errorf("x: %w", context.DeadlineExceeded), KindTimeout},
+		{&net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}, KindTimeout},
+		{errors.Join(plain, WithKind(KindPermission, plain)), KindPermission},
+	} {
+		assert.Equal(t, c.want, KindOf(c.err), "%v", c.err)
+	}
+	assert.NoError(t, WithKind(KindAuth, nil))
+	assert.ErrorIs(t, WithKind(KindAuth, plain), plain)
+	assert.EqualError(t, WithKind(KindAuth, plain), "plain")
+}

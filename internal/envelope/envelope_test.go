@@ -1,0 +1,255 @@
+package envelope
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/internal/change"
+)
+
+var update = flag.Bool("update", false, "write the golden files") //nolint:gochecknoglobals // a flag
+
+func mysqlTable(key ...int) *change.Table {
+	return &change.Table{
+		Source:   &change.Source{Connector: "mysql", Name: "orders", Tenant: "acme", Version: "1.0.0"},
+		Database: "shop", Name: "customers", Key: key,
+		Columns: []change.Column{
+			{Name: "id", Type: "bigint unsigned", Logical: change.LogicalUint64},
+			{Name: "em\"ail", Type: "varchar(99)", Nullable: true},
+			{Name: "f", Type: "float", Logical: change.LogicalFloat32},
+			{Name: "data", Type: "blob", Logical: change.LogicalBytes},
+		},
+	}
+}
+
+func postgresTable() *change.Table {
+	t := mysqlTable(0, 1)
+	t.Source = &change.Source{Connector: "postgresql", Name: "orders", Version: "1.0.0"}
+	t.Schema = "public"
+	return t
+}
+
+var (
+	mysqlTx = &change.Tx{ //nolint:gochecknoglobals // immutable
+		ID: "3e11fa47-71ca-11e1-9e33-c80aa9429562:23", Position: "3e11fa47-71ca-11e1-9e33-c80aa9429562:23",
+		GTID: "3e11fa47-71ca-11e1-9e33-c80aa9429562:23", ServerID: 1, CommitTime: time.UnixMicro(1700000000123456).UTC(),
+	}
+	postgresTx = &change.Tx{ID: "739", XID: 739, Position: "0/1A2B3C8", CommitTime: time.UnixMilli(1700000000123).UTC()} //nolint:gochecknoglobals // immutable
+	readAt     = time.UnixMilli(1700000000200)                                                                           //nolint:gochecknoglobals // immutable
+)
+
+func text(s string) change.Value { return change.TextValue([]byte(s)) }
+
+// events is every shape that an event may have, by the name of its golden file.
+func events() map[string]*change.Event {
+	row := func(id uint64, email change.Value) []change.Value {
+		return []change.Value{change.UintValue(id), email, change.Float32Value(3.3), change.BytesValue([]byte{0, 255})}
+	}
+	my := func(op change.Op, t *change.Table, before, after []change.Value) *change.Event {
+		return &change.Event{
+			Op: op, Table: t, Tx: mysqlTx, Index: 1, Before: before, After: after, ReadAt: readAt,
+			File: "binlog.000003", Pos: 12345, Row: 2,
+		}
+	}
+	pg := func(op change.Op, before, after []change.Value) *change.Event {
+		return &change.Event{Op: op, Table: postgresTable(), Tx: postgresTx, Index: 7, Before: before, After: after, ReadAt: readAt, LSN: 27440072}
+	}
+	all := map[string]*change.Event{
+		"mysql_insert":     my(change.Create, mysqlTable(0), nil, row(math.MaxUint64, text("a\"b\\c\n\r\t\x01é\u2028😀"))),
+		"mysql_update":     my(change.Update, mysqlTable(0), row(1, change.NullValue()), row(1, text(""))),
+		"mysql_key_change": my(change.Update, mysqlTable(0), row(1, text("a")), row(2, text("a"))),
+		"mysql_delete":     my(change.Delete, mysqlTable(0), row(1, text("a")), nil),
+		"mysql_keyless":    my(change.Create, mysqlTable(), nil, row(1, text("a"))),
+		"mysql_truncate":   my(change.Truncate, mysqlTable(0), nil, nil),
+		"mysql_minimal":    my(change.Update, mysqlTable(0), []change.Value{change.UintValue(5), {}, {}, {}}, []change.Value{{}, text("b"), {}, {}}),
+		"mysql_snapshot":   my(change.Read, mysqlTable(0), nil, row(1, text("a"))),
+		"postgres_insert":  pg(change.Create, nil, row(1, text("a"))),
+		"postgres_update":  pg(change.Update, nil, []change.Value{change.UintValue(1), text("a"), change.Float32Value(float32(math.Inf(-1))), change.UnavailableValue()}),
+		"postgres_delete":  pg(change.Delete, row(1, text("a")), nil),
+		"postgres_no_key":  pg(change.Update, nil, []change.Value{change.UintValue(1), change.UnavailableValue(), {}, {}}),
+	}
+	all["mysql_snapshot"].Snapshot, all["mysql_snapshot"].Tx = change.SnapshotLast, &change.Tx{Position: "binlog.000003:4", CommitTime: mysqlTx.CommitTime}
+	msg := pg(change.Message, nil, []change.Value{text("audit"), change.BytesValue([]byte("hello"))})
+	msg.Table = change.MessageTable(postgresTable().Source, "shop")
+	all["postgres_message"] = msg
+	return all
+}
+
+// metadata returns what a message has, the schema left out.
+func metadata(t *testing.T, m *service.Message) map[string]string {
+	got := map[string]string{}
+	require.NoError(t, m.MetaWalkMut(func(k string, v any) error {
+		if k == change.MetaSchema {
+			assert.IsType(t, map[string]any{}, v)
+			return nil
+		}
+		got[k] = v.(string)
+		return nil
+	}))
+	return got
+}
+
+func TestGolden(t *testing.T) {
+	for name, ev := range events() {
+		t.Run(name, func(t *testing.T) {
+			m, buf := AppendMessage([]byte("before"), ev)
+			payload, err := m.AsBytes()
+			require.NoError(t, err)
+			require.Equal(t, "before"+string(payload), string(buf))
+			require.True(t, json.Valid(payload), "%s", payload)
+			meta, err := json.MarshalIndent(metadata(t, m), "", " ")
+			require.NoError(t, err)
+			got := string(payload) + "\n" + string(meta) + "\n"
+			file := filepath.Join("testdata", name+".txt")
+			if *update {
+				require.NoError(t, os.WriteFile(file, []byte(got), 0o600))
+			}
+			want, err := os.ReadFile(file)
+			require.NoError(t, err)
+			assert.Equal(t, string(want), got)
+		})
+	}
+}
+
+func TestAppendValue(t *testing.T) {
+	for _, c := range []struct {
+		v    change.Value
+		want string
+	}{
+		{change.NullValue(), "null"},
+		{change.Value{}, "null"},
+		{change.UnavailableValue(), `{"_unchanged":true}`},
+		{change.BoolValue(true), "true"},
+		{change.BoolValue(false), "false"},
+		{change.IntValue(math.MinInt64), "-9223372036854775808"},
+		{change.UintValue(math.MaxUint64), "18446744073709551615"},
+		{change.Float32Value(3.3), "3.3"},
+		{change.Float32Value(math.MaxFloat32), "3.4028235e+38"},
+		{change.Float64Value(0.1), "0.1"},
+		{change.Float64Value(1e21), "1e+21"},
+		{change.Float64Value(1e20), "100000000000000000000"},
+		{change.Float64Value(5e-324), "5e-324"},
+		{change.Float64Value(math.Copysign(0, -1)), "-0"},
+		{change.Float64Value(math.NaN()), `"NaN"`},
+		{change.Float64Value(math.Inf(1)), `"Infinity"`},
+		{change.Float64Value(math.Inf(-1)), `"-Infinity"`},
+		{change.DecimalValue([]byte("10.00")), `"10.00"`},
+		{change.BytesValue(nil), `{"_base64":""}`},
+		{change.BytesValue([]byte{1, 2}), `{"_base64":"AQI="}`},
+		{change.JSONValue([]byte(`[1]`)), `[1]`},
+		{text("\xff\xe2\x28"), "\"\ufffd\ufffd(\""},
+	} {
+		assert.Equal(t, c.want, string(AppendValue(nil, c.v)))
+	}
+}
+
+// The event is found on whatever the engine makes out of its message, and only there.
+func TestFromMessage(t *testing.T) {
+	ev := events()["mysql_insert"]
+	m, _ := AppendMessage(nil, ev)
+	type key struct{}
+	ctx := m.Context()
+	for name, m := range map[string]*service.Message{
+		"itself": m, "copy": m.Copy(), "deep copy": m.DeepCopy(), "context": m.WithContext(ctx),
+		"collapsed": m.WithCollapsedCount(2),
+	} {
+		got, ok := change.FromMessage(m)
+		assert.True(t, ok, name)
+		assert.Same(t, ev, got, name)
+	}
+	assert.Nil(t, ctx.Value(key{}))
+	assert.NoError(t, ctx.Err())
+	assert.Nil(t, ctx.Done())
+	_, ok := change.FromMessage(service.NewMessage(nil))
+	assert.False(t, ok)
+}
+
+// Messages of one table are made and changed by many goroutines at once; none sees another's changes.
+func TestMessagesShareNothing(t *testing.T) {
+	ev := events()["mysql_insert"]
+	still, _ := AppendMessage(nil, ev)
+	want := metadata(t, still)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 200 {
+				m, _ := AppendMessage(nil, ev)
+				m.MetaSetMut(change.MetaTable, "changed")
+				m.MetaDelete(change.MetaSource)
+				s, _ := m.MetaGetMut(change.MetaSchema)
+				s.(map[string]any)["name"] = "changed"
+				m.SetError(errors.New("changed"))
+				m.SetBytes([]byte("changed"))
+			}
+		})
+	}
+	wg.Wait()
+	fresh, _ := AppendMessage(nil, ev)
+	for _, m := range []*service.Message{still, fresh} {
+		assert.Equal(t, want, metadata(t, m))
+		assert.NoError(t, m.GetError())
+		s, _ := m.MetaGetMut(change.MetaSchema)
+		assert.Equal(t, "customers", s.(map[string]any)["name"])
+		assert.Equal(t, ev.Table.CommonSchema(), s)
+	}
+}
+
+func FuzzAppendString(f *testing.F) {
+	f.Add("a\"\\\x00\u2028\xff")
+	f.Fuzz(func(t *testing.T, s string) {
+		got := AppendString(nil, s)
+		if !bytes.Equal(got, AppendString(nil, []byte(s))) {
+			t.Fatal("string and bytes differ")
+		}
+		var back string
+		if err := json.Unmarshal(got, &back); err != nil {
+			t.Fatalf("%q: %v", got, err)
+		}
+		if want := strings.ToValidUTF8(s, "\ufffd"); utf8.ValidString(s) && back != want {
+			t.Fatalf("%q became %q", want, back)
+		}
+		for _, v := range []change.Value{text(s), change.BytesValue([]byte(s))} {
+			if got := AppendValue(nil, v); !json.Valid(got) {
+				t.Fatalf("%s", got)
+			}
+		}
+	})
+}
+
+func FuzzAppendFloat(f *testing.F) {
+	f.Add(uint64(1))
+	f.Fuzz(func(t *testing.T, bits uint64) {
+		v := math.Float64frombits(bits)
+		got := AppendValue(nil, change.Float64Value(v))
+		var back float64
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return
+		}
+		if err := json.Unmarshal(got, &back); err != nil || back != v {
+			t.Fatalf("%v: %s, %v", v, got, err)
+		}
+	})
+}
+
+func BenchmarkAppendMessage(b *testing.B) {
+	ev := events()["mysql_update"]
+	buf := make([]byte, 0, 4096)
+	b.ReportAllocs()
+	for b.Loop() {
+		_, _ = AppendMessage(buf, ev)
+	}
+}
