@@ -2,6 +2,7 @@ package mysqlcdc
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -133,6 +134,33 @@ func (c *catalog) charsets(ctx context.Context, flavor string) (charsetInfo, err
 		}
 	}
 	return info, nil
+}
+
+// singleByteCharset asks the server what each byte of a charset means, so that text is what the server shows.
+func (c *catalog) singleByteCharset(ctx context.Context, name string) (*charset, error) {
+	var q strings.Builder
+	for b := range 256 {
+		sep := ", "
+		if b == 0 {
+			sep = "SELECT "
+		}
+		fmt.Fprintf(&q, "%sHEX(CONVERT(CONVERT(X'%02X' USING %s) USING utf8mb4))", sep, b, name)
+	}
+	rows, err := c.query(ctx, q.String())
+	if err != nil {
+		return nil, fmt.Errorf("reading the character set %s: %w", name, err)
+	}
+	var table [256]string
+	for b, text := range rows[0] {
+		utf8, err := hex.DecodeString(text)
+		if err != nil {
+			return nil, fmt.Errorf("reading the character set %s: %w", name, err)
+		}
+		if string(utf8) != "?" || b == '?' { // what stands for a byte that means nothing
+			table[b] = string(utf8)
+		}
+	}
+	return newSingleByteCharset(name, table), nil
 }
 
 // parseLabels reads the labels out of a type such as enum('a','it”s'). The server escapes a quote by doubling it, and

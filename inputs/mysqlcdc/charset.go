@@ -9,7 +9,6 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/text/encoding"
-	"golang.org/x/text/encoding/charmap"
 	"golang.org/x/text/encoding/japanese"
 	"golang.org/x/text/encoding/korean"
 	"golang.org/x/text/encoding/simplifiedchinese"
@@ -29,7 +28,8 @@ var (
 	errUnknownCharset = errors.New("a character set that this version does not know")
 )
 
-// newCharset returns the charset of MySQL's name. A charset that is not known decodes nothing but ASCII.
+// newCharset returns the charset of MySQL's name, or one that decodes nothing when the name is not known. Charsets of one byte
+// a character, which newSingleByteCharset makes, are not known here.
 func newCharset(name string) *charset {
 	switch name {
 	case "utf8mb4", "utf8mb3", "utf8":
@@ -51,44 +51,9 @@ func newCharset(name string) *charset {
 	return &charset{name, decodeUnknown}
 }
 
-// legacyEncoding maps MySQL's names. MySQL's latin1 is Windows-1252 with the five holes as control characters, which is what
-// the WHATWG table has too.
+// legacyEncoding returns the multi-byte encodings that MySQL has besides those of Unicode, nil for others.
 func legacyEncoding(name string) encoding.Encoding {
 	switch name {
-	case "latin1":
-		return charmap.Windows1252
-	case "latin2":
-		return charmap.ISO8859_2
-	case "latin5":
-		return charmap.ISO8859_9
-	case "latin7":
-		return charmap.ISO8859_13
-	case "greek":
-		return charmap.ISO8859_7
-	case "hebrew":
-		return charmap.ISO8859_8
-	case "cp1250":
-		return charmap.Windows1250
-	case "cp1251":
-		return charmap.Windows1251
-	case "cp1256":
-		return charmap.Windows1256
-	case "cp1257":
-		return charmap.Windows1257
-	case "cp850":
-		return charmap.CodePage850
-	case "cp852":
-		return charmap.CodePage852
-	case "cp866":
-		return charmap.CodePage866
-	case "koi8r":
-		return charmap.KOI8R
-	case "koi8u":
-		return charmap.KOI8U
-	case "macroman":
-		return charmap.Macintosh
-	case "tis620":
-		return charmap.Windows874
 	case "gbk", "gb2312":
 		return simplifiedchinese.GBK
 	case "gb18030":
@@ -104,6 +69,27 @@ func legacyEncoding(name string) encoding.Encoding {
 	default:
 		return nil
 	}
+}
+
+// newSingleByteCharset returns a charset of one byte a character. The table has the UTF-8 of each byte, empty for none.
+func newSingleByteCharset(name string, table [256]string) *charset {
+	likeASCII := true
+	for b := range utf8.RuneSelf {
+		likeASCII = likeASCII && table[b] == string(rune(b))
+	}
+	return &charset{name, func(dst, src []byte) ([]byte, []byte, error) {
+		if likeASCII && isASCII(src) {
+			return src, dst, nil
+		}
+		start := len(dst)
+		for _, b := range src {
+			if table[b] == "" {
+				return nil, dst[:start], errNotText
+			}
+			dst = append(dst, table[b]...)
+		}
+		return dst[start:len(dst):len(dst)], dst, nil
+	}}
 }
 
 func decodeUTF8(dst, src []byte) ([]byte, []byte, error) {
@@ -136,7 +122,7 @@ func decodeASCII(dst, src []byte) ([]byte, []byte, error) {
 }
 
 func decodeUnknown(dst, src []byte) ([]byte, []byte, error) {
-	if !isASCII(src) {
+	if len(src) > 0 {
 		return nil, dst, errUnknownCharset
 	}
 	return src, dst, nil

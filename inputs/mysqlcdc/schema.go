@@ -80,7 +80,7 @@ func (s *schemas) build(ctx context.Context, m *tableMap) (*shape, error) {
 		sh.table.Columns[i].Nullable = isSet(m.nullable, i)
 	}
 	if meta.full {
-		err = s.fromMetadata(m, meta, sh)
+		err = s.fromMetadata(ctx, meta, sh)
 	} else {
 		err = s.fromCatalog(ctx, m, meta, sh)
 	}
@@ -91,7 +91,7 @@ func (s *schemas) build(ctx context.Context, m *tableMap) (*shape, error) {
 }
 
 // fromMetadata fills the shape from what the table map says.
-func (s *schemas) fromMetadata(_ *tableMap, meta *tableMeta, sh *shape) error {
+func (s *schemas) fromMetadata(ctx context.Context, meta *tableMeta, sh *shape) error {
 	for i := range sh.columns {
 		c, mc := &sh.columns[i], &meta.columns[i]
 		col := &sh.table.Columns[i]
@@ -104,7 +104,10 @@ func (s *schemas) fromMetadata(_ *tableMap, meta *tableMeta, sh *shape) error {
 				return coordinator.WithKind(coordinator.KindSchema,
 					fmt.Errorf("column %s: the server does not list collation %d", mc.name, mc.collation))
 			}
-			c.text = s.charset(cs)
+			var err error
+			if c.text, err = s.charset(ctx, cs); err != nil {
+				return err
+			}
 			width = max(s.charsets.widths[cs], 1)
 		}
 		for _, label := range mc.labels {
@@ -146,7 +149,9 @@ func (s *schemas) fromCatalog(ctx context.Context, m *tableMap, meta *tableMeta,
 		col.Name, col.Type = cc.name, cc.columnType
 		c.unsigned = strings.Contains(cc.columnType, "unsigned")
 		if cc.charset != "" && cc.charset != "binary" {
-			c.text = s.charset(cc.charset)
+			if c.text, err = s.charset(ctx, cc.charset); err != nil {
+				return err
+			}
 		}
 		if isEnumOrSet(c.typ, "") {
 			if c.labels, err = parseLabels(cc.columnType); err != nil {
@@ -169,13 +174,21 @@ func (s *schemas) finish(c *column, col *change.Column) {
 	col.Logical, col.Precision, col.Scale = c.logical()
 }
 
-func (s *schemas) charset(name string) *charset {
+func (s *schemas) charset(ctx context.Context, name string) (*charset, error) {
 	cs := s.decoders[name]
-	if cs == nil {
-		cs = newCharset(name)
-		s.decoders[name] = cs
+	if cs != nil {
+		return cs, nil
 	}
-	return cs
+	if s.charsets.widths[name] == 1 && name != "ascii" {
+		var err error
+		if cs, err = s.catalog.singleByteCharset(ctx, name); err != nil {
+			return nil, err
+		}
+	} else {
+		cs = newCharset(name)
+	}
+	s.decoders[name] = cs
+	return cs, nil
 }
 
 // setKey finds the columns that identify a row.
