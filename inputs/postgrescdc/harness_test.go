@@ -128,6 +128,8 @@ type stream struct {
 	done chan struct{}
 	err  error // after done
 	last checkpoint.Token
+
+	noCommit bool // no position may come before the next rows
 }
 
 // run starts a Run and waits until it streams.
@@ -174,6 +176,10 @@ func (s *stream) next() coordinator.Segment {
 // follow does what the coordinator does with a token.
 func (s *stream) follow(seg coordinator.Segment) {
 	s.last.Source = seg.Source
+	if s.noCommit && seg.Rows == nil {
+		require.Nil(s.t, seg.Commit)
+	}
+	s.noCommit = s.noCommit && seg.Rows == nil
 	if seg.Commit != nil {
 		s.last.Commit, s.last.Sent = seg.Commit, 0
 	}
