@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -107,9 +108,20 @@ func (r *replication) start(ctx context.Context, s *session, repl *pgconn.PgConn
 func (r *replication) connectReplication(ctx context.Context) (*pgconn.PgConn, *wire, error) {
 	config := r.cfg.conn.Config.Copy()
 	config.RuntimeParams["replication"] = "database"
-	w := &wire{}
+	var w *wire
+	var records *recordConn
+	dial := config.DialFunc
+	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		records = &recordConn{Conn: conn}
+		return records, nil
+	}
+	// Called for each attempt; the last one is the one that succeeded.
 	config.BuildFrontend = func(src io.Reader, dst io.Writer) *pgproto3.Frontend {
-		*w = wire{src: src} //nolint:govet // a new attempt starts anew; nobody else has the wire yet
+		w = &wire{src: src, records: records}
 		return pgproto3.NewFrontend(w, dst)
 	}
 	conn, err := pgconn.ConnectConfig(ctx, config)

@@ -51,7 +51,7 @@ func (l *testLog) all() string {
 
 // database is a database of its own on the test server.
 type database struct {
-	t    *testing.T
+	t    testing.TB
 	dsn  string
 	name string
 	conn *pgx.Conn
@@ -59,12 +59,12 @@ type database struct {
 	server *testenv.PostgresServer
 }
 
-func newDatabase(t *testing.T) *database {
+func newDatabase(t testing.TB) *database {
 	t.Helper()
 	return newDatabaseOn(t, testenv.Postgres(t))
 }
 
-func newDatabaseOn(t *testing.T, server *testenv.PostgresServer) *database {
+func newDatabaseOn(t testing.TB, server *testenv.PostgresServer) *database {
 	t.Helper()
 	name := server.Database(t)
 	d := &database{t: t, name: name, dsn: server.DSN(name), server: server}
@@ -121,13 +121,15 @@ func makeSource(name, dsn, yaml string) (*replication, *testLog, error) {
 
 // stream is one Run of a log.
 type stream struct {
-	t    *testing.T
+	t    testing.TB
 	r    *replication
 	out  chan coordinator.Segment
 	stop context.CancelFunc
 	done chan struct{}
 	err  error // after done
 	last checkpoint.Token
+
+	noCommit bool // no position may come before the next rows
 }
 
 // run starts a Run and waits until it streams.
@@ -174,6 +176,10 @@ func (s *stream) next() coordinator.Segment {
 // follow does what the coordinator does with a token.
 func (s *stream) follow(seg coordinator.Segment) {
 	s.last.Source = seg.Source
+	if s.noCommit && seg.Rows == nil {
+		require.Nil(s.t, seg.Commit)
+	}
+	s.noCommit = s.noCommit && seg.Rows == nil
 	if seg.Commit != nil {
 		s.last.Commit, s.last.Sent = seg.Commit, 0
 	}
@@ -214,7 +220,7 @@ func (s *stream) fails() error {
 }
 
 // short is an event as the tests compare it: operation, table and the images.
-func short(t *testing.T, m *service.Message) string {
+func short(t testing.TB, m *service.Message) string {
 	t.Helper()
 	require.NoError(t, m.GetError())
 	b, err := m.AsBytes()
@@ -227,7 +233,7 @@ func short(t *testing.T, m *service.Message) string {
 	return fmt.Sprintf("%c %s %s}", ev.Op, ev.Table.Name, text[:i])
 }
 
-func shorts(t *testing.T, batch []*service.Message) []string {
+func shorts(t testing.TB, batch []*service.Message) []string {
 	t.Helper()
 	out := make([]string, len(batch))
 	for i, m := range batch {

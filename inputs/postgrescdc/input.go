@@ -72,7 +72,8 @@ func spec() *service.ConfigSpec {
 			"Must be shorter than the server's `wal_sender_timeout`. The server is also asked as often whether we are at its end, which " +
 			"`source_lag_seconds` tells.").Default("5s").Advanced()).
 		Field(service.NewDurationField(fieldReadTimeout).Description("How long the server may be silent before the connection counts " +
-			"as dead. The server is asked for an answer every `status_interval`, so this must be longer.").Default("30s").Advanced()).
+			"as dead. The server is asked for an answer every `status_interval`, so this must be longer; but some versions are also " +
+			"silent while they decode a large transaction on tables that are not captured.").Default("60s").Advanced()).
 		Field(service.NewTLSToggledField(fieldTLS)).
 		Fields(coordinator.Fields()...)
 }
@@ -140,6 +141,9 @@ func (c *config) complete() error {
 	}
 	if len(c.slot) > maxName || strings.Trim(c.slot, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
 		return fmt.Errorf("%s: want up to %d of the characters a-z, 0-9 and _, got %q", fieldSlot, maxName, c.slot)
+	}
+	if len(c.publication) > maxName {
+		return fmt.Errorf("%s: want up to %d bytes, got %q", fieldPublication, maxName, c.publication)
 	}
 	if c.statusInterval <= 0 {
 		return fmt.Errorf("%s: want a positive duration, got %s", fieldStatusInterval, c.statusInterval)

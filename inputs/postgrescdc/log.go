@@ -324,12 +324,12 @@ func (s *session) commit(ctx context.Context, m walData) error {
 	if s.tx == nil {
 		return protocolError(m.start, errors.New("a commit without a transaction"))
 	}
-	if s.index > 0 {
-		s.skip = 0
-	}
 	s.advance(c.end)
-	s.seg.Commit, s.seg.CommitTime = c.end, s.tx.CommitTime
-	s.end = max(s.end, c.end)
+	if s.index > 0 || s.skip == 0 {
+		s.skip = 0
+		s.seg.Commit, s.seg.CommitTime = c.end, s.tx.CommitTime
+		s.end = max(s.end, c.end)
+	}
 	err = s.flush(ctx)
 	s.tx = nil
 	return err
@@ -433,6 +433,10 @@ func (s *session) keepalive(ctx context.Context, k keepalive) error {
 		return nil
 	}
 	s.advance(k.end)
+	if s.skip > 0 {
+		// A position without the count of what is delivered of the transaction that is still to come would repeat it.
+		return nil
+	}
 	end := LSN(s.r.serverEnd.Load())
 	caughtUp := end != 0 && k.end >= end
 	if k.end <= s.end && !caughtUp {

@@ -26,6 +26,7 @@ const (
 type wire struct {
 	conn    net.Conn // nil until the stream starts; for deadlines
 	src     io.Reader
+	records *recordConn // below src
 	timeout time.Duration
 	chunk   []byte
 	r, w    int // chunk[r:w] is read and not handed out
@@ -103,8 +104,7 @@ func (w *wire) fill(n int) error {
 				return net.ErrClosed
 			}
 		}
-		got, err := w.src.Read(w.chunk[w.w:])
-		w.w += got
+		got, err := w.read()
 		if got > 0 {
 			w.readAt, w.lastRead = time.Now(), got
 			continue
@@ -114,6 +114,18 @@ func (w *wire) fill(n int) error {
 		}
 	}
 	return nil
+}
+
+// read reads what has arrived, at least one byte.
+func (w *wire) read() (n int, err error) {
+	for {
+		got, err := w.src.Read(w.chunk[w.w:])
+		w.w += got
+		n += got
+		if err != nil || w.records == nil || !w.records.more() || w.w == len(w.chunk) {
+			return n, err
+		}
+	}
 }
 
 // postgresEpoch is 2000-01-01 in microseconds since 1970: the zero of PostgreSQL's clock.
