@@ -169,11 +169,7 @@ func (d *demo) databaseDir() string { return filepath.Join(d.dir, "database") }
 // announce says what is about to happen, which takes a few seconds.
 func (d *demo) announce() {
 	s := d.screen
-	what := "PostgreSQL"
-	if d.opts.MySQL {
-		what = "MySQL"
-	}
-	s.printf("%s\n\n", s.style(bold, "DeltaForge demo: every row that a small shop writes to "+what+" arrives in Kafka."))
+	s.printf("%s\n\n", s.style(bold, "DeltaForge demo: every row that a small shop writes to its database arrives in Kafka."))
 	if !d.opts.MySQL && needsFetch() {
 		s.printf("  PostgreSQL is not installed here; one is fetched, once.\n")
 	}
@@ -291,6 +287,9 @@ func (d *demo) settle(ctx context.Context) error {
 		return err
 	}
 	written, rolledBack := d.shop.written()
+	if records, _, _ := d.broker.received(); records < written.total() {
+		d.screen.printf("\nThe shop is closed. Waiting for what is on its way; Ctrl-C aborts.\n\n")
+	}
 	undelivered := d.await(ctx, func() (bool, error) {
 		records, _, _ := d.broker.received()
 		return records >= written.total(), nil
