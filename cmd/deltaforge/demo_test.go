@@ -36,7 +36,7 @@ type child struct {
 	folder string // its working directory
 	stdout io.ReadCloser
 	lines  *bufio.Reader
-	stderr bytes.Buffer
+	stderr string // a file
 }
 
 // startDemo starts the demo and returns when rows flow.
@@ -55,7 +55,11 @@ func startDemo(t *testing.T) *child {
 	c.cmd = exec.CommandContext(ctx, os.Args[0], "-test.run=^TestDemoChild$")
 	c.cmd.Env = append(os.Environ(), "TMPDIR="+dir, demoChild+"=deltaforge demo --metrics-address 127.0.0.1:0")
 	c.cmd.Dir = c.folder
-	c.cmd.Stderr = &c.stderr
+	c.stderr = filepath.Join(t.TempDir(), "stderr")
+	stderr, err := os.Create(c.stderr)
+	require.NoError(t, err)
+	defer stderr.Close()
+	c.cmd.Stderr = stderr
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	c.stdout, err = c.cmd.StdoutPipe()
 	require.NoError(t, err)
@@ -63,7 +67,7 @@ func startDemo(t *testing.T) *child {
 	c.lines = bufio.NewReader(c.stdout)
 	for {
 		line, err := c.lines.ReadString('\n')
-		require.NoError(t, err, c.stderr.String())
+		require.NoError(t, err, c.errors())
 		if strings.HasPrefix(line, "0:02  written ") {
 			break
 		}
@@ -105,6 +109,13 @@ func (c *child) end() (string, int) {
 	return string(rest), c.cmd.ProcessState.ExitCode()
 }
 
+// errors returns what the demo has printed to its standard error.
+func (c *child) errors() string {
+	text, err := os.ReadFile(c.stderr)
+	require.NoError(c.t, err)
+	return string(text)
+}
+
 func (c *child) signal(sig os.Signal) { require.NoError(c.t, c.cmd.Process.Signal(sig)) }
 
 func (c *child) assertNothingLeft() {
@@ -121,7 +132,7 @@ func TestDemoInterrupted(t *testing.T) {
 	c := startDemo(t)
 	c.signal(os.Interrupt)
 	rest, code := c.end()
-	assert.Zero(t, code, "%s\n%s", rest, &c.stderr)
+	assert.Zero(t, code, "%s\n%s", rest, c.errors())
 	assert.Contains(t, rest, "Nothing was lost, nothing came twice, nothing came out of order.")
 	c.assertNothingLeft()
 }
@@ -132,7 +143,7 @@ func TestDemoInterruptedTwice(t *testing.T) {
 	c.signal(syscall.SIGTERM) // the same signal again could be merged with the first
 	began := time.Now()
 	rest, code := c.end()
-	assert.Equal(t, exitAborted, code, "%s\n%s", rest, &c.stderr)
+	assert.Equal(t, exitAborted, code, "%s\n%s", rest, c.errors())
 	assert.NotContains(t, rest, "Nothing was lost")
 	assert.Less(t, time.Since(began), 10*time.Second)
 	c.assertNothingLeft()
@@ -143,8 +154,8 @@ func TestDemoWithItsOutputClosed(t *testing.T) {
 	c := startDemo(t)
 	require.NoError(t, c.stdout.Close())
 	_, code := c.end()
-	assert.Equal(t, 1, code, &c.stderr)
-	assert.Contains(t, c.stderr.String(), "broken pipe")
+	assert.Equal(t, 1, code, c.errors())
+	assert.Contains(t, c.errors(), "broken pipe")
 	c.assertNothingLeft()
 }
 

@@ -35,6 +35,10 @@ var ErrDiffer = errors.New("the events differ from the tables")
 const (
 	// stallLimit is how long the stream may deliver nothing while rows wait.
 	stallLimit = 30 * time.Second
+	// rateWindow is the time that rates are averaged over.
+	rateWindow = 3 * time.Second
+	// maxUnread is how often in a row a busy machine may leave the metrics page unanswered.
+	maxUnread = 5
 	// stopLimit bounds each step of an orderly end, abortLimit that of an abort.
 	stopLimit, abortLimit = 15 * time.Second, time.Second
 )
@@ -56,15 +60,15 @@ type demo struct {
 	streaming bool          // the stream has been started
 	closing   chan struct{} // closed when the shop has to close
 	begin     time.Time     // when the shop opened
-	last      sighting
+	seen      []sighting    // of the last rateWindow, oldest first
+	moved     time.Time     // when something was delivered last
+	unread    int           // times in a row that the metrics page did not answer
 }
 
 // sighting is what was seen at a tick.
 type sighting struct {
-	at                 time.Time
-	written, received  int
-	writeRate, getRate float64   // rows a second, up to then
-	moved              time.Time // when received changed last
+	at                time.Time
+	written, received int
 }
 
 // Run runs the demo until stop is closed, Options.For is over or something fails. It waits for what is on its way, prints a
@@ -169,11 +173,7 @@ func (d *demo) databaseDir() string { return filepath.Join(d.dir, "database") }
 // announce says what is about to happen, which takes a few seconds.
 func (d *demo) announce() {
 	s := d.screen
-	what := "PostgreSQL"
-	if d.opts.MySQL {
-		what = "MySQL"
-	}
-	s.printf("%s\n\n", s.style(bold, "DeltaForge demo: every row that a small shop writes to "+what+" arrives in Kafka."))
+	s.printf("%s\n\n", s.style(bold, "DeltaForge demo: every row that a small shop writes to its database arrives in Kafka."))
 	if !d.opts.MySQL && needsFetch() {
 		s.printf("  PostgreSQL is not installed here; one is fetched, once.\n")
 	}
@@ -223,7 +223,7 @@ func (d *demo) watch(ctx context.Context, stop <-chan struct{}) error {
 		defer timer.Stop()
 		over = timer.C
 	}
-	d.last = sighting{at: d.begin, moved: d.begin}
+	d.seen, d.moved = []sighting{{at: d.begin}}, d.begin
 	for {
 		select {
 		case <-ctx.Done():
@@ -256,25 +256,30 @@ func (d *demo) tick(ctx context.Context) error {
 	records, st.received, st.position = d.broker.received()
 	if values, err := d.page.read(ctx); err == nil {
 		st.lag, st.delivered = known(values, seriesLag), known(values, seriesDelivered)
-	} else if ctx.Err() == nil {
+		d.unread = 0
+	} else if d.unread++; ctx.Err() == nil && d.unread > maxUnread {
 		return err
 	}
-	now, wrote := time.Now(), st.written.total()
-	moved := d.last.moved
-	if records != d.last.received || records >= wrote {
-		moved = now
+	now := sighting{at: time.Now(), written: st.written.total(), received: records}
+	st.writeRate, st.getRate = d.rates(now)
+	if newest := d.seen[len(d.seen)-1]; records != newest.received || records >= now.written {
+		d.moved = now.at
 	}
-	st.writeRate, st.getRate = d.last.writeRate, d.last.getRate
-	if since := now.Sub(d.last.at).Seconds(); since > 0.5 { // a rate over less is noise
-		st.writeRate, st.getRate = float64(wrote-d.last.written)/since, float64(records-d.last.received)/since
-		d.last.at, d.last.written, d.last.received = now, wrote, records
-	}
-	d.last.writeRate, d.last.getRate, d.last.moved = st.writeRate, st.getRate, moved
+	d.seen = append(d.seen, now)
 	d.screen.show(&st)
-	if now.Sub(moved) > stallLimit {
-		return fmt.Errorf("%d of %d rows were delivered, and for %s no more", records, wrote, stallLimit)
+	if now.at.Sub(d.moved) > stallLimit {
+		return fmt.Errorf("%d of %d rows were delivered, and for %s no more", records, now.written, stallLimit)
 	}
 	return nil
+}
+
+// rates returns rows and events a second, over the last rateWindow.
+func (d *demo) rates(now sighting) (written, received float64) {
+	for len(d.seen) > 1 && now.at.Sub(d.seen[1].at) >= rateWindow {
+		d.seen = d.seen[1:]
+	}
+	since := now.at.Sub(d.seen[0].at).Seconds()
+	return float64(now.written-d.seen[0].written) / since, float64(now.received-d.seen[0].received) / since
 }
 
 func known(values map[string]float64, name string) *float64 {
@@ -291,6 +296,9 @@ func (d *demo) settle(ctx context.Context) error {
 		return err
 	}
 	written, rolledBack := d.shop.written()
+	if records, _, _ := d.broker.received(); records < written.total() {
+		d.screen.printf("\nThe shop is closed. Waiting for what is on its way; Ctrl-C aborts.\n\n")
+	}
 	undelivered := d.await(ctx, func() (bool, error) {
 		records, _, _ := d.broker.received()
 		return records >= written.total(), nil

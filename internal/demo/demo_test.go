@@ -67,7 +67,8 @@ func checkLeaks(t *testing.T) {
 	t.Cleanup(func() { goleak.VerifyNone(t, before) })
 }
 
-func runDemo(t *testing.T, opts demo.Options) {
+// runDemo runs a demo that has to succeed, and returns what it printed.
+func runDemo(t *testing.T, opts demo.Options) string {
 	checkLeaks(t)
 	tempDir(t)
 	// Somebody else has the port of the metrics page.
@@ -92,11 +93,23 @@ func runDemo(t *testing.T, opts demo.Options) {
 	assert.Equal(t, totals[0][1], totals[1][1])
 	assert.Equal(t, totals[2][1], totals[3][1])
 	assert.Greater(t, len(totals[2][1]), len("999"), "fewer than 1,000 rows of orders in 5 s")
+	return text
 }
 
 func TestDemoOnPostgres(t *testing.T) {
 	needsServer(t)
 	runDemo(t, demo.Options{For: 5 * time.Second, Rate: 400})
+}
+
+func TestDemoOnMySQL(t *testing.T) {
+	needsServer(t)
+	assert.Contains(t, runDemo(t, demo.Options{For: 5 * time.Second, Rate: 400, MySQL: true}), "MySQL")
+}
+
+func TestDemoOnMariaDBWhereThereIsNoMySQL(t *testing.T) {
+	needsServer(t)
+	t.Setenv("DELTAFORGE_SERVERS", t.TempDir())
+	assert.Contains(t, runDemo(t, demo.Options{For: 5 * time.Second, Rate: 400, MySQL: true}), "MariaDB")
 }
 
 func TestDemoOnATerminal(t *testing.T) {

@@ -24,6 +24,9 @@ func (d *demo) shopClosed(ctx context.Context) error {
 	}
 }
 
+// errUndelivered is the reason when events are missing at the end.
+var errUndelivered = errors.New("not everything was delivered")
+
 // await waits until reached says so. It gives up when nothing has been received for stopLimit.
 func (d *demo) await(ctx context.Context, reached func() (bool, error)) error {
 	last, moved := -1, time.Now()

@@ -2,7 +2,6 @@ package demo
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -144,6 +143,3 @@ func (b *broker) compare(written tally, tables map[string]map[string]row) []stri
 	defer b.mu.Unlock()
 	return compare(written, tables, b.replay)
 }
-
-// errUndelivered is the reason when events are missing at the end.
-var errUndelivered = errors.New("not everything was delivered")

@@ -25,7 +25,7 @@ type Postgres struct {
 // StartPostgres starts a PostgreSQL: an installed one, else one that is fetched. With Options.TLS it accepts encrypted
 // connections beside plain ones.
 func StartPostgres(ctx context.Context, opts Options) (*Postgres, error) {
-	bin, err := findPostgres()
+	bin, err := findPostgres(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,8 @@
 package servers
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +16,7 @@ import (
 )
 
 // findPostgres returns the directory of PostgreSQL's programs: installed, fetched before, or fetched now.
-func findPostgres() (string, error) {
+func findPostgres(ctx context.Context) (string, error) {
 	bin, missing := binaries.Postgres()
 	if missing == nil {
 		return bin, nil
@@ -27,7 +29,7 @@ func findPostgres() (string, error) {
 	if _, err := os.Stat(filepath.Join(bin, "postgres")); err == nil {
 		return bin, nil
 	}
-	if err := fetchPostgres(root); err != nil {
+	if err := fetchPostgres(ctx, root); err != nil {
 		return "", fmt.Errorf("%w; and it could not be fetched either: %w", missing, err)
 	}
 	return bin, nil
@@ -36,7 +38,9 @@ func findPostgres() (string, error) {
 // fetchPostgres downloads a PostgreSQL into root. The library can only fetch as part of starting a server, which fails as root; so
 // it is given a data directory that looks initialised and is empty, and its failure to start that is not an error once the programs
 // are there, and what it logs about it is not shown.
-func fetchPostgres(root string) (err error) {
+//
+// The library cannot be interrupted. When ctx ends, what it does goes on until it ends or the process does.
+func fetchPostgres(ctx context.Context, root string) (err error) {
 	if err := os.MkdirAll(filepath.Dir(root), 0o755); err != nil {
 		return err
 	}
@@ -57,12 +61,20 @@ func fetchPostgres(root string) (err error) {
 	if err != nil {
 		return err
 	}
-	startErr := embedded.NewDatabase(embedded.DefaultConfig().
+	ended := make(chan error, 1)
+	database := embedded.NewDatabase(embedded.DefaultConfig().
 		Version(version).Port(uint32(port)).Logger(io.Discard). //nolint:gosec // a port fits
 		CachePath(filepath.Join(stage, "cache")).RuntimePath(filepath.Join(stage, "run")).
-		BinariesPath(unpacked).DataPath(data)).Start()
+		BinariesPath(unpacked).DataPath(data))
+	go func() { ended <- database.Start() }()
+	var startErr error
+	select {
+	case startErr = <-ended:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if _, err := os.Stat(filepath.Join(unpacked, "bin", "postgres")); err != nil {
-		return errors.Join(startErr, err)
+		return cmp.Or(startErr, err)
 	}
 	if err := os.Chmod(unpacked, 0o755); err != nil {
 		return err
