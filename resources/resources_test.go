@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -229,6 +230,34 @@ func TestAlertsLeadToTheRunbook(t *testing.T) {
 		for _, heading := range []string{"### What it means", "### What to look at", "### How to fix it"} {
 			assert.Contains(t, text, heading, r.Alert)
 		}
+	}
+}
+
+// What the runbook points to is there: sections, files, and panels, whose titles it sets in italics.
+func TestRunbookPointsToWhatExists(t *testing.T) {
+	data, err := os.ReadFile(runbookFile)
+	require.NoError(t, err)
+	text := string(data)
+	anchors, titles := map[string]bool{}, map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(text, -1) {
+		anchors["#"+strings.ReplaceAll(strings.ToLower(m[1]), " ", "-")] = true
+	}
+	for _, p := range loadBoard(t).Panels {
+		titles[p.Title] = true
+	}
+	links := regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(text, -1)
+	require.NotEmpty(t, links)
+	for _, m := range links {
+		if strings.HasPrefix(m[1], "#") {
+			assert.True(t, anchors[m[1]], "no section %s", m[1])
+			continue
+		}
+		assert.FileExists(t, filepath.Join(filepath.Dir(runbookFile), m[1]))
+	}
+	panels := regexp.MustCompile(`[^*]\*([A-Z][^*\n]+)\*[^*]`).FindAllStringSubmatch(text, -1)
+	require.Greater(t, len(panels), 15)
+	for _, m := range panels {
+		assert.True(t, titles[m[1]], "no panel %q", m[1])
 	}
 }
 
