@@ -75,6 +75,20 @@ func TestOracleFindsEveryLoss(t *testing.T) {
 	}
 }
 
+// Only the counts know of a row that came and went.
+func TestOracleFindsTheLossOfAWholeLife(t *testing.T) {
+	assert.Equal(t, []string{
+		"customers: 2 rows written by delete, 1 events received",
+		"customers: 3 rows written by insert, 2 events received",
+	}, verdict(history()[:6]))
+}
+
+func TestOracleNamesTheEventOfADuplicate(t *testing.T) {
+	diffs := verdict(slices.Insert(history(), 1, history()[0]))
+	require.NotEmpty(t, diffs)
+	assert.Equal(t, "event 0/64:1 inserts customers 1, which is there already", diffs[0])
+}
+
 func TestOracleFindsEveryDuplicate(t *testing.T) {
 	for i := range history() {
 		for at := i + 1; at <= len(history()); at++ {
