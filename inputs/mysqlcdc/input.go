@@ -12,6 +12,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/version"
 )
 
 // The fields of the configuration, besides those that every source has.
@@ -238,7 +239,7 @@ func (c *config) parseTimes(conf *service.ParsedConfig) (err error) {
 }
 
 func newInput(conf *service.ParsedConfig, res *service.Resources) (*coordinator.Input, error) {
-	c, err := parseConfig(conf, res.EngineVersion())
+	c, err := parseConfig(conf, version.String())
 	if err != nil {
 		return nil, err
 	}
