@@ -2,6 +2,7 @@ package change
 
 import (
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -63,6 +64,19 @@ type Tx struct {
 	GTID     string
 	// XID is PostgreSQL's transaction id.
 	XID uint32
+
+	once sync.Once
+	meta txMeta
+}
+
+// txMeta is the metadata that all messages of a transaction share, each value in its interface once.
+type txMeta struct{ id, position, commitTsMs any }
+
+func (t *Tx) shared() *txMeta {
+	t.once.Do(func() {
+		t.meta = txMeta{id: t.ID, position: t.Position, commitTsMs: strconv.FormatInt(t.CommitTime.UnixMilli(), 10)}
+	})
+	return &t.meta
 }
 
 // Event is one change of one row, a truncate, or a logical message. A logical message is an insert-like event on the

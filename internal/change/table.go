@@ -73,16 +73,15 @@ type Table struct {
 
 	once        sync.Once
 	fingerprint string
+	fullName    string
 	common      immutableSchema
 	templates   [len(templateOps)]*service.Message // one an operation
 }
 
 // FullName is the name that metrics and logs use: db.table, or schema.table for PostgreSQL.
 func (t *Table) FullName() string {
-	if t.Schema != "" {
-		return t.Schema + "." + t.Name
-	}
-	return t.Database + "." + t.Name
+	t.once.Do(t.derive)
+	return t.fullName
 }
 
 // Fingerprint identifies the table's shape: "sha256:" and 64 hexadecimal digits over name, columns and key. Equal
@@ -108,6 +107,10 @@ func (t *Table) derive() {
 	}
 	fmt.Fprintf(h, "%v\n", t.Key)
 	t.fingerprint = "sha256:" + hex.EncodeToString(h.Sum(nil))
+	t.fullName = t.Database + "." + t.Name
+	if t.Schema != "" {
+		t.fullName = t.Schema + "." + t.Name
+	}
 	c := t.commonSchema()
 	t.common = immutableSchema{v: c.ToAny()}
 	for i, op := range templateOps {

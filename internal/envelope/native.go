@@ -42,9 +42,9 @@ func AppendNative(dst []byte, ev *change.Event) []byte {
 		dst = strconv.AppendUint(dst, ev.Index, 10)
 		dst = append(dst, '}')
 	}
-	dst = append(dst, `,"event_id":"`...)
-	dst = ev.AppendID(dst)
-	dst = append(dst, `","tenant_id":`...)
+	dst = append(dst, `,"event_id":`...)
+	dst = appendEventID(dst, ev)
+	dst = append(dst, `,"tenant_id":`...)
 	if ev.Table.Source.Tenant == "" {
 		dst = append(dst, "null"...)
 	} else {
@@ -53,6 +53,14 @@ func AppendNative(dst []byte, ev *change.Event) []byte {
 	dst = append(dst, `,"schema_version":"`...)
 	dst = append(dst, ev.Table.Fingerprint()...)
 	return append(dst, `"}`...)
+}
+
+// appendEventID appends what change.Event.AppendID gives, as a JSON string.
+func appendEventID(dst []byte, ev *change.Event) []byte {
+	dst = AppendString(dst, ev.Tx.Position)
+	dst[len(dst)-1] = ':' // over the closing quote
+	dst = strconv.AppendUint(dst, ev.Index, 10)
+	return append(dst, '"')
 }
 
 func appendRow(dst []byte, t *change.Table, row []change.Value) []byte {

@@ -1,0 +1,166 @@
+package deltaforge
+
+import (
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/deltaforge/deltaforge"
+
+// layer says what the packages that match a pattern may import of ours. Tests may also import what tests says.
+type layer struct {
+	pattern string // a path in the module, as path.Match takes it; "." is the root
+	imports []string
+	tests   []string
+}
+
+const anything = "**"
+
+// layers is the direction of imports: the first pattern that matches a package counts.
+func layers() []layer {
+	forTests := []string{"internal/testenv", "internal/servers", "internal/e2e"}
+	with := func(l layer) layer { l.tests = append(l.tests, forTests...); return l }
+	return []layer{
+		{pattern: ".", imports: []string{anything}},
+		{pattern: "cmd/*", imports: []string{anything}},
+		with(layer{pattern: "inputs/*", imports: []string{"internal/coordinator", "internal/change", "internal/envelope", "internal/version", "checkpoint"}}),
+		with(layer{pattern: "processors/*", imports: []string{"internal/change", "internal/envelope", "checkpoint"}}),
+		with(layer{pattern: "outputs/*", imports: []string{"internal/sink", "internal/change", "internal/envelope", "checkpoint"}}),
+		with(layer{pattern: "internal/coordinator", imports: []string{"internal/change", "checkpoint"}}),
+		with(layer{pattern: "internal/envelope", imports: []string{"internal/change"}}),
+		with(layer{pattern: "internal/change", imports: []string{"checkpoint"}}),
+		with(layer{pattern: "internal/sink"}),
+		with(layer{pattern: "checkpoint"}),
+		with(layer{pattern: "metrics"}),
+		with(layer{pattern: "internal/control"}),
+		{pattern: "internal/version"},
+		{pattern: "internal/demo", imports: []string{anything}},
+		{pattern: "internal/docgen", imports: []string{anything}},
+		{pattern: "internal/docgen/*", imports: []string{anything}},
+		{pattern: "internal/servers", tests: forTests, imports: []string{"internal/servers/*"}},
+		{pattern: "internal/servers/*", imports: []string{"internal/servers", "internal/servers/*"}},
+		{pattern: "internal/testenv", imports: []string{"internal/servers", "internal/servers/*"}},
+		{pattern: "internal/testenv/*", imports: []string{"internal/testenv", "internal/servers", "internal/servers/*"}},
+		{pattern: "internal/e2e", imports: []string{anything}},
+		{pattern: "config", tests: []string{anything}},
+		{pattern: "resources", tests: []string{anything}},
+	}
+}
+
+// edge is one import of a package of ours by another.
+type edge struct {
+	from, to string
+	test     bool // in a _test.go file
+}
+
+// violations returns what is wrong with the edges.
+func violations(edges []edge) (wrong []string) {
+	for _, e := range edges {
+		i := slices.IndexFunc(layers(), func(l layer) bool { return matches(l.pattern, e.from) })
+		if i < 0 {
+			wrong = append(wrong, fmt.Sprintf("%s has no layer", e.from))
+			continue
+		}
+		l := layers()[i]
+		allowed := l.imports
+		if e.test {
+			allowed = append(append([]string{e.from}, allowed...), l.tests...) // its own external test too
+		}
+		if !slices.ContainsFunc(allowed, func(p string) bool { return matches(p, e.to) }) {
+			wrong = append(wrong, fmt.Sprintf("%s imports %s", e.from, e.to))
+		}
+	}
+	return wrong
+}
+
+func matches(pattern, name string) bool {
+	ok, _ := path.Match(pattern, name)
+	return ok || pattern == anything
+}
+
+// readEdges returns the imports between the packages below dir, build tags or not.
+func readEdges(dir string) (edges []edge, err error) {
+	err = filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && file != dir && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata") {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || !strings.HasSuffix(file, ".go") {
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		from, err := filepath.Rel(dir, filepath.Dir(file))
+		if err != nil {
+			return err
+		}
+		for _, spec := range f.Imports {
+			to, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			if to == module {
+				to = module + "/."
+			}
+			if to, ours := strings.CutPrefix(to, module+"/"); ours {
+				edges = append(edges, edge{filepath.ToSlash(from), to, strings.HasSuffix(file, "_test.go")})
+			}
+		}
+		return nil
+	})
+	return edges, err
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	edges, err := readEdges(".")
+	require.NoError(t, err)
+	assert.Contains(t, edges, edge{from: "internal/coordinator", to: "checkpoint"}, "the reader sees the imports")
+	assert.Empty(t, violations(edges))
+}
+
+// The checker fails on each of these.
+func TestImportsCheckerSeesBadEdges(t *testing.T) {
+	for _, e := range []edge{
+		{from: "inputs/mysqlcdc", to: "inputs/postgrescdc"},
+		{from: "inputs/mysqlcdc", to: "outputs/kafkaout"},
+		{from: "inputs/mysqlcdc", to: "metrics"},
+		{from: "inputs/mysqlcdc", to: "internal/testenv"},
+		{from: "outputs/kafkaout", to: "internal/coordinator"},
+		{from: "outputs/kafkaout", to: "outputs/redisout", test: true},
+		{from: "processors/filter", to: "internal/e2e"},
+		{from: "internal/coordinator", to: "internal/envelope"},
+		{from: "internal/envelope", to: "checkpoint"},
+		{from: "internal/change", to: "internal/envelope"},
+		{from: "checkpoint", to: "internal/change"},
+		{from: "checkpoint", to: "internal/change", test: true},
+		{from: "metrics", to: "checkpoint"},
+		{from: "internal/control", to: "."},
+		{from: "config", to: "checkpoint"},
+	} {
+		assert.Equal(t, []string{e.from + " imports " + e.to}, violations([]edge{e}))
+	}
+	assert.Equal(t, []string{"utils has no layer"}, violations([]edge{{from: "utils", to: "checkpoint"}}))
+	for _, e := range []edge{
+		{from: "inputs/mysqlcdc", to: "internal/testenv", test: true},
+		{from: "inputs/mysqlcdc", to: "inputs/mysqlcdc", test: true},
+		{from: "cmd/deltaforge", to: "."},
+		{from: ".", to: "inputs/mysqlcdc"},
+	} {
+		assert.Empty(t, violations([]edge{e}))
+	}
+}
