@@ -75,11 +75,9 @@ func scrape(t *testing.T, addr string) string {
 	t.Helper()
 	var page string
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
-		resp, err := http.Get("http://" + addr + "/metrics")
+		var err error
+		page, err = fetch("http://" + addr + "/metrics")
 		require.NoError(t, err)
-		body, err := io.ReadAll(resp.Body)
-		require.NoError(t, errors.Join(err, resp.Body.Close()))
-		page = string(body)
 		assert.Regexp(t, `(?m)^deltaforge_sink_events_total\{.*\} [1-9]`, page)
 	}, 20*time.Second, 50*time.Millisecond)
 	return page

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -138,14 +140,27 @@ func startPrometheus(t *testing.T, targets ...target) prometheus {
 	})
 	p := prometheus{"http://" + addr}
 	require.Eventually(t, func() bool {
-		resp, err := http.Get(p.url + "/-/ready")
-		if err != nil {
-			return false
-		}
-		_ = resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
+		_, err := fetch(p.url + "/-/ready")
+		return err == nil
 	}, 30*time.Second, 50*time.Millisecond, "Prometheus does not get ready")
 	return p
+}
+
+// fetch returns a page, and an error unless its status is 200.
+func fetch(url string) (page string, err error) {
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s answers %s", url, resp.Status)
+	}
+	return string(body), errors.Join(err, resp.Body.Close())
 }
 
 func freeAddr(t *testing.T) string {
