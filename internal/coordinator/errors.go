@@ -28,6 +28,13 @@ const (
 	KindOther        Kind = "other"
 )
 
+// kinds returns all kinds.
+func kinds() []Kind {
+	return []Kind{
+		KindAuth, KindPermission, KindConnect, KindTimeout, KindProtocol, KindSchema, KindPositionLost, KindDecode, KindOther,
+	}
+}
+
 type kindError struct {
 	kind Kind
 	err  error

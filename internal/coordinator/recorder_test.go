@@ -78,7 +78,7 @@ type recorded struct {
 }
 
 func (m recorded) Incr(n int64) {
-	if m.r.onIncr != nil {
+	if m.r.onIncr != nil && n > 0 {
 		m.r.onIncr(m.name)
 	}
 	m.r.mu.Lock()

@@ -52,7 +52,7 @@ type stats struct {
 }
 
 func newStats(m *service.Metrics) *stats {
-	return &stats{
+	s := &stats{
 		panics:            m.NewCounter("panics_total", "component"),
 		sourceEvents:      m.NewCounter("source_events_total", "table", "op"),
 		sourceBytes:       m.NewCounter("source_bytes_total"),
@@ -74,6 +74,23 @@ func newStats(m *service.Metrics) *stats {
 		checkpointFailure: m.NewCounter("checkpoint_failure_total"),
 		checkpointLatency: m.NewTimer("checkpoint_latency_seconds"),
 		lastCheckpoint:    m.NewGauge("last_checkpoint_timestamp_seconds"),
+	}
+	s.zero()
+	return s
+}
+
+// zero makes the series of what should not happen exist before it does, so that its first time is an increase.
+func (s *stats) zero() {
+	for _, component := range []string{"log", "dispatch", "decode", "batch", "lag", "checkpoint"} {
+		s.panics.Incr(0, component)
+	}
+	for _, kind := range kinds() {
+		s.sourceErrors.Incr(0, string(kind))
+	}
+	for _, c := range []*service.MetricCounter{
+		s.sourceBytes, s.sourceReconnects, s.bytesTotal, s.checkpointSuccess, s.checkpointFailure,
+	} {
+		c.Incr(0)
 	}
 }
 
