@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -132,10 +133,10 @@ func parseConfig(conf *service.ParsedConfig, version string) (c config, err erro
 	if tlsOn {
 		c.server.tls = tlsConf
 	}
-	if c.flavor, err = conf.FieldString(fieldFlavor); err != nil {
+	if c.flavor, err = oneOf(conf, fieldFlavor, flavorAuto, flavorMySQL, flavorMariaDB); err != nil {
 		return c, err
 	}
-	if c.useGTID, err = conf.FieldString(fieldUseGTID); err != nil {
+	if c.useGTID, err = oneOf(conf, fieldUseGTID, useGTIDAuto, useGTIDAlways, useGTIDNever); err != nil {
 		return c, err
 	}
 	if err := c.parseTables(conf); err != nil {
@@ -152,6 +153,15 @@ func parseConfig(conf *service.ParsedConfig, version string) (c config, err erro
 	}
 	c.source = &change.Source{Connector: kind, Name: c.coordinator.Name, Tenant: c.coordinator.Tenant, Version: version}
 	return c, nil
+}
+
+// oneOf reads an enumeration; the engine checks those only when it lints.
+func oneOf(conf *service.ParsedConfig, field string, options ...string) (string, error) {
+	v, err := conf.FieldString(field)
+	if err == nil && !slices.Contains(options, v) {
+		err = fmt.Errorf("%s: want one of %s, got %q", field, strings.Join(options, ", "), v)
+	}
+	return v, err
 }
 
 func (c *config) parseTables(conf *service.ParsedConfig) error {

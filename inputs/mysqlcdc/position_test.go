@@ -1,0 +1,148 @@
+package mysqlcdc
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	uuidA = "1cc48468-e68a-11f1-86ec-02fc00000001"
+	uuidB = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
+)
+
+func TestParsePosition(t *testing.T) {
+	for _, s := range []string{
+		"binlog.000001:157", "a.b-c.1000000:4", uuidA + ":1", uuidA + ":1-5:7:9-10", uuidA + ":1-5," + uuidB + ":3@bin.000007:99",
+		uuidA + ":1-5:tag:1-3:9:ztag:4", uuidA + ":tag:1-3", "0-1-57", "0-1-57,7-4294967295-18446744073709551615@b.1:4", "@binlog.000001:157",
+	} {
+		p, err := ParsePosition(s)
+		require.NoError(t, err, s)
+		require.Equal(t, s, p.String())
+		require.False(t, p.IsZero())
+	}
+	for _, s := range []string{
+		"", "@", "binlog:4", "binlog.000001", "binlog.000001:", "binlog.1:04", "binlog.1:-4", ".1:4", uuidA, uuidA + ":", uuidA + ":0",
+		uuidA + ":5-1", uuidA + ":1-5:6", uuidA + ":7:1", uuidB + ":1," + uuidA + ":1", uuidA + ":1," + uuidA + ":2", uuidA + ":Tag:1",
+		uuidA + ":tag", uuidA + ":1@", uuidA + ":1@x", "1CC48468-e68a-11f1-86ec-02fc00000001:1", "0-1", "0-1-2-3", "0-01-2", "1-1-1,0-1-1", "0-1-1,0-2-2",
+		"4294967296-1-1", uuidA + ":9223372036854775807", uuidA + ":1 ", " 0-1-1",
+	} {
+		_, err := ParsePosition(s)
+		require.Error(t, err, s)
+	}
+}
+
+func TestParsePositionLoosely(t *testing.T) {
+	for in, want := range map[string]string{
+		"1CC48468-E68A-11F1-86EC-02FC00000001:1-3:4-5": uuidA + ":1-5",
+		uuidB + ":1,\n" + uuidA + ":5:1-2":             uuidA + ":1-2:5," + uuidB + ":1",
+		" binlog.000001:4\n":                           "binlog.000001:4",
+		"5-1-9, 0-1-2":                                 "0-1-2,5-1-9",
+		uuidA + ":1-3," + uuidA + ":2-7":               uuidA + ":1-7",
+	} {
+		p, err := parsePositionLoosely(in)
+		require.NoError(t, err)
+		require.Equal(t, want, p.String())
+	}
+}
+
+func TestPositionCompare(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want int
+		ok   bool
+	}{
+		{"b.000001:4", "b.000001:4", 0, true},
+		{"b.999999:9", "b.1000000:4", -1, true},
+		{"b.000002:4", "b.000001:9", 1, true},
+		{"b.000002:4", "c.000001:9", 0, false},
+		{uuidA + ":1-5", uuidA + ":1-5@b.1:4", 0, true},
+		{uuidA + ":1-6", uuidA + ":1-5", 1, true},
+		{uuidA + ":1-5", uuidA + ":1-5:tag:1", -1, true},
+		{uuidA + ":1-5", uuidB + ":1-5", 0, false},
+		{"0-1-5", "0-2-6", -1, true},
+		{"0-1-5,1-1-1", "0-2-6", 0, false},
+		{"0-1-5", "b.1:4", 0, false},
+		{"@b.1:4", uuidA + ":1", -1, true},
+	} {
+		a, err := ParsePosition(c.a)
+		require.NoError(t, err)
+		b, err := ParsePosition(c.b)
+		require.NoError(t, err)
+		got, ok := a.Compare(b)
+		require.Equal(t, c.ok, ok, "%s %s", a, b)
+		require.Equal(t, c.want, got, "%s %s", a, b)
+		back, _ := b.Compare(a)
+		require.Equal(t, -c.want, back)
+	}
+}
+
+// TestPositionGrows compares positions that grow by one transaction after another with go-mysql's sets, in and out of order.
+func TestPositionGrows(t *testing.T) {
+	p, err := ParsePosition(uuidA + ":1-5:8@bin.000001:4")
+	require.NoError(t, err)
+	oracle, err := mysql.ParseMysqlGTIDSet(uuidA + ":1-5:8")
+	require.NoError(t, err)
+	ids := map[string]sid{uuidA: p.mysql.sources[0].sid}
+	b, err := parseUUID(uuidB)
+	require.NoError(t, err)
+	ids[uuidB] = sid{uuid: b}
+	before := p
+	for i, step := range []struct {
+		uuid string
+		gno  uint64
+	}{{uuidA, 6}, {uuidA, 7}, {uuidB, 1}, {uuidA, 9}, {uuidB, 2}, {uuidB, 3}, {uuidB, 5}, {uuidB, 4}, {uuidA, 12}, {uuidA, 10}, {uuidA, 11}} {
+		p = p.afterGTID(&gtid{sid: ids[step.uuid], gno: step.gno}, "bin.000001", uint64(100+i))
+		require.NoError(t, oracle.Update(fmt.Sprintf("%s:%d", step.uuid, step.gno)))
+		require.Equal(t, fmt.Sprintf("%s@bin.000001:%d", oracle, 100+i), p.String())
+		require.Equal(t, oracle.Encode(), p.set().encode())
+	}
+	require.Equal(t, uuidA+":1-5:8@bin.000001:4", before.String(), "positions do not change")
+	tagged := p.afterGTID(&gtid{sid: sid{uuid: b, tag: "x"}, gno: 1}, "bin.000001", 9)
+	require.NoError(t, oracle.Update(uuidB+":x:1"))
+	require.Equal(t, oracle.Encode(), tagged.set().encode())
+	require.Equal(t, uuidA+":9-12", must(parseGTIDSet(uuidA+":1-12:x:1")).minus(must(parseGTIDSet(uuidA+":1-8:x:1-9"))).String())
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func TestMariaPositionGrows(t *testing.T) {
+	p, err := ParsePosition("0-1-5,3-1-1")
+	require.NoError(t, err)
+	next := p.afterMariaGTID(mariaGTID{0, 2, 6}, "b.1", 9).afterMariaGTID(mariaGTID{1, 1, 1}, "b.1", 10)
+	require.Equal(t, "0-2-6,1-1-1,3-1-1@b.1:10", next.String())
+	require.Equal(t, "0-1-5,3-1-1", p.String())
+}
+
+func FuzzParsePosition(f *testing.F) {
+	for _, s := range []string{"binlog.000001:157", uuidA + ":1-5:7:t:9," + uuidB + ":1@b.1:4", "0-1-2,3-4-5@b.1:4", "@b.1:4", ":1", "0-1-1,"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if p, err := ParsePosition(s); err == nil && p.String() != s {
+			t.Fatalf("%q becomes %q", s, p)
+		}
+		if p, err := parsePositionLoosely(s); err == nil {
+			if _, err := ParsePosition(p.String()); err != nil {
+				t.Fatalf("%q becomes %q: %v", s, p, err)
+			}
+		}
+	})
+}
+
+func BenchmarkPosition(b *testing.B) {
+	p := must(ParsePosition(uuidA + ":1-5"))
+	id := gtid{sid: p.mysql.sources[0].sid, gno: 5}
+	b.ReportAllocs()
+	for b.Loop() {
+		id.gno++
+		p = p.afterGTID(&id, "bin.000001", 7)
+	}
+}

@@ -1,0 +1,106 @@
+package mysqlcdc
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestParseStatement(t *testing.T) {
+	for text, want := range map[string]statement{
+		"BEGIN":                        {kind: statementBegin},
+		"START TRANSACTION":            {kind: statementBegin},
+		"XA START X'01',X'',1":         {kind: statementBegin},
+		"XA END X'01',X'',1":           {kind: statementNeutral},
+		"COMMIT":                       {kind: statementCommit},
+		"COMMIT /* x */":               {kind: statementCommit},
+		"ROLLBACK":                     {kind: statementRollback},
+		"ROLLBACK TO `s`":              {kind: statementNeutral},
+		"SAVEPOINT `s`":                {kind: statementNeutral},
+		"CREATE USER x":                {kind: statementNeutral},
+		"CREATE TABLE x (id int)":      {kind: statementOther},
+		"create or replace view v":     {kind: statementOther},
+		"RENAME TABLE a TO b":          {kind: statementOther},
+		"":                             {kind: statementOther},
+		"TRUNCATE TABLE t":             {kind: statementTruncate, table: "t"},
+		"truncate t":                   {kind: statementTruncate, table: "t"},
+		"TRUNCATE `table`":             {kind: statementTruncate, table: "table"},
+		"TRUNCATE TABLE `a``b`.`c`":    {kind: statementTruncate, db: "a`b", table: "c"},
+		"TRUNCATE TABLE d . t":         {kind: statementTruncate, db: "d", table: "t"},
+		`TRUNCATE TABLE "d"."t"`:       {kind: statementTruncate, db: "d", table: "t"},
+		"/* c */ TRUNCATE -- x\n t":    {kind: statementTruncate, table: "t"},
+		"# c\nTRUNCATE TABLE t WAIT 3": {kind: statementTruncate, table: "t"},
+		"/*!50000 TRUNCATE */ t":       {kind: statementTruncate, table: "t"},
+		"TRUNCATE":                     {kind: statementOther},
+		"TRUNCATE TABLE ":              {kind: statementOther},
+		"TRUNCATE TABLE `t":            {kind: statementOther},
+		"TRUNCATE TABLE d.":            {kind: statementOther},
+		"INSERT INTO d.t VALUES (1)":   {kind: statementData, db: "d", table: "t"},
+		"update low_priority `t` set":  {kind: statementData, table: "t"},
+		"DELETE FROM `d`.`t`":          {kind: statementData, db: "d", table: "t"},
+	} {
+		require.Equal(t, want, parseStatement([]byte(text)), text)
+	}
+}
+
+func FuzzParseStatement(f *testing.F) {
+	f.Add("TRUNCATE TABLE `a``b`.c")
+	f.Add("/*!50000 TRUNCATE */ t")
+	f.Fuzz(func(t *testing.T, s string) {
+		if st := parseStatement([]byte(s)); st.kind == statementTruncate && st.table == "" && !containsEmptyName(s) {
+			t.Fatalf("%q: truncate of nothing", s)
+		}
+	})
+}
+
+func containsEmptyName(s string) bool {
+	for i := 1; i < len(s); i++ {
+		if s[i] == s[i-1] && (s[i] == '`' || s[i] == '"') {
+			return true
+		}
+	}
+	return false
+}
+
+func TestTableFilter(t *testing.T) {
+	for _, c := range []struct {
+		include, exclude []string
+		fold             bool
+		db, table        string
+		want             bool
+	}{
+		{nil, nil, false, "shop", "a", true},
+		{nil, nil, false, "mysql", "user", false},
+		{[]string{"%.user"}, nil, false, "mysql", "user", false},
+		{[]string{"mysql.user"}, nil, false, "mysql", "user", true},
+		{[]string{"shop.a"}, nil, false, "shop", "A", false},
+		{[]string{"Shop.A"}, nil, true, "shop", "a", true},
+		{[]string{"shop.a%"}, nil, false, "shop", "abc", true},
+		{[]string{"shop.a%c"}, nil, false, "shop", "ac", true},
+		{[]string{"shop.a%c"}, nil, false, "shop", "abd", false},
+		{[]string{"shop.a%a"}, nil, false, "shop", "a", false},
+		{[]string{"shop.*"}, []string{"shop.tmp%", "%.x"}, false, "shop", "tmp_1", false},
+		{[]string{"shop.*"}, []string{"shop.tmp%", "%.x"}, false, "shop", "x", false},
+		{[]string{"shop.*"}, []string{"shop.tmp%", "%.x"}, false, "shop", "y", true},
+		{[]string{"shop.*"}, nil, false, "other", "y", false},
+	} {
+		f, err := newTableFilter(c.include, c.exclude)
+		require.NoError(t, err)
+		f.fold = c.fold
+		require.Equal(t, c.want, f.captures(c.db, c.table), "%+v", c)
+	}
+}
+
+func TestParseLabels(t *testing.T) {
+	labels, err := parseLabels(`enum('a','it''s','b\\c','x\ny','','ü,)')`)
+	require.NoError(t, err)
+	var got []string
+	for _, l := range labels {
+		got = append(got, string(l))
+	}
+	require.Equal(t, []string{"a", "it's", `b\c`, "x\ny", "", "ü,)"}, got)
+	for _, s := range []string{"enum", "enum(a)", "enum('a", "enum('a'x'b')", "enum('a',)"} {
+		_, err := parseLabels(s)
+		require.Error(t, err, s)
+	}
+}
