@@ -1,0 +1,253 @@
+package mysqlcdc
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+	"github.com/go-mysql-org/go-mysql/replication"
+	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/internal/change"
+)
+
+// sampleTableMap is the table map of shop.c (id INT, v VARCHAR(40), d DECIMAL(10,2), t DATETIME(6), j JSON, e ENUM, b BIT(12)).
+func sampleTableMap() []byte {
+	b := []byte{9, 0, 0, 0, 0, 0, 1, 0, 4}
+	b = append(b, "shop\x00\x01c\x00\x07"...)
+	b = append(b, mysql.MYSQL_TYPE_LONG, mysql.MYSQL_TYPE_VARCHAR, mysql.MYSQL_TYPE_NEWDECIMAL, mysql.MYSQL_TYPE_DATETIME2, mysql.MYSQL_TYPE_JSON,
+		mysql.MYSQL_TYPE_STRING, mysql.MYSQL_TYPE_BIT)
+	b = append(b, 10, 160, 0, 10, 2, 6, 4, mysql.MYSQL_TYPE_ENUM, 1, 4, 1)
+	b = append(b, 0x7e)
+	return append(b, 1, 1, 0) // signedness
+}
+
+// sampleRow is one row image of that table.
+func sampleRow() []byte {
+	b := []byte{0}
+	b = append(b, 0xff, 0xff, 0xff, 0x7f)
+	b = append(b, 5, 'h', 'e', 'l', 'l', 'o')
+	b = append(b, 0x80, 0, 0, 10, 5)
+	b = append(b, 0x99, 0xb2, 0xba, 0xdc, 0xde, 0x01, 0xe2, 0x40)
+	doc, _ := hex.DecodeString("000100" + "0c00" + "0b00" + "0100" + "050100" + "61")
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(doc)))
+	b = append(b, doc...)
+	return append(b, 2, 0x08, 0x01)
+}
+
+func sampleRows(n int) []byte {
+	b := []byte{9, 0, 0, 0, 0, 0, 1, 0, 2, 0, 7, 0xff}
+	return append(b, bytes.Repeat(sampleRow(), n)...)
+}
+
+func sampleShape(tm *tableMap) *shape {
+	s := &shape{table: &change.Table{
+		Source: &change.Source{Connector: "mysql", Name: "s", Version: "v"}, Database: "shop", Name: "c", Key: []int{0},
+	}}
+	for i, t := range tm.types {
+		c := column{}
+		c.typ, c.meta = realType(t, tm.metas[i])
+		if i == 1 {
+			c.text = newCharset("utf8mb4")
+		}
+		if i == 5 {
+			c.labels = [][]byte{[]byte("x"), []byte("y")}
+		}
+		s.columns = append(s.columns, c)
+		s.table.Columns = append(s.table.Columns, change.Column{Name: string(rune('a' + i))})
+	}
+	return s
+}
+
+func sampleSegment(t testing.TB, rows []byte) (*rowsSegment, error) {
+	tm, err := parseTableMap(sampleTableMap())
+	require.NoError(t, err)
+	ev, err := parseRows(replication.WRITE_ROWS_EVENTv2, rows)
+	if err != nil {
+		return nil, err
+	}
+	return &rowsSegment{
+		shape: sampleShape(tm), event: ev, tm: tm, images: ev.images, index: 1, file: "b.000001", pos: 4, readAt: time.UnixMilli(5),
+		tx: &change.Tx{ID: "x:1", Position: "x:1", GTID: "x:1", CommitTime: time.UnixMilli(3).UTC(), ServerID: 1},
+	}, nil
+}
+
+func TestDecodeGolden(t *testing.T) {
+	seg, err := sampleSegment(t, sampleRows(2))
+	require.NoError(t, err)
+	seg.skip = 1
+	batch, err := seg.Decode(nil)
+	require.NoError(t, err)
+	require.Len(t, batch, 1)
+	raw, err := batch[0].AsBytes()
+	require.NoError(t, err)
+	require.Equal(t, `{"before":null,"after":{"a":2147483647,"b":"hello","c":"10.05","d":"2024-02-29T13:51:30.123456","e":{"a":1},"f":"y",`+
+		`"g":"100000000001"},"source":{"version":"v","connector":"mysql","name":"s","ts_ms":3,"snapshot":"false","db":"shop","table":"c",`+
+		`"server_id":1,"gtid":"x:1","file":"b.000001","pos":4,"row":1},"op":"c","ts_ms":5,"transaction":{"id":"x:1","total_order":2},`+
+		`"event_id":"x:1:2","tenant_id":null,"schema_version":"`+seg.shape.table.Fingerprint()+`"}`, string(raw))
+}
+
+// TestUndecodableValue: a value that cannot be represented marks its message, and no other.
+func TestUndecodableValue(t *testing.T) {
+	rows := sampleRows(3)
+	bad := bytes.Index(rows, []byte("hello"))
+	rows[bad] = 0xff
+	seg, err := sampleSegment(t, rows)
+	require.NoError(t, err)
+	batch, err := seg.Decode(nil)
+	require.NoError(t, err)
+	require.Len(t, batch, 3)
+	require.ErrorIs(t, batch[0].GetError(), errNotText)
+	require.ErrorContains(t, batch[0].GetError(), "decoding row 0 of shop.c at b.000001:4: column b: ")
+	require.NoError(t, batch[1].GetError())
+	require.NoError(t, batch[2].GetError())
+}
+
+// TestTruncatedRows cuts a rows event at every byte: it is an error with table and place, or ends between two rows.
+func TestTruncatedRows(t *testing.T) {
+	whole := sampleRows(3)
+	head, row := 12, len(sampleRow())
+	for n := range whole {
+		seg, err := sampleSegment(t, whole[:n:n])
+		if n < head {
+			require.ErrorIs(t, err, errTruncated, n)
+			continue
+		}
+		require.NoError(t, err)
+		batch, err := seg.Decode(nil)
+		if (n-head)%row == 0 {
+			require.NoError(t, err)
+			require.Len(t, batch, (n-head)/row)
+			continue
+		}
+		require.ErrorIs(t, err, errTruncated, n)
+		require.ErrorContains(t, err, "of shop.c at b.000001:4")
+	}
+	tm := sampleTableMap()
+	for n := range len(tm) - 3 {
+		_, err := parseTableMap(tm[:n:n])
+		require.ErrorIs(t, err, errTruncated, n)
+	}
+}
+
+// TestMangled changes bytes at random: nothing may panic, and what is still decoded is valid JSON.
+func TestMangled(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 20000 {
+		rows, tmap := sampleRows(2), sampleTableMap()
+		for range 1 + r.IntN(4) {
+			rows[r.IntN(len(rows))] = byte(r.Uint32())
+			tmap[r.IntN(len(tmap))] = byte(r.Uint32())
+		}
+		checkRows(t, rows)
+		checkTableMap(t, tmap)
+		doc := rows[len(rows)-20:]
+		checkJSON(t, doc)
+	}
+}
+
+func checkRows(t *testing.T, rows []byte) {
+	seg, err := sampleSegment(t, rows)
+	if err != nil || seg.event.columns != len(seg.tm.types) {
+		return
+	}
+	batch, err := seg.Decode(nil)
+	if err != nil {
+		return
+	}
+	for _, m := range batch {
+		if m.GetError() != nil {
+			continue
+		}
+		if raw, err := m.AsBytes(); err != nil || !json.Valid(raw) {
+			t.Fatalf("%x becomes %s: %v", rows, raw, err)
+		}
+	}
+}
+
+func checkTableMap(_ *testing.T, body []byte) {
+	m, err := parseTableMap(body)
+	if err != nil {
+		return
+	}
+	_, _ = m.parseMetadata(flavorMySQL)
+	_, _ = m.parseMetadata(flavorMariaDB)
+	for i := range m.types {
+		c := column{}
+		c.typ, c.meta = realType(m.types[i], m.metas[i])
+		_ = c.typeText(4)
+		if n, err := valueSize(body, c.typ, c.meta); err == nil {
+			_, _, _ = c.decode(body[:n], nil)
+		}
+	}
+}
+
+func checkJSON(t *testing.T, doc []byte) {
+	if out, err := appendBinaryJSON(nil, doc); err == nil && !json.Valid(out) {
+		t.Fatalf("%x becomes %s", doc, out)
+	}
+}
+
+func FuzzRows(f *testing.F) {
+	f.Add(sampleRows(2))
+	f.Fuzz(func(t *testing.T, rows []byte) { checkRows(t, rows) })
+}
+
+func FuzzTableMap(f *testing.F) {
+	f.Add(sampleTableMap())
+	f.Fuzz(func(t *testing.T, body []byte) { checkTableMap(t, body) })
+}
+
+func FuzzBinaryJSON(f *testing.F) {
+	for _, s := range []string{"0400", "0501ff", "0b000000000000f03f", "0c0161", "000100" + "0c00" + "0b00" + "0100" + "050100" + "61", "02010008000f0700f604050180016e"} {
+		doc, err := hex.DecodeString(s)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(doc)
+	}
+	f.Fuzz(func(t *testing.T, doc []byte) { checkJSON(t, doc) })
+}
+
+// FuzzTaggedGTID is about the library's decoder, which indexes what it has not checked.
+func FuzzTaggedGTID(f *testing.F) {
+	f.Add([]byte("\x02\x76\x00"))
+	f.Fuzz(func(_ *testing.T, body []byte) { _, _, _ = parseTaggedGTID(body) })
+}
+
+func BenchmarkDecode(b *testing.B) {
+	const n = 100
+	rows := sampleRows(n)
+	b.ReportAllocs()
+	b.SetBytes(int64(len(rows)))
+	for b.Loop() {
+		seg, err := sampleSegment(b, rows)
+		if err != nil {
+			b.Fatal(err)
+		}
+		batch, err := seg.Decode(nil)
+		if err != nil || len(batch) != n {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/row")
+}
+
+func BenchmarkCountRows(b *testing.B) {
+	seg, err := sampleSegment(b, sampleRows(100))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if n, err := seg.tm.countRows(seg.event); n != 100 {
+			b.Fatal(fmt.Sprint(n, err))
+		}
+	}
+}
