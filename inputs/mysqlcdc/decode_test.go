@@ -224,13 +224,13 @@ func FuzzTaggedGTID(f *testing.F) {
 func BenchmarkDecode(b *testing.B) {
 	const n = 100
 	rows := sampleRows(n)
+	seg, err := sampleSegment(b, rows)
+	if err != nil {
+		b.Fatal(err)
+	}
 	b.ReportAllocs()
 	b.SetBytes(int64(len(rows)))
 	for b.Loop() {
-		seg, err := sampleSegment(b, rows)
-		if err != nil {
-			b.Fatal(err)
-		}
 		batch, err := seg.Decode(nil)
 		if err != nil || len(batch) != n {
 			b.Fatal(err)

@@ -3,6 +3,7 @@ package mysqlcdc
 import (
 	"fmt"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
 
@@ -317,4 +319,55 @@ func (b *bench) purge(t *testing.T) (newest string) {
 		return n == 1
 	}, patience, 100*time.Millisecond)
 	return newest
+}
+
+// TestLargeTransaction reads one transaction of 200,000 rows in bounded memory, and the events behind a place in it again.
+func TestLargeTransaction(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *bench) {
+		const n = 200_000
+		b.exec(t, "CREATE TABLE c (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(100))", "CREATE TABLE ten (i INT)",
+			"INSERT INTO ten VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)")
+		l := b.newLog(t, "tables: {include: ['"+b.db+".c']}")
+		r := start(t, l, checkpoint.Token{}).connected(t)
+		from := r.tok
+		b.exec(t, "INSERT INTO c (v) SELECT REPEAT('x', 100) FROM ten a, ten b, ten c, ten d, ten e LIMIT 100000")
+		b.exec(t, "BEGIN", "UPDATE c SET v = 'y'", "DELETE FROM c", "COMMIT")
+		var before, peak runtime.MemStats
+		runtime.ReadMemStats(&before)
+		index, inserts := uint64(0), 0
+		for segments := 0; index < n; segments++ {
+			seg := r.segment(t)
+			if seg.Rows == nil {
+				continue
+			}
+			batch, err := seg.Rows.Decode(nil)
+			require.NoError(t, err)
+			for _, m := range batch {
+				ev, ok := change.FromMessage(m)
+				require.True(t, ok)
+				if ev.Op == change.Create {
+					inserts++
+					continue
+				}
+				require.Equal(t, index+1, ev.Index)
+				index = ev.Index
+			}
+			if segments%500 == 0 {
+				runtime.ReadMemStats(&peak)
+				require.Less(t, int64(peak.HeapAlloc)-int64(before.HeapAlloc), int64(100<<20))
+			}
+		}
+		require.Equal(t, 100_000, inserts)
+		r.stop(t)
+
+		from.Sent = 99_990 // of the inserts, the first transaction behind the start
+		again := start(t, l, reparsed(from)).connected(t)
+		seg := again.segment(t)
+		for seg.Rows == nil {
+			seg = again.segment(t)
+		}
+		batch, err := seg.Rows.Decode(nil)
+		require.NoError(t, err)
+		require.Equal(t, uint64(99_991), receive(t, batch[0]).event.Index)
+	})
 }
