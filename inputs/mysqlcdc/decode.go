@@ -148,20 +148,20 @@ func (d *rowDecoder) row(ev *change.Event) (err error) {
 	}
 	d.err = nil
 	if s.event.before != nil {
-		if ev.Before, err = d.image(s.event.before, d.before, false); err != nil {
+		if ev.Before, err = d.image(s.event.before, d.before, nil, false); err != nil {
 			return err
 		}
 	}
 	if s.event.after != nil {
-		if ev.After, err = d.image(s.event.after, d.after, s.event.partial); err != nil {
+		if ev.After, err = d.image(s.event.after, d.after, ev.Before, s.event.partial); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// image decodes one row image into values from the slab.
-func (d *rowDecoder) image(present []byte, count int, partialEvent bool) ([]change.Value, error) {
+// image decodes one row image into values from the slab. An after image of a partial update can refer to the before image.
+func (d *rowDecoder) image(present []byte, count int, before []change.Value, partialEvent bool) ([]change.Value, error) {
 	columns := d.seg.shape.columns
 	img, err := openImage(d.rest, d.seg.tm.types, count, partialEvent)
 	if err != nil {
@@ -191,9 +191,12 @@ func (d *rowDecoder) image(present []byte, count int, partialEvent bool) ([]chan
 		if err != nil {
 			return nil, fmt.Errorf("column %s: %w", d.seg.shape.table.Columns[i].Name, err)
 		}
-		if partial {
+		switch {
+		case partial && n == int(c.meta) && before != nil && before[i].Known():
+			row[i] = before[i] // no difference at all
+		case partial:
 			row[i] = change.UnavailableValue()
-		} else {
+		default:
 			row[i], d.arena, err = c.decode(rest[:n:n], d.arena)
 			if err != nil && d.err == nil {
 				d.err = fmt.Errorf("column %s: %w", d.seg.shape.table.Columns[i].Name, err)

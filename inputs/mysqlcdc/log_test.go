@@ -13,6 +13,7 @@ import (
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 func TestOperations(t *testing.T) {
@@ -370,4 +371,37 @@ func TestLargeTransaction(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, uint64(99_991), receive(t, batch[0]).event.Index)
 	})
+}
+
+// TestTaggedGTIDs reads and resumes behind transactions with tags, which MySQL has since 8.3.
+func TestTaggedGTIDs(t *testing.T) {
+	b := newBench(t, testenv.MySQL(t))
+	b.exec(t, "CREATE TABLE c (id INT PRIMARY KEY)")
+	l := b.newLog(t, "")
+	r := start(t, l, checkpoint.Token{}).connected(t)
+	b.exec(t, "SET SESSION gtid_next = 'AUTOMATIC:billing'", "INSERT INTO c VALUES (1)", "SET SESSION gtid_next = 'AUTOMATIC'",
+		"INSERT INTO c VALUES (2)")
+	got := r.take(t, 1)
+	require.Regexp(t, `^[0-9a-f-]{36}:billing:\d+$`, got[0].event.Tx.ID)
+	tok := reparsed(r.tok)
+	require.Contains(t, tok.Commit.String(), ":billing:")
+	require.Equal(t, []string{`c {"id":2} - {"id":2}`}, rows(t, r.take(t, 1)))
+	r.stop(t)
+	r = start(t, l, tok).connected(t)
+	require.Equal(t, []string{`c {"id":2} - {"id":2}`}, rows(t, r.take(t, 1)))
+}
+
+// TestPartialJSON: a difference of which the log does not carry the whole is a value that is not there, never a wrong one.
+func TestPartialJSON(t *testing.T) {
+	b := newBench(t, testenv.MySQL(t))
+	b.exec(t, "CREATE TABLE c (id INT PRIMARY KEY, j JSON, k JSON, n INT)")
+	r := start(t, b.newLog(t, ""), checkpoint.Token{}).connected(t)
+	b.exec(t, "SET SESSION binlog_row_value_options = PARTIAL_JSON",
+		"INSERT INTO c VALUES (1, CONCAT('{\"a\": 1, \"b\": \"', REPEAT('x', 100), '\"}'), '[1]', 5)",
+		"UPDATE c SET j = JSON_SET(j, '$.a', 2), n = 6")
+	x := strings.Repeat("x", 100)
+	require.Equal(t, []string{
+		`c {"id":1} - {"id":1,"j":{"a":1,"b":"` + x + `"},"k":[1],"n":5}`,
+		`u {"id":1} {"id":1,"j":{"a":1,"b":"` + x + `"},"k":[1],"n":5} {"id":1,"j":{"_unchanged":true},"k":[1],"n":6}`,
+	}, rows(t, r.take(t, 2)))
 }

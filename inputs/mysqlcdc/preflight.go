@@ -33,7 +33,7 @@ func (s *session) inspect(ctx context.Context) error {
 	}
 	s.identity = s.vars["server_uuid"]
 	if s.flavor == flavorMariaDB {
-		// MariaDB has no server UUID; server_uid, a digest of its host and port, is there since 10.5.26 and 10.11.9.
+		// MariaDB has no server UUID. Later 10.11 and everything after have server_uid, which stays the same over restarts.
 		s.identity = "mariadb:" + s.vars["server_uid"]
 		if s.vars["server_uid"] == "" {
 			s.identity = "mariadb:server_id=" + s.vars["server_id"]
