@@ -416,3 +416,23 @@ func TestThroughPipeline(t *testing.T) {
 		require.Equal(t, int64(i), id)
 	}
 }
+
+// TestResumeInsideLargeTransaction counts tens of thousands of delivered events.
+func TestResumeInsideLargeTransaction(t *testing.T) {
+	const n, sent = 100_000, 70_001
+	d := newDatabase(t)
+	d.exec("CREATE TABLE item (id int PRIMARY KEY)")
+	r, _ := d.source("")
+	s := d.run(r, checkpoint.Token{})
+	from := s.last
+	s.close()
+	d.exec(fmt.Sprintf("INSERT INTO item SELECT g FROM generate_series(1, %d) g", n))
+	from.Sent = sent
+	s = d.run(r, from)
+	batch := s.events(n - sent)
+	for i, m := range batch {
+		ev, _ := change.FromMessage(m)
+		require.Equal(t, uint64(sent+i+1), ev.Index)
+		require.Equal(t, int64(sent+i+1), ev.After[0].Int())
+	}
+}
