@@ -89,8 +89,9 @@ func TestReplicaIdentities(t *testing.T) {
 		"CREATE TABLE nothing (id int PRIMARY KEY, a text)", "ALTER TABLE nothing REPLICA IDENTITY NOTHING",
 		"CREATE TABLE keyless (a text, b int)", "ALTER TABLE keyless REPLICA IDENTITY FULL",
 		"CREATE TABLE uniq (b int, a int NOT NULL UNIQUE)",
+		"CREATE PUBLICATION mine FOR ALL TABLES", // we would not make one that forbids updates of nothing and uniq
 	)
-	r, log := d.source("")
+	r, log := d.source("publication: mine")
 	s := d.run(r, checkpoint.Token{})
 	d.exec(
 		"INSERT INTO full_ VALUES (1, 'x', NULL)", "UPDATE full_ SET b = 'y'", "DELETE FROM full_",

@@ -57,7 +57,7 @@ func (r *replication) checkPublication(ctx context.Context, conn *pgx.Conn, p *p
 	} else if err := r.planChange(ctx, conn, p, have, pub, wanted); err != nil {
 		return err
 	}
-	if pub == nil || pub.changes {
+	if pub != nil && pub.changes {
 		r.warnIdentity(wanted)
 	}
 	return nil
@@ -125,6 +125,8 @@ func (r *replication) planCreate(p *problems, server serverRow, have *preconditi
 	case len(foreign) > 0 && !server.super:
 		p.add(coordinator.KindPermission, "role %s does not own %s, so it may not publish: as a superuser, %s", server.role,
 			sqlList(foreign), create(best))
+	case len(withoutIdentity(wanted)) > 0:
+		r.refuseIdentity(p, withoutIdentity(wanted), create(best))
 	default:
 		have.publication = publicationState{
 			statements: []string{create(ours), "COMMENT ON PUBLICATION " + pub + " IS " + quoteLiteral(ownComment+" for the source "+r.cfg.name)},
@@ -209,21 +211,45 @@ func (r *replication) ensurePublication(ctx context.Context, conn *pgx.Conn, hav
 	return nil
 }
 
-// warnIdentity names the tables whose updates and deletes the server refuses once they are published.
-func (r *replication) warnIdentity(wanted []tableRow) {
-	const most = 20
-	n := 0
-	for _, t := range wanted {
+// mostNamed bounds how many tables a message names.
+const mostNamed = 20
+
+// withoutIdentity returns the tables whose updates and deletes the server refuses once they are published.
+func withoutIdentity(tables []tableRow) []tableRow {
+	var out []tableRow
+	for _, t := range tables {
 		if t.identity == "n" || t.identity == "d" && !t.primaryKey {
-			if n++; n > most {
-				continue
-			}
-			r.warnOnce(fmt.Sprintf("table %s has no replica identity, so the server refuses to update and delete its rows while it is "+
-				"published: ALTER TABLE %s REPLICA IDENTITY FULL", t.tableName, t.sql()))
+			out = append(out, t)
 		}
 	}
-	if n > most {
-		r.warnOnce(fmt.Sprintf("%d further tables have no replica identity", n-most))
+	return out
+}
+
+// refuseIdentity says why we do not make a publication: from that moment on, the server would refuse the application's own
+// updates and deletes of these tables. Nobody expects that of a tool that reads.
+func (r *replication) refuseIdentity(p *problems, tables []tableRow, create string) {
+	var alter []string
+	for _, t := range tables[:min(len(tables), mostNamed)] {
+		alter = append(alter, "ALTER TABLE "+t.sql()+" REPLICA IDENTITY FULL")
+	}
+	more := ""
+	if n := len(tables) - mostNamed; n > 0 {
+		more = fmt.Sprintf(" (and %d further tables)", n)
+	}
+	p.add(coordinator.KindSchema, "publishing tables that have no replica identity would make the server refuse the application's updates "+
+		"and deletes of their rows: %s%s; or leave them out with tables.exclude; or, where rows are only ever inserted, make the "+
+		"publication yourself: %s", strings.Join(alter, "; "), more, firstWords(create))
+}
+
+// warnIdentity names the tables whose updates and deletes the server refuses, in a publication that is there already.
+func (r *replication) warnIdentity(wanted []tableRow) {
+	tables := withoutIdentity(wanted)
+	for _, t := range tables[:min(len(tables), mostNamed)] {
+		r.warnOnce(fmt.Sprintf("table %s has no replica identity, so the server refuses to update and delete its rows while it is "+
+			"published: ALTER TABLE %s REPLICA IDENTITY FULL", t.tableName, t.sql()))
+	}
+	if n := len(tables) - mostNamed; n > 0 {
+		r.warnOnce(fmt.Sprintf("%d further tables have no replica identity", n))
 	}
 }
 

@@ -240,7 +240,7 @@ func TestPreflight(t *testing.T) {
 	require.NoError(t, err)
 	d.exec("CREATE TABLE item (id int PRIMARY KEY)", "CREATE TABLE second (id int PRIMARY KEY)",
 		"CREATE TABLE part (id int PRIMARY KEY) PARTITION BY RANGE (id)", "CREATE TABLE part_1 PARTITION OF part DEFAULT",
-		"CREATE PUBLICATION lacking FOR TABLE item", "CREATE PUBLICATION leaves FOR TABLE part",
+		"CREATE TABLE loose (a text)", "CREATE PUBLICATION lacking FOR TABLE item", "CREATE PUBLICATION leaves FOR TABLE part",
 		"SELECT pg_create_physical_replication_slot('"+d.name+"_phys')",
 		"SELECT pg_create_logical_replication_slot('"+d.name+"_test', 'test_decoding')",
 		"SELECT pg_create_logical_replication_slot('"+d.name+"_busy', 'pgoutput')")
@@ -269,6 +269,10 @@ func TestPreflight(t *testing.T) {
 		}},
 		{"owner", user.String(), "tables: {include: [public.item]}", coordinator.KindPermission, []string{
 			`does not own "public"."item"`, `CREATE PUBLICATION "deltaforge_` + d.name + `" FOR TABLE "public"."item"`,
+		}},
+		{"identity", d.dsn, "tables: {include: [public.loose]}", coordinator.KindSchema, []string{
+			"no replica identity", "refuse the application's updates", `ALTER TABLE "public"."loose" REPLICA IDENTITY FULL`, "tables.exclude",
+			`CREATE PUBLICATION "deltaforge_` + d.name + `" FOR TABLE "public"."loose"`,
 		}},
 		{"owner of all", user.String(), "", coordinator.KindPermission, []string{"FOR ALL TABLES"}},
 		{"table", d.dsn, "publication: lacking\ntables: {include: [public.item, public.second]}", coordinator.KindSchema, []string{
