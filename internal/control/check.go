@@ -1,0 +1,326 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"gopkg.in/yaml.v3"
+)
+
+// checker builds the components of a configuration to see whether they can be built, without starting any of them.
+type checker struct {
+	mu     sync.Mutex
+	shared map[string]any // resource sections of the process; guarded by mu
+}
+
+func newChecker(shared map[string]any) *checker {
+	c := &checker{shared: map[string]any{}}
+	for section, list := range shared {
+		if l, ok := list.([]any); ok {
+			c.shared[section] = slices.Clone(l)
+		}
+	}
+	return c
+}
+
+// addResource remembers a resource that was made over HTTP.
+func (c *checker) addResource(kind, label string, config []byte) {
+	var v map[string]any
+	if yaml.Unmarshal(config, &v) != nil || v == nil {
+		return
+	}
+	v["label"] = label
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	section := kind + "_resources"
+	list, _ := c.shared[section].([]any)
+	list = slices.DeleteFunc(slices.Clone(list), func(r any) bool {
+		m, _ := r.(map[string]any)
+		return m["label"] == label
+	})
+	c.shared[section] = append(list, v)
+}
+
+// resources returns the resources that a configuration may refer to. Inputs and outputs are stand-ins: real ones would
+// connect.
+func (c *checker) resources() map[string]any {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := maps.Clone(c.shared)
+	for section, standIn := range map[string]map[string]any{
+		"input_resources": {"generate": map[string]any{"mapping": "root = {}"}}, "output_resources": {"drop": map[string]any{}},
+	} {
+		list, _ := r[section].([]any)
+		stand := make([]any, 0, len(list))
+		for _, e := range list {
+			if m, ok := e.(map[string]any); ok {
+				with := maps.Clone(standIn)
+				with["label"] = m["label"]
+				stand = append(stand, with)
+			}
+		}
+		r[section] = stand
+	}
+	return r
+}
+
+// lint returns what the linter says of a stream configuration.
+func lint(config []byte) ([]string, error) {
+	found, err := service.GlobalEnvironment().CoreConfigSchema("", "").NewStreamConfigLinter().LintYAML(config)
+	if err != nil {
+		return nil, err
+	}
+	texts := make([]string, 0, len(found))
+	for _, l := range found {
+		texts = append(texts, l.Error())
+	}
+	return texts, nil
+}
+
+// check refuses a configuration that does not parse, does not lint (unless chilled), or whose components cannot be
+// built.
+func (c *checker) check(ctx context.Context, config []byte, chilled bool) error {
+	if _, err := mapping(config); err != nil {
+		return refusef(http.StatusBadRequest, "%v", err)
+	}
+	lints, err := lint(config)
+	if err != nil {
+		return refusef(http.StatusBadRequest, "%v", err)
+	}
+	if len(lints) > 0 && !chilled {
+		return &refusal{jsonReply(http.StatusBadRequest, map[string]any{"lint_errors": lints})}
+	}
+	if err := c.build(ctx, config, nil); err != nil {
+		return refusef(http.StatusBadRequest, "%v", err)
+	}
+	return nil
+}
+
+// trialName is the processor whose constructor builds the components under test. It exists for the time of one check, in
+// an environment of its own: a component can be built from a configuration, with the resources around it, only inside
+// the constructor of another.
+const trialName = "deltaforge_trial"
+
+const (
+	trialInput      = "input"
+	trialOutput     = "output"
+	trialProcessors = "processors"
+)
+
+// connectionResult is the outcome of the test of one connection.
+type connectionResult struct {
+	Component string `json:"component"`
+	Status    string `json:"status"` // connected, failed, unsupported
+	Error     string `json:"error,omitempty"`
+}
+
+// build builds the components of a configuration and closes them again. With results, it tests their connections first.
+func (c *checker) build(ctx context.Context, config []byte, results *[]connectionResult) error {
+	var parts struct {
+		Input    map[string]any `yaml:"input"`
+		Output   map[string]any `yaml:"output"`
+		Pipeline struct {
+			Processors []any `yaml:"processors"`
+		} `yaml:"pipeline"`
+	}
+	if err := yaml.Unmarshal(config, &parts); err != nil {
+		return err
+	}
+	fields := map[string]any{trialProcessors: parts.Pipeline.Processors}
+	if parts.Pipeline.Processors == nil {
+		fields[trialProcessors] = []any{}
+	}
+	spec := service.NewConfigSpec().Field(service.NewProcessorListField(trialProcessors))
+	if parts.Input != nil {
+		fields[trialInput] = parts.Input
+		spec = spec.Field(service.NewInputField(trialInput))
+	}
+	if parts.Output != nil {
+		fields[trialOutput] = parts.Output
+		spec = spec.Field(service.NewOutputField(trialOutput))
+	}
+	var built error
+	ran := false
+	env := service.GlobalEnvironment().Clone()
+	err := env.RegisterProcessor(trialName, spec, func(conf *service.ParsedConfig, _ *service.Resources) (service.Processor, error) {
+		ran = true
+		built = buildParts(ctx, conf, results)
+		return idle{}, nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.runTrial(ctx, env, fields); err != nil {
+		return err
+	}
+	if !ran {
+		return errors.New("the configuration could not be tried")
+	}
+	return built
+}
+
+// runTrial runs a stream that does nothing but build the trial processor.
+func (c *checker) runTrial(ctx context.Context, env *service.Environment, fields map[string]any) error {
+	doc := c.resources()
+	doc["input"] = map[string]any{"generate": map[string]any{"mapping": "root = {}", "count": 1, "interval": ""}}
+	doc["pipeline"] = map[string]any{"threads": 1, "processors": []any{map[string]any{trialName: fields}}}
+	doc["output"] = map[string]any{"drop": map[string]any{}}
+	doc["metrics"] = map[string]any{"none": map[string]any{}}
+	text, err := yaml.Marshal(doc)
+	if err != nil {
+		return err
+	}
+	builder := env.NewStreamBuilder()
+	builder.DisableLinting() // done before, on the text that the caller knows
+	builder.SetLogger(slog.New(slog.NewTextHandler(io.Discard, nil)))
+	if err := builder.SetYAML(string(text)); err != nil {
+		return errors.New(plain(err))
+	}
+	stream, err := builder.Build()
+	if err != nil {
+		return errors.New(plain(err))
+	}
+	if err := stream.Run(ctx); err != nil {
+		return errors.New(plain(err))
+	}
+	return nil
+}
+
+// plain takes the trial's own place out of an error.
+func plain(err error) string {
+	return strings.NewReplacer("failed to init processor <no label> path root.pipeline.processors.0: ", "",
+		"root.pipeline.processors.0."+trialName+".", "").Replace(err.Error())
+}
+
+// closeWait bounds the closing of a component that was never started.
+const closeWait = 5 * time.Second
+
+// buildParts builds each part, so that the first that cannot be built is the error, and closes what was built.
+func buildParts(ctx context.Context, conf *service.ParsedConfig, results *[]connectionResult) (err error) {
+	var closers []func(context.Context) error
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWait)
+		defer cancel()
+		for _, c := range closers {
+			_ = c(ctx) // it was never started: whatever it says, there is nothing to lose
+		}
+	}()
+	test := func(r service.ConnectionTestResults) {
+		if results == nil {
+			return
+		}
+		for _, one := range r {
+			*results = append(*results, resultOf(one))
+		}
+	}
+	if conf.Contains(trialInput) {
+		in, err := conf.FieldInput(trialInput)
+		if err != nil {
+			return fmt.Errorf("input: %s", plain(err))
+		}
+		closers = append(closers, in.Close)
+		if results != nil {
+			test(in.ConnectionTest(ctx))
+		}
+	}
+	processors, err := conf.FieldProcessorList(trialProcessors)
+	if err != nil {
+		return fmt.Errorf("pipeline.processors: %s", plain(err))
+	}
+	for _, p := range processors {
+		closers = append(closers, p.Close)
+	}
+	if conf.Contains(trialOutput) {
+		out, err := conf.FieldOutput(trialOutput)
+		if err != nil {
+			return fmt.Errorf("output: %s", plain(err))
+		}
+		closers = append(closers, func(ctx context.Context) error {
+			_ = out.Prime() // an output that never got its channel does not close
+			return out.Close(ctx)
+		})
+		if results != nil {
+			test(out.ConnectionTest(ctx))
+		}
+	}
+	return nil
+}
+
+func resultOf(r *service.ConnectionTestResult) connectionResult {
+	path := r.Path
+	if i := slices.Index(path, trialName); i >= 0 {
+		path = path[i+1:]
+	}
+	// The components sit inside the trial processor: root.pipeline.processors.0.input
+	if len(path) > 3 && path[0] == "pipeline" && path[1] == "processors" {
+		path = path[3:]
+	}
+	res := connectionResult{Component: r.Label, Status: "connected"}
+	if res.Component == "" {
+		res.Component = strings.Join(path, ".")
+	}
+	switch {
+	case errors.Is(r.Err, service.ErrConnectionTestNotSupported):
+		res.Status = "unsupported"
+	case r.Err != nil:
+		res.Status, res.Error = "failed", redactText(r.Err.Error())
+	}
+	return res
+}
+
+// idle is the processor of a trial.
+type idle struct{}
+
+// Process implements service.Processor.
+func (idle) Process(context.Context, *service.Message) (service.MessageBatch, error) { return nil, nil }
+
+// Close implements service.Processor.
+func (idle) Close(context.Context) error { return nil }
+
+// validateTimeout bounds the connection tests of one configuration.
+const validateTimeout = 20 * time.Second
+
+// validation is the answer of /validate.
+type validation struct {
+	Valid       bool               `json:"valid"`
+	LintErrors  []string           `json:"lint_errors,omitempty"`
+	Error       string             `json:"error,omitempty"`
+	Connections []connectionResult `json:"connections,omitempty"`
+}
+
+func (s *Server) validate(r *http.Request, body []byte) *reply {
+	ctx, cancel := context.WithTimeout(r.Context(), validateTimeout)
+	defer cancel()
+	v := validation{Valid: true}
+	var err error
+	if _, err = mapping(body); err == nil {
+		v.LintErrors, err = lint(body)
+	}
+	if err == nil && len(v.LintErrors) == 0 {
+		err = s.checker.build(ctx, body, &v.Connections)
+	}
+	if err != nil {
+		v.Error = redactText(err.Error())
+	}
+	v.Valid = err == nil && len(v.LintErrors) == 0
+	for _, c := range v.Connections {
+		v.Valid = v.Valid && c.Status != "failed"
+	}
+	for i := range v.LintErrors {
+		v.LintErrors[i] = redactText(v.LintErrors[i])
+	}
+	if !v.Valid {
+		return jsonReply(http.StatusBadRequest, v)
+	}
+	return jsonReply(http.StatusOK, v)
+}
