@@ -98,7 +98,7 @@ func (c *checker) check(ctx context.Context, config []byte, chilled bool) error 
 		return refusef(http.StatusBadRequest, "%v", err)
 	}
 	if len(lints) > 0 && !chilled {
-		return &refusal{jsonReply(http.StatusBadRequest, map[string]any{"lint_errors": lints})}
+		return lintRefusal(lints)
 	}
 	if err := c.build(ctx, config, nil); err != nil {
 		return refusef(http.StatusBadRequest, "%v", err)
@@ -136,10 +136,10 @@ func (c *checker) build(ctx context.Context, config []byte, results *[]connectio
 	if err := yaml.Unmarshal(config, &parts); err != nil {
 		return err
 	}
-	fields := map[string]any{trialProcessors: parts.Pipeline.Processors}
-	if parts.Pipeline.Processors == nil {
-		fields[trialProcessors] = []any{}
-	}
+	// The processors of an input are built among the others: those inside an input run from its construction on.
+	own, _ := parts.Input["processors"].([]any)
+	delete(parts.Input, "processors")
+	fields := map[string]any{trialProcessors: slices.Concat([]any{}, own, parts.Pipeline.Processors)}
 	spec := service.NewConfigSpec().Field(service.NewProcessorListField(trialProcessors))
 	if parts.Input != nil {
 		fields[trialInput] = parts.Input
@@ -202,19 +202,9 @@ func plain(err error) string {
 		"root.pipeline.processors.0."+trialName+".", "").Replace(err.Error())
 }
 
-// closeWait bounds the closing of a component that was never started.
-const closeWait = 5 * time.Second
-
-// buildParts builds each part, so that the first that cannot be built is the error, and closes what was built.
+// buildParts builds each part; the first that cannot be built is the error. Inputs and outputs run nothing until they
+// are started, and so are left to the garbage collector: closing them would wait for an end that never comes.
 func buildParts(ctx context.Context, conf *service.ParsedConfig, results *[]connectionResult) (err error) {
-	var closers []func(context.Context) error
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWait)
-		defer cancel()
-		for _, c := range closers {
-			_ = c(ctx) // it was never started: whatever it says, there is nothing to lose
-		}
-	}()
 	test := func(r service.ConnectionTestResults) {
 		if results == nil {
 			return
@@ -228,7 +218,6 @@ func buildParts(ctx context.Context, conf *service.ParsedConfig, results *[]conn
 		if err != nil {
 			return fmt.Errorf("input: %s", plain(err))
 		}
-		closers = append(closers, in.Close)
 		if results != nil {
 			test(in.ConnectionTest(ctx))
 		}
@@ -237,18 +226,16 @@ func buildParts(ctx context.Context, conf *service.ParsedConfig, results *[]conn
 	if err != nil {
 		return fmt.Errorf("pipeline.processors: %s", plain(err))
 	}
-	for _, p := range processors {
-		closers = append(closers, p.Close)
-	}
+	defer func() {
+		for _, p := range processors {
+			_ = p.Close(context.WithoutCancel(ctx)) // it has processed nothing: there is nothing to lose
+		}
+	}()
 	if conf.Contains(trialOutput) {
 		out, err := conf.FieldOutput(trialOutput)
 		if err != nil {
 			return fmt.Errorf("output: %s", plain(err))
 		}
-		closers = append(closers, func(ctx context.Context) error {
-			_ = out.Prime() // an output that never got its channel does not close
-			return out.Close(ctx)
-		})
 		if results != nil {
 			test(out.ConnectionTest(ctx))
 		}

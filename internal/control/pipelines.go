@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 )
@@ -96,13 +97,21 @@ func (g *registry) lock(id string) (unlock func()) {
 }
 
 // refusal is an error with the answer that the caller gets.
-type refusal struct{ reply *reply }
+type refusal struct {
+	reply *reply
+	text  string
+}
 
 // Error implements error.
-func (r *refusal) Error() string { return (answer{body: r.reply.body}).text() }
+func (r *refusal) Error() string { return r.text }
 
 func refusef(status int, format string, args ...any) error {
-	return &refusal{fail(status, format, args...)}
+	return &refusal{fail(status, format, args...), fmt.Sprintf(format, args...)}
+}
+
+// lintRefusal answers as the engine does.
+func lintRefusal(lints []string) error {
+	return &refusal{jsonReply(http.StatusBadRequest, map[string]any{"lint_errors": lints}), strings.Join(lints, "; ")}
 }
 
 // replyTo turns an error into an answer: a refusal has its own, anything else means that the engine or the state
@@ -173,7 +182,7 @@ func badConfig(a answer) error {
 	if a.status == http.StatusBadGateway {
 		return refusef(http.StatusBadRequest, "%s", a.text())
 	}
-	return &refusal{passed(a)}
+	return &refusal{passed(a), a.text()}
 }
 
 func chilledQuery(query url.Values, chilled bool) url.Values {
