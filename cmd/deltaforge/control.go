@@ -201,10 +201,6 @@ func (p *plane) configure(conf *service.ParsedConfig) error {
 	}
 	p.opts.Resources = conf.Resources()
 	p.opts.Checkpoints = checkpoints{conf.Resources()}
-	p.opts.Shared = map[string]any{}
-	for _, kind := range []string{"cache", "rate_limit", "processor", "input", "output"} {
-		p.opts.Shared[kind+"_resources"] = section(conf, kind+"_resources")
-	}
 	exporter, _ := section(conf, "metrics").(map[string]any)
 	ours, _ := exporter["deltaforge"].(map[string]any)
 	p.opts.Tenant, _ = ours["tenant"].(string)

@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -18,60 +16,48 @@ import (
 )
 
 // checker builds the components of a configuration to see whether they can be built, without starting any of them.
-type checker struct {
-	mu     sync.Mutex
-	shared map[string]any // resource sections of the process; guarded by mu
-}
+type checker struct{ res *service.Resources }
 
-func newChecker(shared map[string]any) *checker {
-	c := &checker{shared: map[string]any{}}
-	for section, list := range shared {
-		if l, ok := list.([]any); ok {
-			c.shared[section] = slices.Clone(l)
+// resources returns a stand-in for each resource of the process that the configuration may refer to: real ones would
+// connect. Any text in it that is the label of a resource counts.
+func (c checker) resources(config any) map[string]any {
+	sections := map[string][]any{}
+	seen := map[string]bool{}
+	add := func(label string, has func(string) bool, section, kind string, fields map[string]any) {
+		if has(label) {
+			sections[section] = append(sections[section], map[string]any{"label": label, kind: fields})
 		}
 	}
-	return c
-}
-
-// addResource remembers a resource that was made over HTTP.
-func (c *checker) addResource(kind, label string, config []byte) {
-	var v map[string]any
-	if yaml.Unmarshal(config, &v) != nil || v == nil {
-		return
-	}
-	v["label"] = label
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	section := kind + "_resources"
-	list, _ := c.shared[section].([]any)
-	list = slices.DeleteFunc(slices.Clone(list), func(r any) bool {
-		m, _ := r.(map[string]any)
-		return m["label"] == label
-	})
-	c.shared[section] = append(list, v)
-}
-
-// resources returns the resources that a configuration may refer to. Inputs and outputs are stand-ins: real ones would
-// connect.
-func (c *checker) resources() map[string]any {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	r := maps.Clone(c.shared)
-	for section, standIn := range map[string]map[string]any{
-		"input_resources": {"generate": map[string]any{"mapping": "root = {}"}}, "output_resources": {"drop": map[string]any{}},
-	} {
-		list, _ := r[section].([]any)
-		stand := make([]any, 0, len(list))
-		for _, e := range list {
-			if m, ok := e.(map[string]any); ok {
-				with := maps.Clone(standIn)
-				with["label"] = m["label"]
-				stand = append(stand, with)
+	var walk func(v any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			for _, e := range v {
+				walk(e)
 			}
+		case []any:
+			for _, e := range v {
+				walk(e)
+			}
+		case string:
+			v = expandEnv(v)
+			if v == "" || seen[v] {
+				return
+			}
+			seen[v] = true
+			add(v, c.res.HasCache, "cache_resources", "memory", map[string]any{})
+			add(v, c.res.HasRateLimit, "rate_limit_resources", "local", map[string]any{})
+			add(v, c.res.HasProcessor, "processor_resources", "noop", map[string]any{})
+			add(v, c.res.HasInput, "input_resources", "generate", map[string]any{"mapping": "root = {}"})
+			add(v, c.res.HasOutput, "output_resources", "drop", map[string]any{})
 		}
-		r[section] = stand
 	}
-	return r
+	walk(config)
+	all := map[string]any{}
+	for section, list := range sections {
+		all[section] = list
+	}
+	return all
 }
 
 // lint returns what the linter says of a stream configuration.
@@ -89,7 +75,7 @@ func lint(config []byte) ([]string, error) {
 
 // check refuses a configuration that does not parse, does not lint (unless chilled), or whose components cannot be
 // built.
-func (c *checker) check(ctx context.Context, config []byte, chilled bool) error {
+func (c checker) check(ctx context.Context, config []byte, chilled bool) error {
 	if _, err := mapping(config); err != nil {
 		return refusef(http.StatusBadRequest, "%v", err)
 	}
@@ -125,7 +111,7 @@ type connectionResult struct {
 }
 
 // build builds the components of a configuration and closes them again. With results, it tests their connections first.
-func (c *checker) build(ctx context.Context, config []byte, results *[]connectionResult) error {
+func (c checker) build(ctx context.Context, config []byte, results *[]connectionResult) error {
 	var parts struct {
 		Input    map[string]any `yaml:"input"`
 		Output   map[string]any `yaml:"output"`
@@ -170,8 +156,8 @@ func (c *checker) build(ctx context.Context, config []byte, results *[]connectio
 }
 
 // runTrial runs a stream that does nothing but build the trial processor.
-func (c *checker) runTrial(ctx context.Context, env *service.Environment, fields map[string]any) error {
-	doc := c.resources()
+func (c checker) runTrial(ctx context.Context, env *service.Environment, fields map[string]any) error {
+	doc := c.resources(fields)
 	doc["input"] = map[string]any{"generate": map[string]any{"mapping": "root = {}", "count": 1, "interval": ""}}
 	doc["pipeline"] = map[string]any{"threads": 1, "processors": []any{map[string]any{trialName: fields}}}
 	doc["output"] = map[string]any{"drop": map[string]any{}}

@@ -46,9 +46,6 @@ type Options struct {
 	Engine Engine
 	// Resources are those of the process: its logger, its metrics and the place where sources find Sources.
 	Resources *service.Resources
-	// Shared are the resource sections of the process's configuration, as in "cache_resources". A configuration that is
-	// checked may refer to them.
-	Shared map[string]any
 	// SourceTypes are the inputs that attach to Sources and so can be paused.
 	SourceTypes []string
 	// Checkpoints reads and deletes saved positions; nil: those routes answer 501.
@@ -78,7 +75,7 @@ type Server struct {
 	engine  *engine
 	state   *state
 	sources *Sources
-	checker *checker
+	checker checker
 
 	listener net.Listener
 	http     *http.Server
@@ -103,7 +100,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	s := &Server{
 		opts: o, log: o.Resources.Logger().With("target", "control"), stats: newStats(o.Resources.Metrics()),
-		engine: newEngine(o.Engine), state: st, sources: NewSources(), checker: newChecker(o.Shared),
+		engine: newEngine(o.Engine), state: st, sources: NewSources(), checker: checker{o.Resources},
 		pipelines: newRegistry(), stop: func() {},
 	}
 	for id, p := range st.saved() {

@@ -439,7 +439,6 @@ func (s *Server) storeResource(r *http.Request, body []byte) *reply {
 	if err := badConfig(a); err != nil {
 		return replyTo(err)
 	}
-	s.checker.addResource(r.PathValue("type"), r.PathValue("id"), body)
 	return passed(a)
 }
 

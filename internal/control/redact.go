@@ -49,11 +49,13 @@ func redactText(s string) string {
 // redactConfig masks the secrets of a stream's configuration: the fields that the components say are secret, the fields
 // whose name says it, and passwords inside addresses.
 func redactConfig(config json.RawMessage) (json.RawMessage, error) {
-	var v any
-	if err := json.Unmarshal(config, &v); err != nil {
-		return nil, err
+	var v, other any
+	for _, dst := range []*any{&v, &other} { // the engine fills in defaults as it goes
+		if err := json.Unmarshal(config, dst); err != nil {
+			return nil, err
+		}
 	}
-	return json.Marshal(redactValue(v, scrubbed(v), ""))
+	return json.Marshal(redactValue(v, scrubbed(other), ""))
 }
 
 // scrubbed returns the configuration as the engine shows it, in which the secret fields of components are masked.

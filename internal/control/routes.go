@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -150,11 +151,13 @@ func (p *reply) write(w http.ResponseWriter) {
 
 // jsonReply answers with a value as JSON.
 func jsonReply(status int, v any) *reply {
-	body, err := json.Marshal(v)
-	if err != nil {
-		status, body = http.StatusInternalServerError, []byte(`{"error":"internal error"}`)
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false) // it is read by people, in terminals
+	if err := enc.Encode(v); err != nil {
+		return &reply{status: http.StatusInternalServerError, contentType: "application/json", body: []byte(`{"error":"internal error"}`)}
 	}
-	return &reply{status: status, contentType: "application/json", body: append(body, '\n')}
+	return &reply{status: status, contentType: "application/json", body: body.Bytes()}
 }
 
 // fail answers with an error; secrets in it are masked.
