@@ -146,6 +146,12 @@ func (a answer) ok() bool { return a.status < 300 }
 
 // text is the answer as one line, for an error.
 func (a answer) text() string {
+	var lints struct {
+		Lints []string `json:"lint_errors"`
+	}
+	if json.Unmarshal(a.body, &lints) == nil && len(lints.Lints) > 0 {
+		return strings.Join(lints.Lints, "; ")
+	}
 	return strings.TrimPrefix(strings.Join(strings.Fields(string(a.body)), " "), "Error: ")
 }
 

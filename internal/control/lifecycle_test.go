@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -270,8 +271,6 @@ func TestBadStart(t *testing.T) {
 	write(t, filepath.Join(broken, "statuses.json"), "{")
 	odd := t.TempDir()
 	write(t, filepath.Join(odd, "statuses.json"), `{"a":{"status":"happy"}}`)
-	twice := t.TempDir()
-	write(t, filepath.Join(twice, "streams", "a.yaml"), ticking)
 	for name, c := range map[string]struct {
 		o    Options
 		want string
@@ -281,14 +280,27 @@ func TestBadStart(t *testing.T) {
 		"directory is a file":  {Options{StateDir: file}, "state directory " + file},
 		"statuses are no JSON": {Options{StateDir: broken}, "statuses.json"},
 		"unknown status":       {Options{StateDir: odd}, `got "happy"`},
-		"id twice":             {Options{StateDir: twice}, `pipeline "a" is in the state directory and in a configuration file`},
 		"bad token":            {Options{Credentials: Credentials{Token: "x "}}, "white space"},
+		"empty password":       {Options{Credentials: Credentials{Users: map[string]string{"a": ""}}}, "user:password"},
+		"engine nowhere":       {Options{Engine: Engine{Address: "nowhere"}}, "http.address"},
 	} {
-		p, err := tryStart(t, c.o, map[string]string{"a": ticking})
-		if assert.Error(t, err, name) {
-			assert.Contains(t, err.Error(), c.want, name)
-		} else {
-			p.stop()
+		c.o.Resources = service.MockResources()
+		if c.o.Engine.Address == "" {
+			c.o.Engine.Address = "127.0.0.1:1"
 		}
+		if c.o.Address == "" {
+			c.o.Address = "127.0.0.1:0"
+		}
+		_, err := New(t.Context(), c.o)
+		assert.ErrorContains(t, err, c.want, name)
 	}
+}
+
+// Another process at the engine's address must not be taken for the engine.
+func TestEngineOfAnotherProcess(t *testing.T) {
+	other := start(t, Options{}, nil)
+	s, err := New(t.Context(), Options{Address: "127.0.0.1:0", Engine: Engine{Address: other.engine}, Resources: service.MockResources()})
+	require.NoError(t, err)
+	assert.ErrorContains(t, s.Start(t.Context()), "is another process's")
+	assert.NoError(t, s.Close(t.Context()))
 }
