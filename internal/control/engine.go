@@ -16,6 +16,7 @@ import (
 	"os"
 	"reflect"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -40,6 +41,7 @@ type engine struct {
 	base     string
 	client   *http.Client
 	instance string
+	routing  sync.RWMutex // held for writing while the engine may add routes: see do
 	err      error // what is wrong with the options
 }
 
@@ -155,7 +157,27 @@ func (a answer) text() string {
 	return strings.TrimPrefix(strings.Join(strings.Fields(string(a.body)), " "), "Error: ")
 }
 
+// routed is how long a request may take to get past the engine's router, which is a matter of microseconds.
+const routed = 250 * time.Millisecond
+
+// do sends a request to the engine. The engine adds routes to its router for each new stream while it serves others by
+// it, without a lock, and so may lose some; here is that lock.
 func (e *engine) do(ctx context.Context, method, path string, query url.Values, body []byte) (answer, error) {
+	if method == http.MethodPost {
+		e.routing.Lock()
+		defer e.routing.Unlock()
+		return e.send(ctx, method, path, query, body)
+	}
+	e.routing.RLock()
+	release := sync.OnceFunc(e.routing.RUnlock)
+	defer release()
+	if method == http.MethodDelete { // may take long, and nobody else should wait for it
+		defer time.AfterFunc(routed, release).Stop()
+	}
+	return e.send(ctx, method, path, query, body)
+}
+
+func (e *engine) send(ctx context.Context, method, path string, query url.Values, body []byte) (answer, error) {
 	u := e.base + path
 	if len(query) > 0 {
 		u += "?" + query.Encode()

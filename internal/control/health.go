@@ -189,27 +189,9 @@ func (s *Server) ready(r *http.Request, _ []byte) *reply {
 type readiness struct {
 	mu    sync.Mutex
 	types map[string]string // input types of streams from files; guarded by mu
-	wake  chan struct{}     // guarded by mu
 
 	last  string            // used by the monitor only
 	shown map[string]string // pipelines with gauges, and their source type; used by the monitor only
-}
-
-// touch makes the monitor look at once.
-func (r *readiness) touch() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (r *readiness) wakes() <-chan struct{} {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.wake = make(chan struct{}, 1)
-	return r.wake
 }
 
 // monitor sets the gauges and logs the changes of readiness until ctx ends.
@@ -217,7 +199,6 @@ func (s *Server) monitor(ctx context.Context) {
 	s.readiness.shown = map[string]string{}
 	tick := time.NewTicker(s.opts.Interval)
 	defer tick.Stop()
-	wake := s.readiness.wakes()
 	for {
 		if states, err := s.states(ctx); err == nil {
 			s.publish(states)
@@ -227,7 +208,6 @@ func (s *Server) monitor(ctx context.Context) {
 		}
 		select {
 		case <-tick.C:
-		case <-wake:
 		case <-ctx.Done():
 			return
 		}
@@ -277,8 +257,7 @@ func count(states []State) map[string]int {
 	return n
 }
 
-// logReadiness logs once when the readiness of the process changes, or which pipelines are not ready, or how many are in
-// which status.
+// logReadiness logs once when it changes which pipelines are not ready.
 func (s *Server) logReadiness(states []State) {
 	n := count(states)
 	var notReady, names []string
@@ -289,7 +268,7 @@ func (s *Server) logReadiness(states []State) {
 		}
 	}
 	now := strings.Join(names, "\n")
-	if now == s.readiness.last && s.readiness.shown != nil {
+	if now == s.readiness.last {
 		return
 	}
 	s.readiness.last = now

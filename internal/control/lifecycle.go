@@ -39,7 +39,6 @@ func (s *Server) actOn(ctx context.Context, action, id string, do func(ctx conte
 		status = replyTo(err).status
 	}
 	s.audit(ctx, action, id, before || after, status, err)
-	s.readiness.touch()
 	return err
 }
 

@@ -158,7 +158,7 @@ func TestNothingHalfCreated(t *testing.T) {
 
 func TestManyAtOnce(t *testing.T) {
 	dir := t.TempDir()
-	p := start(t, Options{StateDir: dir}, nil)
+	p := start(t, Options{StateDir: dir, Interval: time.Second}, nil)
 	const n = 200
 	p.client.Transport.(*http.Transport).MaxIdleConnsPerHost = 32
 	each := func(do func(id string)) {
