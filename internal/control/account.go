@@ -88,6 +88,14 @@ func (s *Server) account(route string, next http.Handler) http.Handler {
 	})
 }
 
+// caught ends a panic in a goroutine of the control plane: it is counted and logged, and the process goes on. Deferred.
+func (s *Server) caught() {
+	if p := recover(); p != nil {
+		s.stats.panics.Incr(1, "", "control")
+		s.log.With("stack", string(debug.Stack())).Errorf("Panic in the control plane: %v", p)
+	}
+}
+
 // knownMethod bounds the method label: a method is whatever a client sends.
 func knownMethod(m string) string {
 	switch m {
@@ -115,7 +123,7 @@ type caller struct{ remote, user, requestID string }
 
 type callerKey struct{}
 
-// process is the caller of what the control plane does on its own account.
+// callerOf returns who a context acts for: the process itself outside a request.
 func callerOf(ctx context.Context) caller {
 	if c, ok := ctx.Value(callerKey{}).(*caller); ok {
 		return *c

@@ -42,7 +42,7 @@ type engine struct {
 	client   *http.Client
 	instance string
 	routing  sync.RWMutex // held for writing while the engine may add routes: see do
-	err      error // what is wrong with the options
+	err      error        // what is wrong with the options
 }
 
 func newEngine(o Engine) *engine {

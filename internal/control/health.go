@@ -51,6 +51,7 @@ func (s *Server) states(ctx context.Context) ([]State, error) {
 		slot <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slot }()
+			defer s.caught()
 			all[i] = s.stateOf(ctx, id, known[id], info, found)
 		})
 	}
@@ -200,12 +201,7 @@ func (s *Server) monitor(ctx context.Context) {
 	tick := time.NewTicker(s.opts.Interval)
 	defer tick.Stop()
 	for {
-		if states, err := s.states(ctx); err == nil {
-			s.publish(states)
-			s.logReadiness(states)
-		} else if ctx.Err() == nil {
-			s.log.With("error", err.Error()).Warn("Reading the state of the pipelines")
-		}
+		s.look(ctx)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -214,7 +210,21 @@ func (s *Server) monitor(ctx context.Context) {
 	}
 }
 
-// statusValues are the values of pipeline_status.
+// look sets the gauges and logs a change of readiness.
+func (s *Server) look(ctx context.Context) {
+	defer s.caught()
+	states, err := s.states(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.log.With("error", err.Error()).Warn("Reading the state of the pipelines")
+		}
+		return
+	}
+	s.publish(states)
+	s.logReadiness(states)
+}
+
+// statusValue is the value of pipeline_status.
 func statusValue(status string) float64 {
 	switch status {
 	case statusRunning:

@@ -138,7 +138,7 @@ func (t *TargetLog) SetFormat(f LogFormat) {
 	slices.SortFunc(static, func(a, b slog.Attr) int { return cmp.Compare(a.Key, b.Key) })
 	t.handler = t.handler.WithAttrs(static)
 	for _, r := range t.pending {
-		_ = t.handler.Handle(context.Background(), r) //nolint:usetesting // slog wants a context and uses none
+		_ = t.handler.Handle(context.Background(), r) // slog wants a context, and its own handlers use none
 	}
 	t.pending = nil
 }
