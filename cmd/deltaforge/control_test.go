@@ -41,7 +41,7 @@ type program struct {
 	out    *output
 	url    string
 	token  string
-	ended  chan error
+	ended  chan struct{} // closed at the exit
 	exited bool
 }
 
@@ -64,12 +64,15 @@ func (o *output) String() string {
 
 func launch(t *testing.T, dir string, env []string, args ...string) *program {
 	t.Helper()
-	p := &program{t: t, out: &output{}, ended: make(chan error, 1)}
+	p := &program{t: t, out: &output{}, ended: make(chan struct{})}
 	p.cmd = exec.Command(os.Args[0], args...) //nolint:noctx // ended by Cleanup
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, p.out, p.out
 	p.cmd.Env = append(append(os.Environ(), mainVariable+"=1"), env...)
 	require.NoError(t, p.cmd.Start())
-	go func() { p.ended <- p.cmd.Wait() }()
+	go func() {
+		defer close(p.ended)
+		_ = p.cmd.Wait() // tests look at the exit code
+	}()
 	t.Cleanup(func() { p.end(syscall.SIGKILL) })
 	return p
 }

@@ -103,7 +103,7 @@ func (e *engine) identify(res *service.Resources) error {
 	if !unwrap.IsValid() || unwrap.Type().NumIn() != 0 || unwrap.Type().NumOut() != 1 {
 		return errors.New("the control plane does not know this version of the engine")
 	}
-	r, ok := unwrap.Call(nil)[0].Interface().(registrar)
+	r, ok := reflect.TypeAssert[registrar](unwrap.Call(nil)[0])
 	if !ok {
 		return errors.New("the control plane does not know this version of the engine")
 	}

@@ -351,6 +351,10 @@ func registerTestComponents() {
 		}
 		return s, nil
 	})
+	service.MustRegisterBatchBuffer("test_buffer", service.NewConfigSpec(),
+		func(*service.ParsedConfig, *service.Resources) (service.BatchBuffer, error) {
+			return nil, fmt.Errorf("the buffer refuses its configuration")
+		})
 	service.MustRegisterBatchOutput("test_unreachable", service.NewConfigSpec(),
 		func(*service.ParsedConfig, *service.Resources) (service.BatchOutput, service.BatchPolicy, int, error) {
 			return unreachable{}, service.BatchPolicy{}, 1, nil

@@ -128,12 +128,18 @@ func TestBrokenChangesLeaveThePipelineRunning(t *testing.T) {
 
 // The engine refuses what the check let pass: the old configuration runs again.
 func TestUpdateGoesBack(t *testing.T) {
-	p := start(t, Options{}, nil)
+	dir := t.TempDir()
+	p := start(t, Options{StateDir: dir}, nil)
 	p.want(200, "POST", "/streams/back", testing1)
-	// A buffer is not built by the check.
-	text := p.want(400, "PATCH", "/streams/back", "buffer: {memory: {limit: 10, batch_policy: {enabled: true, check: 'root = nope('}}}")
-	assert.NotEmpty(t, text)
+	text := p.want(400, "PATCH", "/streams/back", "buffer: {test_buffer: {}}") // the check does not build buffers
+	assert.Contains(t, text, "the buffer refuses its configuration")
 	assert.Equal(t, map[string]string{"back": "running"}, p.statuses())
+	assert.NotContains(t, p.want(200, "GET", "/streams/back", ""), "test_buffer")
+	saved, err := os.ReadFile(filepath.Join(dir, "streams", "back.yaml"))
+	require.NoError(t, err)
+	assert.Equal(t, testing1, string(saved))
+	delivered := seen("back").delivered.Load()
+	eventually(t, "rows flow", func() bool { return seen("back").delivered.Load() > delivered })
 }
 
 func TestNothingHalfCreated(t *testing.T) {

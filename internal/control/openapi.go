@@ -20,7 +20,7 @@ func commonStatuses(rt route) []int {
 	return statuses
 }
 
-var pathVariable = regexp.MustCompile(`\{(\w+)\}`) //nolint:gochecknoglobals // compiled once, never changed
+var pathVariable = regexp.MustCompile(`\{(\w+)\}`)
 
 func (s *Server) openAPI(*http.Request, []byte) *reply {
 	paths := map[string]map[string]any{}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -68,11 +69,7 @@ func (g *registry) delete(id string) {
 func (g *registry) snapshot() map[string]pipeline {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	all := make(map[string]pipeline, len(g.all))
-	for id, p := range g.all {
-		all[id] = p
-	}
-	return all
+	return maps.Clone(g.all)
 }
 
 // lock waits for its turn to change a pipeline and returns the function that ends the turn.
@@ -117,8 +114,7 @@ func lintRefusal(lints []string) error {
 // replyTo turns an error into an answer: a refusal has its own, anything else means that the engine or the state
 // directory could not be used.
 func replyTo(err error) *reply {
-	var r *refusal
-	if errors.As(err, &r) {
+	if r, ok := errors.AsType[*refusal](err); ok {
 		return r.reply
 	}
 	return fail(http.StatusBadGateway, "%v", err)

@@ -1,6 +1,9 @@
 package control
 
-import "sync"
+import (
+	"maps"
+	"sync"
+)
 
 // SourcesKey is where a source finds *Sources among the engine's generic values (service.Resources.GetGeneric). A source
 // does not import this package: it asks the value for the method Attach.
@@ -95,9 +98,7 @@ func (s *Sources) reports(pipeline string) []sourceReport {
 	s.mu.Lock()
 	asked := map[string]report{}
 	if a := s.pipelines[pipeline]; a != nil {
-		for name, r := range a.sources {
-			asked[name] = r
-		}
+		maps.Copy(asked, a.sources)
 	}
 	s.mu.Unlock()
 	all := make([]sourceReport, 0, len(asked))

@@ -100,7 +100,7 @@ func TestPause(t *testing.T) {
 		_, _, err = in.ReadBatch(ctx)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		cancel()
-		require.NoError(t, in.Close(context.Background())) //nolint:usetesting // the engine closes so
+		require.NoError(t, in.Close(context.Background()))
 		assert.Equal(t, 1, p.gone)
 	})
 }
@@ -113,5 +113,5 @@ func TestPlaneHearsOfALostPosition(t *testing.T) {
 	require.Error(t, in.Connect(t.Context()))
 	_, _, failure := p.report()
 	assert.Equal(t, "position lost", failure)
-	require.NoError(t, in.Close(context.Background())) //nolint:usetesting // the engine closes so
+	require.NoError(t, in.Close(context.Background()))
 }
