@@ -19,7 +19,11 @@ import (
 )
 
 func main() {
-	code, err := service.RunCLIToCode(context.Background(), options()...)
+	p := newPlane()
+	code, err := service.RunCLIToCode(context.Background(), options(p)...)
+	if closeErr := p.close(); closeErr != nil {
+		fmt.Fprintln(os.Stderr, closeErr)
+	}
 	if err != nil {
 		var exit cli.ExitCoder
 		if !errors.As(err, &exit) || err.Error() != "" {
@@ -29,17 +33,17 @@ func main() {
 	os.Exit(code)
 }
 
-func options() []service.CLIOptFunc {
-	return []service.CLIOptFunc{
+func options(p *plane) []service.CLIOptFunc {
+	return append([]service.CLIOptFunc{
 		service.CLIOptSetVersion(version.String(), ""),
 		service.CLIOptSetBinaryName("deltaforge"),
 		service.CLIOptSetProductName("DeltaForge"),
 		service.CLIOptSetDocumentationURL("https://github.com/deltaforge/deltaforge/tree/main/docs"),
 		service.CLIOptSetDefaultConfigPaths("deltaforge.yaml", "/etc/deltaforge/deltaforge.yaml"),
-		service.CLIOptSetMainSchemaFrom(schema),
+		service.CLIOptSetMainSchemaFrom(func() *service.ConfigSchema { return p.schema(schema()) }),
 		service.CLIOptAddCommand(checkpointCommand()),
 		service.CLIOptAddCommand(demoCommand()),
-	}
+	}, p.options()...)
 }
 
 // schema is the engine's configuration with our defaults: numbers on port 9000, logs as JSON, and batches that stay in

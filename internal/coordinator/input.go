@@ -39,6 +39,7 @@ type Input struct {
 	out  *service.Logger
 	st   *stats
 	lag  *lag
+	link link
 
 	mu     sync.Mutex
 	closed bool // guarded by mu
@@ -73,10 +74,12 @@ func (i *Input) Connect(ctx context.Context) error {
 	if i.isClosed() {
 		return service.ErrEndOfInput
 	}
+	i.link.attach(i, i.res)
 	err := i.endSession(ctx)
 	if err == nil {
 		err = i.connect(ctx)
 	}
+	i.link.note(i.saver, err)
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
@@ -187,6 +190,7 @@ func (i *Input) Close(ctx context.Context) error {
 	}
 	i.closed = true
 	i.mu.Unlock()
+	i.link.close()
 
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()

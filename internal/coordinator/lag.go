@@ -74,15 +74,22 @@ func (l *lag) run(ctx context.Context, in *Input) {
 	}
 }
 
-func (l *lag) publish(in *Input, now time.Time) {
+// seconds returns how far the source is behind.
+func (l *lag) seconds(now time.Time) float64 {
 	l.mu.Lock()
-	seconds := 0.0
+	defer l.mu.Unlock()
 	switch silent := now.Sub(l.atEnd); {
 	case l.caughtUp && silent > endGrace:
-		seconds = silent.Seconds()
+		return silent.Seconds()
 	case !l.caughtUp && !l.lastCommit.IsZero():
-		seconds = max(0, now.Sub(l.lastCommit).Seconds())
+		return max(0, now.Sub(l.lastCommit).Seconds())
 	}
+	return 0
+}
+
+func (l *lag) publish(in *Input, now time.Time) {
+	seconds := l.seconds(now)
+	l.mu.Lock()
 	idle := max(0, now.Sub(l.lastRow).Seconds())
 	if idle < lagEvery.Seconds() {
 		idle = 0 // rows flow

@@ -213,6 +213,17 @@ func (s *session) decode(l lane) error {
 func (s *session) next(ctx context.Context) (service.MessageBatch, service.AckFunc, error) {
 	d := s.deliver
 	for {
+		paused, turned := s.in.link.paused()
+		if paused {
+			select {
+			case <-turned:
+				continue
+			case <-s.ctx.Done():
+				return nil, nil, context.Cause(s.ctx)
+			case <-ctx.Done():
+				return nil, nil, ctx.Err()
+			}
+		}
 		a, wait, busy := d.again()
 		if a != nil {
 			return d.result(a)
@@ -232,6 +243,7 @@ func (s *session) next(ctx context.Context) (service.MessageBatch, service.AckFu
 				return d.result(a)
 			}
 		case <-resume:
+		case <-turned:
 		case <-d.changed:
 		case <-s.ctx.Done():
 			return nil, nil, context.Cause(s.ctx)

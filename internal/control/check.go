@@ -1,0 +1,299 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"gopkg.in/yaml.v3"
+)
+
+// checker builds the components of a configuration to see whether they can be built, without starting any of them.
+type checker struct{ res *service.Resources }
+
+// resources returns a stand-in for each resource of the process that the configuration may refer to: real ones would
+// connect. Any text in it that is the label of a resource counts.
+func (c checker) resources(config any) map[string]any {
+	sections := map[string][]any{}
+	seen := map[string]bool{}
+	add := func(label string, has func(string) bool, section, kind string, fields map[string]any) {
+		if has(label) {
+			sections[section] = append(sections[section], map[string]any{"label": label, kind: fields})
+		}
+	}
+	var walk func(v any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			for _, e := range v {
+				walk(e)
+			}
+		case []any:
+			for _, e := range v {
+				walk(e)
+			}
+		case string:
+			v = expandEnv(v)
+			if v == "" || seen[v] {
+				return
+			}
+			seen[v] = true
+			add(v, c.res.HasCache, "cache_resources", "memory", map[string]any{})
+			add(v, c.res.HasRateLimit, "rate_limit_resources", "local", map[string]any{})
+			add(v, c.res.HasProcessor, "processor_resources", "noop", map[string]any{})
+			add(v, c.res.HasInput, "input_resources", "generate", map[string]any{"mapping": "root = {}"})
+			add(v, c.res.HasOutput, "output_resources", "drop", map[string]any{})
+		}
+	}
+	walk(config)
+	all := map[string]any{}
+	for section, list := range sections {
+		all[section] = list
+	}
+	return all
+}
+
+// lint returns what the linter says of a stream configuration.
+func lint(config []byte) ([]string, error) {
+	found, err := service.GlobalEnvironment().CoreConfigSchema("", "").NewStreamConfigLinter().LintYAML(config)
+	if err != nil {
+		return nil, err
+	}
+	texts := make([]string, 0, len(found))
+	for _, l := range found {
+		texts = append(texts, l.Error())
+	}
+	return texts, nil
+}
+
+// check refuses a configuration that does not parse, does not lint (unless chilled), or whose components cannot be
+// built.
+func (c checker) check(ctx context.Context, config []byte, chilled bool) error {
+	if _, err := mapping(config); err != nil {
+		return refusef(http.StatusBadRequest, "%v", err)
+	}
+	lints, err := lint(config)
+	if err != nil {
+		return refusef(http.StatusBadRequest, "%v", err)
+	}
+	if len(lints) > 0 && !chilled {
+		return lintRefusal(lints)
+	}
+	if err := c.build(ctx, config, nil); err != nil {
+		return refusef(http.StatusBadRequest, "%v", err)
+	}
+	return nil
+}
+
+// trialName is the processor whose constructor builds the components under test. It exists for the time of one check, in
+// an environment of its own: a component can be built from a configuration, with the resources around it, only inside
+// the constructor of another.
+const trialName = "deltaforge_trial"
+
+const (
+	trialInput      = "input"
+	trialOutput     = "output"
+	trialProcessors = "processors"
+)
+
+// connectionResult is the outcome of the test of one connection.
+type connectionResult struct {
+	Component string `json:"component"`
+	Status    string `json:"status"` // connected, failed, unsupported
+	Error     string `json:"error,omitempty"`
+}
+
+// build builds the components of a configuration and closes them again. With results, it tests their connections first.
+func (c checker) build(ctx context.Context, config []byte, results *[]connectionResult) error {
+	var parts struct {
+		Input    map[string]any `yaml:"input"`
+		Output   map[string]any `yaml:"output"`
+		Pipeline struct {
+			Processors []any `yaml:"processors"`
+		} `yaml:"pipeline"`
+	}
+	if err := yaml.Unmarshal(config, &parts); err != nil {
+		return err
+	}
+	// The processors of an input are built among the others: those inside an input run from its construction on.
+	own, _ := parts.Input["processors"].([]any)
+	delete(parts.Input, "processors")
+	fields := map[string]any{trialProcessors: slices.Concat([]any{}, own, parts.Pipeline.Processors)}
+	spec := service.NewConfigSpec().Field(service.NewProcessorListField(trialProcessors))
+	if parts.Input != nil {
+		fields[trialInput] = parts.Input
+		spec = spec.Field(service.NewInputField(trialInput))
+	}
+	if parts.Output != nil {
+		fields[trialOutput] = parts.Output
+		spec = spec.Field(service.NewOutputField(trialOutput))
+	}
+	var built error
+	ran := false
+	env := service.GlobalEnvironment().Clone()
+	err := env.RegisterProcessor(trialName, spec, func(conf *service.ParsedConfig, _ *service.Resources) (service.Processor, error) {
+		ran = true
+		built = buildParts(ctx, conf, results)
+		return idle{}, nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.runTrial(ctx, env, fields); err != nil {
+		return err
+	}
+	if !ran {
+		return errors.New("the configuration could not be tried")
+	}
+	return built
+}
+
+// runTrial runs a stream that does nothing but build the trial processor.
+func (c checker) runTrial(ctx context.Context, env *service.Environment, fields map[string]any) error {
+	doc := c.resources(fields)
+	doc["input"] = map[string]any{"generate": map[string]any{"mapping": "root = {}", "count": 1, "interval": ""}}
+	doc["pipeline"] = map[string]any{"threads": 1, "processors": []any{map[string]any{trialName: fields}}}
+	doc["output"] = map[string]any{"drop": map[string]any{}}
+	doc["metrics"] = map[string]any{"none": map[string]any{}}
+	text, err := yaml.Marshal(doc)
+	if err != nil {
+		return err
+	}
+	builder := env.NewStreamBuilder()
+	builder.DisableLinting() // done before, on the text that the caller knows
+	builder.SetLogger(slog.New(slog.NewTextHandler(io.Discard, nil)))
+	if err := builder.SetYAML(string(text)); err != nil {
+		return errors.New(plain(err))
+	}
+	stream, err := builder.Build()
+	if err != nil {
+		return errors.New(plain(err))
+	}
+	if err := stream.Run(ctx); err != nil {
+		return errors.New(plain(err))
+	}
+	return nil
+}
+
+// plain takes the trial's own place out of an error.
+func plain(err error) string {
+	return strings.NewReplacer("failed to init processor <no label> path root.pipeline.processors.0: ", "",
+		"root.pipeline.processors.0."+trialName+".", "").Replace(err.Error())
+}
+
+// buildParts builds each part; the first that cannot be built is the error. Inputs and outputs run nothing until they
+// are started, and so are left to the garbage collector: closing them would wait for an end that never comes.
+func buildParts(ctx context.Context, conf *service.ParsedConfig, results *[]connectionResult) (err error) {
+	test := func(r service.ConnectionTestResults) {
+		if results == nil {
+			return
+		}
+		for _, one := range r {
+			*results = append(*results, resultOf(one))
+		}
+	}
+	if conf.Contains(trialInput) {
+		in, err := conf.FieldInput(trialInput)
+		if err != nil {
+			return fmt.Errorf("input: %s", plain(err))
+		}
+		if results != nil {
+			test(in.ConnectionTest(ctx))
+		}
+	}
+	processors, err := conf.FieldProcessorList(trialProcessors)
+	if err != nil {
+		return fmt.Errorf("pipeline.processors: %s", plain(err))
+	}
+	defer func() {
+		for _, p := range processors {
+			_ = p.Close(context.WithoutCancel(ctx)) // it has processed nothing: there is nothing to lose
+		}
+	}()
+	if conf.Contains(trialOutput) {
+		out, err := conf.FieldOutput(trialOutput)
+		if err != nil {
+			return fmt.Errorf("output: %s", plain(err))
+		}
+		if results != nil {
+			test(out.ConnectionTest(ctx))
+		}
+	}
+	return nil
+}
+
+func resultOf(r *service.ConnectionTestResult) connectionResult {
+	path := r.Path
+	if i := slices.Index(path, trialName); i >= 0 {
+		path = path[i+1:]
+	}
+	// The components sit inside the trial processor: root.pipeline.processors.0.input
+	if len(path) > 3 && path[0] == "pipeline" && path[1] == "processors" {
+		path = path[3:]
+	}
+	res := connectionResult{Component: r.Label, Status: "connected"}
+	if res.Component == "" {
+		res.Component = strings.Join(path, ".")
+	}
+	switch {
+	case errors.Is(r.Err, service.ErrConnectionTestNotSupported):
+		res.Status = "unsupported"
+	case r.Err != nil:
+		res.Status, res.Error = "failed", redactText(r.Err.Error())
+	}
+	return res
+}
+
+// idle is the processor of a trial.
+type idle struct{}
+
+// Process implements service.Processor.
+func (idle) Process(context.Context, *service.Message) (service.MessageBatch, error) { return nil, nil }
+
+// Close implements service.Processor.
+func (idle) Close(context.Context) error { return nil }
+
+// validateTimeout bounds the connection tests of one configuration.
+const validateTimeout = 20 * time.Second
+
+// validation is the answer of /validate.
+type validation struct {
+	Valid       bool               `json:"valid"`
+	LintErrors  []string           `json:"lint_errors,omitempty"`
+	Error       string             `json:"error,omitempty"`
+	Connections []connectionResult `json:"connections,omitempty"`
+}
+
+func (s *Server) validate(r *http.Request, body []byte) *reply {
+	ctx, cancel := context.WithTimeout(r.Context(), validateTimeout)
+	defer cancel()
+	v := validation{Valid: true}
+	var err error
+	if _, err = mapping(body); err == nil {
+		v.LintErrors, err = lint(body)
+	}
+	if err == nil && len(v.LintErrors) == 0 {
+		err = s.checker.build(ctx, body, &v.Connections)
+	}
+	if err != nil {
+		v.Error = redactText(err.Error())
+	}
+	v.Valid = err == nil && len(v.LintErrors) == 0
+	for _, c := range v.Connections {
+		v.Valid = v.Valid && c.Status != "failed"
+	}
+	for i := range v.LintErrors {
+		v.LintErrors[i] = redactText(v.LintErrors[i])
+	}
+	if !v.Valid {
+		return jsonReply(http.StatusBadRequest, v)
+	}
+	return jsonReply(http.StatusOK, v)
+}

@@ -1,0 +1,184 @@
+// Package control is the control plane: an HTTP listener in front of the engine's streams API that adds health and
+// readiness, pausing and stopping, pipelines that survive a restart, authentication, accounting and an audit log.
+//
+// It reaches the engine the way any client does, over its HTTP API, and keeps what the engine does not: which pipelines
+// there should be, and in which status.
+package control
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+)
+
+// Options say how a control plane works. Resources and Engine.Address are required, the rest has defaults.
+type Options struct {
+	// Address is where to listen, such as "0.0.0.0:8080".
+	Address string
+	// StateDir is where pipelines and statuses are kept; empty: nowhere, and they end with the process.
+	StateDir string
+	// Credentials of callers. Without any, only callers on this machine may do more than ask for health.
+	Credentials Credentials
+	// TLS, where not nil, is what the listener speaks.
+	TLS *tls.Config
+	// Origins are the browser origins that may call, "*" for all. None: a request that carries an Origin and changes
+	// something is refused.
+	Origins []string
+	// MaxBody is the most bytes of a request body; 0: 1 MiB.
+	MaxBody int64
+	// ReadTimeout bounds reading a request, body included; 0: 30 s.
+	ReadTimeout time.Duration
+	// StopTimeout is how long a pipeline may take to stop when the caller does not say; 0: 30 s.
+	StopTimeout time.Duration
+	// Interval is how often the gauges are set and readiness is looked at; 0: 1 s.
+	Interval time.Duration
+	// Tenant is named in audit lines.
+	Tenant string
+
+	// Engine says how to reach the engine's API.
+	Engine Engine
+	// Resources are those of the process: its logger, its metrics and the place where sources find Sources.
+	Resources *service.Resources
+	// SourceTypes are the inputs that attach to Sources and so can be paused.
+	SourceTypes []string
+	// Checkpoints reads and deletes saved positions; nil: those routes answer 501.
+	Checkpoints Checkpoints
+}
+
+func (o Options) withDefaults() Options {
+	set := func(d *time.Duration, value time.Duration) {
+		if *d == 0 {
+			*d = value
+		}
+	}
+	set(&o.ReadTimeout, 30*time.Second)
+	set(&o.StopTimeout, 30*time.Second)
+	set(&o.Interval, time.Second)
+	if o.MaxBody == 0 {
+		o.MaxBody = 1 << 20
+	}
+	return o
+}
+
+// Server is the control plane of one process.
+type Server struct {
+	opts    Options
+	log     *service.Logger
+	stats   *stats
+	engine  *engine
+	state   *state
+	sources *Sources
+	checker checker
+
+	listener net.Listener
+	http     *http.Server
+	stop     context.CancelFunc
+	wg       sync.WaitGroup
+	closing  sync.Once
+
+	pipelines *registry
+	readiness readiness
+}
+
+// New opens the state directory and the listener, so that what is wrong with them is known before any pipeline starts,
+// and closes the gates of the pipelines that were paused. It answers no request before Start. Close it in any case.
+func New(ctx context.Context, o Options) (*Server, error) {
+	o = o.withDefaults()
+	if err := o.Credentials.validate(); err != nil {
+		return nil, err
+	}
+	st, err := openState(o.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		opts: o, log: o.Resources.Logger().With("target", "control"), stats: newStats(o.Resources.Metrics()),
+		engine: newEngine(o.Engine), state: st, sources: NewSources(), checker: checker{o.Resources},
+		pipelines: newRegistry(), stop: func() {},
+	}
+	for id, p := range st.saved() {
+		s.sources.SetPaused(id, p.Status != statusRunning)
+	}
+	o.Resources.SetGeneric(SourcesKey, s.sources)
+	if err := s.engine.identify(o.Resources); err != nil {
+		return nil, errors.Join(err, st.close())
+	}
+	var lc net.ListenConfig
+	if s.listener, err = lc.Listen(ctx, "tcp", o.Address); err != nil {
+		return nil, errors.Join(fmt.Errorf("listening for the control plane on %s: %w; choose another --control-address", o.Address, err),
+			st.close())
+	}
+	if o.TLS != nil {
+		s.listener = tls.NewListener(s.listener, o.TLS)
+	}
+	return s, nil
+}
+
+// Addr is the address of the listener.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Start takes over the streams that the engine has, starts those of the state directory, and serves until Close or the
+// end of ctx. A saved pipeline that does not start is not an error: it is there, failed, with its reason.
+func (s *Server) Start(ctx context.Context) error {
+	if err := s.engine.await(ctx); err != nil {
+		return err
+	}
+	if err := s.restore(ctx); err != nil {
+		return err
+	}
+	ctx, s.stop = context.WithCancel(ctx)
+	s.http = &http.Server{
+		Handler: s.handler(), ReadHeaderTimeout: min(10*time.Second, s.opts.ReadTimeout), ReadTimeout: s.opts.ReadTimeout,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+		ErrorLog:    serverLog(s.log),
+	}
+	s.wg.Go(func() {
+		if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+			s.log.With("error", err.Error()).Error("Control plane listener ended")
+		}
+	})
+	s.wg.Go(func() { s.monitor(ctx) })
+	s.announce()
+	return nil
+}
+
+// announce says where the control plane listens and who may use it.
+func (s *Server) announce() {
+	log := s.log.With("address", s.Addr().String())
+	log.Info("Serving the control plane")
+	if host, _, _ := net.SplitHostPort(s.Addr().String()); !s.opts.Credentials.any() && !net.ParseIP(host).IsLoopback() {
+		log.Warn("The control plane has no credentials: callers on other machines get health and readiness only. " +
+			"Set DELTAFORGE_CONTROL_TOKEN, or give --control-token-file, to let them in")
+	}
+}
+
+// closeTimeout bounds how long Close waits for requests in progress.
+const closeTimeout = 5 * time.Second
+
+// Close stops serving and waits for what it started. It may be called more than once, and without Start.
+func (s *Server) Close(ctx context.Context) error {
+	var errs []error
+	s.closing.Do(func() {
+		ctx, cancel := context.WithTimeout(ctx, closeTimeout)
+		defer cancel()
+		s.stop()
+		if s.http != nil {
+			if err := s.http.Shutdown(ctx); err != nil {
+				errs = append(errs, fmt.Errorf("closing the control plane: %w", err), s.http.Close())
+			}
+		}
+		_ = s.listener.Close() // closed already when it served
+		s.wg.Wait()
+		s.engine.close()
+		errs = append(errs, s.state.close())
+	})
+	return errors.Join(errs...)
+}

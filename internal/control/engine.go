@@ -1,0 +1,263 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"reflect"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+)
+
+// Engine says how to reach the engine's HTTP API.
+type Engine struct {
+	// Address is `http.address` of the engine's configuration.
+	Address string
+	// CertFile is `http.cert_file`; empty: the engine speaks plain HTTP.
+	CertFile string
+}
+
+// instancePath is an endpoint of ours on the engine's server. What it answers proves that the server is this process's.
+const instancePath = "/deltaforge/instance"
+
+// maxAnswer bounds what is read of an answer of the engine.
+const maxAnswer = 64 << 20
+
+// engine is a client of the engine's API.
+type engine struct {
+	base     string
+	client   *http.Client
+	instance string
+	routing  sync.RWMutex // held for writing while the engine may add routes: see do
+	err      error        // what is wrong with the options
+}
+
+func newEngine(o Engine) *engine {
+	e := &engine{instance: rand.Text()}
+	host, port, err := net.SplitHostPort(o.Address)
+	if err != nil {
+		e.err = fmt.Errorf("http.address %q: %w", o.Address, err)
+	}
+	if ip := net.ParseIP(host); host == "" || ip.IsUnspecified() {
+		host = "127.0.0.1"
+		if ip != nil && ip.To4() == nil {
+			host = "::1"
+		}
+	}
+	transport := &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute, DisableCompression: true}
+	scheme := "http"
+	if o.CertFile != "" {
+		scheme = "https"
+		pem, err := os.ReadFile(o.CertFile)
+		if err != nil {
+			e.err = fmt.Errorf("http.cert_file: %w", err)
+		}
+		transport.TLSClientConfig = pinned(pem)
+	}
+	e.base = scheme + "://" + net.JoinHostPort(host, port)
+	e.client = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}}
+	return e
+}
+
+// pinned accepts the certificates of a file and no other, whatever names they are for.
+func pinned(pem []byte) *tls.Config {
+	return &tls.Config{
+		InsecureSkipVerify: true, // the name is not checked, the certificate is: see VerifyConnection
+		VerifyConnection: func(cs tls.ConnectionState) error {
+			pool := x509.NewCertPool()
+			pool.AppendCertsFromPEM(pem)
+			_, err := cs.PeerCertificates[0].Verify(x509.VerifyOptions{
+				Roots: pool, Intermediates: pool, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+			})
+			return err
+		},
+	}
+}
+
+// identify registers the endpoint that proves whose server it is. The engine only logs when its address is in use, and
+// another process would answer in its place.
+func (e *engine) identify(res *service.Resources) error {
+	if e.err != nil {
+		return e.err
+	}
+	type registrar interface {
+		RegisterEndpoint(path, desc string, h http.HandlerFunc)
+	}
+	// The public API has no way to register an endpoint outside a component.
+	unwrap := reflect.ValueOf(res.XUnwrapper()).MethodByName("Unwrap")
+	if !unwrap.IsValid() || unwrap.Type().NumIn() != 0 || unwrap.Type().NumOut() != 1 {
+		return errors.New("the control plane does not know this version of the engine")
+	}
+	r, ok := reflect.TypeAssert[registrar](unwrap.Call(nil)[0])
+	if !ok {
+		return errors.New("the control plane does not know this version of the engine")
+	}
+	r.RegisterEndpoint(instancePath, "Identifies the process to its control plane.", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, e.instance)
+	})
+	return nil
+}
+
+// await returns when the engine serves, or why it will not.
+func (e *engine) await(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for {
+		a, err := e.do(ctx, http.MethodGet, instancePath, nil, nil)
+		switch {
+		case err == nil && string(a.body) == e.instance:
+			return nil
+		case err == nil:
+			return fmt.Errorf("the engine's HTTP API at %s is another process's: choose another http.address", e.base)
+		}
+		t := time.NewTimer(20 * time.Millisecond)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return fmt.Errorf("waiting for the engine's HTTP API: %w", err)
+		}
+	}
+}
+
+func (e *engine) close() { e.client.CloseIdleConnections() }
+
+// answer is what the engine said.
+type answer struct {
+	status      int
+	contentType string
+	body        []byte
+}
+
+func (a answer) ok() bool { return a.status < 300 }
+
+// text is the answer as one line, for an error.
+func (a answer) text() string {
+	var lints struct {
+		Lints []string `json:"lint_errors"`
+	}
+	if json.Unmarshal(a.body, &lints) == nil && len(lints.Lints) > 0 {
+		return strings.Join(lints.Lints, "; ")
+	}
+	return strings.TrimPrefix(strings.Join(strings.Fields(string(a.body)), " "), "Error: ")
+}
+
+// routed is how long a request may take to get past the engine's router, which is a matter of microseconds.
+const routed = 250 * time.Millisecond
+
+// do sends a request to the engine. The engine adds routes to its router for each new stream while it serves others by
+// it, without a lock, and so may lose some; here is that lock.
+func (e *engine) do(ctx context.Context, method, path string, query url.Values, body []byte) (answer, error) {
+	if method == http.MethodPost {
+		e.routing.Lock()
+		defer e.routing.Unlock()
+		return e.send(ctx, method, path, query, body)
+	}
+	e.routing.RLock()
+	release := sync.OnceFunc(e.routing.RUnlock)
+	defer release()
+	if method == http.MethodDelete { // may take long, and nobody else should wait for it
+		defer time.AfterFunc(routed, release).Stop()
+	}
+	return e.send(ctx, method, path, query, body)
+}
+
+func (e *engine) send(ctx context.Context, method, path string, query url.Values, body []byte) (answer, error) {
+	u := e.base + path
+	if len(query) > 0 {
+		u += "?" + query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, u, bytes.NewReader(body))
+	if err != nil {
+		return answer{}, err
+	}
+	resp, err := e.client.Do(req)
+	if err != nil {
+		return answer{}, fmt.Errorf("asking the engine: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return answer{}, fmt.Errorf("reading the engine's answer: %w", err)
+	}
+	return answer{status: resp.StatusCode, contentType: resp.Header.Get("Content-Type"), body: b}, nil
+}
+
+func streamPath(id string) string { return "/streams/" + url.PathEscape(id) }
+
+// streamInfo is what the engine lists of a stream.
+type streamInfo struct {
+	Active    bool            `json:"active"`
+	Uptime    float64         `json:"uptime"`
+	UptimeStr string          `json:"uptime_str"`
+	Status    string          `json:"status,omitempty"` // ours
+	Config    json.RawMessage `json:"config,omitempty"` // of one stream only
+}
+
+func (e *engine) list(ctx context.Context) (map[string]streamInfo, error) {
+	a, err := e.do(ctx, http.MethodGet, "/streams", nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	streams := map[string]streamInfo{}
+	if !a.ok() {
+		return nil, fmt.Errorf("listing the engine's streams: %s", a.text())
+	}
+	if err := json.Unmarshal(a.body, &streams); err != nil {
+		return nil, fmt.Errorf("listing the engine's streams: %w", err)
+	}
+	return streams, nil
+}
+
+// get returns a stream and whether there is one.
+func (e *engine) get(ctx context.Context, id string) (info streamInfo, found bool, err error) {
+	a, err := e.do(ctx, http.MethodGet, streamPath(id), nil, nil)
+	if err != nil || a.status == http.StatusNotFound {
+		return streamInfo{}, false, err
+	}
+	if !a.ok() {
+		return streamInfo{}, false, fmt.Errorf("reading stream %q: %s", id, a.text())
+	}
+	if err := json.Unmarshal(a.body, &info); err != nil {
+		return streamInfo{}, false, fmt.Errorf("reading stream %q: %w", id, err)
+	}
+	return info, true, nil
+}
+
+// connection is the state of one component of a stream.
+type connection struct {
+	Label     string `json:"label"`
+	Path      string `json:"path"`
+	Connected bool   `json:"connected"`
+	Error     string `json:"error"`
+}
+
+// connections returns the state of the inputs and outputs of a stream.
+func (e *engine) connections(ctx context.Context, id string) ([]connection, error) {
+	a, err := e.do(ctx, http.MethodGet, "/"+url.PathEscape(id)+"/ready", nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	var r struct {
+		Statuses []connection `json:"statuses"`
+	}
+	if err := json.Unmarshal(a.body, &r); err != nil {
+		return nil, fmt.Errorf("reading the connections of stream %q: %w", id, err)
+	}
+	return r.Statuses, nil
+}

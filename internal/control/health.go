@@ -1,0 +1,292 @@
+package control
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// State is what /health and /ready say of a pipeline.
+type State struct {
+	Name       string   `json:"name"`
+	Status     string   `json:"status"`
+	Source     string   `json:"source,omitempty"`
+	Position   string   `json:"position,omitempty"`
+	LagSeconds *float64 `json:"lag_seconds,omitempty"`
+	// Reason says why the pipeline is not ready, has failed, or does not run though nobody stopped it.
+	Reason string `json:"reason,omitempty"`
+
+	ready      bool
+	sourceType string
+	info       streamInfo
+}
+
+// probes is how many streams are asked for their connections at once.
+const probes = 16
+
+// states returns the state of every pipeline, sorted by name.
+func (s *Server) states(ctx context.Context) ([]State, error) {
+	streams, err := s.engine.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	known := s.pipelines.snapshot()
+	for id := range streams { // made behind our back, on the engine's own address
+		if _, ok := known[id]; !ok {
+			known[id] = pipeline{status: statusRunning}
+		}
+	}
+	ids := slices.Sorted(maps.Keys(known))
+	all := make([]State, len(ids))
+	var wg sync.WaitGroup
+	slot := make(chan struct{}, probes)
+	for i, id := range ids {
+		info, found := streams[id]
+		slot <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slot }()
+			defer s.caught()
+			all[i] = s.stateOf(ctx, id, known[id], info, found)
+		})
+	}
+	wg.Wait()
+	return all, nil
+}
+
+// statusOf returns the status of a pipeline and why, from what it was told to be and what the engine has.
+func (s *Server) statusOf(id string, p pipeline, info streamInfo, found bool) (status, reason string) {
+	for _, r := range s.sources.reports(id) {
+		if r.failure != "" && p.status == statusRunning {
+			return statusFailed, r.failure
+		}
+	}
+	switch {
+	case p.failure != "":
+		return statusFailed, p.failure
+	case p.status == statusStopped:
+		return statusStopped, ""
+	case !found:
+		return statusStopped, "being replaced"
+	case !info.Active:
+		return statusStopped, "its input has ended"
+	}
+	return p.status, ""
+}
+
+func (s *Server) stateOf(ctx context.Context, id string, p pipeline, info streamInfo, found bool) State {
+	st := State{Name: id, info: info, ready: true}
+	st.Status, st.Reason = s.statusOf(id, p, info, found)
+	st.Reason = redactText(st.Reason)
+	st.sourceType = s.sourceType(ctx, id, p)
+	st.Source = st.sourceType
+	reports := s.sources.reports(id)
+	slices.SortFunc(reports, func(a, b sourceReport) int { return cmp.Compare(b.lag, a.lag) })
+	if len(reports) > 0 { // the one that is furthest behind speaks for the pipeline
+		st.Source, st.Position = reports[0].name, reports[0].position
+		if lag := reports[0].lag; lag >= 0 {
+			st.LagSeconds = &lag
+		}
+	}
+	if !found || !info.Active || p.status != statusRunning {
+		return st
+	}
+	connections, err := s.engine.connections(ctx, id)
+	if err != nil {
+		connections = []connection{{Path: "root", Error: err.Error()}}
+	}
+	var broken []string
+	for _, c := range connections {
+		if !c.Connected {
+			broken = append(broken, c.describe())
+		}
+	}
+	if len(broken) > 0 {
+		st.ready = false
+		st.Reason = redactText(strings.Join(append(slices.DeleteFunc([]string{st.Reason}, isEmpty), broken...), "; "))
+	}
+	return st
+}
+
+func isEmpty(s string) bool { return s == "" }
+
+func (c connection) describe() string {
+	what := cmp.Or(c.Label, strings.TrimPrefix(c.Path, "root."))
+	if c.Error == "" {
+		return what + " is not connected"
+	}
+	return what + " is not connected: " + c.Error
+}
+
+// sourceType names the type of a pipeline's input, asking the engine at most once.
+func (s *Server) sourceType(ctx context.Context, id string, p pipeline) string {
+	if p.config != nil {
+		return inputType(p.config)
+	}
+	s.readiness.mu.Lock()
+	kind, ok := s.readiness.types[id]
+	s.readiness.mu.Unlock()
+	if ok {
+		return kind
+	}
+	info, found, err := s.engine.get(ctx, id)
+	if err != nil || !found {
+		return "unknown"
+	}
+	kind = inputType(info.Config)
+	s.readiness.mu.Lock()
+	defer s.readiness.mu.Unlock()
+	if s.readiness.types == nil {
+		s.readiness.types = map[string]string{}
+	}
+	s.readiness.types[id] = kind
+	return kind
+}
+
+// answerOf is the body of /health and /ready.
+type answerOf struct {
+	Status    string   `json:"status"`
+	Failed    []string `json:"failed,omitempty"`
+	Pipelines []State  `json:"pipelines"`
+}
+
+func (s *Server) health(r *http.Request, _ []byte) *reply {
+	states, err := s.states(r.Context())
+	if err != nil {
+		return replyTo(err)
+	}
+	a := answerOf{Status: "healthy", Pipelines: states}
+	for _, st := range states {
+		if st.Status == statusFailed {
+			a.Failed = append(a.Failed, st.Name)
+		}
+	}
+	if len(a.Failed) > 0 {
+		a.Status = "failed"
+		return jsonReply(http.StatusServiceUnavailable, a)
+	}
+	return jsonReply(http.StatusOK, a)
+}
+
+func (s *Server) ready(r *http.Request, _ []byte) *reply {
+	states, err := s.states(r.Context())
+	if err != nil {
+		return replyTo(err)
+	}
+	for _, st := range states {
+		if !st.ready {
+			return jsonReply(http.StatusServiceUnavailable, answerOf{Status: "not_ready", Pipelines: states})
+		}
+	}
+	return jsonReply(http.StatusOK, answerOf{Status: "ready", Pipelines: states})
+}
+
+// readiness is what the monitor remembers.
+type readiness struct {
+	mu    sync.Mutex
+	types map[string]string // input types of streams from files; guarded by mu
+
+	last  string            // used by the monitor only
+	shown map[string]string // pipelines with gauges, and their source type; used by the monitor only
+}
+
+// monitor sets the gauges and logs the changes of readiness until ctx ends.
+func (s *Server) monitor(ctx context.Context) {
+	s.readiness.shown = map[string]string{}
+	tick := time.NewTicker(s.opts.Interval)
+	defer tick.Stop()
+	for {
+		s.look(ctx)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// look sets the gauges and logs a change of readiness.
+func (s *Server) look(ctx context.Context) {
+	defer s.caught()
+	states, err := s.states(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.log.With("error", err.Error()).Warn("Reading the state of the pipelines")
+		}
+		return
+	}
+	s.publish(states)
+	s.logReadiness(states)
+}
+
+// statusValue is the value of pipeline_status.
+func statusValue(status string) float64 {
+	switch status {
+	case statusRunning:
+		return 1
+	case statusPaused:
+		return 0.5
+	case statusFailed:
+		return -1
+	}
+	return 0
+}
+
+func (s *Server) publish(states []State) {
+	counts := count(states)
+	for _, status := range []string{statusRunning, statusPaused, statusStopped, statusFailed} {
+		s.stats.pipelines.Set(int64(counts[status]), status)
+	}
+	gone := maps.Clone(s.readiness.shown)
+	for _, st := range states {
+		s.stats.status.SetFloat64(statusValue(st.Status), st.Name)
+		if was, ok := s.readiness.shown[st.Name]; ok && was != st.sourceType {
+			s.stats.info.Set(0, st.Name, was)
+		}
+		s.stats.info.Set(1, st.Name, st.sourceType)
+		s.readiness.shown[st.Name] = st.sourceType
+		delete(gone, st.Name)
+	}
+	for id, kind := range gone { // the engine's metrics cannot forget a series
+		s.stats.status.Set(0, id)
+		s.stats.info.Set(0, id, kind)
+		delete(s.readiness.shown, id)
+	}
+}
+
+func count(states []State) map[string]int {
+	n := map[string]int{}
+	for _, st := range states {
+		n[st.Status]++
+	}
+	return n
+}
+
+// logReadiness logs once when it changes which pipelines are not ready.
+func (s *Server) logReadiness(states []State) {
+	n := count(states)
+	var notReady, names []string
+	for _, st := range states {
+		if !st.ready || st.Status == statusFailed {
+			names = append(names, st.Name+" "+st.Status)
+			notReady = append(notReady, fmt.Sprintf("%s (%s): %s", st.Name, st.Status, st.Reason))
+		}
+	}
+	now := strings.Join(names, "\n")
+	if now == s.readiness.last {
+		return
+	}
+	s.readiness.last = now
+	log := s.log.With(statusRunning, n[statusRunning], statusPaused, n[statusPaused], statusStopped, n[statusStopped],
+		statusFailed, n[statusFailed])
+	if len(notReady) == 0 {
+		log.Infof("Ready: %s", quantity(len(states)))
+		return
+	}
+	log.With("not_ready", notReady).Warnf("Not ready: %s of %d", quantity(len(notReady)), len(states))
+}

@@ -1,0 +1,73 @@
+package control
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestReadiness(t *testing.T) {
+	p := start(t, Options{Tenant: "acme", StopTimeout: 2 * time.Second}, map[string]string{"good": ticking})
+	eventually(t, "ready", func() bool { status, _ := p.states("/ready"); return status == 200 })
+	time.Sleep(100 * time.Millisecond)
+	p.want(200, "POST", "/streams/bad", "input: {generate: {mapping: 'root = 1'}}\noutput: {label: sinker, test_unreachable: {}}\n")
+	eventually(t, "not ready with its reason", func() bool {
+		status, states := p.states("/ready")
+		return status == 503 && states["bad"].Reason == "sinker is not connected: dialing postgres://u:"+Mask+"@db: no route to host"
+	})
+	status, states := p.states("/health")
+	assert.Equal(t, 200, status, "not connected is not failed")
+	assert.Equal(t, State{Name: "good", Status: "running", Source: "generate"}, states["good"])
+	assert.Equal(t, "running", states["bad"].Status)
+	eventually(t, "logged", func() bool { return len(p.log.with(`"msg":"Not ready: 1 pipeline of 2"`)) == 1 })
+	line := p.log.with(`"msg":"Not ready: 1 pipeline of 2"`)[0]
+	var logged map[string]any
+	require.NoError(t, json.Unmarshal([]byte(line), &logged))
+	assert.Equal(t, "2", logged["running"])
+	assert.Contains(t, line, "bad (running): sinker is not connected")
+
+	p.want(200, "POST", "/streams/bad/stop", "")
+	eventually(t, "ready again", func() bool { return len(p.log.with(`"msg":"Ready: 2 pipelines"`)) == 1 })
+	time.Sleep(200 * time.Millisecond) // ten looks later
+	assert.Len(t, p.log.with(`"msg":"Not ready`), 1, "logged once per change")
+	assert.Len(t, p.log.with(`"msg":"Ready: 2 pipelines"`), 1)
+	assert.Len(t, p.log.with(`"action":"stop"`, `"tenant":"acme"`), 1)
+	for name, want := range map[string]float64{
+		"pipelines{running}": 1, "pipelines{stopped}": 1, "pipelines{failed}": 0, "pipeline_status{good}": 1, "pipeline_status{bad}": 0,
+		"pipeline_info{good,generate}": 1,
+	} {
+		assert.InDelta(t, want, p.stats.get(name), 0, name)
+	}
+}
+
+func TestFailedAndEnded(t *testing.T) {
+	p := start(t, Options{}, map[string]string{"once": "input: {generate: {mapping: 'root = 1', count: 1, interval: ''}}\noutput: {drop: {}}\n"})
+	eventually(t, "ended", func() bool { return p.statuses()["once"] == "stopped" })
+	status, states := p.states("/health")
+	assert.Equal(t, 200, status)
+	assert.Equal(t, "its input has ended", states["once"].Reason)
+	p.want(200, "POST", "/streams/once/start", "") // once more
+	eventually(t, "ended", func() bool { return p.statuses()["once"] == "stopped" })
+
+	p.want(200, "POST", "/streams/lost", testing1)
+	eventually(t, "rows flow", func() bool { return seen("lost").delivered.Load() > 0 })
+	seen("lost").failure.Store("position lost")
+	status, text := p.call("GET", "/health", "")
+	assert.Equal(t, 503, status)
+	var a answerOf
+	require.NoError(t, json.Unmarshal([]byte(text), &a))
+	assert.Equal(t, []string{"lost"}, a.Failed)
+	assert.Equal(t, "failed", a.Status)
+	eventually(t, "gauges", func() bool {
+		return p.stats.get("pipeline_status{lost}") == -1 && p.stats.get("pipelines{failed}") == 1
+	})
+	seen("lost").failure.Store("")
+	p.want(200, "GET", "/health", "")
+	p.want(200, "DELETE", "/streams/lost", "")
+	eventually(t, "gauges of a deleted pipeline", func() bool {
+		return p.stats.get("pipeline_status{lost}") == 0 && p.stats.get("pipeline_info{lost,test_source}") == 0
+	})
+}

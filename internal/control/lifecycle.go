@@ -1,0 +1,375 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// act runs one lifecycle action on a pipeline, alone, and audits it.
+func (s *Server) act(r *http.Request, action string, do func(ctx context.Context, id string) error) *reply {
+	s.pipelines.set.RLock()
+	defer s.pipelines.set.RUnlock()
+	id := r.PathValue("id")
+	if err := s.actOn(r.Context(), action, id, do); err != nil {
+		return replyTo(err)
+	}
+	p, ok := s.pipelines.get(id)
+	if !ok {
+		return jsonReply(http.StatusOK, map[string]string{"name": id})
+	}
+	return jsonReply(http.StatusOK, map[string]string{"name": id, "status": p.status})
+}
+
+// actOn is act without the HTTP of it. It goes on when the caller hangs up: half an action would be worse.
+func (s *Server) actOn(ctx context.Context, action, id string, do func(ctx context.Context, id string) error) error {
+	ctx = context.WithoutCancel(ctx)
+	unlock := s.pipelines.lock(id)
+	defer unlock()
+	_, before := s.pipelines.get(id)
+	err := do(ctx, id)
+	_, after := s.pipelines.get(id)
+	status := http.StatusOK
+	if err != nil {
+		status = replyTo(err).status
+	}
+	s.audit(ctx, action, id, before || after, status, err)
+	return err
+}
+
+func chilled(q url.Values) bool { return q.Get("chilled") == "true" }
+
+func (s *Server) createStream(r *http.Request, body []byte) *reply {
+	return s.act(r, "create", func(ctx context.Context, id string) error {
+		return s.create(ctx, id, body, r.URL.Query())
+	})
+}
+
+func (s *Server) create(ctx context.Context, id string, body []byte, query url.Values) error {
+	if err := validID(id); err != nil {
+		return refusef(http.StatusBadRequest, "%v", err)
+	}
+	if _, exists := s.pipelines.get(id); exists {
+		return refusef(http.StatusBadRequest, "Stream already exists")
+	}
+	if err := noMask(body); err != nil {
+		return err
+	}
+	p := pipeline{status: statusRunning, config: body, chilled: chilled(query), saved: true}
+	if err := s.run(ctx, id, p, query); err != nil {
+		return err
+	}
+	err := s.state.saveConfig(id, body)
+	if err == nil {
+		err = s.keep(id, p)
+	}
+	if err != nil { // nothing half-created
+		return errors.Join(err, s.halt(ctx, id, query), s.state.deleteConfig(id))
+	}
+	return nil
+}
+
+func (s *Server) updateStream(r *http.Request, body []byte) *reply {
+	return s.act(r, "update", func(ctx context.Context, id string) error {
+		p, err := s.find(ctx, id)
+		if err != nil {
+			return err
+		}
+		return s.update(ctx, id, p, body, r.URL.Query())
+	})
+}
+
+func (s *Server) patchStream(r *http.Request, body []byte) *reply {
+	return s.act(r, "patch", func(ctx context.Context, id string) error {
+		p, err := s.find(ctx, id)
+		if err != nil {
+			return err
+		}
+		config, err := s.configOf(ctx, id, p)
+		if err != nil {
+			return err
+		}
+		merged, err := mergeYAML(config, body)
+		if err != nil {
+			return refusef(http.StatusBadRequest, "%v", err)
+		}
+		return s.update(ctx, id, p, merged, r.URL.Query())
+	})
+}
+
+// update gives a pipeline another configuration. It is checked before the old pipeline is stopped; should the engine
+// still refuse it, the old one is started again.
+func (s *Server) update(ctx context.Context, id string, p pipeline, body []byte, query url.Values) error {
+	if err := noMask(body); err != nil {
+		return err
+	}
+	if err := s.checker.check(ctx, body, chilled(query)); err != nil {
+		return err
+	}
+	old, err := s.configOf(ctx, id, p)
+	if err != nil {
+		return err
+	}
+	next := p
+	next.config, next.chilled, next.failure = body, chilled(query), ""
+	if p.saved {
+		if err := s.state.saveConfig(id, body); err != nil {
+			return err
+		}
+	}
+	undo := func(err error) error {
+		if p.saved {
+			return errors.Join(err, s.state.saveConfig(id, old))
+		}
+		return err
+	}
+	if p.status != statusStopped {
+		if err := s.swap(ctx, id, p, next, old, query); err != nil {
+			return undo(err)
+		}
+	}
+	return s.keep(id, next)
+}
+
+// swap replaces a running stream.
+func (s *Server) swap(ctx context.Context, id string, p, next pipeline, old []byte, query url.Values) error {
+	if err := s.halt(ctx, id, query); err != nil {
+		return err
+	}
+	err := s.run(ctx, id, next, query)
+	if err == nil {
+		return nil
+	}
+	if p.failure != "" {
+		return err // there was nothing to go back to
+	}
+	back := p
+	back.config, back.chilled = old, true
+	if backErr := s.run(ctx, id, back, nil); backErr != nil {
+		back.failure = backErr.Error()
+		s.pipelines.put(id, back)
+		return refusef(http.StatusBadRequest, "%v; and the pipeline does not start with its old configuration: %v", err, backErr)
+	}
+	return err
+}
+
+func (s *Server) deleteStream(r *http.Request, _ []byte) *reply {
+	return s.act(r, "delete", func(ctx context.Context, id string) error {
+		return s.remove(ctx, id, r.URL.Query())
+	})
+}
+
+func (s *Server) remove(ctx context.Context, id string, query url.Values) error {
+	p, err := s.find(ctx, id)
+	if err != nil {
+		return err
+	}
+	if err := s.halt(ctx, id, query); err != nil {
+		return err
+	}
+	if p.saved {
+		if err := s.state.deleteConfig(id); err != nil {
+			return err
+		}
+	}
+	if err := s.state.set(id, nil); err != nil {
+		return err
+	}
+	s.pipelines.delete(id)
+	s.sources.forget(id)
+	return nil
+}
+
+func (s *Server) pauseStream(r *http.Request, _ []byte) *reply {
+	return s.act(r, "pause", func(ctx context.Context, id string) error {
+		p, err := s.find(ctx, id)
+		if err != nil || p.status == statusPaused {
+			return err
+		}
+		if p.status == statusStopped || p.failure != "" {
+			return refusef(http.StatusConflict, "the pipeline does not run")
+		}
+		config, err := s.configOf(ctx, id, p)
+		if err != nil {
+			return err
+		}
+		if len(findSources(config, s.opts.SourceTypes)) == 0 {
+			return refusef(http.StatusConflict, "its input cannot be paused, only %s can; stop the pipeline instead",
+				strings.Join(s.opts.SourceTypes, " and "))
+		}
+		p.status = statusPaused
+		s.sources.SetPaused(id, true)
+		if err := s.keep(id, p); err != nil {
+			s.sources.SetPaused(id, false)
+			return err
+		}
+		return nil
+	})
+}
+
+func (s *Server) resumeStream(r *http.Request, _ []byte) *reply {
+	return s.act(r, "resume", func(ctx context.Context, id string) error {
+		p, err := s.find(ctx, id)
+		switch {
+		case err != nil:
+			return err
+		case p.status == statusStopped:
+			return refusef(http.StatusConflict, "the pipeline is stopped, not paused: start it")
+		case p.status == statusRunning:
+			return nil
+		}
+		p.status = statusRunning
+		if err := s.keep(id, p); err != nil {
+			return err
+		}
+		s.sources.SetPaused(id, false)
+		return nil
+	})
+}
+
+func (s *Server) stopStream(r *http.Request, _ []byte) *reply {
+	return s.act(r, "stop", func(ctx context.Context, id string) error {
+		p, err := s.find(ctx, id)
+		if err != nil || p.status == statusStopped {
+			return err
+		}
+		if p.config, err = s.configOf(ctx, id, p); err != nil {
+			return err
+		}
+		was := p
+		p.status, p.failure = statusStopped, ""
+		if !p.saved {
+			p.chilled = true // the engine has accepted it
+		}
+		if err := s.keep(id, p); err != nil { // first, so that a crash from here on leaves it stopped
+			return err
+		}
+		if err := s.halt(ctx, id, r.URL.Query()); err != nil {
+			return errors.Join(err, s.keep(id, was))
+		}
+		return nil
+	})
+}
+
+func (s *Server) startStream(r *http.Request, _ []byte) *reply {
+	return s.act(r, "start", func(ctx context.Context, id string) error {
+		p, err := s.find(ctx, id)
+		if err != nil {
+			return err
+		}
+		if p.status == statusPaused && p.failure == "" {
+			return refusef(http.StatusConflict, "the pipeline is paused, not stopped: resume it")
+		}
+		info, found, err := s.engine.get(ctx, id)
+		if err != nil || (found && info.Active) {
+			return err
+		}
+		if found { // its input has ended
+			if p.config == nil {
+				p.config, p.chilled = info.Config, true
+			}
+			if err := s.halt(ctx, id, r.URL.Query()); err != nil {
+				return err
+			}
+		}
+		p.status, p.failure = statusRunning, ""
+		if err := s.run(ctx, id, p, r.URL.Query()); err != nil {
+			p.failure = err.Error()
+			s.pipelines.put(id, p)
+			return err
+		}
+		if err := s.keep(id, p); err != nil {
+			return errors.Join(err, s.halt(ctx, id, nil))
+		}
+		return nil
+	})
+}
+
+// replaceStreams makes the set of pipelines equal to the body's. Every configuration is checked before anything is done.
+func (s *Server) replaceStreams(r *http.Request, body []byte) *reply {
+	s.pipelines.set.Lock()
+	defer s.pipelines.set.Unlock()
+	query := r.URL.Query()
+	wanted, err := splitYAML(body)
+	if err != nil {
+		return fail(http.StatusBadRequest, "%v", err)
+	}
+	var lints []string
+	for id, config := range wanted {
+		err := validID(id)
+		if err == nil {
+			err = noMask(config)
+		}
+		if err == nil {
+			err = s.checker.check(r.Context(), config, chilled(query))
+		}
+		if err != nil {
+			lints = append(lints, "stream '"+id+"': "+redactText(err.Error()))
+		}
+	}
+	if len(lints) > 0 {
+		slices.Sort(lints)
+		return jsonReply(http.StatusBadRequest, map[string]any{"lint_errors": lints})
+	}
+	running, err := s.engine.list(r.Context())
+	if err != nil {
+		return replyTo(err)
+	}
+	present := map[string]bool{}
+	for id := range running {
+		present[id] = true
+	}
+	for id := range s.pipelines.snapshot() {
+		present[id] = true
+	}
+	return s.replaceAll(r.Context(), wanted, present, query)
+}
+
+func (s *Server) replaceAll(ctx context.Context, wanted map[string][]byte, present map[string]bool, query url.Values) *reply {
+	var (
+		mu   sync.Mutex
+		errs []string
+		wg   sync.WaitGroup
+		slot = make(chan struct{}, 8)
+	)
+	start := func(action, id string, do func(ctx context.Context, id string) error) {
+		slot <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slot }()
+			defer s.caught()
+			if err := s.actOn(ctx, action, id, do); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, action+" "+id+": "+err.Error())
+			}
+		})
+	}
+	for id := range present {
+		if _, stays := wanted[id]; !stays {
+			start("delete", id, func(ctx context.Context, id string) error { return s.remove(ctx, id, query) })
+		}
+	}
+	for id, config := range wanted {
+		if !present[id] {
+			start("create", id, func(ctx context.Context, id string) error { return s.create(ctx, id, config, query) })
+			continue
+		}
+		start("update", id, func(ctx context.Context, id string) error {
+			p, err := s.find(ctx, id)
+			if err != nil {
+				return err
+			}
+			return s.update(ctx, id, p, config, query)
+		})
+	}
+	wg.Wait()
+	if len(errs) > 0 {
+		slices.Sort(errs)
+		return fail(http.StatusBadRequest, "%s", strings.Join(errs, "; "))
+	}
+	return jsonReply(http.StatusOK, struct{}{})
+}

@@ -1,0 +1,171 @@
+package control
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+
+	"gopkg.in/yaml.v3"
+)
+
+var errNotMapping = errors.New("want a mapping")
+
+// mapping parses a document that must be a mapping; the empty document is an empty one.
+func mapping(data []byte) (*yaml.Node, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(data, &doc); err != nil {
+		return nil, err
+	}
+	if doc.Kind == 0 {
+		return &yaml.Node{Kind: yaml.MappingNode}, nil
+	}
+	if doc.Content[0].Kind != yaml.MappingNode {
+		return nil, errNotMapping
+	}
+	return doc.Content[0], nil
+}
+
+// mergeYAML returns a configuration with a patch over it: mappings are merged, everything else is replaced, as the
+// engine does it. It works on the text, so references to environment variables stay what they are.
+func mergeYAML(config, patch []byte) ([]byte, error) {
+	base, err := mapping(config)
+	if err != nil {
+		return nil, fmt.Errorf("the configuration: %w", err)
+	}
+	over, err := mapping(patch)
+	if err != nil {
+		return nil, fmt.Errorf("the patch: %w", err)
+	}
+	mergeNode(base, over)
+	return yaml.Marshal(base)
+}
+
+func mergeNode(base, over *yaml.Node) {
+	base.Style = 0 // block style, where comments and long values have room
+	for i := 0; i+1 < len(over.Content); i += 2 {
+		key, value := over.Content[i], over.Content[i+1]
+		at := slices.IndexFunc(base.Content, func(n *yaml.Node) bool { return n.Value == key.Value })
+		for at >= 0 && at%2 == 1 { // a value, not a key
+			next := slices.IndexFunc(base.Content[at+1:], func(n *yaml.Node) bool { return n.Value == key.Value })
+			if next < 0 {
+				at = -1
+				break
+			}
+			at += 1 + next
+		}
+		switch {
+		case at < 0:
+			base.Content = append(base.Content, key, value)
+		case base.Content[at+1].Kind == yaml.MappingNode && value.Kind == yaml.MappingNode:
+			mergeNode(base.Content[at+1], value)
+		default:
+			base.Content[at+1] = value
+		}
+	}
+}
+
+// splitYAML returns the values of a mapping, each as a document.
+func splitYAML(data []byte) (map[string][]byte, error) {
+	root, err := mapping(data)
+	if err != nil {
+		return nil, fmt.Errorf("a map of stream ids to configurations: %w", err)
+	}
+	docs := map[string][]byte{}
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		if docs[root.Content[i].Value], err = yaml.Marshal(root.Content[i+1]); err != nil {
+			return nil, err
+		}
+	}
+	return docs, nil
+}
+
+func yamlToJSON(data []byte) (json.RawMessage, error) {
+	var v any
+	if err := yaml.Unmarshal(data, &v); err != nil {
+		return nil, err
+	}
+	return json.Marshal(v)
+}
+
+// source is an input of ours in a configuration.
+type source struct {
+	kind   string // its type
+	label  string
+	fields map[string]any
+}
+
+// findSources returns the inputs of the given types, however deep in brokers they are.
+func findSources(config []byte, types []string) []source {
+	var root struct {
+		Input any `yaml:"input"`
+	}
+	if err := yaml.Unmarshal([]byte(expandEnv(string(config))), &root); err != nil {
+		return nil
+	}
+	var found []source
+	var walk func(v any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case []any:
+			for _, e := range v {
+				walk(e)
+			}
+		case map[string]any:
+			for key, value := range v {
+				fields, _ := value.(map[string]any)
+				if slices.Contains(types, key) && fields != nil {
+					label, _ := v["label"].(string)
+					found = append(found, source{kind: key, label: label, fields: fields})
+					continue
+				}
+				walk(value)
+			}
+		}
+	}
+	walk(root.Input)
+	return found
+}
+
+// inputType names the type of a configuration's input.
+func inputType(config []byte) string {
+	var root struct {
+		Input map[string]any `yaml:"input"`
+	}
+	if err := yaml.Unmarshal(config, &root); err != nil {
+		return "unknown"
+	}
+	if t, ok := root.Input["type"].(string); ok {
+		return t
+	}
+	for key := range root.Input {
+		if key != "label" && key != "processors" && key != "plugin" {
+			return key
+		}
+	}
+	return "unknown"
+}
+
+// text returns the string at a path of fields.
+func (s source) text(path ...string) string {
+	v := any(s.fields)
+	for _, p := range path {
+		m, _ := v.(map[string]any)
+		v = m[p]
+	}
+	t, _ := v.(string)
+	return t
+}
+
+// expandEnv replaces references to environment variables as the engine does: ${NAME} and ${NAME:default}.
+func expandEnv(s string) string {
+	return regexp.MustCompile(`\$\{([0-9A-Za-z_.]+)(:([^}]*))?\}`).ReplaceAllStringFunc(s, func(ref string) string {
+		m := regexp.MustCompile(`^\$\{([0-9A-Za-z_.]+)(?::([^}]*))?\}$`).FindStringSubmatch(ref)
+		if v := os.Getenv(m[1]); v != "" {
+			return v
+		}
+		return m[2]
+	})
+}

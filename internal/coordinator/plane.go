@@ -1,0 +1,80 @@
+package coordinator
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/deltaforge/deltaforge/checkpoint"
+)
+
+// planeKey is where the process's control plane, if it has one, is among the engine's generic values. The two packages
+// do not know each other: the key and the method are the agreement.
+const planeKey = "deltaforge.sources"
+
+// plane is what a control plane offers to sources. gate reports whether the pipeline is paused, and a channel that is
+// closed when that changes. The report is called from any goroutine until detach.
+type plane interface {
+	Attach(pipeline, source string, report func() (position string, lag float64, failure string)) (
+		gate func() (paused bool, changed <-chan struct{}), detach func())
+}
+
+// link is a source's connection to the control plane.
+type link struct {
+	gate   func() (paused bool, changed <-chan struct{}) // nil: there is no control plane
+	detach func()
+
+	mu      sync.Mutex
+	saver   *saver // guarded by mu
+	failure string // guarded by mu
+}
+
+// attach connects with the control plane, once. The engine's reading goroutine calls it at each Connect: constructors
+// run for sources that never start, too.
+func (l *link) attach(i *Input, res *service.Resources) {
+	if l.gate != nil {
+		return
+	}
+	v, _ := res.GetGeneric(planeKey)
+	if p, ok := v.(plane); ok {
+		l.gate, l.detach = p.Attach(res.StreamID(), i.cfg.Name, func() (string, float64, string) { return l.report(i.lag) })
+	}
+}
+
+// paused reports whether nothing may be handed out, and when to ask again.
+func (l *link) paused() (bool, <-chan struct{}) {
+	if l.gate == nil {
+		return false, nil
+	}
+	return l.gate()
+}
+
+// note remembers where positions are, and whether a Connect failed in a way that only a person can mend.
+func (l *link) note(s *saver, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.saver, l.failure = s, ""
+	if errors.Is(err, ErrPositionLost) || errors.Is(err, checkpoint.ErrIncompatible) {
+		l.failure = err.Error()
+	}
+}
+
+func (l *link) report(behind *lag) (position string, seconds float64, failure string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.saver == nil {
+		return "", -1, l.failure
+	}
+	if tok := l.saver.position(); !tok.IsZero() {
+		position = tok.String()
+	}
+	return position, behind.seconds(time.Now()), l.failure
+}
+
+func (l *link) close() {
+	if l.detach != nil {
+		l.detach()
+	}
+}

@@ -1,0 +1,117 @@
+package coordinator
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/checkpoint"
+)
+
+// fakePlane is a control plane with one source.
+type fakePlane struct {
+	mu      sync.Mutex
+	paused  bool
+	changed chan struct{}
+	report  func() (string, float64, string)
+	gone    int
+}
+
+func (p *fakePlane) Attach(_, source string, report func() (string, float64, string)) (func() (bool, <-chan struct{}), func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if source == "fake" {
+		p.report = report
+	}
+	return func() (bool, <-chan struct{}) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.paused, p.changed
+	}, func() { p.gone++ }
+}
+
+func (p *fakePlane) set(paused bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.paused = paused
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+func TestPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &fakePlane{changed: make(chan struct{})}
+		res := service.MockResources()
+		res.SetGeneric(planeKey, p)
+		runs := 0
+		send := make(chan Segment)
+		l := &funcLog{run: func(ctx context.Context, _ checkpoint.Token, out chan<- Segment) error {
+			runs++
+			for {
+				select {
+				case seg := <-send:
+					out <- seg
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+		}}
+		in := newTestInput(t, Config{}, l, newMemStore(), res)
+		assert.Nil(t, p.report, "a constructor does not attach")
+		go func() { send <- transaction(1) }()
+		require.NoError(t, in.Connect(t.Context()))
+		batch, ack, err := in.ReadBatch(t.Context())
+		require.NoError(t, err)
+		assert.Len(t, batch, 1)
+		require.NoError(t, ack(t.Context(), nil))
+		time.Sleep(time.Second)
+		position, _, failure := p.report()
+		assert.Equal(t, "tx1", position)
+		assert.Empty(t, failure)
+
+		// Paused while ReadBatch waits: what comes is held, the session goes on.
+		got := make(chan int, 1)
+		go func() {
+			b, _, _ := in.ReadBatch(t.Context())
+			got <- len(b)
+		}()
+		synctest.Wait()
+		p.set(true)
+		synctest.Wait()
+		send <- transaction(2)
+		time.Sleep(time.Minute)
+		select {
+		case n := <-got:
+			t.Fatalf("a batch of %d while paused", n)
+		default:
+		}
+		p.set(false)
+		assert.Equal(t, 1, <-got)
+		assert.Equal(t, 1, runs, "the source has kept its session")
+
+		p.set(true)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		_, _, err = in.ReadBatch(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		cancel()
+		require.NoError(t, in.Close(context.Background()))
+		assert.Equal(t, 1, p.gone)
+	})
+}
+
+func TestPlaneHearsOfALostPosition(t *testing.T) {
+	p := &fakePlane{changed: make(chan struct{})}
+	res := service.MockResources()
+	res.SetGeneric(planeKey, p)
+	in := newTestInput(t, Config{}, &funcLog{run: func(context.Context, checkpoint.Token, chan<- Segment) error { return ErrPositionLost }}, newMemStore(), res)
+	require.Error(t, in.Connect(t.Context()))
+	_, _, failure := p.report()
+	assert.Equal(t, "position lost", failure)
+	require.NoError(t, in.Close(context.Background()))
+}
