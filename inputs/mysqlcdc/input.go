@@ -60,11 +60,11 @@ func spec() *service.ConfigSpec {
 				Description("The product. `auto` asks the server; the others make sure that it is what was expected.").
 				Default(flavorAuto).Advanced(),
 			service.NewObjectField(fieldTables,
-				service.NewStringListField(fieldInclude).Default([]any{}).
+				service.NewStringListField(fieldInclude).LintRule(coordinator.TablePatternRule).Default([]any{}).
 					Description("The tables to capture: `db.table`, `db.*`, `db.prefix%` or `%.table`. Empty: all but those of "+
 						"`mysql`, `information_schema`, `performance_schema` and `sys`.").
 					Example([]string{"shop.*"}),
-				service.NewStringListField(fieldExclude).Default([]any{}).
+				service.NewStringListField(fieldExclude).LintRule(coordinator.TablePatternRule).Default([]any{}).
 					Description("Tables to leave out of those, in the same form."),
 			).Description("Which tables are captured.").Optional(),
 			service.NewTLSToggledField(fieldTLS),

@@ -51,15 +51,16 @@ func Fields() []*service.ConfigField {
 		service.NewStringField(fieldName).
 			Description("The name of the source. Consumers see it as `source.name` in every event and in the metadata key " +
 				"`source`; the checkpoint is saved under it. Two sources must not share a name.").
+			LintRule(`root = if this == "" { ["want a name that identifies the source, got an empty string"] }`).
 			Example("orders"),
 		service.NewStringField(fieldTenant).
 			Description("The tenant that the rows belong to, `tenant_id` in every event.").
 			Default("").Optional(),
 		service.NewObjectField(fieldBatch,
-			service.NewIntField(fieldMaxEvents).Description("The most events in a batch.").Default(5000),
-			service.NewIntField(fieldMaxBytes).Description("The most payload bytes in a batch. One event that is larger is "+
+			service.NewIntField(fieldMaxEvents).LintRule(atLeast(1)).Description("The most events in a batch.").Default(5000),
+			service.NewIntField(fieldMaxBytes).LintRule(atLeast(1)).Description("The most payload bytes in a batch. One event that is larger is "+
 				"a batch of its own.").Default(4<<20),
-			service.NewIntField(fieldMaxMs).Description("The longest time, in milliseconds, that an event waits for its "+
+			service.NewIntField(fieldMaxMs).LintRule(atLeast(0)).Description("The longest time, in milliseconds, that an event waits for its "+
 				"batch to fill while more is arriving. A batch goes out at once when the log has nothing more to give.").Default(50),
 			service.NewBoolField(fieldRespectTx).Description("Cut batches between transactions only, unless one "+
 				"transaction alone exceeds the limits.").Default(true),
@@ -71,13 +72,23 @@ func Fields() []*service.ConfigField {
 				"`name`.").Default(""),
 			service.NewStringField(fieldPath).Description("The file of the embedded store, used when `cache` is empty. "+
 				"Sources may share it.").Default("deltaforge-checkpoints.db"),
-			service.NewIntField(fieldIntervalMs).Description("The shortest time, in milliseconds, between two saves. The "+
+			service.NewIntField(fieldIntervalMs).LintRule(atLeast(0)).Description("The shortest time, in milliseconds, between two saves. The "+
 				"position is also saved when the source stops.").Default(300),
 		).Description("Where the position is kept.").Optional().Advanced(),
-		service.NewIntField(fieldDecoders).Description("Goroutines that decode rows; order is kept. 0 chooses by the number " +
+		service.NewIntField(fieldDecoders).LintRule(atLeast(0)).Description("Goroutines that decode rows; order is kept. 0 chooses by the number " +
 			"of processors.").Default(0).Advanced(),
 	}
 }
+
+// atLeast is a lint rule for a number.
+func atLeast(least int) string {
+	return fmt.Sprintf(`root = if this < %d { ["want at least %d, got " + this.string()] }`, least, least)
+}
+
+// TablePatternRule is the lint rule of a list of table patterns: container.table, each half a name, * or a name with %. The
+// engine applies it to the list and to each of its elements.
+const TablePatternRule = `root = if this.type() == "string" && !this.re_match("^[^.]+\\.[^.]+$") { ` +
+	`["want a table pattern such as a.b, a.*, a.prefix% or %.b, got " + this] }`
 
 // ParseConfig reads the fields that Fields returns. It works offline; an error names the field and what it wants.
 func ParseConfig(conf *service.ParsedConfig) (Config, error) {

@@ -113,6 +113,7 @@ routing, too_large, backpressure, unknown_topic, fenced, other.
 func targetFields() []*service.ConfigField {
 	return []*service.ConfigField{
 		service.NewStringListField(fieldSeedBrokers).
+			LintRule(`root = if this.length() == 0 { ["want at least one broker as host:port, got none"] }`).
 			Description("Brokers to connect to first, as `host:port`. The other brokers of the cluster are found from there. An entry may hold several, separated by commas.").
 			Example([]string{"localhost:9092"}).Example([]string{"kafka-1:9092", "kafka-2:9092"}),
 		service.NewInterpolatedStringField(fieldTopic).Optional().
