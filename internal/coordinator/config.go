@@ -21,6 +21,7 @@ const (
 	fieldKey        = "key"
 	fieldPath       = "path"
 	fieldIntervalMs = "interval_ms"
+	fieldInFlight   = "max_in_flight"
 	fieldDecoders   = "decode_workers"
 )
 
@@ -40,6 +41,9 @@ type Config struct {
 	CheckpointKey      string
 	CheckpointPath     string
 	CheckpointInterval time.Duration
+
+	// MaxInFlight is how many batches may be on their way through the pipeline at a time.
+	MaxInFlight int
 
 	// Decoders is the number of decode workers; 0 chooses.
 	Decoders int
@@ -75,6 +79,11 @@ func Fields() []*service.ConfigField {
 			service.NewIntField(fieldIntervalMs).LintRule(atLeast(0)).Description("The shortest time, in milliseconds, between two saves. The "+
 				"position is also saved when the source stops.").Default(300),
 		).Description("Where the position is kept.").Optional().Advanced(),
+		service.NewIntField(fieldInFlight).LintRule(atLeast(1)).Description("The most batches on their way through the pipeline at " +
+			"a time. With 1 the order of the log holds whatever the pipeline does, also when it has several threads. The next batch is " +
+			"gathered and decoded meanwhile, so more than 1 pays only when processors or the output work on several batches at once; " +
+			"then their order is up to them. An output that gathers batches of its own needs a `period`.").
+			Default(1).Advanced(),
 		service.NewIntField(fieldDecoders).LintRule(atLeast(0)).Description("Goroutines that decode rows; order is kept. 0 chooses by the number " +
 			"of processors.").Default(0).Advanced(),
 	}
@@ -121,6 +130,7 @@ func ParseConfig(conf *service.ParsedConfig) (Config, error) {
 	str(&c.CheckpointKey, fieldCheckpoint, fieldKey)
 	str(&c.CheckpointPath, fieldCheckpoint, fieldPath)
 	num(&intervalMs, 0, fieldCheckpoint, fieldIntervalMs)
+	num(&c.MaxInFlight, 1, fieldInFlight)
 	num(&c.Decoders, 0, fieldDecoders)
 	if err != nil {
 		return Config{}, err

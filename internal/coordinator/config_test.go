@@ -30,17 +30,19 @@ func TestParseConfig(t *testing.T) {
 	assert.Equal(t, Config{
 		Name: "orders", MaxEvents: 5000, MaxBytes: 4 << 20, MaxWait: 50 * time.Millisecond, RespectTx: true,
 		CheckpointKey: "orders", CheckpointPath: "deltaforge-checkpoints.db", CheckpointInterval: 300 * time.Millisecond,
+		MaxInFlight: 1,
 	}, got)
 	got, err = parse(t, `
 name: orders
 tenant: acme
 decode_workers: 3
+max_in_flight: 9
 batch: {max_events: 1, max_bytes: 2, max_ms: 0, respect_source_tx: false}
 checkpoint: {cache: c, key: k, path: "", interval_ms: 0}
 `)
 	require.NoError(t, err)
 	assert.Equal(t, Config{
-		Name: "orders", Tenant: "acme", MaxEvents: 1, MaxBytes: 2, CheckpointCache: "c", CheckpointKey: "k", Decoders: 3,
+		Name: "orders", Tenant: "acme", MaxEvents: 1, MaxBytes: 2, CheckpointCache: "c", CheckpointKey: "k", Decoders: 3, MaxInFlight: 9,
 	}, got)
 }
 
@@ -56,6 +58,7 @@ func TestParseConfigErrors(t *testing.T) {
 		"{name: a, batch: {respect_source_tx: 3}}": "field 'batch': field 'respect_source_tx'",
 		"{name: a, checkpoint: {path: ''}}":        "checkpoint.path: want a file when checkpoint.cache is empty",
 		"{name: a, checkpoint: {interval_ms: -5}}": "checkpoint.interval_ms: want at least 0, got -5",
+		"{name: a, max_in_flight: 0}":              "max_in_flight: want at least 1, got 0",
 		"{name: a, decode_workers: -1}":            "decode_workers: want at least 0, got -1",
 	} {
 		_, err := parse(t, yaml)

@@ -95,11 +95,14 @@ type attempt struct {
 	n  int
 }
 
-// again hands out the next batch that has to be sent again, or nil. Busy means that nothing new may be handed out yet,
-// and wait, when it is not zero, how long until there is something to be sent again.
+// again hands out the next batch that has to be sent again, or nil. Busy means that nothing may be handed out yet, because
+// enough is out or because something has been rejected, and wait, when it is not zero, how long until there is something to be sent again.
 func (d *deliveries) again() (a *attempt, wait time.Duration, busy bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.out >= d.in.cfg.MaxInFlight {
+		return nil, 0, true
+	}
 	if len(d.resend) == 0 {
 		return nil, 0, d.rejected
 	}

@@ -25,6 +25,30 @@ func testBatch(d *deliveries, n int) *batch {
 	return &batch{messages: service.MessageBatch{service.NewMessage(nil)}, token: tok, tracked: d.tracker.Add(tok)}
 }
 
+// With max_in_flight 1 a batch goes out when the one before it is acknowledged, and a rejected one goes out alone.
+func TestOneInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newTestDeliveries(t)
+		d.in.cfg.MaxInFlight = 1
+		one := d.offer(testBatch(d, 1))
+		a, _, busy := d.again()
+		assert.Nil(t, a)
+		assert.True(t, busy, "one is out")
+		d.resolve(one, nil)
+		_, _, busy = d.again()
+		assert.False(t, busy)
+		d.resolve(d.offer(testBatch(d, 2)), errors.New("no"))
+		time.Sleep(resendMin)
+		a, _, _ = d.again()
+		require.NotNil(t, a)
+		assert.Equal(t, commitText(2), a.dl.batch.token.Commit)
+		_, _, busy = d.again()
+		assert.True(t, busy, "the rejected one is out again")
+		d.resolve(a, nil)
+		assert.Equal(t, commitText(2), d.safe().Commit)
+	})
+}
+
 // Each line is a moment at which a new batch may meet a rejected one.
 func TestNewBatchWaitsBehindRejected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -305,6 +305,9 @@ func newTestInput(t testing.TB, cfg Config, l Log, store checkpoint.Store, res *
 	if cfg.MaxBytes == 0 {
 		cfg.MaxBytes = 1 << 20
 	}
+	if cfg.MaxInFlight == 0 {
+		cfg.MaxInFlight = 1 << 20
+	}
 	cfg.Name, cfg.CheckpointKey, cfg.CheckpointPath = "fake", "fake", "unused"
 	if res == nil {
 		res = service.MockResources()

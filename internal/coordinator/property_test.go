@@ -59,6 +59,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 			MaxWait:            []time.Duration{0, 5 * time.Millisecond, 50 * time.Millisecond}[r.IntN(3)],
 			CheckpointInterval: []time.Duration{0, 20 * time.Millisecond, 300 * time.Millisecond}[r.IntN(3)],
 			Decoders:           1 + r.IntN(4),
+			MaxInFlight:        []int{1, 1, 2, 1 << 20}[r.IntN(4)],
 		},
 	}
 	w.log = &fakeLog{t: t, txs: randomTxs(r, 40), r: rand.New(rand.NewPCG(seed, 2)), faults: 60 + r.IntN(400)}
