@@ -59,9 +59,9 @@ func (s *rowsSegment) Decode(dst service.MessageBatch) (service.MessageBatch, er
 		ev.Index, ev.Row = s.index+uint64(i), s.row+i
 		d.reserve(n - i)
 		var msg *service.Message
-		msg, d.buf = envelope.AppendMessage(d.buf, ev)
+		msg, d.buf = d.encoder.AppendMessage(d.buf, ev)
 		if d.err != nil {
-			msg.SetError(s.wrap(s.row+i, d.err))
+			change.SetError(msg, s.wrap(s.row+i, d.err))
 		}
 		dst = append(dst, msg)
 	}
@@ -82,6 +82,7 @@ type rowDecoder struct {
 	values        []change.Value
 	arena         []byte
 	buf           []byte
+	encoder       envelope.Encoder
 	before, after int // columns that the images have
 	rowSize       int
 	// missing is what a column is that an image does not have.
