@@ -112,6 +112,9 @@ type tableMap struct {
 	metas    []uint16
 	nullable []byte
 	optional []byte
+	// widths are those of the columns, unless badWidth says why one of them is unknown: then rows cannot be told apart.
+	widths   []width
+	badWidth error
 }
 
 func (m *tableMap) name() string { return m.db + "." + m.table }
@@ -140,6 +143,7 @@ func parseTableMap(body []byte) (*tableMap, error) {
 	if c.short || meta.short {
 		return nil, fmt.Errorf("table map of %s: %w", m.name(), errTruncated)
 	}
+	m.setWidths()
 	return m, nil
 }
 
@@ -197,8 +201,9 @@ type rowsEvent struct {
 	tableID uint64
 	columns int
 	// before and after say which columns the images have; an event has one or both.
-	before, after []byte
-	images        []byte
+	before, after   []byte
+	nBefore, nAfter int // how many columns they have
+	images          []byte
 }
 
 // rowsEventKind tells whether an event is a rows event, and of what kind and version.
@@ -255,6 +260,12 @@ func parseRows(t replication.EventType, body []byte) (*rowsEvent, error) {
 	}
 	if c.short {
 		return nil, fmt.Errorf("rows event: %w", errTruncated)
+	}
+	if e.before != nil {
+		e.nBefore = countSet(e.before, e.columns)
+	}
+	if e.after != nil {
+		e.nAfter = countSet(e.after, e.columns)
 	}
 	e.images = c.b
 	if compressed {

@@ -42,7 +42,8 @@ const envelopeSize = 512
 
 // Decode implements coordinator.Rows.
 func (s *rowsSegment) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
-	left := rowsEvent{columns: s.event.columns, before: s.event.before, after: s.event.after, partial: s.event.partial, images: s.images}
+	left := *s.event
+	left.images = s.images
 	n, err := s.tm.countRows(&left)
 	if err != nil {
 		return dst, s.wrap(s.row+1, err)
@@ -59,9 +60,9 @@ func (s *rowsSegment) Decode(dst service.MessageBatch) (service.MessageBatch, er
 		ev.Index, ev.Row = s.index+uint64(i), s.row+i
 		d.reserve(n - i)
 		var msg *service.Message
-		msg, d.buf = envelope.AppendMessage(d.buf, ev)
+		msg, d.buf = d.encoder.AppendMessage(d.buf, ev)
 		if d.err != nil {
-			msg.SetError(s.wrap(s.row+i, d.err))
+			change.SetError(msg, s.wrap(s.row+i, d.err))
 		}
 		dst = append(dst, msg)
 	}
@@ -76,14 +77,14 @@ func (s *rowsSegment) wrap(row int, err error) error {
 
 // rowDecoder holds what all rows of a segment share: the slabs that their values, texts and payloads are cut from.
 type rowDecoder struct {
-	seg           *rowsSegment
-	rest          []byte
-	events        []change.Event
-	values        []change.Value
-	arena         []byte
-	buf           []byte
-	before, after int // columns that the images have
-	rowSize       int
+	seg     *rowsSegment
+	rest    []byte
+	events  []change.Event
+	values  []change.Value
+	arena   []byte
+	buf     []byte
+	encoder envelope.Encoder
+	rowSize int
 	// missing is what a column is that an image does not have.
 	missing change.Value
 	err     error // the first value of the row that cannot be represented
@@ -93,11 +94,9 @@ func newRowDecoder(s *rowsSegment, n int) *rowDecoder {
 	d := &rowDecoder{seg: s, rest: s.images, events: make([]change.Event, n)}
 	images := 0
 	if s.event.before != nil {
-		d.before = countSet(s.event.before, s.event.columns)
 		images++
 	}
 	if s.event.after != nil {
-		d.after = countSet(s.event.after, s.event.columns)
 		images++
 	}
 	d.missing = s.missing()
@@ -148,12 +147,12 @@ func (d *rowDecoder) row(ev *change.Event) (err error) {
 	}
 	d.err = nil
 	if s.event.before != nil {
-		if ev.Before, err = d.image(s.event.before, d.before, nil, false); err != nil {
+		if ev.Before, err = d.image(s.event.before, s.event.nBefore, nil, false); err != nil {
 			return err
 		}
 	}
 	if s.event.after != nil {
-		if ev.After, err = d.image(s.event.after, d.after, ev.Before, s.event.partial); err != nil {
+		if ev.After, err = d.image(s.event.after, s.event.nAfter, ev.Before, s.event.partial); err != nil {
 			return err
 		}
 	}
@@ -169,6 +168,7 @@ func (d *rowDecoder) image(present []byte, count int, before []change.Value, par
 	}
 	row := d.values[:len(columns):len(columns)]
 	d.values = d.values[len(columns):]
+	widths := d.seg.tm.widths // all known, or the rows could not have been counted
 	rest, nth, nthJSON := img.values, 0, 0
 	for i := range columns {
 		c := &columns[i]
@@ -187,7 +187,7 @@ func (d *rowDecoder) image(present []byte, count int, before []change.Value, par
 			row[i] = change.NullValue()
 			continue
 		}
-		n, err := valueSize(rest, c.typ, c.meta)
+		n, err := widths[i].size(rest)
 		if err != nil {
 			return nil, fmt.Errorf("column %s: %w", d.seg.shape.table.Columns[i].Name, err)
 		}

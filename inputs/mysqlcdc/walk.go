@@ -11,62 +11,102 @@ func decimalBytes(digits int) int {
 	return digits/9*4 + [...]int{0, 1, 1, 2, 2, 3, 3, 4, 4}[digits%9]
 }
 
-// valueSize returns the size of the value at the start of p, its length prefix included. The type and meta are realType's.
-// It is the one place that knows how long values are; what it returns is at most len(p).
-func valueSize(p []byte, t byte, meta uint16) (int, error) {
-	n, prefix := 0, 0
+// width says how long the values of a column are: fixed bytes, or a length of prefix bytes and what it says.
+type width struct {
+	fixed  int
+	prefix int
+}
+
+// widthOf returns the width of a type. It is the one place that knows how long values are. The type and meta are
+// realType's.
+func widthOf(t byte, meta uint16) (width, error) {
+	fixed := func(n int) (width, error) { return width{fixed: n}, nil }
 	switch t {
 	case mysql.MYSQL_TYPE_NULL:
+		return fixed(0)
 	case mysql.MYSQL_TYPE_TINY, mysql.MYSQL_TYPE_YEAR:
-		n = 1
+		return fixed(1)
 	case mysql.MYSQL_TYPE_SHORT:
-		n = 2
+		return fixed(2)
 	case mysql.MYSQL_TYPE_INT24, mysql.MYSQL_TYPE_DATE, mysql.MYSQL_TYPE_NEWDATE, mysql.MYSQL_TYPE_TIME:
-		n = 3
+		return fixed(3)
 	case mysql.MYSQL_TYPE_LONG, mysql.MYSQL_TYPE_FLOAT, mysql.MYSQL_TYPE_TIMESTAMP:
-		n = 4
+		return fixed(4)
 	case mysql.MYSQL_TYPE_LONGLONG, mysql.MYSQL_TYPE_DOUBLE, mysql.MYSQL_TYPE_DATETIME:
-		n = 8
+		return fixed(8)
 	case mysql.MYSQL_TYPE_TIME2:
-		n = 3 + int(meta+1)/2
+		return fixed(3 + int(meta+1)/2)
 	case mysql.MYSQL_TYPE_TIMESTAMP2:
-		n = 4 + int(meta+1)/2
+		return fixed(4 + int(meta+1)/2)
 	case mysql.MYSQL_TYPE_DATETIME2:
-		n = 5 + int(meta+1)/2
+		return fixed(5 + int(meta+1)/2)
 	case mysql.MYSQL_TYPE_NEWDECIMAL:
 		precision, scale := int(meta>>8), int(meta&0xff)
 		if precision < scale {
-			return 0, fmt.Errorf("decimal(%d,%d) is not a type", precision, scale)
+			return width{}, fmt.Errorf("decimal(%d,%d) is not a type", precision, scale)
 		}
-		n = decimalBytes(precision-scale) + decimalBytes(scale)
+		return fixed(decimalBytes(precision-scale) + decimalBytes(scale))
 	case mysql.MYSQL_TYPE_BIT:
-		n = bitBytes(meta)
+		return fixed(bitBytes(meta))
 	case mysql.MYSQL_TYPE_ENUM, mysql.MYSQL_TYPE_SET:
-		n = int(meta & 0xff)
+		return fixed(int(meta & 0xff))
 	case mysql.MYSQL_TYPE_VARCHAR, mysql.MYSQL_TYPE_VAR_STRING, mysql.MYSQL_TYPE_STRING, typeMariaVarcharCompressed:
-		prefix = 1
 		if meta > 255 {
-			prefix = 2
+			return width{prefix: 2}, nil
 		}
+		return width{prefix: 1}, nil
 	case mysql.MYSQL_TYPE_BLOB, mysql.MYSQL_TYPE_TINY_BLOB, mysql.MYSQL_TYPE_MEDIUM_BLOB, mysql.MYSQL_TYPE_LONG_BLOB,
 		mysql.MYSQL_TYPE_GEOMETRY, mysql.MYSQL_TYPE_JSON, mysql.MYSQL_TYPE_VECTOR, typeMariaBlobCompressed:
-		prefix = int(meta)
-		if prefix < 1 || prefix > 4 {
-			return 0, fmt.Errorf("a length of %d bytes before a blob", prefix)
+		if meta < 1 || meta > 4 {
+			return width{}, fmt.Errorf("a length of %d bytes before a blob", meta)
 		}
+		return width{prefix: int(meta)}, nil
 	default:
-		return 0, fmt.Errorf("column type %d is not one of MySQL's or MariaDB's", t)
+		return width{}, fmt.Errorf("column type %d is not one of MySQL's or MariaDB's", t)
 	}
-	if prefix > 0 {
-		if prefix > len(p) {
+}
+
+// size returns the size of the value at the start of p, its length prefix included; it is at most len(p).
+func (w width) size(p []byte) (int, error) {
+	n := w.fixed
+	switch w.prefix {
+	case 0:
+	case 1:
+		if len(p) < 1 {
 			return 0, errTruncated
 		}
-		n = prefix + int(uintLE(p[:prefix]))
+		n = 1 + int(p[0])
+	default:
+		if len(p) < w.prefix {
+			return 0, errTruncated
+		}
+		n = w.prefix + int(uintLE(p[:w.prefix]))
 	}
 	if n > len(p) {
 		return 0, errTruncated
 	}
 	return n, nil
+}
+
+// valueSize returns the size of the value of a type at the start of p.
+func valueSize(p []byte, t byte, meta uint16) (int, error) {
+	w, err := widthOf(t, meta)
+	if err != nil {
+		return 0, err
+	}
+	return w.size(p)
+}
+
+// setWidths works out the width of each column.
+func (m *tableMap) setWidths() {
+	m.widths = make([]width, len(m.types))
+	for i, t := range m.types {
+		t, meta := realType(t, m.metas[i])
+		if m.widths[i], m.badWidth = widthOf(t, meta); m.badWidth != nil {
+			m.badWidth = fmt.Errorf("column %d: %w", i+1, m.badWidth)
+			return
+		}
+	}
 }
 
 // bitBytes returns the size of a BIT column: its metadata has the whole bytes in the high byte, the other bits in the low.
@@ -107,9 +147,12 @@ func (m *tableMap) skipImage(p, columns []byte, present int, partialEvent bool) 
 	if err != nil {
 		return nil, err
 	}
+	if m.badWidth != nil {
+		return nil, m.badWidth
+	}
 	rest := img.values
 	nth := 0
-	for i, t := range m.types {
+	for i, w := range m.widths {
 		if !isSet(columns, i) {
 			continue
 		}
@@ -118,8 +161,7 @@ func (m *tableMap) skipImage(p, columns []byte, present int, partialEvent bool) 
 		if null {
 			continue
 		}
-		t, meta := realType(t, m.metas[i])
-		n, err := valueSize(rest, t, meta)
+		n, err := w.size(rest)
 		if err != nil {
 			return nil, fmt.Errorf("column %d: %w", i+1, err)
 		}
@@ -132,12 +174,12 @@ func (m *tableMap) skipImage(p, columns []byte, present int, partialEvent bool) 
 func (m *tableMap) skipRow(e *rowsEvent, p []byte) (rest []byte, err error) {
 	rest = p
 	if e.before != nil {
-		if rest, err = m.skipImage(rest, e.before, countSet(e.before, e.columns), false); err != nil {
+		if rest, err = m.skipImage(rest, e.before, e.nBefore, false); err != nil {
 			return nil, err
 		}
 	}
 	if e.after != nil {
-		if rest, err = m.skipImage(rest, e.after, countSet(e.after, e.columns), e.partial); err != nil {
+		if rest, err = m.skipImage(rest, e.after, e.nAfter, e.partial); err != nil {
 			return nil, err
 		}
 	}

@@ -63,9 +63,9 @@ func (r *rows) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
 			return dst, fmt.Errorf("decoding a change of %s at %s: %w", m.rel.table.FullName(), m.lsn, err)
 		}
 		var msg *service.Message
-		msg, buf = envelope.AppendMessage(buf, ev)
+		msg, buf = d.encoder.AppendMessage(buf, ev)
 		if d.invalid != nil {
-			msg.SetError(fmt.Errorf("decoding a change of %s at %s: %w", m.rel.table.FullName(), m.lsn, d.invalid))
+			change.SetError(msg, fmt.Errorf("decoding a change of %s at %s: %w", m.rel.table.FullName(), m.lsn, d.invalid))
 		}
 		dst = append(dst, msg)
 	}
@@ -75,6 +75,7 @@ func (r *rows) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
 // decoder turns row messages into values. Its slabs are shared by all values of a segment.
 type decoder struct {
 	strict  bool
+	encoder envelope.Encoder
 	values  []change.Value
 	scratch []byte
 	invalid error // what makes the current row inexact; its message carries it

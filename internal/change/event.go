@@ -98,6 +98,10 @@ type Event struct {
 	Row  int
 	// LSN is PostgreSQL's position of the change itself, 0 when unknown.
 	LSN uint64
+
+	// What the event's message is made of, so that it can be made again.
+	payload, key []byte
+	err          error
 }
 
 // AppendID appends the event id, "<position of the transaction>:<index>". It is the same on every replay.

@@ -48,20 +48,55 @@ func (c *eventContext) Value(key any) any {
 
 // NewMessage returns the message of an event: the payload as its content, the documented metadata, and the event itself,
 // which FromMessage finds. The key is the JSON of the key columns, empty for none. Payload and key are kept, not copied;
-// neither the event nor its transaction may be changed afterwards.
-func NewMessage(ev *Event, payload []byte, key string) *service.Message {
+// the event must not be changed afterwards, and is the event of this message only.
+func NewMessage(ev *Event, payload, key []byte) *service.Message {
+	var k Maker
+	return k.Message(ev, payload, key)
+}
+
+// Maker makes the messages of events, like NewMessage. Those that follow each other in one transaction and table share
+// their metadata until somebody changes it. A Maker is used by one goroutine, and not any more once the messages that it
+// has made are handed on. The zero Maker is ready.
+type Maker struct {
+	like     *service.Message // the first message of the run
+	table    *Table
+	tx       *Tx
+	op       Op
+	snapshot Snapshot
+}
+
+// Message returns the message of an event, see NewMessage.
+func (k *Maker) Message(ev *Event, payload, key []byte) *service.Message {
+	ev.payload, ev.key = payload, key
+	fresh := k.like == nil || k.table != ev.Table || k.tx != ev.Tx || k.op != ev.Op || k.snapshot != ev.Snapshot
+	var m *service.Message
+	if fresh {
+		m = first(ev)
+		k.like, k.table, k.tx, k.op, k.snapshot = m, ev.Table, ev.Tx, ev.Op, ev.Snapshot
+	} else {
+		m = k.like.Copy()
+		if m.GetError() != nil { // that of the first event's value
+			m.SetError(nil)
+		}
+	}
+	// Rendered when somebody asks. The copy gets a map of its own here, which has room for every key.
+	m.MetaSetImmut(MetaEventID, (*lazyID)(ev))
+	switch {
+	case len(key) > 0:
+		m.MetaSetImmut(MetaKey, (*lazyKey)(ev))
+	case len(ev.Table.Key) > 0:
+		m.MetaDelete(MetaKey)
+	}
+	m.SetBytes(payload)
+	return m.WithContext((*eventContext)(ev))
+}
+
+// first returns a message that has the metadata that is equal in a run of events.
+func first(ev *Event) *service.Message {
 	m := ev.Table.message(ev.Op)
-	// Every message copies the shared metadata once, on its first set. The template has every key, so that the copy is
-	// made in its final size.
-	m.MetaSetMut(MetaEventID, string(ev.AppendID(make([]byte, 0, 128))))
 	tx := ev.Tx.shared()
 	m.MetaSetMut(MetaPosition, tx.position)
 	m.MetaSetMut(MetaCommitTsMs, tx.commitTsMs)
-	if key != "" {
-		m.MetaSetMut(MetaKey, key)
-	} else {
-		m.MetaDelete(MetaKey)
-	}
 	if ev.Tx.ID != "" {
 		m.MetaSetMut(MetaTransactionID, tx.id)
 	} else {
@@ -70,8 +105,44 @@ func NewMessage(ev *Event, payload []byte, key string) *service.Message {
 	if ev.Snapshot != "" && ev.Snapshot != SnapshotFalse {
 		m.MetaSetMut(MetaSnapshot, string(ev.Snapshot))
 	}
-	m.SetBytes(payload)
-	return m.WithContext((*eventContext)(ev))
+	return m
+}
+
+// lazyID is the metadata event_id.
+type lazyID Event
+
+// Copy implements service.ImmutableValue.
+func (l *lazyID) Copy() any {
+	ev := (*Event)(l)
+	return string(ev.AppendID(make([]byte, 0, len(ev.Tx.Position)+8)))
+}
+
+// lazyKey is the metadata key.
+type lazyKey Event
+
+// Copy implements service.ImmutableValue.
+func (l *lazyKey) Copy() any { return string(l.key) }
+
+// SetError marks the message of an event as one that cannot be represented exactly, for good: Renew keeps the error.
+func SetError(m *service.Message, err error) {
+	if ev, ok := FromMessage(m); ok {
+		ev.err = err
+	}
+	m.SetError(err)
+}
+
+// Renew makes the message of an event again, whatever the pipeline has done to it since. It is for messages that NewMessage
+// or a Maker made, and copies others.
+func Renew(m *service.Message) *service.Message {
+	ev, ok := FromMessage(m)
+	if !ok {
+		return m.Copy()
+	}
+	m = NewMessage(ev, ev.payload, ev.key)
+	if ev.err != nil {
+		m.SetError(ev.err)
+	}
+	return m
 }
 
 // FromMessage returns the event that a message carries, or false for a message that no DeltaForge input made (or that
@@ -85,13 +156,21 @@ func FromMessage(m *service.Message) (*Event, bool) {
 func (t *Table) message(op Op) *service.Message {
 	t.once.Do(t.derive)
 	for i := range templateOps {
-		if Op(templateOps[i]) == op {
-			return t.templates[i].Copy()
+		if Op(templateOps[i]) != op {
+			continue
 		}
+		template := t.templates[i].Load()
+		if template == nil {
+			template = t.newTemplate(op)
+			t.templates[i].Store(template) // another goroutine may have stored an equal one
+		}
+		return template.Copy()
 	}
 	return t.newTemplate(op)
 }
 
+// newTemplate makes a message with the metadata that is equal for all rows of the table, and a place for every other key,
+// so that copies have room for them.
 func (t *Table) newTemplate(op Op) *service.Message {
 	m := service.NewMessage(nil)
 	m.MetaSetMut(MetaSource, t.Source.Name)
@@ -104,8 +183,5 @@ func (t *Table) newTemplate(op Op) *service.Message {
 	m.MetaSetMut(MetaOperation, op.Name())
 	m.MetaSetMut(MetaSnapshot, string(SnapshotFalse))
 	m.MetaSetImmut(MetaSchema, t.common)
-	for _, own := range []string{MetaEventID, MetaPosition, MetaCommitTsMs, MetaKey, MetaTransactionID} {
-		m.MetaSetMut(own, "") // NewMessage sets or removes it
-	}
 	return m
 }

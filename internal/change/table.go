@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/redpanda-data/benthos/v4/public/schema"
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -75,7 +76,17 @@ type Table struct {
 	fingerprint string
 	fullName    string
 	common      immutableSchema
-	templates   [len(templateOps)]*service.Message // one an operation
+	templates   [len(templateOps)]atomic.Pointer[service.Message] // one an operation, made when it is needed
+
+	textOnce sync.Once
+	text     any
+}
+
+// Text returns what make returned the first time: a place for what an encoder works out once a table. All callers pass the
+// same function.
+func (t *Table) Text(make func(*Table) any) any {
+	t.textOnce.Do(func() { t.text = make(t) })
+	return t.text
 }
 
 // FullName is the name that metrics and logs use: db.table, or schema.table for PostgreSQL.
@@ -113,9 +124,6 @@ func (t *Table) derive() {
 	}
 	c := t.commonSchema()
 	t.common = immutableSchema{v: c.ToAny()}
-	for i, op := range templateOps {
-		t.templates[i] = t.newTemplate(Op(op))
-	}
 }
 
 func (t *Table) commonSchema() schema.Common {

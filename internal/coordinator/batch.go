@@ -77,25 +77,35 @@ func (b *batcher) run(lanes []lane) error {
 	}
 }
 
-// add takes a decoded segment in.
+// add takes a decoded group in.
 func (b *batcher) add(d decoded) {
-	if d.seg.Source != "" {
-		b.src = d.seg.Source
-	}
 	if len(d.messages) > 0 {
 		if len(b.messages) == 0 {
 			b.since = time.Now()
-		}
-		b.messages = append(b.messages, d.messages...)
-		b.sizes = append(b.sizes, d.sizes...)
-		for _, size := range d.sizes {
-			b.bytes += size
 		}
 		b.took += d.took
 		b.count(d)
 		b.s.wait(len(d.messages))
 	}
-	switch commit := d.seg.Commit; {
+	from := 0
+	for i := range d.segments {
+		seg, to := &d.segments[i], from+d.counts[i]
+		if seg.Source != "" {
+			b.src = seg.Source
+		}
+		b.messages = append(b.messages, d.messages[from:to]...)
+		b.sizes = append(b.sizes, d.sizes[from:to]...)
+		for _, size := range d.sizes[from:to] {
+			b.bytes += size
+		}
+		from = to
+		b.end(seg.Commit)
+	}
+}
+
+// end notes that a transaction ends behind the messages, unless commit is nil.
+func (b *batcher) end(commit checkpoint.Position) {
+	switch {
 	case commit == nil:
 	case len(b.messages) == 0:
 		// Nothing to deliver: the position moves once everything before it is acknowledged.
@@ -108,28 +118,32 @@ func (b *batcher) add(d decoded) {
 	}
 }
 
-// count adds a segment's events to source_events_total, a run of equal table and operation at a time.
+// count adds a group's events to source_events_total, a run of equal table and operation at a time.
 func (b *batcher) count(d decoded) {
-	var table *change.Table
-	var op change.Op
+	var last *change.Event
+	var at *Segment // of last
 	run := int64(0)
 	flush := func() {
 		if run > 0 {
-			b.in.st.sourceEvents.Incr(run, table.FullName(), string(rune(op)))
-			b.in.lag.touched(table.FullName(), d.seg.CommitTime, d.seg.ReadAt)
+			b.in.st.sourceEvents.Incr(run, last.Table.FullName(), string(rune(last.Op)))
+			b.in.lag.touched(last.Table.FullName(), at.CommitTime, at.ReadAt)
 		}
 		run = 0
 	}
-	for _, m := range d.messages {
-		ev, ok := change.FromMessage(m)
-		if !ok {
-			continue
+	from := 0
+	for i, n := range d.counts {
+		for _, m := range d.messages[from : from+n] {
+			ev, ok := change.FromMessage(m)
+			if !ok {
+				continue
+			}
+			if last != nil && (ev.Table != last.Table || ev.Op != last.Op) {
+				flush()
+			}
+			last, at = ev, &d.segments[i]
+			run++
 		}
-		if ev.Table != table || ev.Op != op {
-			flush()
-			table, op = ev.Table, ev.Op
-		}
-		run++
+		from += n
 	}
 	flush()
 }
@@ -216,7 +230,8 @@ func (b *batcher) cut(n int, trigger string) bool {
 	st.stage(stageDecode, trigger, b.took)
 	st.stage(stageBatch, trigger, time.Since(b.since))
 
-	b.messages = append(service.MessageBatch(nil), b.messages[n:]...)
+	// A new array, since the batch keeps the old one; the next batch is probably as large.
+	b.messages = append(make(service.MessageBatch, 0, len(b.messages)), b.messages[n:]...)
 	b.sizes = b.sizes[:copy(b.sizes, b.sizes[n:])]
 	b.bytes -= bytes
 	b.took = 0

@@ -8,6 +8,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/change"
 )
 
 // How long a rejected batch waits before it is sent again.
@@ -146,10 +147,17 @@ func (d *deliveries) gaugeOut() {
 	}
 }
 
-// result is what the engine gets. The messages are copies, since the pipeline may change them and the batch may be
-// needed again.
+// result is what the engine gets. The pipeline may change the messages, so a batch that is needed again is made of new
+// ones.
 func (d *deliveries) result(a *attempt) (service.MessageBatch, service.AckFunc, error) {
-	return a.dl.batch.messages.Copy(), func(_ context.Context, err error) error {
+	messages := a.dl.batch.messages
+	if a.n > 1 {
+		messages = make(service.MessageBatch, len(messages))
+		for i, m := range a.dl.batch.messages {
+			messages[i] = change.Renew(m)
+		}
+	}
+	return messages, func(_ context.Context, err error) error {
 		d.resolve(a, err)
 		return nil
 	}, nil

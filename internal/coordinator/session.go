@@ -15,8 +15,10 @@ import (
 )
 
 const (
-	// laneDepth is how many segments wait in front of and behind each decode worker.
-	laneDepth = 8
+	// segmentDepth is how many segments wait in front of the workers.
+	segmentDepth = 32
+	// laneDepth is how many groups of segments wait in front of and behind each decode worker.
+	laneDepth = 4
 	// maxDecoders is the most workers that decode_workers: 0 chooses.
 	maxDecoders = 4
 )
@@ -49,7 +51,7 @@ func startSession(ctx context.Context, in *Input, from checkpoint.Token) *sessio
 	ctx, cancel := context.WithCancelCause(ctx)
 	s := &session{
 		in: in, from: from, first: from, ctx: ctx, end: cancel,
-		segments: make(chan Segment, laneDepth), connected: make(chan struct{}), ready: make(chan *batch, 1),
+		segments: make(chan Segment, segmentDepth), connected: make(chan struct{}), ready: make(chan *batch, 1),
 		deliver: newDeliveries(in, from), done: make(chan struct{}),
 	}
 	workers := in.cfg.Decoders
@@ -58,7 +60,7 @@ func startSession(ctx context.Context, in *Input, from checkpoint.Token) *sessio
 	}
 	lanes := make([]lane, workers)
 	for n := range lanes {
-		lanes[n] = lane{in: make(chan Segment, laneDepth), out: make(chan decoded, laneDepth)}
+		lanes[n] = lane{in: make(chan []Segment, laneDepth), out: make(chan decoded, laneDepth)}
 		s.start1("decode", func() error { return s.decode(lanes[n]) })
 	}
 	s.start1("log", func() error {
@@ -120,16 +122,24 @@ func (s *session) stop(ctx context.Context) error {
 	}
 }
 
-// lane is one decode worker's way. Segment n travels on lane n modulo the number of lanes, on both sides, which keeps
-// the order without a lock.
+// lane is one decode worker's way. Group n travels on lane n modulo the number of lanes, on both sides, which keeps the
+// order without a lock.
 type lane struct {
-	in  chan Segment
+	in  chan []Segment
 	out chan decoded
 }
 
-// decoded is a segment after its worker.
+// A group is what a worker gets at once: the segments that are there, so that small transactions do not cost a hand-over
+// each. These are its bounds; one segment may be larger.
+const (
+	groupSegments = 64
+	groupBytes    = 64 << 10
+)
+
+// decoded is a group of segments after its worker.
 type decoded struct {
-	seg      Segment
+	segments []Segment // without their rows
+	counts   []int     // messages of each segment
 	messages service.MessageBatch
 	sizes    []int // payload bytes of each message
 	took     time.Duration
@@ -144,21 +154,15 @@ func (s *session) dispatch(lanes []lane) error {
 		case <-s.ctx.Done():
 			return nil
 		}
-		if seg.ReadAt.IsZero() {
-			seg.ReadAt = time.Now()
-		}
-		s.in.lag.read(&seg)
-		if seg.Bytes > 0 {
-			s.in.st.sourceBytes.Incr(int64(seg.Bytes))
-		}
+		group := s.gather(seg)
 		select {
 		case <-s.connected:
 		default:
-			s.noteStart(&seg)
+			s.noteStart(&group[0])
 			close(s.connected)
 		}
 		select {
-		case lanes[n].in <- seg:
+		case lanes[n].in <- group:
 		case <-s.ctx.Done():
 			return nil
 		}
@@ -166,6 +170,33 @@ func (s *session) dispatch(lanes []lane) error {
 			n = 0
 		}
 	}
+}
+
+// gather makes a group of a segment and of those behind it that are there already.
+func (s *session) gather(seg Segment) []Segment {
+	group := make([]Segment, 0, 1+min(len(s.segments), groupSegments-1))
+	bytes := 0
+	for {
+		if seg.ReadAt.IsZero() {
+			seg.ReadAt = time.Now()
+		}
+		s.in.lag.read(&seg)
+		bytes += seg.Bytes
+		group = append(group, seg)
+		if len(group) == groupSegments || bytes >= groupBytes {
+			break
+		}
+		select {
+		case seg = <-s.segments:
+			continue
+		default:
+		}
+		break
+	}
+	if bytes > 0 {
+		s.in.st.sourceBytes.Incr(int64(bytes))
+	}
+	return group
 }
 
 // noteStart remembers where the log started, from its first segment.
@@ -180,26 +211,15 @@ func (s *session) noteStart(seg *Segment) {
 // decode is one worker.
 func (s *session) decode(l lane) error {
 	for {
-		var d decoded
+		var group []Segment
 		select {
-		case d.seg = <-l.in:
+		case group = <-l.in:
 		case <-s.ctx.Done():
 			return nil
 		}
-		if d.seg.Rows != nil {
-			began := time.Now()
-			var err error
-			if d.messages, err = d.seg.Rows.Decode(nil); err != nil {
-				return orKind(KindDecode, err)
-			}
-			d.sizes = make([]int, len(d.messages))
-			for n, m := range d.messages {
-				if b, err := m.AsBytes(); err == nil {
-					d.sizes[n] = len(b)
-				}
-			}
-			d.took = time.Since(began)
-			d.seg.Rows = nil
+		d, err := decodeGroup(group)
+		if err != nil {
+			return orKind(KindDecode, err)
 		}
 		select {
 		case l.out <- d:
@@ -207,6 +227,31 @@ func (s *session) decode(l lane) error {
 			return nil
 		}
 	}
+}
+
+func decodeGroup(group []Segment) (decoded, error) {
+	d := decoded{segments: group, counts: make([]int, len(group))}
+	began := time.Now()
+	for n := range group {
+		if group[n].Rows == nil {
+			continue
+		}
+		before := len(d.messages)
+		var err error
+		if d.messages, err = group[n].Rows.Decode(d.messages); err != nil {
+			return d, err
+		}
+		group[n].Rows = nil
+		d.counts[n] = len(d.messages) - before
+	}
+	d.sizes = make([]int, len(d.messages))
+	for n, m := range d.messages {
+		if b, err := m.AsBytes(); err == nil {
+			d.sizes[n] = len(b)
+		}
+	}
+	d.took = time.Since(began)
+	return d, nil
 }
 
 // next hands out the next batch: one that was rejected, else a new one.

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -109,7 +110,8 @@ func TestGolden(t *testing.T) {
 			m, buf := AppendMessage([]byte("before"), ev)
 			payload, err := m.AsBytes()
 			require.NoError(t, err)
-			require.Equal(t, "before"+string(payload), string(buf))
+			key, _ := m.MetaGet(change.MetaKey)
+			require.Equal(t, "before"+string(payload)+key, string(buf))
 			require.True(t, json.Valid(payload), "%s", payload)
 			meta, err := json.MarshalIndent(metadata(t, m), "", " ")
 			require.NoError(t, err)
@@ -187,7 +189,9 @@ func TestMessagesShareNothing(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			for range 200 {
-				m, _ := AppendMessage(nil, ev)
+				own := *events()["mysql_insert"]
+				own.Table, own.Tx = ev.Table, ev.Tx
+				m, _ := AppendMessage(nil, &own)
 				m.MetaSetMut(change.MetaTable, "changed")
 				m.MetaDelete(change.MetaSource)
 				s, _ := m.MetaGetMut(change.MetaSchema)
@@ -208,6 +212,57 @@ func TestMessagesShareNothing(t *testing.T) {
 	}
 }
 
+// Events of one run share metadata, and nothing that tells them apart: not the key, not an error, not what happens to one of
+// the messages later.
+func TestEncoderRun(t *testing.T) {
+	evs := make([]change.Event, 4)
+	var e Encoder
+	var buf []byte
+	msgs := make([]*service.Message, len(evs))
+	want := make([]map[string]string, len(evs))
+	base := events()["mysql_insert"]
+	for i := range evs {
+		evs[i] = *base
+		evs[i].Index, evs[i].Row = uint64(i+1), i
+		evs[i].After = slices.Clone(base.After)
+		evs[i].After[0] = change.IntValue(int64(i))
+		if i == 2 {
+			evs[i].After[0] = change.Value{} // no key
+		}
+		alone := evs[i]
+		m, _ := AppendMessage(nil, &alone)
+		want[i] = metadata(t, m)
+		payload, err := m.AsBytes()
+		require.NoError(t, err)
+		msgs[i], buf = e.AppendMessage(buf, &evs[i])
+		if i == 0 {
+			change.SetError(msgs[0], errors.New("inexact"))
+		}
+		got, err := msgs[i].AsBytes()
+		require.NoError(t, err)
+		assert.Equal(t, string(payload), string(got))
+	}
+	for i, m := range msgs {
+		assert.Equal(t, want[i], metadata(t, m))
+		assert.Equal(t, i == 0, m.GetError() != nil)
+		m.MetaSetMut(change.MetaTable, "changed")
+		m.MetaDelete(change.MetaKey)
+		m.SetBytes([]byte("changed"))
+		m.SetError(errors.New("changed"))
+	}
+	for i, m := range msgs {
+		again := change.Renew(m)
+		assert.Equal(t, want[i], metadata(t, again))
+		assert.Equal(t, i == 0, again.GetError() != nil)
+		b, err := again.AsBytes()
+		require.NoError(t, err)
+		assert.Contains(t, string(b), want[i][change.MetaEventID])
+		ev, ok := change.FromMessage(again)
+		require.True(t, ok)
+		assert.Same(t, &evs[i], ev)
+	}
+}
+
 func FuzzAppendString(f *testing.F) {
 	f.Add("a\"\\\x00\u2028\xff")
 	f.Fuzz(func(t *testing.T, s string) {
@@ -221,6 +276,9 @@ func FuzzAppendString(f *testing.F) {
 		}
 		if want := strings.ToValidUTF8(s, "\ufffd"); utf8.ValidString(s) && back != want {
 			t.Fatalf("%q became %q", want, back)
+		}
+		if fast := AppendValue(nil, text(s)); !bytes.Equal(got, fast) {
+			t.Fatalf("%q: %s, as a value %s", s, got, fast)
 		}
 		for _, v := range []change.Value{text(s), change.BytesValue([]byte(s))} {
 			if got := AppendValue(nil, v); !json.Valid(got) {

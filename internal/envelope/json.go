@@ -4,6 +4,7 @@ package envelope
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"math"
 	"strconv"
 	"unicode/utf8"
@@ -34,7 +35,7 @@ func AppendValue(dst []byte, v change.Value) []byte {
 		dst = append(dst, v.Bytes()...)
 		return append(dst, '"')
 	case change.Text:
-		return AppendString(dst, v.Bytes())
+		return appendText(dst, v.Bytes())
 	case change.Bytes:
 		dst = append(dst, `{"_base64":"`...)
 		dst = base64.StdEncoding.AppendEncode(dst, v.Bytes())
@@ -105,6 +106,38 @@ func AppendString[S string | []byte](dst []byte, s S) []byte {
 	}
 	dst = append(dst, s[start:]...)
 	return append(dst, '"')
+}
+
+// appendText is AppendString for text that mostly needs no escapes.
+func appendText(dst, s []byte) []byte {
+	n := plain(s)
+	if n < len(s) {
+		return AppendString(dst, s)
+	}
+	dst = append(dst, '"')
+	dst = append(dst, s...)
+	return append(dst, '"')
+}
+
+// plain returns how many bytes at the start of s are ASCII that JSON takes as it is, or fewer.
+func plain(s []byte) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	n := 0
+	for ; len(s)-n >= 8; n += 8 {
+		x := binary.LittleEndian.Uint64(s[n:])
+		// In each byte the highest bit tells: not ASCII, below a space, a quote, a backslash ("Bit Twiddling Hacks", "Determine
+		// if a word has a byte less than n").
+		quote, backslash := x^'"'*ones, x^'\\'*ones
+		if (x|(x-' '*ones)|(quote-ones)|(backslash-ones))&highs != 0 {
+			return n
+		}
+	}
+	for ; n < len(s); n++ {
+		if c := s[n]; c < 0x20 || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			return n
+		}
+	}
+	return n
 }
 
 func decodeRune[S string | []byte](s S) (rune, int) {

@@ -2,6 +2,7 @@ package envelope
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
@@ -9,90 +10,124 @@ import (
 )
 
 // AppendMessage appends the payload and the key of an event to buf and returns its message, which keeps both parts of
-// buf, and the grown buf. Callers use one buf for all events of a batch: one allocation a batch, not one a row.
+// buf, and the grown buf. Callers with many events use an Encoder.
 func AppendMessage(buf []byte, ev *change.Event) (*service.Message, []byte) {
-	start := len(buf)
-	buf = AppendNative(buf, ev)
-	end := len(buf)
-	payload := buf[start:end:end]
-	buf = AppendKey(buf, ev)
-	key := string(buf[end:])
-	return change.NewMessage(ev, payload, key), buf[:end]
+	var e Encoder
+	return e.AppendMessage(buf, ev)
 }
 
 // AppendNative appends the native envelope of an event. The order of the fields is fixed.
 func AppendNative(dst []byte, ev *change.Event) []byte {
-	dst = append(dst, `{"before":`...)
-	dst = appendRow(dst, ev.Table, ev.Before)
-	dst = append(dst, `,"after":`...)
-	dst = appendRow(dst, ev.Table, ev.After)
-	dst = append(dst, `,"source":`...)
-	dst = appendSource(dst, ev)
-	dst = append(dst, `,"op":"`...)
-	dst = append(dst, byte(ev.Op))
-	dst = append(dst, `","ts_ms":`...)
-	dst = strconv.AppendInt(dst, ev.ReadAt.UnixMilli(), 10)
-	dst = append(dst, `,"transaction":`...)
+	var e Encoder
+	e.prepare(ev)
+	return e.appendNative(dst, ev)
+}
+
+// Encoder makes the messages of events. It writes what neighbours have in common (table, transaction, place) once and
+// copies it from then on. An Encoder is used by one goroutine, and not any more once its messages are handed on. The zero
+// Encoder is ready.
+type Encoder struct {
+	maker change.Maker
+
+	// What text was made for.
+	table    *change.Table
+	tx       *change.Tx
+	op       change.Op
+	snapshot change.Snapshot
+	file     string
+	readAt   time.Time
+
+	names *tableText
+	text  []byte
+	// source, middle and id are parts of text: from the images to the place of the row, from there to its index in the
+	// transaction, and from there to its index in the event id.
+	source, middle, id []byte
+}
+
+// AppendMessage appends the payload and the key of an event to buf and returns its message, which keeps both parts of
+// buf, and the grown buf. Callers use one buf for all events of a batch: one allocation a batch, not one a row.
+func (e *Encoder) AppendMessage(buf []byte, ev *change.Event) (*service.Message, []byte) {
+	e.prepare(ev)
+	start := len(buf)
+	buf = e.appendNative(buf, ev)
+	end := len(buf)
+	buf = appendKey(buf, ev, e.names)
+	return e.maker.Message(ev, buf[start:end:end], buf[end:len(buf):len(buf)]), buf
+}
+
+// tableText is what an envelope says about a table, the same in each.
+type tableText struct {
+	names  [][]byte // `,"name":` of each column
+	source []byte   // `,"source":{` up to the commit time
+	table  []byte   // from behind the snapshot up to the place
+	end    []byte   // from behind the event id to the end
+}
+
+func makeTableText(t *change.Table) any {
+	x := &tableText{names: make([][]byte, len(t.Columns))}
+	size := 0
+	for _, c := range t.Columns {
+		size += len(c.Name) + 4
+	}
+	all := make([]byte, 0, size+size/8)
+	for i, c := range t.Columns {
+		start := len(all)
+		all = append(AppendString(append(all, ','), c.Name), ':')
+		x.names[i] = all[start:len(all):len(all)]
+	}
+	x.source = AppendString(append(x.source, `,"source":{"version":`...), t.Source.Version)
+	x.source = AppendString(append(x.source, `,"connector":`...), t.Source.Connector)
+	x.source = AppendString(append(x.source, `,"name":`...), t.Source.Name)
+	x.source = append(x.source, `,"ts_ms":`...)
+	x.table = AppendString(append(x.table, `","db":`...), t.Database)
+	if t.Schema != "" {
+		x.table = AppendString(append(x.table, `,"schema":`...), t.Schema)
+	}
+	x.table = AppendString(append(x.table, `,"table":`...), t.Name)
+	x.end = append(x.end, `","tenant_id":`...)
+	if t.Source.Tenant == "" {
+		x.end = append(x.end, "null"...)
+	} else {
+		x.end = AppendString(x.end, t.Source.Tenant)
+	}
+	x.end = append(x.end, `,"schema_version":"`...)
+	x.end = append(append(x.end, t.Fingerprint()...), `"}`...)
+	return x
+}
+
+// prepare writes the parts that the event has in common with its neighbours, unless they are written.
+func (e *Encoder) prepare(ev *change.Event) {
+	if e.table == ev.Table && e.tx == ev.Tx && e.op == ev.Op && e.snapshot == ev.Snapshot && e.readAt == ev.ReadAt && e.file == ev.File {
+		return
+	}
+	e.table, e.tx, e.op, e.snapshot, e.readAt, e.file = ev.Table, ev.Tx, ev.Op, ev.Snapshot, ev.ReadAt, ev.File
+	e.names, _ = ev.Table.Text(makeTableText).(*tableText)
+	b := e.appendSource(e.text[:0], ev)
+	source := len(b)
+	b = append(b, `},"op":"`...)
+	b = append(b, byte(ev.Op))
+	b = append(b, `","ts_ms":`...)
+	b = strconv.AppendInt(b, ev.ReadAt.UnixMilli(), 10)
+	b = append(b, `,"transaction":`...)
 	if ev.Tx.ID == "" {
-		dst = append(dst, "null"...)
+		b = append(b, "null"...)
 	} else {
-		dst = append(dst, `{"id":`...)
-		dst = AppendString(dst, ev.Tx.ID)
-		dst = append(dst, `,"total_order":`...)
-		dst = strconv.AppendUint(dst, ev.Index, 10)
-		dst = append(dst, '}')
+		b = AppendString(append(b, `{"id":`...), ev.Tx.ID)
+		b = append(b, `,"total_order":`...)
 	}
-	dst = append(dst, `,"event_id":`...)
-	dst = appendEventID(dst, ev)
-	dst = append(dst, `,"tenant_id":`...)
-	if ev.Table.Source.Tenant == "" {
-		dst = append(dst, "null"...)
-	} else {
-		dst = AppendString(dst, ev.Table.Source.Tenant)
+	middle := len(b)
+	if ev.Tx.ID != "" {
+		b = append(b, '}')
 	}
-	dst = append(dst, `,"schema_version":"`...)
-	dst = append(dst, ev.Table.Fingerprint()...)
-	return append(dst, `"}`...)
+	b = AppendString(append(b, `,"event_id":`...), ev.Tx.Position)
+	b[len(b)-1] = ':' // over the closing quote; the index follows, as in change.Event.AppendID
+	e.text, e.source, e.middle, e.id = b, b[:source], b[source:middle], b[middle:]
 }
 
-// appendEventID appends what change.Event.AppendID gives, as a JSON string.
-func appendEventID(dst []byte, ev *change.Event) []byte {
-	dst = AppendString(dst, ev.Tx.Position)
-	dst[len(dst)-1] = ':' // over the closing quote
-	dst = strconv.AppendUint(dst, ev.Index, 10)
-	return append(dst, '"')
-}
-
-func appendRow(dst []byte, t *change.Table, row []change.Value) []byte {
-	if row == nil {
-		return append(dst, "null"...)
-	}
-	dst = append(dst, '{')
-	first := true
-	for i, v := range row {
-		if v.Kind() == change.Absent {
-			continue
-		}
-		if !first {
-			dst = append(dst, ',')
-		}
-		first = false
-		dst = AppendString(dst, t.Columns[i].Name)
-		dst = append(dst, ':')
-		dst = AppendValue(dst, v)
-	}
-	return append(dst, '}')
-}
-
-func appendSource(dst []byte, ev *change.Event) []byte {
+// appendSource appends the source up to the place of the row in the log.
+func (e *Encoder) appendSource(dst []byte, ev *change.Event) []byte {
 	t := ev.Table
-	dst = append(dst, `{"version":`...)
-	dst = AppendString(dst, t.Source.Version)
-	dst = append(dst, `,"connector":`...)
-	dst = AppendString(dst, t.Source.Connector)
-	dst = append(dst, `,"name":`...)
-	dst = AppendString(dst, t.Source.Name)
-	dst = append(dst, `,"ts_ms":`...)
+	dst = append(dst, e.names.source...)
 	dst = strconv.AppendInt(dst, ev.Tx.CommitTime.UnixMilli(), 10)
 	if us := ev.Tx.CommitTime.UnixMicro(); us%1000 != 0 {
 		dst = append(dst, `,"ts_us":`...)
@@ -104,20 +139,11 @@ func appendSource(dst []byte, ev *change.Event) []byte {
 	} else {
 		dst = append(dst, ev.Snapshot...)
 	}
-	dst = append(dst, `","db":`...)
-	dst = AppendString(dst, t.Database)
-	if t.Schema != "" {
-		dst = append(dst, `,"schema":`...)
-		dst = AppendString(dst, t.Schema)
-	}
-	dst = append(dst, `,"table":`...)
-	dst = AppendString(dst, t.Name)
+	dst = append(dst, e.names.table...)
 	if t.Schema != "" {
 		dst = append(dst, `,"txId":`...)
 		dst = strconv.AppendUint(dst, uint64(ev.Tx.XID), 10)
-		dst = append(dst, `,"lsn":`...)
-		dst = strconv.AppendUint(dst, ev.LSN, 10)
-		return append(dst, '}')
+		return append(dst, `,"lsn":`...)
 	}
 	dst = append(dst, `,"server_id":`...)
 	dst = strconv.AppendUint(dst, uint64(ev.Tx.ServerID), 10)
@@ -127,18 +153,60 @@ func appendSource(dst []byte, ev *change.Event) []byte {
 	} else {
 		dst = AppendString(dst, ev.Tx.GTID)
 	}
-	dst = append(dst, `,"file":`...)
-	dst = AppendString(dst, ev.File)
-	dst = append(dst, `,"pos":`...)
-	dst = strconv.AppendUint(dst, ev.Pos, 10)
-	dst = append(dst, `,"row":`...)
-	dst = strconv.AppendInt(dst, int64(ev.Row), 10)
+	dst = AppendString(append(dst, `,"file":`...), ev.File)
+	return append(dst, `,"pos":`...)
+}
+
+// appendNative appends the envelope of an event that prepare was called for.
+func (e *Encoder) appendNative(dst []byte, ev *change.Event) []byte {
+	dst = append(dst, `{"before":`...)
+	dst = appendRow(dst, e.names, ev.Before)
+	dst = append(dst, `,"after":`...)
+	dst = appendRow(dst, e.names, ev.After)
+	dst = append(dst, e.source...)
+	if ev.Table.Schema != "" {
+		dst = strconv.AppendUint(dst, ev.LSN, 10)
+	} else {
+		dst = strconv.AppendUint(dst, ev.Pos, 10)
+		dst = append(dst, `,"row":`...)
+		dst = strconv.AppendInt(dst, int64(ev.Row), 10)
+	}
+	dst = append(dst, e.middle...)
+	if ev.Tx.ID != "" {
+		dst = strconv.AppendUint(dst, ev.Index, 10)
+	}
+	dst = append(dst, e.id...)
+	dst = strconv.AppendUint(dst, ev.Index, 10)
+	return append(dst, e.names.end...)
+}
+
+func appendRow(dst []byte, names *tableText, row []change.Value) []byte {
+	if row == nil {
+		return append(dst, "null"...)
+	}
+	start := len(dst)
+	for i := range row {
+		if row[i].Kind() == change.Absent {
+			continue
+		}
+		dst = append(dst, names.names[i]...)
+		dst = AppendValue(dst, row[i])
+	}
+	if len(dst) == start {
+		return append(dst, "{}"...)
+	}
+	dst[start] = '{' // in place of the comma before the first column
 	return append(dst, '}')
 }
 
 // AppendKey appends the message key of an event: the JSON object of its key columns, from the newest image that has
 // them. It appends nothing for a table without a key, and for an event whose images lack a key column.
 func AppendKey(dst []byte, ev *change.Event) []byte {
+	names, _ := ev.Table.Text(makeTableText).(*tableText)
+	return appendKey(dst, ev, names)
+}
+
+func appendKey(dst []byte, ev *change.Event, names *tableText) []byte {
 	t := ev.Table
 	if len(t.Key) == 0 || (ev.After == nil && ev.Before == nil) {
 		return dst
@@ -149,13 +217,10 @@ func AppendKey(dst []byte, ev *change.Event) []byte {
 		if !ok {
 			return dst[:start]
 		}
+		dst = append(dst, names.names[c]...)
 		if i == 0 {
-			dst = append(dst, '{')
-		} else {
-			dst = append(dst, ',')
+			dst[start] = '{' // in place of the comma
 		}
-		dst = AppendString(dst, t.Columns[c].Name)
-		dst = append(dst, ':')
 		dst = AppendValue(dst, v)
 	}
 	return append(dst, '}')
