@@ -23,6 +23,7 @@ type schemas struct {
 	flavor   string
 	keys     map[string][]string // from the configuration
 	charsets charsetInfo
+	values   valueOptions
 	// changed is called with the table's name when its shape is another one than before.
 	changed func(table string)
 
@@ -172,6 +173,10 @@ func (s *schemas) finish(c *column, col *change.Column) {
 		c.text = nil // labels are UTF-8 by now
 	}
 	col.Logical, col.Precision, col.Scale = c.logical()
+	if c.typ == mysql.MYSQL_TYPE_VECTOR {
+		col.Parts = []change.Column{{Type: "float", Logical: change.LogicalFloat32}}
+	}
+	s.values.apply(c, col)
 }
 
 func (s *schemas) charset(ctx context.Context, name string) (*charset, error) {
@@ -261,8 +266,12 @@ func (c *column) logical() (l change.Logical, precision, scale int) {
 		return change.LogicalDateTime, 0, int(c.meta)
 	case mysql.MYSQL_TYPE_TIMESTAMP, mysql.MYSQL_TYPE_TIMESTAMP2:
 		return change.LogicalTimestamp, 0, int(c.meta)
-	case mysql.MYSQL_TYPE_JSON, mysql.MYSQL_TYPE_GEOMETRY, mysql.MYSQL_TYPE_VECTOR:
+	case mysql.MYSQL_TYPE_JSON:
 		return change.LogicalJSON, 0, 0
+	case mysql.MYSQL_TYPE_GEOMETRY:
+		return change.LogicalGeometry, 0, 0
+	case mysql.MYSQL_TYPE_VECTOR:
+		return change.LogicalArray, 0, 0
 	case mysql.MYSQL_TYPE_ENUM, mysql.MYSQL_TYPE_SET:
 		return change.LogicalText, 0, 0
 	default:

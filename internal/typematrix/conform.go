@@ -81,18 +81,14 @@ func conformsObject(c schema.Common, v any) error {
 }
 
 func conformsList(c schema.Common, v any) error {
-	var elements []any
-	switch v := v.(type) {
-	case []any:
-		elements = v
-	case map[string]any:
-		for _, e := range v {
-			elements = append(elements, e)
-		}
-	}
-	_, isMap := v.(map[string]any)
-	if isMap != (c.Type == schema.Map) || len(c.Children) != 1 {
+	list, isList := v.([]any)
+	dict, isMap := v.(map[string]any)
+	if isList != (c.Type == schema.Array) || isMap != (c.Type == schema.Map) || len(c.Children) != 1 {
 		return fmt.Errorf("%s: %v is no %s of %d types", c.Name, v, c.Type, len(c.Children))
+	}
+	elements := slices.Clone(list)
+	for _, e := range dict {
+		elements = append(elements, e)
 	}
 	for _, e := range elements {
 		if err := Conforms(c.Children[0], e); err != nil {
