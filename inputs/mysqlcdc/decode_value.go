@@ -25,6 +25,8 @@ type column struct {
 	labels [][]byte
 	// pad is the length that BINARY(n) is padded to.
 	pad int
+	// packed is set for MariaDB's UUID and INET types.
+	packed packed
 	// values are the options that concern the column; none of them costs anything when it is off.
 	values columnValues
 }
@@ -145,6 +147,14 @@ func (c *column) decodeBlob(p, arena []byte) (change.Value, []byte, error) {
 			arena = append(arena, p...)
 			arena = append(arena, make([]byte, c.pad-len(p))...)
 			p = arena[start:len(arena):len(arena)]
+		}
+		if c.packed != packedNone {
+			start = len(arena)
+			out, err := c.packed.append(arena, p)
+			if err != nil {
+				return fail(err)
+			}
+			return change.TextValue(out[start:len(out):len(out)]), out, nil
 		}
 		return change.BytesValue(p), arena, nil
 	}
