@@ -29,7 +29,7 @@ const anything = "**"
 
 // layers is the direction of imports: the first pattern that matches a package counts.
 func layers() []layer {
-	forTests := []string{"internal/testenv", "internal/servers", "internal/e2e"}
+	forTests := []string{"internal/testenv", "internal/servers", "internal/e2e", "internal/typematrix"}
 	with := func(l layer) layer { l.tests = append(l.tests, forTests...); return l }
 	return []layer{
 		{pattern: ".", imports: []string{anything}},
@@ -45,6 +45,7 @@ func layers() []layer {
 		with(layer{pattern: "metrics"}),
 		with(layer{pattern: "internal/control"}),
 		{pattern: "internal/version"},
+		{pattern: "internal/typematrix"},
 		{pattern: "internal/demo", imports: []string{anything}},
 		{pattern: "internal/docgen", imports: []string{anything}},
 		{pattern: "internal/docgen/*", imports: []string{anything}},

@@ -28,7 +28,11 @@ func (s *schemas) agree(c *column, meta *columnMeta, signed bool, cc catalogColu
 			return fmt.Errorf("the log has character set %s, not %s", cs, cc.charset)
 		}
 	}
-	if want, ok := s.expectedMeta(cc); ok && want != c.meta {
+	want, ok := s.expectedMeta(cc)
+	if c.typ == typeMariaVarcharCompressed {
+		want++ // for the byte that says how it is compressed
+	}
+	if ok && want != c.meta {
 		return fmt.Errorf("the log has size %d, not %d", c.meta, want)
 	}
 	return nil

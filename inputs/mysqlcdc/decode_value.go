@@ -25,6 +25,10 @@ type column struct {
 	labels [][]byte
 	// pad is the length that BINARY(n) is padded to.
 	pad int
+	// packed is set for MariaDB's UUID and INET types.
+	packed packed
+	// values are the options that concern the column; none of them costs anything when it is off.
+	values columnValues
 }
 
 var (
@@ -45,11 +49,13 @@ func (c *column) decode(p, arena []byte) (v change.Value, _ []byte, err error) {
 	case mysql.MYSQL_TYPE_TINY, mysql.MYSQL_TYPE_SHORT, mysql.MYSQL_TYPE_INT24, mysql.MYSQL_TYPE_LONG,
 		mysql.MYSQL_TYPE_LONGLONG:
 		n := uintLE(p)
+		if c.values.integer != integerNumber {
+			return c.decodeInteger(n, arena)
+		}
 		if c.unsigned {
 			return change.UintValue(n), arena, nil
 		}
-		shift := 64 - 8*len(p)
-		return change.IntValue(int64(n<<shift) >> shift), arena, nil
+		return change.IntValue(signExtend(n, len(p))), arena, nil
 	case mysql.MYSQL_TYPE_FLOAT:
 		return change.Float32Value(math.Float32frombits(binary.LittleEndian.Uint32(p))), arena, nil
 	case mysql.MYSQL_TYPE_DOUBLE:
@@ -66,17 +72,17 @@ func (c *column) decode(p, arena []byte) (v change.Value, _ []byte, err error) {
 		}
 		return change.UintValue(1900 + uint64(p[0])), arena, nil
 	case mysql.MYSQL_TYPE_DATE, mysql.MYSQL_TYPE_NEWDATE:
-		return text(appendDate3(arena, p))
+		return c.date(text(appendDate3(arena, p)))
 	case mysql.MYSQL_TYPE_DATETIME2:
-		return text(appendDateTime2(arena, p, int(c.meta)))
+		return c.date(text(appendDateTime2(arena, p, int(c.meta))))
 	case mysql.MYSQL_TYPE_TIMESTAMP2:
-		return text(appendTimestamp(arena, uintBE(p[:4]), fractionMicros(p[4:]), int(c.meta)))
+		return c.date(text(appendTimestamp(arena, uintBE(p[:4]), fractionMicros(p[4:]), int(c.meta))))
 	case mysql.MYSQL_TYPE_TIME2:
 		return text(appendTime2(arena, p, int(c.meta)))
 	case mysql.MYSQL_TYPE_DATETIME:
-		return text(appendDateTimeOld(arena, p))
+		return c.date(text(appendDateTimeOld(arena, p)))
 	case mysql.MYSQL_TYPE_TIMESTAMP:
-		return text(appendTimestamp(arena, uintLE(p), 0, 0))
+		return c.date(text(appendTimestamp(arena, uintLE(p), 0, 0)))
 	case mysql.MYSQL_TYPE_TIME:
 		return text(appendTimeOld(arena, p))
 	case mysql.MYSQL_TYPE_BIT:
@@ -142,10 +148,21 @@ func (c *column) decodeBlob(p, arena []byte) (change.Value, []byte, error) {
 			arena = append(arena, make([]byte, c.pad-len(p))...)
 			p = arena[start:len(arena):len(arena)]
 		}
+		if c.packed != packedNone {
+			start = len(arena)
+			out, err := c.packed.append(arena, p)
+			if err != nil {
+				return fail(err)
+			}
+			return change.TextValue(out[start:len(out):len(out)]), out, nil
+		}
 		return change.BytesValue(p), arena, nil
 	}
 	s, arena, err := c.text.decode(arena, p)
 	if err != nil {
+		if c.values.base64Text {
+			return change.BytesValue(p), arena, nil
+		}
 		return fail(fmt.Errorf("%w (%s)", err, c.text.name))
 	}
 	return change.TextValue(s), arena, nil
@@ -283,16 +300,4 @@ func appendJSONFloat(dst []byte, f float64, bits int) []byte {
 		format = 'e'
 	}
 	return strconv.AppendFloat(dst, f, format, -1, bits)
-}
-
-// inflateColumn undoes MariaDB's column compression: nothing for an empty value, a zero byte before a value that is not
-// compressed.
-func inflateColumn(p []byte) ([]byte, error) {
-	if len(p) == 0 {
-		return p, nil
-	}
-	if p[0] == 0 {
-		return p[1:], nil
-	}
-	return nil, errors.New("a compressed column, which this version does not read")
 }

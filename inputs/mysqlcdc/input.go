@@ -84,7 +84,8 @@ func spec() *service.ConfigSpec {
 			service.NewStringMapField(fieldKeys).Default(map[string]any{}).
 				Description("The columns that identify a row, by `db.table` and separated by commas, where they shall be others than "+
 					"those of the primary key.").Example(map[string]string{"shop.events": "tenant,number"}).Advanced(),
-		)
+		).
+		Fields(valueFields()...)
 }
 
 func init() {
@@ -108,6 +109,7 @@ type config struct {
 	heartbeat   time.Duration
 	readTimeout time.Duration
 	keys        map[string][]string
+	values      valueOptions
 	source      *change.Source
 }
 
@@ -149,6 +151,9 @@ func parseConfig(conf *service.ParsedConfig, version string) (c config, err erro
 		return c, err
 	}
 	if err := c.parseTimes(conf); err != nil {
+		return c, err
+	}
+	if c.values, err = parseValueOptions(conf); err != nil {
 		return c, err
 	}
 	c.source = &change.Source{Connector: kind, Name: c.coordinator.Name, Tenant: c.coordinator.Tenant, Version: version}

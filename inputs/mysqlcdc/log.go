@@ -158,6 +158,7 @@ func (s *session) prepareSchemas(ctx context.Context) error {
 	}
 	s.schemas = &schemas{
 		source: s.log.cfg.source, catalog: s.catalog, flavor: s.flavor, keys: s.log.cfg.keys, charsets: charsets,
+		values:   s.log.cfg.values,
 		changed:  func(table string) { s.log.changes.Incr(1, table) },
 		decoders: map[string]*charset{}, known: map[string]*knownShape{},
 	}

@@ -23,6 +23,7 @@ type schemas struct {
 	flavor   string
 	keys     map[string][]string // from the configuration
 	charsets charsetInfo
+	values   valueOptions
 	// changed is called with the table's name when its shape is another one than before.
 	changed func(table string)
 
@@ -92,6 +93,10 @@ func (s *schemas) build(ctx context.Context, m *tableMap) (*shape, error) {
 
 // fromMetadata fills the shape from what the table map says.
 func (s *schemas) fromMetadata(ctx context.Context, meta *tableMeta, sh *shape) error {
+	declared, err := s.declaredTypes(ctx, sh)
+	if err != nil {
+		return err
+	}
 	for i := range sh.columns {
 		c, mc := &sh.columns[i], &meta.columns[i]
 		col := &sh.table.Columns[i]
@@ -104,7 +109,6 @@ func (s *schemas) fromMetadata(ctx context.Context, meta *tableMeta, sh *shape) 
 				return coordinator.WithKind(coordinator.KindSchema,
 					fmt.Errorf("column %s: the server does not list collation %d", mc.name, mc.collation))
 			}
-			var err error
 			if c.text, err = s.charset(ctx, cs); err != nil {
 				return err
 			}
@@ -112,7 +116,6 @@ func (s *schemas) fromMetadata(ctx context.Context, meta *tableMeta, sh *shape) 
 		}
 		for _, label := range mc.labels {
 			if c.text != nil {
-				var err error
 				if label, _, err = c.text.decode(nil, label); err != nil {
 					return coordinator.WithKind(coordinator.KindSchema, fmt.Errorf("column %s: label %q: %w", mc.name, label, err))
 				}
@@ -120,6 +123,7 @@ func (s *schemas) fromMetadata(ctx context.Context, meta *tableMeta, sh *shape) 
 			c.labels = append(c.labels, bytes.Clone(label))
 		}
 		col.Type = c.typeText(width)
+		refine(c, col, declared[mc.name])
 		s.finish(c, col)
 	}
 	return nil
@@ -167,11 +171,22 @@ func (s *schemas) fromCatalog(ctx context.Context, m *tableMap, meta *tableMeta,
 func (s *schemas) finish(c *column, col *change.Column) {
 	if c.typ == mysql.MYSQL_TYPE_STRING && c.text == nil {
 		c.pad = int(c.meta)
+		c.packed = packedType(c, col.Type)
 	}
+	col.Type, _, _ = strings.Cut(col.Type, " /*M!") // how MariaDB shows that a column is compressed
 	if isEnumOrSet(c.typ, "") {
 		c.text = nil // labels are UTF-8 by now
 	}
 	col.Logical, col.Precision, col.Scale = c.logical()
+	switch {
+	case c.packed == packedUUID:
+		col.Logical = change.LogicalUUID
+	case c.packed != packedNone:
+		col.Logical = change.LogicalText
+	case c.typ == mysql.MYSQL_TYPE_VECTOR:
+		col.Parts = []change.Column{{Type: "float", Logical: change.LogicalFloat32}}
+	}
+	s.values.apply(c, col)
 }
 
 func (s *schemas) charset(ctx context.Context, name string) (*charset, error) {
@@ -261,8 +276,12 @@ func (c *column) logical() (l change.Logical, precision, scale int) {
 		return change.LogicalDateTime, 0, int(c.meta)
 	case mysql.MYSQL_TYPE_TIMESTAMP, mysql.MYSQL_TYPE_TIMESTAMP2:
 		return change.LogicalTimestamp, 0, int(c.meta)
-	case mysql.MYSQL_TYPE_JSON, mysql.MYSQL_TYPE_GEOMETRY, mysql.MYSQL_TYPE_VECTOR:
+	case mysql.MYSQL_TYPE_JSON:
 		return change.LogicalJSON, 0, 0
+	case mysql.MYSQL_TYPE_GEOMETRY:
+		return change.LogicalGeometry, 0, 0
+	case mysql.MYSQL_TYPE_VECTOR:
+		return change.LogicalArray, 0, 0
 	case mysql.MYSQL_TYPE_ENUM, mysql.MYSQL_TYPE_SET:
 		return change.LogicalText, 0, 0
 	default:
@@ -347,9 +366,10 @@ func (c *column) stringTypeText(width int) string {
 }
 
 func labelsText(labels [][]byte) string {
+	escaped := strings.NewReplacer("'", "''", `\`, `\\`, "\x00", `\0`, "\n", `\n`, "\r", `\r`) // as the server does
 	parts := make([]string, len(labels))
 	for i, l := range labels {
-		parts[i] = "'" + strings.ReplaceAll(string(l), "'", "''") + "'"
+		parts[i] = "'" + escaped.Replace(string(l)) + "'"
 	}
 	return strings.Join(parts, ",")
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/envelope"
 )
 
@@ -28,6 +29,9 @@ func (d *decoder) appendNested(dst []byte, t *typeInfo, raw []byte, depth int) (
 	case codecComposite:
 		return d.appendComposite(dst, t, raw, depth)
 	case codecHstore:
+		if depth > 0 && !d.isText(raw) {
+			return envelope.AppendValue(dst, change.BytesValue(raw)), nil
+		}
 		return appendHstore(dst, raw)
 	case codecVector:
 		return appendVector(dst, raw)
@@ -37,7 +41,7 @@ func (d *decoder) appendNested(dst []byte, t *typeInfo, raw []byte, depth int) (
 		return appendGeometry(dst, raw)
 	default:
 		// A part of its own: the value's own text must not land in dst, which is d.scratch at the outermost level.
-		part := decoder{strict: d.strict}
+		part := decoder{trust: d.trust}
 		v, err := part.value(t, raw)
 		if err != nil {
 			return nil, err

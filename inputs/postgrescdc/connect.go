@@ -56,7 +56,7 @@ func (r *replication) open(ctx context.Context, from checkpoint.Token) (_ *sessi
 	}()
 	s := &session{
 		r: r, wire: w, side: side, start: saved, end: saved,
-		strict:    repl.ParameterStatus("server_encoding") == "SQL_ASCII",
+		trust:     r.cfg.values.trust(repl.ParameterStatus("server_encoding")),
 		relations: map[uint32]*relation{}, pending: map[uint32]relationMsg{},
 		messages: &relation{table: change.MessageTable(r.schemas.source, r.schemas.database), captured: true, types: make([]*typeInfo, 2)},
 		cat: &catalogue{

@@ -18,7 +18,7 @@ import (
 type rows struct {
 	tx     *change.Tx
 	readAt time.Time
-	strict bool // check that text is UTF-8: the database does not know its own encoding
+	trust  textTrust
 	msgs   []rowMsg
 	values int // values in all images
 	size   int // estimate of all payloads
@@ -50,7 +50,7 @@ func (r *rows) add(m rowMsg) {
 
 // Decode implements coordinator.Rows.
 func (r *rows) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
-	d := decoder{strict: r.strict, values: make([]change.Value, 0, r.values)}
+	d := decoder{trust: r.trust, values: make([]change.Value, 0, r.values)}
 	events := make([]change.Event, len(r.msgs))
 	buf := make([]byte, 0, r.size)
 	for i := range r.msgs {
@@ -74,8 +74,8 @@ func (r *rows) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
 
 // decoder turns row messages into values. Its slabs are shared by all values of a segment.
 type decoder struct {
-	strict  bool
 	encoder envelope.Encoder
+	trust   textTrust
 	values  []change.Value
 	scratch []byte
 	invalid error // what makes the current row inexact; its message carries it
@@ -186,12 +186,32 @@ func (d *decoder) inexact(raw []byte) change.Value {
 }
 
 func (d *decoder) text(raw []byte) change.Value {
-	if d.strict && !utf8.Valid(raw) {
-		d.invalid = errors.Join(d.invalid, errNotUTF8)
-		return change.BytesValue(raw)
+	if d.isText(raw) {
+		return change.TextValue(raw)
 	}
-	return change.TextValue(raw)
+	return change.BytesValue(raw)
 }
+
+// isText reports whether raw is UTF-8. Where it is not, it makes the row invalid unless the options let such text be bytes.
+func (d *decoder) isText(raw []byte) bool {
+	if d.trust == textIsUTF8 || utf8.Valid(raw) {
+		return true
+	}
+	if d.trust == textOrError {
+		d.invalid = errors.Join(d.invalid, errNotUTF8)
+	}
+	return false
+}
+
+// textTrust says whether the text that the server sends is known to be UTF-8, and what other text becomes. A database whose encoding is
+// SQL_ASCII sends the bytes that it was given.
+type textTrust uint8
+
+const (
+	textIsUTF8 textTrust = iota
+	textOrError
+	textOrBase64
+)
 
 var errNotUTF8 = errors.New("text is not UTF-8; the database's encoding, SQL_ASCII, does not say what it is")
 
@@ -202,6 +222,8 @@ func (d *decoder) value(t *typeInfo, raw []byte) (change.Value, error) {
 		return d.text(raw), nil
 	case codecBool:
 		return parseBool(raw)
+	case codecDigits:
+		return change.DecimalValue(raw), checkInteger(raw)
 	case codecInt:
 		n, err := parseInt(raw)
 		return change.IntValue(n), err
@@ -219,6 +241,9 @@ func (d *decoder) value(t *typeInfo, raw []byte) (change.Value, error) {
 	case codecBytea:
 		return d.bytea(raw)
 	case codecJSON:
+		if !d.isText(raw) {
+			return change.BytesValue(raw), nil
+		}
 		return change.JSONValue(raw), nil
 	case codecTime:
 		return d.scratchText(appendTime(d.scratch, raw, t.digits))
@@ -229,6 +254,9 @@ func (d *decoder) value(t *typeInfo, raw []byte) (change.Value, error) {
 	case codecBit1:
 		return parseBit(raw)
 	case codecVector, codecArray, codecComposite, codecHstore, codecPoint, codecGeometry:
+		if t.codec == codecHstore && !d.isText(raw) {
+			return change.BytesValue(raw), nil
+		}
 		start := len(d.scratch)
 		out, err := d.appendNested(d.scratch, t, raw, 0)
 		if err != nil {

@@ -72,7 +72,7 @@ func FuzzRow(f *testing.F) {
 		if len(body) == 0 {
 			return
 		}
-		r := &rows{tx: benchTx(), readAt: time.UnixMilli(1), strict: true}
+		r := &rows{tx: benchTx(), readAt: time.UnixMilli(1), trust: textOrError}
 		m := rowMsg{rel: rel, body: body, index: 1}
 		switch body[0] {
 		case msgInsert, msgUpdate, msgDelete:
@@ -130,7 +130,7 @@ func FuzzText(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		for _, typ := range types {
-			d := decoder{strict: true}
+			d := decoder{trust: textOrError}
 			v, err := d.value(typ, []byte(s))
 			if err != nil || d.invalid != nil {
 				continue

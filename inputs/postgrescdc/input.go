@@ -75,6 +75,7 @@ func spec() *service.ConfigSpec {
 			"as dead. The server is asked for an answer every `status_interval`, so this must be longer; but some versions are also " +
 			"silent while they decode a large transaction on tables that are not captured.").Default("60s").Advanced()).
 		Field(service.NewTLSToggledField(fieldTLS)).
+		Fields(valueFields()...).
 		Fields(coordinator.Fields()...)
 }
 
@@ -95,6 +96,7 @@ type config struct {
 	messages          bool
 	statusInterval    time.Duration
 	readTimeout       time.Duration
+	values            valueOptions
 }
 
 // parseConfig reads the fields of this component. It works offline.
@@ -127,6 +129,7 @@ func parseConfig(conf *service.ParsedConfig, name string) (c config, err error) 
 		}
 		return e
 	})
+	get(func() (e error) { c.values, e = parseValueOptions(conf); return e })
 	get(c.complete)
 	return c, err
 }
@@ -241,7 +244,7 @@ func newInput(conf *service.ParsedConfig, res *service.Resources) (service.Batch
 func newReplication(c config, source *change.Source, log logger, schemaChanged func(table string)) *replication {
 	r := &replication{cfg: c, logger: log, kick: make(chan struct{}, 1), warned: map[string]bool{}}
 	r.schemas = &schemas{
-		source: source, database: c.conn.Database, filter: &r.cfg.filter,
+		source: source, database: c.conn.Database, filter: &r.cfg.filter, values: r.cfg.values,
 		warn: func(table, column, typ string) {
 			log.Warnf("column %s of %s has the type %s, which is delivered as the database prints it", column, table, typ)
 		},

@@ -157,7 +157,7 @@ type session struct {
 	side   *pgx.Conn // given to cat
 	cat    *catalogue
 	out    chan<- coordinator.Segment
-	strict bool // the database does not know its encoding
+	trust  textTrust
 
 	received atomic.Uint64 // LSN of the newest message that was read
 	ask      atomic.Bool   // the next report asks the server to answer
@@ -353,7 +353,7 @@ func (s *session) row(ctx context.Context, m walData, oid uint32) error {
 
 func (s *session) add(ctx context.Context, m rowMsg) error {
 	if s.rows == nil {
-		s.rows = &rows{tx: s.tx, readAt: s.wire.readAt, strict: s.strict}
+		s.rows = &rows{tx: s.tx, readAt: s.wire.readAt, trust: s.trust}
 	}
 	s.rows.add(m)
 	if len(s.rows.msgs) >= maxSegmentRows || s.seg.Bytes >= maxSegmentBytes {

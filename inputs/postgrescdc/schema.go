@@ -27,6 +27,7 @@ type schemas struct {
 	source   *change.Source
 	database string
 	filter   *tableFilter
+	values   valueOptions
 	warn     func(table, column, typ string)
 	changed  func(table string)
 
@@ -74,10 +75,7 @@ func (s *schemas) build(ctx context.Context, conn *pgx.Conn, msg relationMsg) (*
 		}
 		rel.types[i], rel.identity[i] = t, col.key
 		rel.names += len(col.name) + 4
-		table.Columns[i] = change.Column{
-			Name: col.name, Type: t.text, Logical: t.logical, Nullable: !notNull[col.name],
-			Precision: t.precision, Scale: t.scale,
-		}
+		table.Columns[i] = t.column(col.name, !notNull[col.name])
 	}
 	if table.Key, err = s.key(ctx, conn, msg); err != nil {
 		return nil, err
@@ -192,12 +190,15 @@ func (s *schemas) typeOf(ctx context.Context, conn *pgx.Conn, key typeKey, depth
 	case row.kind == "e", row.kind == "r", row.kind == "m":
 		t.unlisted = false
 	case t.scalar(key, row.name):
+		if s.values.quoteBigint && (t.logical == change.LogicalInt64 || t.logical == change.LogicalUint64) {
+			t.codec = codecDigits
+		}
 	case row.category == "A" && row.elem != 0:
 		elem, err := s.typeOf(ctx, conn, typeKey{row.elem, key.typmod}, depth+1)
 		if err != nil {
 			return nil, err
 		}
-		t.codec, t.logical, t.elem, t.unlisted = codecArray, change.LogicalJSON, elem, elem.unlisted
+		t.codec, t.logical, t.elem, t.unlisted = codecArray, change.LogicalArray, elem, elem.unlisted
 		t.delimiter = ','
 		if len(row.delimiter) == 1 {
 			t.delimiter = row.delimiter[0]
@@ -212,7 +213,7 @@ func (s *schemas) composite(ctx context.Context, conn *pgx.Conn, t *typeInfo, re
 	if err != nil {
 		return err
 	}
-	t.codec, t.logical, t.unlisted = codecComposite, change.LogicalJSON, false
+	t.codec, t.logical, t.unlisted = codecComposite, change.LogicalObject, false
 	for _, a := range attributes {
 		f, err := s.typeOf(ctx, conn, typeKey{a.typ, a.typmod}, depth+1)
 		if err != nil {

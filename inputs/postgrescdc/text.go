@@ -59,6 +59,16 @@ func parseInt(raw []byte) (int64, error) {
 	}
 }
 
+// checkInteger makes sure that the text is one integer of up to 64 bits.
+func checkInteger(raw []byte) error {
+	if len(raw) > 0 && raw[0] == '-' {
+		_, err := parseInt(raw)
+		return err
+	}
+	_, err := parseUint(raw)
+	return err
+}
+
 func parseFloat(raw []byte, bits int) (float64, error) {
 	f, err := strconv.ParseFloat(string(raw), bits)
 	if err != nil {

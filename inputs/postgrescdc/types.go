@@ -25,6 +25,7 @@ const (
 	codecHstore
 	codecPoint
 	codecGeometry
+	codecDigits // an integer that is delivered as a string
 )
 
 // typeKey identifies a type with its modifier.
@@ -43,9 +44,31 @@ type typeInfo struct {
 	// digits is the declared number of fractional digits of a time; -1 where it has no meaning.
 	digits           int
 	precision, scale int
-	elem             *typeInfo // of an array
-	delimiter        byte      // between the elements of an array
-	fields           []field   // of a composite
+	elem             *typeInfo      // of an array
+	delimiter        byte           // between the elements of an array
+	fields           []field        // of a composite
+	parts            change.Logical // of a list that has no elem
+}
+
+// column describes a column, a field or an element of the type. Without a constraint any of them can be NULL.
+func (t *typeInfo) column(name string, nullable bool) change.Column {
+	c := change.Column{
+		Name: name, Type: t.text, Logical: t.logical, Nullable: nullable, Precision: t.precision, Scale: t.scale,
+		Quoted: t.codec == codecDigits,
+	}
+	switch {
+	case t.codec == codecArray:
+		c.Parts = []change.Column{t.elem.column("", true)}
+	case t.codec == codecComposite:
+		for _, f := range t.fields {
+			c.Parts = append(c.Parts, f.typ.column(f.name, true))
+		}
+	case t.codec == codecHstore:
+		c.Parts = []change.Column{{Type: "text", Nullable: true}}
+	case t.logical == change.LogicalArray:
+		c.Parts = []change.Column{{Logical: t.parts}}
+	}
+	return c
 }
 
 type field struct {
@@ -133,7 +156,9 @@ func (t *typeInfo) builtin(key typeKey) bool {
 			t.precision = int(mod >> 16 & 0xffff)
 			t.scale = int((mod&0x7ff)^0x400) - 0x400 // eleven bits, signed
 		}
-	case oidMoney, oidText, oidVarchar, oidBPChar, oidName, oidChar, oidUUID, oidInet, oidCIDR, oidMacaddr, oidMacaddr8,
+	case oidUUID:
+		t.logical = change.LogicalUUID
+	case oidMoney, oidText, oidVarchar, oidBPChar, oidName, oidChar, oidInet, oidCIDR, oidMacaddr, oidMacaddr8,
 		oidXML, oidTSVector, oidTSQuery, oidLSN, oidInterval, oidVarbit:
 	case oidBytea:
 		t.codec, t.logical = codecBytea, change.LogicalBytes
@@ -154,10 +179,12 @@ func (t *typeInfo) builtin(key typeKey) bool {
 		if key.typmod == 1 {
 			t.codec, t.logical = codecBit1, change.LogicalBool
 		}
-	case oidInt2Vector, oidOIDVector:
-		t.codec, t.logical = codecVector, change.LogicalJSON
+	case oidInt2Vector:
+		t.codec, t.logical, t.parts = codecVector, change.LogicalArray, change.LogicalInt32
+	case oidOIDVector:
+		t.codec, t.logical, t.parts = codecVector, change.LogicalArray, change.LogicalUint32
 	case oidPoint:
-		t.codec, t.logical = codecPoint, change.LogicalJSON
+		t.codec, t.logical = codecPoint, change.LogicalGeometry
 	default:
 		return false
 	}
@@ -177,11 +204,11 @@ func (t *typeInfo) extension(name string) bool {
 	switch name {
 	case "citext", "ltree", "lquery", "ltxtquery":
 	case "hstore":
-		t.codec, t.logical = codecHstore, change.LogicalJSON
+		t.codec, t.logical = codecHstore, change.LogicalMap
 	case "vector", "halfvec": // prints itself as a JSON array of numbers
-		t.codec, t.logical = codecJSON, change.LogicalJSON
+		t.codec, t.logical, t.parts = codecJSON, change.LogicalArray, change.LogicalFloat32
 	case "geometry", "geography":
-		t.codec, t.logical = codecGeometry, change.LogicalJSON
+		t.codec, t.logical = codecGeometry, change.LogicalGeometry
 	default:
 		return false
 	}

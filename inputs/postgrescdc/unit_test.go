@@ -190,7 +190,7 @@ func TestBadText(t *testing.T) {
 		{&typeInfo{codec: codecHstore}, `"a"=>"b" "c"=>"d"`},
 		{&typeInfo{codec: codecText}, "\xff"},
 	} {
-		d := decoder{strict: true}
+		d := decoder{trust: textOrError}
 		_, err := d.value(c.typ, []byte(c.raw))
 		if d.invalid != nil {
 			err = d.invalid

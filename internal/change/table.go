@@ -4,10 +4,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 
-	"github.com/redpanda-data/benthos/v4/public/schema"
 	"github.com/redpanda-data/benthos/v4/public/service"
 )
 
@@ -32,6 +32,11 @@ const (
 	LogicalTime
 	LogicalDateTime  // without time zone
 	LogicalTimestamp // an instant, UTC
+	LogicalUUID
+	LogicalArray    // of Parts[0]
+	LogicalObject   // with the fields Parts
+	LogicalMap      // of strings to Parts[0]
+	LogicalGeometry // {"wkb":…,"srid":…}
 )
 
 // Column describes one column of a table.
@@ -44,6 +49,10 @@ type Column struct {
 	// Precision and Scale are those of a decimal; Precision is 0 when it has none. For times, Scale is the number
 	// of fractional digits.
 	Precision, Scale int
+	// Quoted says that integers are delivered as strings of digits.
+	Quoted bool
+	// Parts describes what an array, a map or an object is made of; the parts of arrays and maps have no name.
+	Parts []Column
 }
 
 // Source is what all tables of one configured source share. It is immutable.
@@ -113,9 +122,7 @@ func (t *Table) CommonSchema() any {
 func (t *Table) derive() {
 	h := sha256.New()
 	fmt.Fprintf(h, "%q %q %q %q\n", t.Source.Connector, t.Database, t.Schema, t.Name)
-	for _, c := range t.Columns {
-		fmt.Fprintf(h, "%q %q %d %t %d %d\n", c.Name, c.Type, c.Logical, c.Nullable, c.Precision, c.Scale)
-	}
+	hashColumns(h, t.Columns)
 	fmt.Fprintf(h, "%v\n", t.Key)
 	t.fingerprint = "sha256:" + hex.EncodeToString(h.Sum(nil))
 	t.fullName = t.Database + "." + t.Name
@@ -126,32 +133,14 @@ func (t *Table) derive() {
 	t.common = immutableSchema{v: c.ToAny()}
 }
 
-func (t *Table) commonSchema() schema.Common {
-	c := schema.Common{Name: t.Name, Type: schema.Object, Children: make([]schema.Common, 0, len(t.Columns))}
-	for _, col := range t.Columns {
-		c.Children = append(c.Children, col.common())
+func hashColumns(h io.Writer, columns []Column) {
+	for _, c := range columns {
+		fmt.Fprintf(h, "%q %q %d %t %d %d\n", c.Name, c.Type, c.Logical, c.Nullable, c.Precision, c.Scale)
+		if c.Quoted || len(c.Parts) > 0 { // what few columns have, so that the others keep the fingerprint they always had
+			fmt.Fprintf(h, "%t %d\n", c.Quoted, len(c.Parts))
+			hashColumns(h, c.Parts)
+		}
 	}
-	return c
-}
-
-func (c Column) common() schema.Common {
-	s := schema.Common{Name: c.Name, Optional: c.Nullable, Type: schema.String}
-	switch c.Logical {
-	case LogicalBool:
-		s.Type = schema.Boolean
-	case LogicalInt32:
-		s.Type = schema.Int32
-	case LogicalInt64, LogicalUint32:
-		s.Type = schema.Int64
-	case LogicalFloat32:
-		s.Type = schema.Float32
-	case LogicalFloat64:
-		s.Type = schema.Float64
-	case LogicalText, LogicalUint64, LogicalDecimal, LogicalBytes, LogicalJSON, LogicalDate, LogicalTime,
-		LogicalDateTime, LogicalTimestamp:
-		// As the native envelope renders them. Types with parameters come with the complete type matrix.
-	}
-	return s
 }
 
 // immutableSchema lets all rows of a table share one schema value.
