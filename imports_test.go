@@ -47,6 +47,8 @@ func layers() []layer {
 		{pattern: "internal/version"},
 		{pattern: "internal/typematrix"},
 		{pattern: "internal/demo", imports: []string{anything}},
+		{pattern: "internal/bench", imports: []string{anything}},
+		{pattern: "internal/operator", imports: []string{anything}},
 		{pattern: "internal/docgen", imports: []string{anything}},
 		{pattern: "internal/docgen/*", imports: []string{anything}},
 		{pattern: "internal/servers", tests: forTests, imports: []string{"internal/servers/*"}},
