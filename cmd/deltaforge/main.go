@@ -19,6 +19,7 @@ import (
 )
 
 func main() {
+	go tuneGC(context.Background()) // ends with the process
 	p := newPlane()
 	code, err := service.RunCLIToCode(context.Background(), options(p)...)
 	if closeErr := p.close(); closeErr != nil {

@@ -16,9 +16,9 @@ import (
 
 const (
 	// segmentDepth is how many segments wait in front of the workers.
-	segmentDepth = 32
+	segmentDepth = 16
 	// laneDepth is how many groups of segments wait in front of and behind each decode worker.
-	laneDepth = 4
+	laneDepth = 2
 	// maxDecoders is the most workers that decode_workers: 0 chooses.
 	maxDecoders = 4
 )
@@ -133,7 +133,7 @@ type lane struct {
 // each. These are its bounds; one segment may be larger.
 const (
 	groupSegments = 64
-	groupBytes    = 64 << 10
+	groupBytes    = 32 << 10
 )
 
 // decoded is a group of segments after its worker.

@@ -70,7 +70,11 @@ const hexDigits = "0123456789abcdef"
 // AppendString appends s as a JSON string. Bytes that are not UTF-8 become U+FFFD; the inputs never produce them, since
 // they reject text that they cannot decode.
 func AppendString[S string | []byte](dst []byte, s S) []byte {
-	dst = append(dst, '"')
+	return append(appendEscaped(append(dst, '"'), s), '"')
+}
+
+// appendEscaped appends s without the quotes.
+func appendEscaped[S string | []byte](dst []byte, s S) []byte {
 	start := 0
 	for i := 0; i < len(s); {
 		c := s[i]
@@ -104,19 +108,26 @@ func AppendString[S string | []byte](dst []byte, s S) []byte {
 		i++
 		start = i
 	}
-	dst = append(dst, s[start:]...)
-	return append(dst, '"')
+	return append(dst, s[start:]...)
 }
 
-// appendText is AppendString for text that mostly needs no escapes.
+// appendText is AppendString for text of which most needs no escapes.
 func appendText(dst, s []byte) []byte {
-	n := plain(s)
-	if n < len(s) {
-		return AppendString(dst, s)
-	}
 	dst = append(dst, '"')
-	dst = append(dst, s...)
-	return append(dst, '"')
+	for {
+		n := plain(s)
+		dst = append(dst, s[:n]...)
+		if s = s[n:]; len(s) == 0 {
+			return append(dst, '"')
+		}
+		// What follows is, within eight bytes, not plain. Escaped text is rare, and other alphabets come in runs.
+		n = 1
+		for n < len(s) && (n < 8 || s[n] >= utf8.RuneSelf) {
+			n++
+		}
+		dst = appendEscaped(dst, s[:n])
+		s = s[n:]
+	}
 }
 
 // plain returns how many bytes at the start of s are ASCII that JSON takes as it is, or fewer.
