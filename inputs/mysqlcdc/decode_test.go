@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/go-mysql-org/go-mysql/replication"
+	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/internal/change"
@@ -219,6 +220,24 @@ func FuzzBinaryJSON(f *testing.F) {
 func FuzzTaggedGTID(f *testing.F) {
 	f.Add([]byte("\x02\x76\x00"))
 	f.Fuzz(func(_ *testing.T, body []byte) { _, _, _ = parseTaggedGTID(body) })
+}
+
+// Allocations are what a row costs most. Nine are the engine's message and its metadata; everything else is shared by the
+// rows of a segment.
+func TestAllocationsPerRow(t *testing.T) {
+	allocations := func(n int) float64 {
+		seg, err := sampleSegment(t, sampleRows(n))
+		require.NoError(t, err)
+		batch := make(service.MessageBatch, 0, n)
+		return testing.AllocsPerRun(20, func() {
+			if _, err := seg.Decode(batch); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	few, many := allocations(100), allocations(500)
+	require.LessOrEqual(t, (many-few)/400, 9.1, "a row")
+	require.LessOrEqual(t, few-9*100, 40.0, "a segment")
 }
 
 func BenchmarkDecode(b *testing.B) {

@@ -52,14 +52,19 @@ func insertMessage(values ...string) []byte {
 	return b
 }
 
-func BenchmarkDecode(b *testing.B) {
+func benchRows(n int) *rows {
 	rel := benchRelation()
 	tx := &change.Tx{ID: "123", Position: "0/16B3748", CommitTime: time.UnixMicro(1700000000123456), XID: 123}
 	r := &rows{tx: tx, readAt: time.UnixMilli(1700000000200)}
-	for i := range maxSegmentRows {
+	for i := range n {
 		r.add(rowMsg{rel: rel, lsn: 0x16B3700, index: uint64(i + 1), body: insertMessage(fmt.Sprint(i), "4711", "someone@example.com",
 			"12.50", "t", "2024-02-29 11:51:30.123456+00", "a note of an ordinary length, about eighty bytes, as it is found in tables")})
 	}
+	return r
+}
+
+func BenchmarkDecode(b *testing.B) {
+	r := benchRows(maxSegmentRows)
 	var batch service.MessageBatch
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -70,6 +75,23 @@ func BenchmarkDecode(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(r.msgs)), "ns/row")
+}
+
+// Allocations are what a row costs most. Nine are the engine's message and its metadata; everything else is shared by the
+// rows of a segment.
+func TestAllocationsPerRow(t *testing.T) {
+	allocations := func(n int) float64 {
+		r := benchRows(n)
+		batch := make(service.MessageBatch, 0, n)
+		return testing.AllocsPerRun(20, func() {
+			if _, err := r.Decode(batch); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	few, many := allocations(100), allocations(500)
+	require.LessOrEqual(t, (many-few)/400, 9.1, "a row")
+	require.LessOrEqual(t, few-9*100, 40.0, "a segment")
 }
 
 // BenchmarkStream reads one transaction of a real server, decoding included.

@@ -23,6 +23,9 @@ type drain struct {
 	profile string // name of the profile
 }
 
+// profileSeconds is how long a profile takes. A drain that is over earlier waits for it.
+const profileSeconds = 3
+
 const deliveredMetric = "deltaforge_sink_events_total"
 
 // run starts the binary and waits for the last row. The rate is that from the start of the clock, so the start of the
@@ -49,7 +52,7 @@ func (d drain) run(ctx context.Context, s *suite) (_ sample, err error) {
 	}
 	if s.profile != "" && d.profile != "" {
 		var profiling sync.WaitGroup
-		profiling.Go(func() { s.cpuProfile(ctx, p, d.profile, max(1, int(1.5*s.scale))) })
+		profiling.Go(func() { s.cpuProfile(ctx, p, d.profile, profileSeconds) })
 		defer profiling.Wait()
 	}
 	for {
