@@ -52,6 +52,7 @@ func options(p *plane) []service.CLIOptFunc {
 func schema() *service.ConfigSchema {
 	s := service.GlobalEnvironment().FullConfigSchema(version.String(), "")
 	s.SetFieldDefault(map[string]any{"deltaforge": map[string]any{}}, "metrics")
+	s.SetFieldDefault(map[string]any{noTracer: map[string]any{}}, "tracer")
 	s.SetFieldDefault("json", "logger", "format")
 	s.SetFieldDefault(map[string]any{"@service": "deltaforge"}, "logger", "static_fields")
 	s.SetFieldDefault(1, "pipeline", "threads")
