@@ -85,13 +85,31 @@ type conn struct {
 	srv  *server
 }
 
-// watchedConn remembers whether a read has timed out: the driver wraps network errors as text.
+// watchedConn remembers whether a read has timed out: the driver wraps network errors as text. The driver also sets a
+// deadline twice for each packet, most of which it has in its buffer; that is put off until the connection is read from.
 type watchedConn struct {
 	net.Conn
 	timedOut atomic.Bool
+	deadline time.Time // to be set before the next read, unless zero; of the goroutine that reads
+}
+
+// SetReadDeadline implements net.Conn, for the goroutine that reads. Others close the connection to end a read.
+func (c *watchedConn) SetReadDeadline(t time.Time) error {
+	if t.IsZero() {
+		c.deadline = t
+		return c.Conn.SetReadDeadline(t)
+	}
+	c.deadline = t
+	return nil
 }
 
 func (c *watchedConn) Read(p []byte) (int, error) {
+	if !c.deadline.IsZero() {
+		if err := c.Conn.SetReadDeadline(c.deadline); err != nil {
+			return 0, err
+		}
+		c.deadline = time.Time{}
+	}
 	n, err := c.Conn.Read(p)
 	var ne net.Error
 	if errors.As(err, &ne) && ne.Timeout() {
