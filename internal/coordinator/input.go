@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 )
@@ -38,8 +39,10 @@ type Input struct {
 	res  *service.Resources
 	out  *service.Logger
 	st   *stats
-	lag  *lag
-	link link
+	// tracer makes a span of each batch; nil: tracing is off.
+	tracer trace.Tracer
+	lag    *lag
+	link   link
 
 	mu     sync.Mutex
 	closed bool // guarded by mu
@@ -64,7 +67,7 @@ func New(cfg Config, kind string, log Log, res *service.Resources) (*Input, erro
 	}
 	return &Input{
 		cfg: cfg, kind: kind, log: log, res: res, st: newStats(res.Metrics()), lag: newLag(),
-		out: res.Logger().With("source", cfg.Name),
+		tracer: newTracer(res.OtelTracer()), out: res.Logger().With("source", cfg.Name),
 	}, nil
 }
 

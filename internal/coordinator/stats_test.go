@@ -80,7 +80,7 @@ func TestMetricsOfAStream(t *testing.T) {
 	assert.Equal(t, []int64{400, 400, 400}, rec.timings("batch_bytes"))
 	assert.Len(t, rec.timings("stage_latency_seconds", stageDecode, triggerEvents), 3)
 	assert.Len(t, rec.timings("stage_latency_seconds", stageBatch, triggerEvents), 3)
-	assert.Len(t, rec.timings("stage_latency_seconds", stageDeliver, triggerNone), 4)
+	assert.Len(t, rec.timings("stage_latency_seconds", stageDeliver, triggerEvents), 4)
 	assert.Len(t, rec.timings("e2e_latency_seconds"), 3)
 	saves := rec.value("checkpoint_success_total")
 	assert.GreaterOrEqual(t, saves, 2.0)
