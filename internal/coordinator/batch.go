@@ -19,6 +19,7 @@ type batch struct {
 	token    checkpoint.Token // behind its last event
 	oldest   time.Time        // when its first event was read
 	tracked  *checkpoint.Pending
+	trigger  string // what cut it
 }
 
 // txEnd is the end of a transaction among the messages that a batcher holds.
@@ -215,7 +216,7 @@ func (b *batcher) wholeAtMost(n int) int {
 // cut hands the first n messages on and keeps the rest. It blocks while the pipeline has enough, and reports false when
 // the session has ended.
 func (b *batcher) cut(n int, trigger string) bool {
-	out := &batch{messages: b.messages[:n:n], token: b.tokenAfter(n)}
+	out := &batch{messages: b.messages[:n:n], token: b.tokenAfter(n), trigger: trigger}
 	if ev, ok := change.FromMessage(b.messages[0]); ok {
 		out.oldest = ev.ReadAt
 	}

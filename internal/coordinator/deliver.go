@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/change"
@@ -94,6 +95,9 @@ func (d *deliveries) retire() {
 type attempt struct {
 	dl *delivery
 	n  int
+
+	passage change.Passage
+	span    trace.Span // nil: tracing is off
 }
 
 // again hands out the next batch that has to be sent again, or nil. Busy means that nothing may be handed out yet, because
@@ -150,13 +154,15 @@ func (d *deliveries) gaugeOut() {
 // result is what the engine gets. The pipeline may change the messages, so a batch that is needed again is made of new
 // ones.
 func (d *deliveries) result(a *attempt) (service.MessageBatch, service.AckFunc, error) {
-	messages := a.dl.batch.messages
+	messages := make(service.MessageBatch, len(a.dl.batch.messages))
+	copy(messages, a.dl.batch.messages)
 	if a.n > 1 {
-		messages = make(service.MessageBatch, len(messages))
-		for i, m := range a.dl.batch.messages {
+		for i, m := range messages {
 			messages[i] = change.Renew(m)
 		}
 	}
+	a.startSpan(d.in, messages)
+	messages[0] = a.passage.With(messages[0])
 	return messages, func(_ context.Context, err error) error {
 		d.resolve(a, err)
 		return nil
@@ -174,7 +180,8 @@ func (d *deliveries) resolve(a *attempt, err error) {
 	dl.waiting = false
 	d.out--
 	d.gaugeOut()
-	d.in.st.stage(stageDeliver, triggerNone, time.Since(dl.handed))
+	d.timed(a)
+	a.endSpan(err)
 	if err == nil {
 		d.accepted(dl)
 	} else {
@@ -192,6 +199,17 @@ func (d *deliveries) resolve(a *attempt, err error) {
 	case d.changed <- struct{}{}:
 	default:
 	}
+}
+
+// timed splits the time of an attempt between the processors and the output; d.mu is held. Where the output does not tell
+// when it got the batch, all of it is the output's.
+func (d *deliveries) timed(a *attempt) {
+	began, trigger := a.dl.handed, a.dl.batch.trigger
+	if reached, ok := a.passage.Time(); ok {
+		d.in.st.stage(stageProcess, trigger, reached.Sub(began))
+		began = reached
+	}
+	d.in.st.stage(stageDeliver, trigger, time.Since(began))
 }
 
 // accepted notes a delivered batch; d.mu is held.

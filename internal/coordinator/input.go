@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 )
@@ -38,8 +39,10 @@ type Input struct {
 	res  *service.Resources
 	out  *service.Logger
 	st   *stats
-	lag  *lag
-	link link
+	// tracer makes a span of each batch; nil: tracing is off.
+	tracer trace.Tracer
+	lag    *lag
+	link   link
 
 	mu     sync.Mutex
 	closed bool // guarded by mu
@@ -62,9 +65,13 @@ func New(cfg Config, kind string, log Log, res *service.Resources) (*Input, erro
 		return nil, fmt.Errorf("%s.%s: there is no cache resource with the label %q", fieldCheckpoint, fieldCache,
 			cfg.CheckpointCache)
 	}
+	out := res.Logger().With("source", cfg.Name)
+	if id := res.StreamID(); id != "" {
+		out = out.With("pipeline", id)
+	}
 	return &Input{
 		cfg: cfg, kind: kind, log: log, res: res, st: newStats(res.Metrics()), lag: newLag(),
-		out: res.Logger().With("source", cfg.Name),
+		tracer: newTracer(res.OtelTracer()), out: out,
 	}, nil
 }
 
@@ -201,6 +208,7 @@ func (i *Input) Close(ctx context.Context) error {
 		errs = append(errs, i.saver.stop(saveCtx))
 		cancel()
 		errs = append(errs, i.gauges.stop(ctx))
+		i.lag.withdraw(i.st)
 	}
 	if i.session != nil {
 		i.session.deliver.retire()

@@ -2,8 +2,11 @@ package coordinator
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
 )
 
 const (
@@ -85,6 +88,20 @@ func (l *lag) seconds(now time.Time) float64 {
 		return max(0, now.Sub(l.lastCommit).Seconds())
 	}
 	return 0
+}
+
+// withdraw takes the gauges off the page: nothing moves them any more, and a lag that stands still is none. Called when run
+// has ended.
+func (l *lag) withdraw(st *stats) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	gone := math.NaN()
+	for name := range l.tables {
+		st.sourceTableLag.SetFloat64(gone, name)
+	}
+	for _, g := range []*service.MetricGauge{st.sourceLag, st.sourceLagBytes, st.sourceIdle} {
+		g.SetFloat64(gone)
+	}
 }
 
 func (l *lag) publish(in *Input, now time.Time) {

@@ -155,9 +155,15 @@ func resources(t *testing.T, r *recorder) *service.Resources {
 
 // runStream runs a stream with one input until the input ends.
 func runStream(t *testing.T, env *service.Environment, r *recorder, input string, consume service.MessageBatchHandlerFunc) {
+	runBuilder(t, env, env.NewStreamBuilder(), r, input, consume)
+}
+
+// runBuilder is runStream for a builder that has some settings already.
+func runBuilder(
+	t *testing.T, env *service.Environment, b *service.StreamBuilder, r *recorder, input string, consume service.MessageBatchHandlerFunc,
+) {
 	require.NoError(t, env.RegisterMetricsExporter("recorder", service.NewConfigSpec(),
 		func(*service.ParsedConfig, *service.Logger) (service.MetricsExporter, error) { return r, nil }))
-	b := env.NewStreamBuilder()
 	b.SetLogger(slog.New(logHandler{r: r}))
 	require.NoError(t, b.SetMetricsYAML("recorder: {}"))
 	require.NoError(t, b.AddInputYAML(input))

@@ -10,7 +10,8 @@ import (
 const (
 	stageDecode  = "decode"  // decoding the segments of a batch, all workers added up
 	stageBatch   = "batch"   // from the first event in a batch to the cut
-	stageDeliver = "deliver" // from the hand-over to the pipeline to the acknowledgement
+	stageProcess = "process" // from the hand-over to the pipeline to an output of ours
+	stageDeliver = "deliver" // from there, or without one from the hand-over, to the acknowledgement
 	stageCommit  = "commit"  // from the first unsaved acknowledgement to the save
 )
 

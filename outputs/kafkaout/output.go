@@ -13,6 +13,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/sink"
 )
 
@@ -132,6 +133,7 @@ func (o *output) WriteBatch(ctx context.Context, batch service.MessageBatch) err
 	if cl == nil {
 		return service.ErrNotConnected
 	}
+	change.Reached(batch)
 	start := time.Now()
 	defer func() { o.stats.Took(time.Since(start)) }()
 	a, resumed := o.begin(batch)

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redpanda-data/benthos/v4/public/service"
 
+	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/sink"
 )
 
@@ -142,6 +143,7 @@ func (o *output) WriteBatch(ctx context.Context, batch service.MessageBatch) err
 	if cl == nil {
 		return service.ErrNotConnected
 	}
+	change.Reached(batch)
 	start := time.Now()
 	defer func() { o.stats.Took(time.Since(start)) }()
 	a, resumed := o.begin(batch)

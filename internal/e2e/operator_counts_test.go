@@ -1,0 +1,232 @@
+package e2e
+
+import (
+	"database/sql"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/internal/testenv"
+)
+
+// pipeline is one of the deck's, with what it carries.
+type deckPipeline struct {
+	id, source, sink, kind string
+	src                    source
+	w                      *workload
+	dst                    sink
+	payload, wire          float64 // bytes of what was delivered: payloads, and all of it
+}
+
+// Two pipelines carry a random workload, and every number is what the databases and the consumers say.
+func TestOperatorCounts(t *testing.T) {
+	d := newDeck(t, "")
+	orders := &deckPipeline{id: "orders", source: "shop", sink: "broker", kind: "deltaforge_mysql", src: deckMySQL(t, d, "")}
+	books := &deckPipeline{id: "books", source: "books", sink: "store", kind: "deltaforge_postgres", src: deckPostgres(t, d, "")}
+	kafka, topic, toBroker := deckKafka(t, d)
+	redis, stream := deckRedis(t, d), testenv.Name(t)
+	orders.dst = sink{all: func(t *testing.T) (out []delivered) {
+		orders.payload, orders.wire = 0, 0
+		for _, r := range kafka.ConsumeAll(t, topic) {
+			out = append(out, delivered{key: r.Key, value: r.Value})
+			orders.payload += float64(len(r.Value))
+			orders.wire += float64(len(r.Key) + len(r.Value))
+			for _, h := range r.Headers {
+				orders.wire += float64(len(h.Key) + len(h.Value) + 10)
+			}
+		}
+		return out
+	}}
+	books.dst = sink{all: func(t *testing.T) (out []delivered) {
+		out, books.payload = readStream(t, redis, stream), 0
+		for _, m := range out {
+			books.payload += float64(len(m.value))
+		}
+		return out
+	}}
+	both := []*deckPipeline{orders, books}
+	for _, p := range both {
+		p.w = p.src.workload(t)
+	}
+	began := time.Now()
+	d.start()
+	d.want(200, "POST", "/streams/orders", through(orders.src.input+toBroker))
+	d.want(200, "POST", "/streams/books", through(books.src.input+deckStream(redis.Addr(), stream)))
+	d.want(400, "POST", "/streams/orders", "input: {nothing_like_this: {}}")
+	for _, p := range both {
+		d.until(60*time.Second, atLeast(1), "checkpoint_success_total", "pipeline="+p.id)
+	}
+	before := d.scrape()
+	logBefore := binlogEnd(t, orders.src.db)
+	for _, p := range both {
+		p.w.run(3, 10*time.Millisecond)
+	}
+	time.Sleep(5 * time.Second)
+	for _, p := range both {
+		p.w.end()
+		finish(t, p.w, p.dst, 90*time.Second)
+	}
+	stopped := time.Now()
+	for _, p := range both {
+		// Writers are still: the lag is gone within 15 s, however long ago the last commit was.
+		for _, series := range []string{"source_lag_seconds", "source_table_lag_seconds"} {
+			d.until(time.Until(stopped.Add(15*time.Second)), atMost(0), series, "pipeline="+p.id)
+		}
+		d.until(90*time.Second, atMost(8192), "source_lag_bytes", "pipeline="+p.id)
+		d.until(30*time.Second, atMost(0), "batches_in_flight", "pipeline="+p.id)
+	}
+	now := d.scrape()
+	for _, p := range both {
+		countsOf(t, now, p, began)
+	}
+	written := binlogEnd(t, orders.src.db) - logBefore
+	read := now.get("source_bytes_total", "pipeline=orders") - before.get("source_bytes_total", "pipeline=orders")
+	assert.InDelta(t, written, read, 0.02*written+20_000, "bytes of the binlog")
+	assert.InDelta(t, orders.wire, now.get("sink_bytes_total", "pipeline=orders"), 1e-6)
+
+	idleGrows(t, d, both)
+	schemaChanges(t, d, both)
+	lifecycle(t, d)
+	d.covered()
+}
+
+// countsOf holds the numbers of one pipeline against the truth. Nothing was delivered twice.
+func countsOf(t *testing.T, p page, of *deckPipeline, began time.Time) {
+	t.Helper()
+	in := "pipeline=" + of.id
+	total := 0.0
+	for op, n := range of.w.committedOps() {
+		p.is(float64(n), "source_events_total", in, "tenant=acme", "source="+of.source, "table="+of.src.full, "op="+op)
+		total += float64(n)
+	}
+	for _, series := range []string{
+		"source_events_total", "batch_events_sum", "sink_events_total", "processor_events_in_total", "processor_events_out_total",
+	} {
+		p.is(total, series, in)
+	}
+	assert.Len(t, of.dst.all(t), int(total), "consumed")
+	batches := p.get("sink_batch_total", in, "sink="+of.sink)
+	assert.Greater(t, batches, 10.0)
+	for _, series := range []string{
+		"batch_events_count", "batch_bytes_count", "e2e_latency_seconds_count", "source_ack_latency_seconds_count",
+		"processor_batches_in_total", "processor_batches_out_total", "sink_latency_seconds_count", "processor_latency_seconds_count",
+	} {
+		p.is(batches, series, in)
+	}
+	for _, stage := range []string{"decode", "batch", "process", "deliver"} {
+		p.is(batches, "stage_latency_seconds_count", in, "stage="+stage)
+	}
+	within := p.get("stage_latency_seconds_sum", in, "stage=process") + p.get("stage_latency_seconds_sum", in, "stage=deliver")
+	assert.LessOrEqual(t, within, p.get("e2e_latency_seconds_sum", in), "part of the way takes less than all of it")
+	p.is(of.payload, "bytes_total", in)
+	p.is(of.payload, "batch_bytes_sum", in)
+	p.atLeast(of.payload, "sink_bytes_total", in)
+	p.atLeast(of.payload/20, "source_bytes_total", in)
+	p.is(0, "source_lag_seconds", in)
+	p.is(1, "source_connections_total", in)
+	p.is(1, "sink_connections_total", in)
+	p.is(10_000, "pipeline_channel_capacity", in)
+	p.atLeast(1<<20, "sink_buffer_limit_bytes", in)
+	for _, quiet := range []string{"source_reconnects_total", "source_errors_total", "sink_failures_total", "sink_retries_total", "panics_total"} {
+		if v, _ := p.find(quiet, in); v != 0 {
+			t.Errorf("%s is %v in a run without faults", quiet, v)
+		}
+	}
+	saves := p.get("checkpoint_success_total", in)
+	p.is(saves, "checkpoint_latency_seconds_count", in)
+	p.is(saves, "stage_latency_seconds_count", in, "stage=commit")
+	assert.WithinRange(t, time.Unix(int64(p.get("last_checkpoint_timestamp_seconds", in)), 0), began.Truncate(time.Second), time.Now())
+	p.is(1, "build_info")
+	p.is(1, "pipeline_status", in)
+	p.is(1, "pipeline_info", in, "source_type="+of.kind)
+}
+
+// binlogEnd returns the size of the server's log up to now.
+func binlogEnd(t *testing.T, db *sql.DB) (total float64) {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), "SHOW BINARY LOGS")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, rows.Close()) }()
+	for rows.Next() {
+		var name, encrypted string
+		var size float64
+		require.NoError(t, rows.Scan(&name, &size, &encrypted))
+		total += size
+	}
+	require.NoError(t, rows.Err())
+	return total
+}
+
+// idleGrows: while nothing arrives the seconds pass.
+func idleGrows(t *testing.T, d *deck, all []*deckPipeline) {
+	t.Helper()
+	first, at := d.scrape(), time.Now()
+	time.Sleep(4 * time.Second)
+	second, passed := d.scrape(), time.Since(at).Seconds()
+	for _, p := range all {
+		grown := second.get("source_idle_seconds", "pipeline="+p.id) - first.get("source_idle_seconds", "pipeline="+p.id)
+		assert.InDelta(t, passed, grown, 2.5, "idle seconds of %s in %v seconds", p.id, passed)
+	}
+}
+
+// schemaChanges: one DDL is one more version, once a row of it is read; TRUNCATE is an event.
+func schemaChanges(t *testing.T, d *deck, all []*deckPipeline) {
+	t.Helper()
+	before := d.scrape()
+	for _, p := range all {
+		labels := []string{"pipeline=" + p.id, "source=" + p.source, "table=" + p.src.full}
+		was, _ := before.find("source_schema_changes_total", labels...)
+		for _, q := range []string{
+			"ALTER TABLE accounts ADD COLUMN extra INT",
+			"INSERT INTO accounts (id, version, amount, extra) VALUES (77777, 1, 1, 5)",
+			"TRUNCATE TABLE accounts",
+		} {
+			_, err := p.src.db.ExecContext(t.Context(), q)
+			require.NoError(t, err)
+		}
+		now := d.until(60*time.Second, atLeast(1), "source_events_total", append(labels, "op=t")...)
+		now.is(1, "source_events_total", append(labels, "op=t")...)
+		now.is(was+1, "source_schema_changes_total", labels...)
+	}
+}
+
+// lifecycle: what an operator does is counted, and shows.
+func lifecycle(t *testing.T, d *deck) {
+	t.Helper()
+	shows := func(status float64, running, paused, stopped int) {
+		t.Helper()
+		now := d.until(30*time.Second, func(v float64) bool { return v == status }, "pipeline_status", "pipeline=books")
+		now.is(float64(running), "pipelines", "status=running")
+		now.is(float64(paused), "pipelines", "status=paused")
+		now.is(float64(stopped), "pipelines", "status=stopped")
+		now.is(0, "pipelines", "status=failed")
+	}
+	shows(1, 2, 0, 0)
+	d.want(200, "POST", "/streams/books/pause", "")
+	shows(0.5, 1, 1, 0)
+	d.want(200, "POST", "/streams/books/resume", "")
+	shows(1, 2, 0, 0)
+	d.want(200, "POST", "/streams/books/stop", "")
+	shows(0, 1, 0, 1)
+	// What is not read has no lag: a value that stood still would be a lie.
+	now := d.scrape()
+	for _, series := range []string{"source_lag_seconds", "source_idle_seconds", "source_table_lag_seconds", "source_lag_bytes"} {
+		_, found := now.find(series, "pipeline=books")
+		assert.False(t, found, "%s of a stopped pipeline", series)
+	}
+	d.want(200, "POST", "/streams/books/start", "")
+	shows(1, 2, 0, 0)
+	d.until(30*time.Second, atMost(0), "source_lag_seconds", "pipeline=books")
+	d.want(200, "DELETE", "/streams/books", "")
+	d.want(404, "POST", "/streams/nobody/pause", "")
+	now = d.scrape()
+	for _, action := range []string{"create", "pause", "resume", "stop", "delete"} {
+		now.is(1, "pipeline_lifecycle_total", "pipeline=books", "action="+action, "outcome=success")
+	}
+	now.is(1, "pipeline_lifecycle_total", "action=create", "outcome=error")
+	now.is(2, "api_requests_total", "route=/streams/{id}", "method=POST", "status=200")
+	now.is(1, "api_requests_total", "route=/streams/{id}", "method=POST", "status=400")
+	now.is(3, "api_request_duration_seconds_count", "route=/streams/{id}", "method=POST")
+}
