@@ -1,18 +1,10 @@
 package mysqlcdc
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"unicode/utf16"
 	"unicode/utf8"
-
-	"golang.org/x/text/encoding"
-	"golang.org/x/text/encoding/japanese"
-	"golang.org/x/text/encoding/korean"
-	"golang.org/x/text/encoding/simplifiedchinese"
-	"golang.org/x/text/encoding/traditionalchinese"
 )
 
 // charset turns the bytes of a column into UTF-8.
@@ -29,7 +21,7 @@ var (
 )
 
 // newCharset returns the charset of MySQL's name, or one that decodes nothing when the name is not known. Charsets of one byte
-// a character, which newSingleByteCharset makes, are not known here.
+// a character and those of East Asia, which are read from the server, are not known here.
 func newCharset(name string) *charset {
 	switch name {
 	case "utf8mb4", "utf8mb3", "utf8":
@@ -45,30 +37,7 @@ func newCharset(name string) *charset {
 	case "utf32":
 		return &charset{name, decodeUTF32}
 	}
-	if enc := legacyEncoding(name); enc != nil {
-		return &charset{name, decodeLegacy(enc)}
-	}
 	return &charset{name, decodeUnknown}
-}
-
-// legacyEncoding returns the multi-byte encodings that MySQL has besides those of Unicode, nil for others.
-func legacyEncoding(name string) encoding.Encoding {
-	switch name {
-	case "gbk", "gb2312":
-		return simplifiedchinese.GBK
-	case "gb18030":
-		return simplifiedchinese.GB18030
-	case "big5":
-		return traditionalchinese.Big5
-	case "sjis", "cp932":
-		return japanese.ShiftJIS
-	case "ujis", "eucjpms":
-		return japanese.EUCJP
-	case "euckr":
-		return korean.EUCKR
-	default:
-		return nil
-	}
 }
 
 // newSingleByteCharset returns a charset of one byte a character. The table has the UTF-8 of each byte, empty for none.
@@ -126,22 +95,6 @@ func decodeUnknown(dst, src []byte) ([]byte, []byte, error) {
 		return nil, dst, errUnknownCharset
 	}
 	return src, dst, nil
-}
-
-func decodeLegacy(enc encoding.Encoding) func(dst, src []byte) ([]byte, []byte, error) {
-	return func(dst, src []byte) ([]byte, []byte, error) {
-		if isASCII(src) {
-			return src, dst, nil
-		}
-		text, err := enc.NewDecoder().Bytes(src)
-		if err != nil {
-			return nil, dst, fmt.Errorf("%w: %w", errNotText, err)
-		}
-		if bytes.ContainsRune(text, utf8.RuneError) { // none of these charsets has the replacement character itself
-			return nil, dst, errNotText
-		}
-		return text, dst, nil
-	}
 }
 
 func decodeUTF16(order binary.ByteOrder) func(dst, src []byte) ([]byte, []byte, error) {

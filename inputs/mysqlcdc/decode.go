@@ -179,6 +179,9 @@ func (d *rowDecoder) image(present []byte, count int, before []change.Value, par
 		}
 		if !isSet(present, i) {
 			row[i] = d.missing
+			if before != nil && d.missing.Kind() == change.Unavailable && before[i].Known() {
+				row[i] = before[i] // what an after image leaves out has not changed
+			}
 			continue
 		}
 		null := isSet(img.nulls, nth)
@@ -192,20 +195,34 @@ func (d *rowDecoder) image(present []byte, count int, before []change.Value, par
 			return nil, fmt.Errorf("column %s: %w", d.seg.shape.table.Columns[i].Name, err)
 		}
 		switch {
-		case partial && n == int(c.meta) && before != nil && before[i].Known():
-			row[i] = before[i] // no difference at all
-		case partial:
+		case partial && (before == nil || before[i].Kind() != change.JSON):
 			row[i] = change.UnavailableValue()
+		case partial:
+			row[i], err = d.differs(before[i], rest[c.meta:n])
 		default:
 			row[i], d.arena, err = c.decode(rest[:n:n], d.arena)
-			if err != nil && d.err == nil {
-				d.err = fmt.Errorf("column %s: %w", d.seg.shape.table.Columns[i].Name, err)
-			}
+		}
+		if err != nil && d.err == nil {
+			d.err = fmt.Errorf("column %s: %w", d.seg.shape.table.Columns[i].Name, err)
 		}
 		rest = rest[n:]
 	}
 	d.rest = rest
 	return row, nil
+}
+
+// differs returns what the differences make of a JSON document.
+func (d *rowDecoder) differs(before change.Value, diff []byte) (change.Value, error) {
+	if len(diff) == 0 {
+		return before, nil
+	}
+	start := len(d.arena)
+	out, err := appendJSONDiff(d.arena, before.Bytes(), diff)
+	if err != nil {
+		return change.UnavailableValue(), err
+	}
+	d.arena = out
+	return change.JSONValue(out[start:len(out):len(out)]), nil
 }
 
 // truncateSegment is a TRUNCATE TABLE.

@@ -390,18 +390,3 @@ func TestTaggedGTIDs(t *testing.T) {
 	r = start(t, l, tok).connected(t)
 	require.Equal(t, []string{`c {"id":2} - {"id":2}`}, rows(t, r.take(t, 1)))
 }
-
-// TestPartialJSON: a difference of which the log does not carry the whole is a value that is not there, never a wrong one.
-func TestPartialJSON(t *testing.T) {
-	b := newBench(t, testenv.MySQL(t))
-	b.exec(t, "CREATE TABLE c (id INT PRIMARY KEY, j JSON, k JSON, n INT)")
-	r := start(t, b.newLog(t, ""), checkpoint.Token{}).connected(t)
-	b.exec(t, "SET SESSION binlog_row_value_options = PARTIAL_JSON",
-		"INSERT INTO c VALUES (1, CONCAT('{\"a\": 1, \"b\": \"', REPEAT('x', 100), '\"}'), '[1]', 5)",
-		"UPDATE c SET j = JSON_SET(j, '$.a', 2), n = 6")
-	x := strings.Repeat("x", 100)
-	require.Equal(t, []string{
-		`c {"id":1} - {"id":1,"j":{"a":1,"b":"` + x + `"},"k":[1],"n":5}`,
-		`u {"id":1} {"id":1,"j":{"a":1,"b":"` + x + `"},"k":[1],"n":5} {"id":1,"j":{"_unchanged":true},"k":[1],"n":6}`,
-	}, rows(t, r.take(t, 2)))
-}

@@ -194,13 +194,17 @@ func (s *schemas) charset(ctx context.Context, name string) (*charset, error) {
 	if cs != nil {
 		return cs, nil
 	}
-	if s.charsets.widths[name] == 1 && name != "ascii" {
-		var err error
-		if cs, err = s.catalog.singleByteCharset(ctx, name); err != nil {
-			return nil, err
-		}
-	} else {
+	var err error
+	switch {
+	case isEastAsian(name):
+		cs, err = s.catalog.eastAsianCharset(ctx, name)
+	case s.charsets.widths[name] == 1 && name != "ascii":
+		cs, err = s.catalog.singleByteCharset(ctx, name)
+	default:
 		cs = newCharset(name)
+	}
+	if err != nil {
+		return nil, err
 	}
 	s.decoders[name] = cs
 	return cs, nil
