@@ -17,7 +17,7 @@ func benchMessages() service.MessageBatch {
 	payload := strings.Repeat("0123456789", 50)
 	b := make(service.MessageBatch, benchBatch)
 	for i := range b {
-		b[i] = change("orders", "c", fmt.Sprintf(`{"id":%d}`, i), fmt.Sprintf("3e11fa47:%d:1", i), payload)
+		b[i] = changed("orders", "c", fmt.Sprintf(`{"id":%d}`, i), fmt.Sprintf("3e11fa47:%d:1", i), payload)
 	}
 	return b
 }

@@ -51,8 +51,8 @@ func connected(t testing.TB, addrs []string, conf string) *output {
 	return o
 }
 
-// change makes a message as an input does; an empty key is left out.
-func change(table, op, key, id, payload string) *service.Message {
+// changed makes a message as an input does; an empty key is left out.
+func changed(table, op, key, id, payload string) *service.Message {
 	m := service.NewMessage([]byte(payload))
 	m.MetaSetMut("database", "shop")
 	m.MetaSetMut("table", table)
@@ -71,7 +71,7 @@ func numbered(table string, from, n, keys int) service.MessageBatch {
 	now := time.Now().UnixMilli() // an old time makes a restarted broker forget the producer, see the description
 	for i := range b {
 		k := from + i
-		b[i] = change(table, "u", fmt.Sprintf(`{"id":%d}`, k%keys), fmt.Sprintf("tx:%d", k), fmt.Sprint(k))
+		b[i] = changed(table, "u", fmt.Sprintf(`{"id":%d}`, k%keys), fmt.Sprintf("tx:%d", k), fmt.Sprint(k))
 		b[i].MetaSetMut("commit_ts_ms", fmt.Sprint(now))
 	}
 	return b

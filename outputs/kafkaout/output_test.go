@@ -21,12 +21,12 @@ import (
 func TestRecordsCarryTheWholeChange(t *testing.T) {
 	c := fake(t, kfake.SeedTopics(3, "df.shop.orders", "df.sales.orders"))
 	o := connected(t, c.ListenAddrs(), "topic_prefix: df\ntombstones: true\nheaders: { tenant: acme, tbl: '${! metadata(\"table\") }' }\nmetadata: { include_prefixes: [ commit ] }\n")
-	pg := change("orders", "c", `{"id":1}`, "0/16:1", `{"a":1}`)
+	pg := changed("orders", "c", `{"id":1}`, "0/16:1", `{"a":1}`)
 	pg.MetaSetMut("schema_name", "sales")
 	require.NoError(t, o.WriteBatch(t.Context(), service.MessageBatch{
-		change("orders", "d", `{"id":1}`, "tx:1", `{"before":1}`),
+		changed("orders", "d", `{"id":1}`, "tx:1", `{"before":1}`),
 		pg,
-		change("orders", "d", "", "tx:2", `{"before":2}`),
+		changed("orders", "d", "", "tx:2", `{"before":2}`),
 	}))
 
 	recs := consume(t, c.ListenAddrs(), 4, "df.shop.orders", "df.sales.orders")
@@ -67,17 +67,17 @@ func TestMessagesThatCannotBeRecordsFailAlone(t *testing.T) {
 	c := fake(t, kfake.SeedTopics(1, "df.shop.orders"))
 	o := connected(t, c.ListenAddrs(), "topic_prefix: df\nmax_message_bytes: 2000\nkey: '${! metadata(\"key\").parse_json().id }'\n")
 	noTable := service.NewMessage([]byte("no table"))
-	badTable := change("or/ders", "c", `{"id":1}`, "tx:1", "bad topic")
-	errored := change("orders", "c", `{"id":1}`, "tx:2", "errored")
+	badTable := changed("or/ders", "c", `{"id":1}`, "tx:1", "bad topic")
+	errored := changed("orders", "c", `{"id":1}`, "tx:2", "errored")
 	errored.SetError(errors.New("poison value"))
 	b := service.MessageBatch{
-		change("orders", "c", `{"id":1}`, "tx:3", "one"),
+		changed("orders", "c", `{"id":1}`, "tx:3", "one"),
 		noTable,
-		change("orders", "c", `{"id":1}`, "tx:4", strings.Repeat("x", 2000)),
-		change("orders", "c", `no json`, "tx:5", "bad key"),
+		changed("orders", "c", `{"id":1}`, "tx:4", strings.Repeat("x", 2000)),
+		changed("orders", "c", `no json`, "tx:5", "bad key"),
 		badTable,
 		errored,
-		change("orders", "c", `{"id":1}`, "tx:6", "two"),
+		changed("orders", "c", `{"id":1}`, "tx:6", "two"),
 	}
 	kinds := failures(t, o, b)
 	assert.Equal(t, map[int]sink.Kind{
@@ -108,9 +108,9 @@ func TestUnknownTopicWaitsAndTheOthersGoOn(t *testing.T) {
 	c := fake(t, kfake.SeedTopics(1, "df.shop.orders"))
 	o := connected(t, c.ListenAddrs(), "topic_prefix: df\n")
 	b := service.MessageBatch{
-		change("customers", "c", "1", "tx:1", "c1"),
-		change("orders", "c", "1", "tx:2", "o1"),
-		change("customers", "c", "1", "tx:3", "c2"),
+		changed("customers", "c", "1", "tx:1", "c1"),
+		changed("orders", "c", "1", "tx:2", "o1"),
+		changed("customers", "c", "1", "tx:3", "c2"),
 	}
 	require.ErrorIs(t, o.WriteBatch(t.Context(), b), service.ErrNotConnected)
 	assert.Equal(t, []string{"o1"}, values(consume(t, c.ListenAddrs(), 1, "df.shop.orders"), 0))
@@ -149,7 +149,7 @@ func TestLargeBatchGoesInSegments(t *testing.T) {
 	want := make([]string, len(b))
 	for i := range b {
 		want[i] = fmt.Sprint(i) + strings.Repeat(".", 1000)
-		b[i] = change("orders", "u", "k", "tx", want[i])
+		b[i] = changed("orders", "u", "k", "tx", want[i])
 	}
 	require.NoError(t, o.WriteBatch(t.Context(), b))
 	assert.Equal(t, want, values(consume(t, c.ListenAddrs(), len(b), "df.shop.orders"), 0))
@@ -222,7 +222,7 @@ output:
 	done := make(chan error, 1)
 	go func() { done <- stream.Run(t.Context()) }()
 	require.NoError(t, send(t.Context(), numbered("orders", 0, 100, 5)))
-	require.Error(t, send(t.Context(), service.MessageBatch{change("orders", "c", "1", "tx", strings.Repeat("x", 3000))}))
+	require.Error(t, send(t.Context(), service.MessageBatch{changed("orders", "c", "1", "tx", strings.Repeat("x", 3000))}))
 	require.NoError(t, stream.Stop(t.Context()))
 	require.NoError(t, <-done)
 

@@ -119,9 +119,9 @@ func TestCompactedTopicRefusesKeylessRecordsOnly(t *testing.T) {
 	o := connected(t, s.Brokers(), "tombstones: true\ntopic_prefix: "+prefix+
 		"\ncreate_topics: { enabled: true, partitions: 1, config: { cleanup.policy: compact } }\n")
 	b := service.MessageBatch{
-		change("orders", "c", "1", "tx:1", "one"),
-		change("orders", "c", "", "tx:2", "keyless"),
-		change("orders", "d", "1", "tx:3", "gone"),
+		changed("orders", "c", "1", "tx:1", "one"),
+		changed("orders", "c", "", "tx:2", "keyless"),
+		changed("orders", "d", "1", "tx:3", "gone"),
 	}
 	assert.Equal(t, map[int]sink.Kind{1: sink.Serialization}, failures(t, o, b))
 	recs := s.ConsumeAll(t, prefix+".shop.orders")

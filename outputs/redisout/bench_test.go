@@ -20,7 +20,7 @@ func BenchmarkWriteBatch(b *testing.B) {
 	payload := strings.Repeat("0123456789", 50)
 	batch := make(service.MessageBatch, size)
 	for i := range batch {
-		batch[i] = change("orders", "c", fmt.Sprintf(`{"id":%d}`, i), fmt.Sprintf("3e11fa47:%d:1", i), payload)
+		batch[i] = changed("orders", "c", fmt.Sprintf(`{"id":%d}`, i), fmt.Sprintf("3e11fa47:%d:1", i), payload)
 	}
 	b.ReportAllocs()
 	for b.Loop() {

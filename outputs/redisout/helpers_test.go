@@ -44,8 +44,8 @@ func connected(t testing.TB, conf string) *output {
 	return o
 }
 
-// change makes a message as an input does; an empty key is left out.
-func change(table, op, key, id, payload string) *service.Message {
+// changed makes a message as an input does; an empty key is left out.
+func changed(table, op, key, id, payload string) *service.Message {
 	m := service.NewMessage([]byte(payload))
 	m.MetaSetMut("database", "shop")
 	m.MetaSetMut("table", table)
@@ -62,7 +62,7 @@ func numbered(from, n int, tables ...string) service.MessageBatch {
 	b := make(service.MessageBatch, n)
 	for i := range b {
 		k := from + i
-		b[i] = change(tables[k%len(tables)], "u", fmt.Sprintf(`{"id":%d}`, k), fmt.Sprintf("tx:%d", k), fmt.Sprint(k))
+		b[i] = changed(tables[k%len(tables)], "u", fmt.Sprintf(`{"id":%d}`, k), fmt.Sprintf("tx:%d", k), fmt.Sprint(k))
 	}
 	return b
 }

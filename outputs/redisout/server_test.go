@@ -22,10 +22,10 @@ func TestEntriesCarryTheWholeChange(t *testing.T) {
 	s := testenv.Redis(t)
 	prefix := testenv.Name(t)
 	o := connected(t, fmt.Sprintf("url: %s\nprefix: %s\n", s.URL(), prefix))
-	pg := change("orders", "c", `{"id":2}`, "0/16:1", `{"a":1}`)
+	pg := changed("orders", "c", `{"id":2}`, "0/16:1", `{"a":1}`)
 	pg.MetaSetMut("schema_name", "sales")
 	require.NoError(t, o.WriteBatch(t.Context(), service.MessageBatch{
-		change("orders", "d", `{"id":1}`, "tx:1", `{"before":1}`), pg, change("orders", "t", "", "tx:2", ``),
+		changed("orders", "d", `{"id":1}`, "tx:1", `{"before":1}`), pg, changed("orders", "t", "", "tx:2", ``),
 	}))
 	got := s.Stream(t, prefix+":shop.orders", 2)
 	require.Len(t, got, 2)
@@ -57,16 +57,16 @@ func TestEntriesThatCannotBeAddedFailAlone(t *testing.T) {
 	prefix := testenv.Name(t)
 	require.NoError(t, s.Client(t).Set(t.Context(), prefix+":shop.taken", "a string", 0).Err())
 	o := connected(t, fmt.Sprintf("url: %s\nprefix: %s\nmax_message_bytes: 2000\n", s.URL(), prefix))
-	errored := change("orders", "c", "", "", "errored")
+	errored := changed("orders", "c", "", "", "errored")
 	errored.SetError(fmt.Errorf("poison value"))
 	b := service.MessageBatch{
-		change("orders", "c", "", "", "one"),
-		change("taken", "c", "", "", "wrong type"),
+		changed("orders", "c", "", "", "one"),
+		changed("taken", "c", "", "", "wrong type"),
 		service.NewMessage([]byte("no table")),
-		change("orders", "c", "", "", strings.Repeat("x", 2000)),
+		changed("orders", "c", "", "", strings.Repeat("x", 2000)),
 		errored,
-		change("orders", "c", "", "", "two"),
-		change("taken", "c", "", "", "wrong type"),
+		changed("orders", "c", "", "", "two"),
+		changed("taken", "c", "", "", "wrong type"),
 	}
 	index := b.Index()
 	err, causes := engine(t, o, b)
