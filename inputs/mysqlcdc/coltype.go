@@ -250,7 +250,7 @@ func (r *typeRules) text(t typeSpec, tableCollation string) (columnType, collati
 func (r *typeRules) textOf(t typeSpec, blob, width int, characters, isText bool) string {
 	compressed := ""
 	if t.compressed {
-		compressed = " /*!100301 COMPRESSED*/"
+		compressed = " /*M!100301 COMPRESSED*/"
 	}
 	n := t.arg(0, 0)
 	if blob == 0 {

@@ -194,6 +194,8 @@ func (r *reducer) typeName() (t typeSpec, err error) {
 		}
 		for _, a := range split(inner) {
 			switch {
+			case len(a) == 1 && a[0].kind == sqlWord && strings.HasPrefix(a[0].text, "0x"):
+				t.args = append(t.args, introduced("X", sqlToken{sqlString, a[0].text[2:]}))
 			case len(a) == 1:
 				t.args = append(t.args, a[0])
 			case len(a) == 2 && a[1].kind == sqlString: // x'41', _utf8mb4'a'
