@@ -198,14 +198,17 @@ CREATE TABLE persistent_ (a INT, b INT AS (a + 1) PERSISTENT, c INT AS (a) VIRTU
 # mariadb
 CREATE TABLE uca (a VARCHAR(5) COLLATE uca1400_ai_ci, b VARCHAR(5) CHARACTER SET utf8mb3 COLLATE uca1400_as_cs) COLLATE utf8mb4_uca1400_ai_ci;
 # mariadb
-ALTER TABLE maria_types MODIFY b INET6, ADD c UUID FIRST;
+ALTER TABLE maria_types MODIFY b INET4 NOT NULL, ADD c UUID FIRST;
 # mariadb
 ALTER TABLE compressed_ MODIFY a TEXT, MODIFY b VARCHAR(200) COMPRESSED;
 
 CREATE INDEX ix_years ON users (years);
 CREATE UNIQUE INDEX ux USING BTREE ON users (id, email(10)) COMMENT 'two' ALGORITHM=INPLACE;
 DROP INDEX ix_years ON users;
-DROP INDEX ux ON users ALGORITHM=INPLACE;
+# mysql
+DROP INDEX ux ON users LOCK=NONE;
+# mariadb
+DROP INDEX ux ON users;
 CREATE UNIQUE INDEX nokey ON as_union (a);
 
 RENAME TABLE like_users TO liked;
