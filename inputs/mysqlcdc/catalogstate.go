@@ -39,14 +39,14 @@ func (c *catalog) table(ctx context.Context, flavor, db, table string) (*tableDe
 // tables reads shapes into a state. The conditions are those of SQL on the database and, if any, the table.
 func (c *catalog) tables(ctx context.Context, flavor, db, table string, state schemaState) error {
 	where := " WHERE TABLE_SCHEMA " + db + table
-	rows, err := c.query(ctx, "SELECT TABLE_SCHEMA, TABLE_NAME, IFNULL(TABLE_COLLATION, '') FROM information_schema.TABLES"+where+
+	rows, err := c.query(ctx, "SELECT TABLE_SCHEMA, TABLE_NAME, IFNULL(TABLE_COLLATION, ''), TABLE_TYPE FROM information_schema.TABLES"+where+
 		" AND TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED', 'SEQUENCE')")
 	if err != nil {
 		return fmt.Errorf("reading the tables: %w", err)
 	}
 	for _, r := range rows {
 		if d := state[r[0]]; d != nil {
-			d.Tables[r[1]] = &tableDef{Collation: r[2]}
+			d.Tables[r[1]] = &tableDef{Collation: r[2], Versioned: r[3] == "SYSTEM VERSIONED"}
 		}
 	}
 	if rows, err = c.query(ctx, "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, COLUMN_TYPE, IS_NULLABLE, IFNULL(COLLATION_NAME, '') "+

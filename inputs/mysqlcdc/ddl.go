@@ -211,7 +211,7 @@ func (r *ddlRun) createTable(n *ast.CreateTableStmt) error {
 	if err != nil {
 		return err
 	}
-	def := &tableDef{Collation: collation}
+	def := &tableDef{Collation: collation, Versioned: r.red.versioning > 0}
 	for _, col := range n.Cols {
 		if err := r.addColumn(def, col, len(def.Columns)); err != nil {
 			return err
@@ -222,6 +222,13 @@ func (r *ddlRun) createTable(n *ast.CreateTableStmt) error {
 	}
 	for _, c := range n.Constraints {
 		addConstraint(def, c)
+	}
+	if i := def.column(r.red.rowEnd); i >= 0 {
+		for n, ix := range def.Indexes {
+			if ix.Unique {
+				def.Indexes[n].Columns = append(ix.Columns, def.Columns[i].Name)
+			}
+		}
 	}
 	r.set(name, def)
 	return nil

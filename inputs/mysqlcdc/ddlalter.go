@@ -132,7 +132,8 @@ func (r *reducer) charsetClause(convert bool) string {
 
 func (r *reducer) add() (string, error) {
 	if r.accept("SYSTEM", "VERSIONING") {
-		return "", nil
+		r.red.versioning = 1
+		return "FORCE", nil
 	}
 	if r.isIndex() {
 		item, err := r.index()
@@ -187,8 +188,11 @@ func (r *reducer) dropClause() (string, error) {
 			return "DROP PRIMARY KEY", err
 		}
 		return "DROP INDEX " + quoteName(name), err
-	case r.accept("FOREIGN", "KEY"), r.accept("CHECK"), r.accept("PERIOD", "FOR"), r.accept("SYSTEM", "VERSIONING"):
+	case r.accept("FOREIGN", "KEY"), r.accept("CHECK"), r.accept("PERIOD", "FOR"):
 		return "", nil
+	case r.accept("SYSTEM", "VERSIONING"):
+		r.red.versioning = -1
+		return "FORCE", nil
 	}
 	r.accept("COLUMN")
 	verb := "DROP COLUMN "

@@ -14,6 +14,8 @@ type typeSpec struct {
 	charset, collation                                           string
 	// null is what the statement says about NULL; 0 for nothing, 1 for NULL, 2 for NOT NULL.
 	null byte
+	// rowEnd says that the column is the end of a row's life, which MariaDB adds to every unique key.
+	rowEnd bool
 }
 
 const (
@@ -153,6 +155,9 @@ func (r *reducer) definition(name string) (string, error) {
 		}
 		attributes += a
 	}
+	if t.rowEnd {
+		r.red.rowEnd = name
+	}
 	if t.name == "SERIAL" {
 		attributes = " UNIQUE" + attributes
 	}
@@ -229,6 +234,9 @@ func (r *reducer) attribute(t *typeSpec) (string, error) {
 	switch {
 	case r.accept("NOT", "NULL"):
 		t.null = saysNotNull
+	case r.accept("GENERATED", "ALWAYS", "AS", "ROW"), r.accept("AS", "ROW"):
+		t.null = saysNotNull
+		t.rowEnd = r.next().keyword() == "END"
 	case r.accept("NULL"):
 		t.null = saysNull
 	case r.accept("PRIMARY"):
@@ -310,9 +318,6 @@ func (r *reducer) neutralAttribute() error {
 	case "GENERATED":
 		r.next()
 		r.accept("ALWAYS")
-		if r.accept("AS", "ROW") {
-			r.next() // START, END
-		}
 		return nil
 	case "AS", "CHECK":
 		r.next()

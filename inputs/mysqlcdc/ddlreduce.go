@@ -19,6 +19,10 @@ type reduced struct {
 	neutral bool
 	// sequence says that the table is a MariaDB sequence, whose columns are always the same.
 	sequence bool
+	// versioning says that the statement turns system versioning on (1) or off (-1).
+	versioning int
+	// rowEnd is the column with the end of a row's life, if the statement names one.
+	rowEnd string
 	// tables are the names that the statement is about, as far as it was read: they are there also when the rest was not
 	// understood.
 	tables []tableName
@@ -297,6 +301,8 @@ func (r *reducer) options(c charsetSpec) charsetSpec {
 		case r.accept("COLLATE"):
 			r.acceptPunct("=")
 			c.collation = strings.ToLower(r.next().text)
+		case r.accept("WITH", "SYSTEM", "VERSIONING"):
+			r.red.versioning = 1
 		case r.peek().is("("):
 			if _, err := r.group(); err != nil {
 				r.in = nil

@@ -39,6 +39,7 @@ func (r *ddlRun) alter(def *tableDef, specs []*ast.AlterTableSpec) error {
 	if err := r.alterCharset(def, specs); err != nil {
 		return err
 	}
+	def.Versioned = r.red.versioning > 0 || def.Versioned && r.red.versioning == 0
 	var moved []movedColumn
 	columns := make([]columnDef, 0, len(def.Columns))
 	var renamed, dropped []string // pairs of old and new names; names

@@ -10,13 +10,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 // restarted returns the log of a new process: what it knows is what was saved.
 func (l *binlog) restarted(t *testing.T) *binlog {
 	t.Helper()
 	l.history.mu.Lock()
-	l.history.saved = 0
+	l.history.version++
 	l.history.mu.Unlock()
 	record, mark, err := l.Record()
 	require.NoError(t, err)
@@ -149,4 +150,20 @@ func TestCorpus(t *testing.T) {
 		}
 		require.Greater(t, accepted, 150)
 	})
+}
+
+// TestHiddenColumns: MariaDB logs columns that no statement has named.
+func TestHiddenColumns(t *testing.T) {
+	for _, metadata := range []string{"MINIMAL", "FULL"} {
+		b := newBench(t, testenv.MariaDB(t))
+		b.exec(t, "SET GLOBAL binlog_row_metadata = "+metadata, "CREATE TABLE h (id INT PRIMARY KEY, t TEXT UNIQUE, v VARCHAR(2000), UNIQUE (v))",
+			"CREATE TABLE s (id INT PRIMARY KEY, v INT) WITH SYSTEM VERSIONING")
+		r := start(t, b.newLog(t, ""), checkpoint.Token{}).connected(t)
+		b.exec(t, "INSERT INTO h VALUES (1, 't', 'v')", "UPDATE h SET v = 'w'", "ALTER TABLE h DROP INDEX t, DROP INDEX v", "DELETE FROM h",
+			"INSERT INTO s VALUES (1, 2)", "ALTER TABLE s DROP SYSTEM VERSIONING", "DELETE FROM s", "SET GLOBAL binlog_row_metadata = DEFAULT")
+		require.Equal(t, []string{
+			`c {"id":1} - {"id":1,"t":"t","v":"v"}`, `u {"id":1} {"id":1,"t":"t","v":"v"} {"id":1,"t":"t","v":"w"}`,
+			`d {"id":1} {"id":1,"t":"t","v":"w"} -`, `c {"id":1} - {"id":1,"v":2}`, `d {"id":1} {"id":1,"v":2} -`,
+		}, rows(t, r.take(t, 5)), metadata)
+	}
 }

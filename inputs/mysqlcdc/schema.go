@@ -105,7 +105,9 @@ func (s *schemas) build(ctx context.Context, m *tableMap) (*shape, error) {
 
 // repair fills the shape from the table map, which has everything, and corrects the history.
 func (s *schemas) repair(ctx context.Context, old *tableDef, m *tableMap, meta *tableMeta, sh *shape) (*tableDef, error) {
+	sh.table.Columns = make([]change.Column, len(sh.columns))
 	for i := range sh.columns {
+		sh.table.Columns[i].Nullable = isSet(m.nullable, i)
 		sh.columns[i] = column{typ: sh.columns[i].typ, meta: sh.columns[i].meta, unsigned: meta.columns[i].unsigned}
 	}
 	if err := s.fromMetadata(ctx, old, meta, sh); err != nil {
@@ -181,7 +183,9 @@ func (s *schemas) fromHistory(ctx context.Context, def *tableDef, m *tableMap, m
 	if def == nil {
 		return fail(errNoShape)
 	}
-	if len(def.Columns) != len(m.types) {
+	if hidden := def.hiddenColumns(m, s.flavor); hidden > 0 {
+		sh.table.Columns = sh.table.Columns[:len(def.Columns)]
+	} else if len(def.Columns) != len(m.types) {
 		return fail(fmt.Errorf("its rows in the log have %d columns, the schema history has %d", len(m.types), len(def.Columns)))
 	}
 	for i, cc := range def.Columns {
@@ -284,7 +288,11 @@ func (s *schemas) setKey(m *tableMap, meta *tableMeta, def *tableDef, sh *shape)
 		return nil
 	}
 	if meta.full && len(meta.key) > 0 {
-		sh.table.Key = meta.key
+		for _, i := range meta.key {
+			if i < len(sh.table.Columns) { // else a hidden one
+				sh.table.Key = append(sh.table.Key, i)
+			}
+		}
 		return nil
 	}
 	for _, n := range def.key() {

@@ -13,6 +13,8 @@ type tableDef struct {
 	Collation string      `json:"collation,omitempty"`
 	Columns   []columnDef `json:"columns"`
 	Indexes   []indexDef  `json:"indexes,omitempty"`
+	// Versioned is MariaDB's system versioning.
+	Versioned bool `json:"versioned,omitempty"`
 	// AsOf is set when the shape was read from the catalogue at that position and is not known before it. Statements
 	// before it are in the shape already.
 	AsOf string `json:"as_of,omitempty"`

@@ -91,6 +91,11 @@ func walkSchemas(t *testing.T, b *bench, metadata string, walks int) {
 	w := &walker{t: t, b: b, r: rand.New(rand.NewPCG(seed, 0)), l: b.newLog(t, "")}
 	w.run = start(t, w.l, checkpoint.Token{}).connected(t)
 	w.points = []walkPoint{{tok: w.run.tok}}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log("the last walk:\n" + strings.Join(w.trail, ";\n"))
+		}
+	})
 	restarts := 0
 	for n := range walks {
 		w.trail = nil
@@ -123,7 +128,7 @@ func (w *walker) drain() {
 		seg := w.run.segment(w.t)
 		if seg.Rows != nil {
 			batch, err := seg.Rows.Decode(nil)
-			require.NoError(w.t, err, strings.Join(w.trail, ";\n"))
+			require.NoError(w.t, err)
 			for _, m := range batch {
 				ev, ok := change.FromMessage(m)
 				require.True(w.t, ok)
@@ -132,7 +137,7 @@ func (w *walker) drain() {
 				require.NoError(w.t, err)
 				got := fmt.Sprintf("%c %s %s %s", ev.Op, ev.Table.Name, flat(w.t, part(string(raw), "before")), flat(w.t, part(string(raw), "after")))
 				require.Less(w.t, w.seen, len(w.want), got)
-				require.Equal(w.t, w.want[w.seen], got, "after:\n"+strings.Join(w.trail, ";\n"))
+				require.Equal(w.t, w.want[w.seen], got)
 				w.seen++
 			}
 		}
@@ -243,7 +248,7 @@ func (w *walker) create(name string) {
 func (w *walker) image() (columns []string, row string) {
 	w.t.Helper()
 	rs, err := w.b.sql.QueryContext(w.t.Context(), "SELECT * FROM "+w.table)
-	require.NoError(w.t, err, strings.Join(w.trail, ";\n"))
+	require.NoError(w.t, err)
 	defer rs.Close()
 	columns, err = rs.Columns()
 	require.NoError(w.t, err)
