@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -24,6 +25,15 @@ type Store interface {
 	Get(ctx context.Context, key string) ([]byte, error)
 	Set(ctx context.Context, key string, value []byte) error
 }
+
+// schemaSuffix ends the keys of schema histories.
+const schemaSuffix = "/schema"
+
+// SchemaKey returns the key under which the schema history that belongs to a position is kept.
+func SchemaKey(key string) string { return key + schemaSuffix }
+
+// IsSchemaKey reports whether a key is one that SchemaKey returns.
+func IsSchemaKey(key string) bool { return strings.HasSuffix(key, schemaSuffix) }
 
 // recordVersion is the version of the saved form. A reader refuses a greater one.
 const recordVersion = 1

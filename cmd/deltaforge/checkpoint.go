@@ -39,6 +39,12 @@ func checkpointCommand() *cli.Command {
 				Name: "reset", Usage: "Forget a saved position, so that the source starts as configured; the source must be stopped",
 				ArgsUsage: "KEY", Flags: []cli.Flag{path}, Action: withStore(withKey(resetCheckpoint)),
 			},
+			{
+				Name: "reset-schema",
+				Usage: "Forget the schema history of a MySQL or MariaDB source and keep its position: the next start takes the tables as they " +
+					"are then; the source must be stopped",
+				ArgsUsage: "KEY", Flags: []cli.Flag{path}, Action: withStore(withKey(resetSchema)),
+			},
 		},
 	}
 }
@@ -96,6 +102,10 @@ func listOne(c *cli.Context, s *checkpoint.SQLite, w io.Writer, key string) erro
 	if err != nil {
 		return err
 	}
+	if checkpoint.IsSchemaKey(key) {
+		_, err = fmt.Fprintf(w, "%s\tschema history\t%d bytes\t\t%t\n", key, len(data), used)
+		return err
+	}
 	r, err := checkpoint.UnmarshalRecord(data)
 	if err != nil {
 		_, err = fmt.Fprintf(w, "%s\t?\t%v\t\t%t\n", key, err, used)
@@ -124,9 +134,29 @@ func resetCheckpoint(c *cli.Context, s *checkpoint.SQLite, key string) error {
 	if err != nil {
 		return err
 	}
+	// What the tables were like at the position is of no use without it.
+	if err := s.Delete(c.Context, checkpoint.SchemaKey(key)); err != nil && !errors.Is(err, checkpoint.ErrNotFound) {
+		return err
+	}
 	if err := s.Delete(c.Context, key); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(c.App.Writer, "Forgotten: %s\n%s\n", key, data)
+	return err
+}
+
+func resetSchema(c *cli.Context, s *checkpoint.SQLite, key string) error {
+	if _, err := s.Get(c.Context, key); err != nil { // locks the key too
+		return err
+	}
+	err := s.Delete(c.Context, checkpoint.SchemaKey(key))
+	if errors.Is(err, checkpoint.ErrNotFound) {
+		return fmt.Errorf("key %q has no schema history: %w", key, err)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(c.App.Writer, "Forgotten: the schema history of %s. The next start takes the tables as they are then; rows that were "+
+		"written before a later change of their table will be an error.\n", key)
 	return err
 }

@@ -68,3 +68,39 @@ func TestCheckpointCommand(t *testing.T) {
 	require.NoError(t, err)
 	assert.NotContains(t, out, "orders")
 }
+
+func TestResetSchema(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "positions.db")
+	ctx := context.WithoutCancel(t.Context())
+	fill := func() *checkpoint.SQLite {
+		store, err := checkpoint.OpenSQLite(ctx, path)
+		require.NoError(t, err)
+		token := checkpoint.Token{Commit: checkpoint.Text("bin.000001:4")}
+		require.NoError(t, checkpoint.Save(ctx, store, "shop", "mysql", token, time.Now()))
+		require.NoError(t, store.Set(ctx, checkpoint.SchemaKey("shop"), []byte("history")))
+		return store
+	}
+	store := fill()
+	out, err := runCheckpoint(t, "list", "--path", path)
+	require.NoError(t, err)
+	assert.Regexp(t, `(?m)^shop/schema\s+schema history\s+7 bytes\s+true$`, out)
+	_, err = runCheckpoint(t, "reset-schema", "--path", path, "shop")
+	require.ErrorIs(t, err, checkpoint.ErrLocked, "a running source keeps its history")
+	require.NoError(t, store.Close())
+
+	_, err = runCheckpoint(t, "reset-schema", "--path", path, "shop")
+	require.NoError(t, err)
+	out, err = runCheckpoint(t, "list", "--path", path)
+	require.NoError(t, err)
+	assert.Contains(t, out, "bin.000001:4", "the position stays")
+	assert.NotContains(t, out, "schema history")
+	_, err = runCheckpoint(t, "reset-schema", "--path", path, "shop")
+	require.ErrorIs(t, err, checkpoint.ErrNotFound)
+
+	require.NoError(t, fill().Close())
+	_, err = runCheckpoint(t, "reset", "--path", path, "shop")
+	require.NoError(t, err)
+	out, err = runCheckpoint(t, "list", "--path", path)
+	require.NoError(t, err)
+	assert.NotContains(t, out, "shop", "a history goes with its position")
+}

@@ -9,10 +9,10 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 )
 
-// agree checks that a column of the log can be the column that information_schema shows: type, precision, length, sign and
+// agree checks that a column of the log can be the column that the history has: type, precision, length, sign and
 // charset, as far as the log says them.
-func (s *schemas) agree(c *column, meta *columnMeta, signed bool, cc catalogColumn) error {
-	types := binlogTypes(cc.dataType)
+func (s *schemas) agree(c *column, meta *columnMeta, signed bool, cc columnDef) error {
+	types := binlogTypes(cc.dataType())
 	if types == nil {
 		return nil // a type of a later version: what it is made of is checked when it is decoded
 	}
@@ -20,12 +20,12 @@ func (s *schemas) agree(c *column, meta *columnMeta, signed bool, cc catalogColu
 		return fmt.Errorf("the log has type %d", c.typ)
 	}
 	if signed && isNumeric(c.typ) && c.typ != mysql.MYSQL_TYPE_YEAR &&
-		meta.unsigned != (strings.Contains(cc.columnType, "unsigned") || strings.Contains(cc.columnType, "zerofill")) {
+		meta.unsigned != (strings.Contains(cc.Type, "unsigned") || strings.Contains(cc.Type, "zerofill")) {
 		return fmt.Errorf("the log has another sign")
 	}
-	if meta.collation != 0 && cc.charset != "" && isCharacter(c.typ, s.flavor) {
-		if cs := s.charsets.collations[meta.collation]; cs != "" && cs != cc.charset {
-			return fmt.Errorf("the log has character set %s, not %s", cs, cc.charset)
+	if meta.collation != 0 && cc.charset() != "" && isCharacter(c.typ, s.flavor) {
+		if cs := s.charsets.collations[meta.collation]; cs != "" && cs != cc.charset() {
+			return fmt.Errorf("the log has character set %s, not %s", cs, cc.charset())
 		}
 	}
 	want, ok := s.expectedMeta(cc)
@@ -90,13 +90,13 @@ func binlogTypes(dataType string) []byte {
 }
 
 // expectedMeta returns the metadata that the log has for the type, where it says something.
-func (s *schemas) expectedMeta(cc catalogColumn) (uint16, bool) {
-	args := typeArguments(cc.columnType)
+func (s *schemas) expectedMeta(cc columnDef) (uint16, bool) {
+	args := typeArguments(cc.Type)
 	first := 0
 	if len(args) > 0 {
 		first = args[0]
 	}
-	switch cc.dataType {
+	switch cc.dataType() {
 	case "decimal":
 		if len(args) == 2 {
 			return uint16(args[0]<<8 | args[1]), true
@@ -106,7 +106,7 @@ func (s *schemas) expectedMeta(cc catalogColumn) (uint16, bool) {
 	case "bit":
 		return uint16(first/8<<8 | first%8), len(args) == 1
 	case "char", "varchar":
-		if width := s.charsets.widths[cc.charset]; width > 0 {
+		if width := s.charsets.widths[cc.charset()]; width > 0 {
 			return uint16(first * width), len(args) == 1
 		}
 	case "binary", "varbinary":

@@ -45,29 +45,8 @@ func (c *catalog) close() {
 	}
 }
 
-// catalogColumn is a row of information_schema.columns.
-type catalogColumn struct {
-	name, columnType, dataType string
-	nullable                   bool
-	charset                    string
-}
-
-func (c *catalog) columns(ctx context.Context, db, table string) ([]catalogColumn, error) {
-	rows, err := c.query(ctx, `SELECT COLUMN_NAME, COLUMN_TYPE, DATA_TYPE, IS_NULLABLE, IFNULL(CHARACTER_SET_NAME, '')
-FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = `+quote(db)+` AND TABLE_NAME = `+quote(table)+` ORDER BY ORDINAL_POSITION`)
-	if err != nil {
-		return nil, fmt.Errorf("reading the columns of %s.%s: %w", db, table, err)
-	}
-	cols := make([]catalogColumn, len(rows))
-	for i, r := range rows {
-		cols[i] = catalogColumn{name: r[0], columnType: r[1], dataType: strings.ToLower(r[2]), nullable: r[3] == "YES", charset: r[4]}
-	}
-	return cols, nil
-}
-
-// key returns the columns of the primary key; without one, of the first unique index whose columns are all NOT NULL.
-func (c *catalog) key(ctx context.Context, db, table string) ([]string, error) {
-	// SHOW INDEX lists the indexes in the order in which the server prefers them.
+// indexes returns the names of a table's indexes in the order in which the server prefers them.
+func (c *catalog) indexes(ctx context.Context, db, table string) (names []string, err error) {
 	rows, err := c.query(ctx, "SHOW INDEX FROM "+quoteName(table)+" FROM "+quoteName(db))
 	if err != nil {
 		if isServerError(err, mysql.ER_NO_SUCH_TABLE, mysql.ER_BAD_DB_ERROR) {
@@ -75,62 +54,48 @@ func (c *catalog) key(ctx context.Context, db, table string) ([]string, error) {
 		}
 		return nil, fmt.Errorf("reading the indexes of %s.%s: %w", db, table, err)
 	}
-	const nonUnique, name, column, null = 1, 2, 4, 9
-	type index struct {
-		columns []string
-		usable  bool
-	}
-	var order []string
-	found := map[string]*index{}
 	for _, r := range rows {
-		ix := found[r[name]]
-		if ix == nil {
-			ix = &index{usable: r[nonUnique] == "0"}
-			found[r[name]] = ix
-			order = append(order, r[name])
-		}
-		ix.columns = append(ix.columns, r[column])
-		if r[null] == "YES" || r[column] == "" { // a part that is an expression has no column
-			ix.usable = false
+		if name := r[2]; len(names) == 0 || names[len(names)-1] != name {
+			names = append(names, name)
 		}
 	}
-	if pk := found["PRIMARY"]; pk != nil {
-		return pk.columns, nil
-	}
-	for _, n := range order {
-		if found[n].usable {
-			return found[n].columns, nil
-		}
-	}
-	return nil, nil
+	return names, nil
 }
 
 // charsetInfo is what a server says about its collations and charsets.
 type charsetInfo struct {
 	collations map[uint64]string // collation id to charset
+	byID       map[uint64]string // collation id to collation
+	names      map[string]string // collation to charset
+	defaults   map[string]string // charset to its default collation
 	widths     map[string]int    // charset to the greatest number of bytes a character takes
 }
 
 func (c *catalog) charsets(ctx context.Context, flavor string) (charsetInfo, error) {
-	info := charsetInfo{collations: map[uint64]string{}, widths: map[string]int{}}
-	rows, err := c.query(ctx, "SELECT CHARACTER_SET_NAME, MAXLEN FROM information_schema.CHARACTER_SETS")
+	info := charsetInfo{
+		collations: map[uint64]string{}, byID: map[uint64]string{}, names: map[string]string{}, defaults: map[string]string{},
+		widths: map[string]int{},
+	}
+	rows, err := c.query(ctx, "SELECT CHARACTER_SET_NAME, MAXLEN, DEFAULT_COLLATE_NAME FROM information_schema.CHARACTER_SETS")
 	if err != nil {
 		return info, fmt.Errorf("reading the character sets: %w", err)
 	}
 	for _, r := range rows {
 		info.widths[r[0]], _ = strconv.Atoi(r[1])
+		info.defaults[r[0]] = r[2]
 	}
-	query := "SELECT ID, CHARACTER_SET_NAME FROM information_schema.COLLATIONS"
+	query := "SELECT ID, CHARACTER_SET_NAME, COLLATION_NAME FROM information_schema.COLLATIONS"
 	if flavor == flavorMariaDB {
 		// Since MariaDB 10.10 a collation can serve several charsets, each under an id of its own.
-		query = "SELECT ID, CHARACTER_SET_NAME FROM information_schema.COLLATION_CHARACTER_SET_APPLICABILITY"
+		query = "SELECT ID, CHARACTER_SET_NAME, FULL_COLLATION_NAME FROM information_schema.COLLATION_CHARACTER_SET_APPLICABILITY"
 	}
 	if rows, err = c.query(ctx, query); err != nil {
 		return info, fmt.Errorf("reading the collations: %w", err)
 	}
 	for _, r := range rows {
 		if id, err := strconv.ParseUint(r[0], 10, 64); err == nil {
-			info.collations[id] = r[1]
+			info.collations[id], info.byID[id] = r[1], r[2]
+			info.names[r[2]] = r[1]
 		}
 	}
 	return info, nil

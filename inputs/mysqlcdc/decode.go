@@ -14,8 +14,16 @@ import (
 
 // shape is how the rows of one version of a table are decoded. It is immutable.
 type shape struct {
-	table   *change.Table
+	table *change.Table
+	// columns are those of the table and, behind them, those that the server keeps for itself and still writes to the log.
 	columns []column
+}
+
+func (s *shape) name(i int) string {
+	if i < len(s.table.Columns) {
+		return s.table.Columns[i].Name
+	}
+	return fmt.Sprintf("%d, which is hidden", i+1)
 }
 
 // rowsSegment is a stretch of the rows of one rows event, undecoded.
@@ -111,7 +119,7 @@ func (s *rowsSegment) missing() change.Value {
 	if s.event.kind == rowsInsert {
 		return change.Value{}
 	}
-	for i := range s.shape.columns {
+	for i := range s.shape.table.Columns {
 		lacks := s.event.before != nil && !isSet(s.event.before, i) || s.event.after != nil && !isSet(s.event.after, i)
 		if lacks && !isBlob(s.shape.columns[i].typ) {
 			return change.Value{}
@@ -192,7 +200,7 @@ func (d *rowDecoder) image(present []byte, count int, before []change.Value, par
 		}
 		n, err := widths[i].size(rest)
 		if err != nil {
-			return nil, fmt.Errorf("column %s: %w", d.seg.shape.table.Columns[i].Name, err)
+			return nil, fmt.Errorf("column %s: %w", d.seg.shape.name(i), err)
 		}
 		switch {
 		case partial && (before == nil || before[i].Kind() != change.JSON):
@@ -203,12 +211,12 @@ func (d *rowDecoder) image(present []byte, count int, before []change.Value, par
 			row[i], d.arena, err = c.decode(rest[:n:n], d.arena)
 		}
 		if err != nil && d.err == nil {
-			d.err = fmt.Errorf("column %s: %w", d.seg.shape.table.Columns[i].Name, err)
+			d.err = fmt.Errorf("column %s: %w", d.seg.shape.name(i), err)
 		}
 		rest = rest[n:]
 	}
 	d.rest = rest
-	return row, nil
+	return row[:len(d.seg.shape.table.Columns)], nil
 }
 
 // differs returns what the differences make of a JSON document.

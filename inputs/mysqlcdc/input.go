@@ -30,6 +30,7 @@ const (
 	fieldHeartbeat   = "heartbeat_interval"
 	fieldReadTimeout = "read_timeout"
 	fieldKeys        = "keys"
+	fieldOnDDL       = "on_unparseable_ddl"
 )
 
 // The values of use_gtid.
@@ -37,6 +38,12 @@ const (
 	useGTIDAuto   = "auto"
 	useGTIDAlways = "true"
 	useGTIDNever  = "false"
+)
+
+// The values of on_unparseable_ddl.
+const (
+	onDDLStop   = "stop"
+	onDDLReload = "reload"
 )
 
 // kind names the source in saved checkpoints.
@@ -48,9 +55,12 @@ func spec() *service.ConfigSpec {
 		Summary("Streams the row changes of a MySQL or MariaDB server.").
 		Description("Reads the binlog as a replica does: MySQL 8.0 to 9.x and MariaDB 10.11 and later, with `binlog_format=ROW`. The "+
 			"account needs `REPLICATION SLAVE`, `REPLICATION CLIENT`, and `SELECT` on the captured tables.\n\n"+
-			"Positions are GTID sets where the server has GTIDs, else file and position. With "+
-			"`binlog_row_metadata=FULL` the log itself says what the tables look like, and the input follows DDL exactly; without it, "+
-			"names and types come from `information_schema`, and a table that has another shape by the time its old rows are read is an error.").
+			"Positions are GTID sets where the server has GTIDs, else file and position.\n\n"+
+			"Every row is decoded with the shape that its table had when it was written. The input reads the shapes at its first start, "+
+			"follows each DDL statement of the log, and keeps this history with the checkpoint, under its key with `/schema` behind "+
+			"it. A start at `latest` reads shapes and position together. When it starts further back (`earliest`, a given position, or no "+
+			"history saved) tables are taken as they are now until the log says otherwise: rows from before a later change of their table "+
+			"are an error, never shifted, unless the log was written with `binlog_row_metadata=FULL`, which says what its rows are.").
 		Fields(coordinator.Fields()...).
 		Fields(
 			service.NewStringField(fieldDSN).Secret().
@@ -84,6 +94,10 @@ func spec() *service.ConfigSpec {
 			service.NewStringMapField(fieldKeys).Default(map[string]any{}).
 				Description("The columns that identify a row, by `db.table` and separated by commas, where they shall be others than "+
 					"those of the primary key.").Example(map[string]string{"shop.events": "tenant,number"}).Advanced(),
+			service.NewStringEnumField(fieldOnDDL, onDDLStop, onDDLReload).Default(onDDLStop).
+				Description("What happens when a DDL statement on a captured table is not understood, or does not fit the shape that the "+
+					"table is known to have: `stop` with an error that names statement and position, or `reload` the table's shape from "+
+					"`information_schema`, which is right when nothing else has changed the table since.").Advanced(),
 		).
 		Fields(valueFields()...)
 }
@@ -110,6 +124,7 @@ type config struct {
 	readTimeout time.Duration
 	keys        map[string][]string
 	values      valueOptions
+	reloadDDL   bool
 	source      *change.Source
 }
 
@@ -141,6 +156,11 @@ func parseConfig(conf *service.ParsedConfig, version string) (c config, err erro
 	if c.useGTID, err = oneOf(conf, fieldUseGTID, useGTIDAuto, useGTIDAlways, useGTIDNever); err != nil {
 		return c, err
 	}
+	onDDL, err := oneOf(conf, fieldOnDDL, onDDLStop, onDDLReload)
+	if err != nil {
+		return c, err
+	}
+	c.reloadDDL = onDDL == onDDLReload
 	if err := c.parseTables(conf); err != nil {
 		return c, err
 	}

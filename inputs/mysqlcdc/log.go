@@ -18,6 +18,7 @@ type binlog struct {
 	cfg     config
 	logger  *service.Logger
 	changes *service.MetricCounter
+	history history
 	// confirmed is the newest position that is delivered and saved; nil before the first.
 	confirmed atomic.Pointer[Position]
 	// files are the server's binlog files as they were when last asked for; nil when unknown.
@@ -27,6 +28,7 @@ type binlog struct {
 var (
 	_ coordinator.Log         = (*binlog)(nil)
 	_ coordinator.LagReporter = (*binlog)(nil)
+	_ coordinator.Historian   = (*binlog)(nil)
 )
 
 func newBinlog(cfg config, res *service.Resources) *binlog {
@@ -39,7 +41,12 @@ func newBinlog(cfg config, res *service.Resources) *binlog {
 
 // Confirm implements coordinator.Log. The server keeps no state for us; the position is what the lag is measured from.
 func (l *binlog) Confirm(tok checkpoint.Token) {
-	if p, ok := tok.Commit.(*Position); ok && p.file != "" {
+	p, ok := tok.Commit.(*Position)
+	if !ok {
+		return
+	}
+	l.history.confirm(p)
+	if p.file != "" {
 		l.confirmed.Store(p)
 	}
 }
@@ -79,6 +86,7 @@ type session struct {
 	out     chan<- coordinator.Segment
 	catalog *catalog
 	schemas *schemas
+	tables  tableLog
 	stream  *conn
 
 	// What inspect and preflight learn.
@@ -132,6 +140,9 @@ func (s *session) run(ctx context.Context, from checkpoint.Token) error {
 	if err := s.prepareSchemas(ctx); err != nil {
 		return err
 	}
+	if start, err = s.prepareHistory(ctx, from, start); err != nil {
+		return err
+	}
 	s.position = start
 	s.reader = newReader(start)
 	if from.Source == "" || from.Source == s.identity {
@@ -158,7 +169,8 @@ func (s *session) prepareSchemas(ctx context.Context) error {
 	}
 	s.schemas = &schemas{
 		source: s.log.cfg.source, catalog: s.catalog, flavor: s.flavor, keys: s.log.cfg.keys, charsets: charsets,
-		values:   s.log.cfg.values,
+		values:     s.log.cfg.values,
+		definition: s.definition, define: s.define, warn: s.log.logger.Warnf,
 		changed:  func(table string) { s.log.changes.Incr(1, table) },
 		decoders: map[string]*charset{}, known: map[string]*knownShape{},
 	}

@@ -1,7 +1,6 @@
 package mysqlcdc
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -105,27 +104,17 @@ func appendInet6(dst []byte, a [16]byte) []byte {
 	return dst
 }
 
-// declaredTypes returns the types of the columns of a table, by their names, where the log alone does not tell some of them apart from
-// others; else nil. They are those that the table has now.
-func (s *schemas) declaredTypes(ctx context.Context, sh *shape) (map[string]string, error) {
-	ambiguous := false
-	for i := range sh.columns {
-		c := &sh.columns[i]
-		ambiguous = ambiguous || c.typ == mysql.MYSQL_TYPE_TINY && s.values.tinyint1 == tinyint1Boolean ||
-			c.typ == mysql.MYSQL_TYPE_STRING && s.flavor == flavorMariaDB && (c.meta == uuidSize || c.meta == inet4Size)
+// declaredTypes returns the types of the columns of a table by their names, as far as they are known: the log alone does not tell some of
+// them apart from others.
+func declaredTypes(def *tableDef) map[string]string {
+	if def == nil {
+		return nil
 	}
-	if !ambiguous {
-		return nil, nil
+	types := make(map[string]string, len(def.Columns))
+	for _, c := range def.Columns {
+		types[c.Name] = c.Type
 	}
-	cols, err := s.catalog.columns(ctx, sh.table.Database, sh.table.Name)
-	if err != nil {
-		return nil, err
-	}
-	types := make(map[string]string, len(cols))
-	for _, cc := range cols {
-		types[cc.name] = cc.columnType
-	}
-	return types, nil
+	return types
 }
 
 // refine takes over the declared type of a column where the log could not tell it.

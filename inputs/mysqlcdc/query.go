@@ -22,7 +22,7 @@ func (s *session) query(ctx context.Context, h eventHeader, body []byte, start u
 	c.take(8)
 	schemaLen := int(c.uint(1))
 	c.take(2)
-	c.take(int(c.uint(2)))
+	vars := c.take(int(c.uint(2)))
 	db := string(c.take(schemaLen))
 	c.take(1)
 	if c.short {
@@ -53,7 +53,6 @@ func (s *session) query(ctx context.Context, h eventHeader, body []byte, start u
 		}
 		return s.commit(ctx, now)
 	case statementTruncate:
-		s.schemas.forget()
 		if err := s.truncate(ctx, t, st, db, start, now); err != nil {
 			return err
 		}
@@ -63,8 +62,9 @@ func (s *session) query(ctx context.Context, h eventHeader, body []byte, start u
 		}
 	case statementNeutral:
 	case statementOther:
-		s.schemas.forget()
-		clear(s.maps)
+		if err := s.ddl(ctx, text, db, parseQueryVars(vars, s.flavor)); err != nil {
+			return err
+		}
 	}
 	if t.explicit {
 		return nil

@@ -3,6 +3,7 @@ package mysqlcdc
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -14,12 +15,17 @@ import (
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
 
-// schemas knows the shapes of the captured tables. It takes them from the table maps where the server puts names there
-// (binlog_row_metadata=FULL), else from information_schema, and compares those with every table map. It belongs to the
-// reading goroutine.
+// schemas makes shapes for decoding out of the table maps of the captured tables and what the history knows about the tables. Each
+// is checked against the other. Where the server puts names into the table maps (binlog_row_metadata=FULL) those win, and mend the
+// history. It belongs to the reading goroutine.
 type schemas struct {
-	source   *change.Source
-	catalog  *catalog
+	source  *change.Source
+	catalog *catalog
+	// definition returns what the history says about a table, nil for nothing; define corrects that.
+	definition func(ctx context.Context, db, table string) (*tableDef, error)
+	define     func(db, table string, def *tableDef)
+	// warn logs that the history had to be corrected.
+	warn     func(format string, args ...any)
 	flavor   string
 	keys     map[string][]string // from the configuration
 	charsets charsetInfo
@@ -80,23 +86,55 @@ func (s *schemas) build(ctx context.Context, m *tableMap) (*shape, error) {
 		sh.columns[i].unsigned = meta.columns[i].unsigned
 		sh.table.Columns[i].Nullable = isSet(m.nullable, i)
 	}
-	if meta.full {
-		err = s.fromMetadata(ctx, meta, sh)
-	} else {
-		err = s.fromCatalog(ctx, m, meta, sh)
+	def, err := s.definition(ctx, m.db, m.table)
+	if err != nil {
+		return nil, err
+	}
+	err = s.fromHistory(ctx, def, m, meta, sh)
+	if err != nil && meta.full {
+		if def != nil {
+			s.warn("Table %s is another one than the schema history says, and is taken as the log has it: %v", m.name(), err)
+		}
+		def, err = s.repair(ctx, def, m, meta, sh)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return sh, s.setKey(ctx, m, meta, sh)
+	return sh, s.setKey(m, meta, def, sh)
+}
+
+// repair fills the shape from the table map, which has everything, and corrects the history.
+func (s *schemas) repair(ctx context.Context, old *tableDef, m *tableMap, meta *tableMeta, sh *shape) (*tableDef, error) {
+	sh.table.Columns = make([]change.Column, len(sh.columns))
+	for i := range sh.columns {
+		sh.table.Columns[i].Nullable = isSet(m.nullable, i)
+		sh.columns[i] = column{typ: sh.columns[i].typ, meta: sh.columns[i].meta, unsigned: meta.columns[i].unsigned}
+	}
+	if err := s.fromMetadata(ctx, old, meta, sh); err != nil {
+		return nil, err
+	}
+	def := &tableDef{Columns: make([]columnDef, len(sh.columns))}
+	for i, c := range sh.table.Columns {
+		def.Columns[i] = columnDef{Name: c.Name, Type: c.Type, Nullable: c.Nullable}
+		if id := meta.columns[i].collation; id != 0 && id != binaryCollation {
+			def.Columns[i].Collation = s.charsets.byID[id]
+		}
+	}
+	if len(meta.key) > 0 {
+		ix := indexDef{Name: primaryIndex, Unique: true}
+		for _, i := range meta.key {
+			ix.Columns = append(ix.Columns, def.Columns[i].Name)
+		}
+		def.Indexes = []indexDef{ix}
+	}
+	s.define(m.db, m.table, def)
+	return def, nil
 }
 
 // fromMetadata fills the shape from what the table map says.
-func (s *schemas) fromMetadata(ctx context.Context, meta *tableMeta, sh *shape) error {
-	declared, err := s.declaredTypes(ctx, sh)
-	if err != nil {
-		return err
-	}
+func (s *schemas) fromMetadata(ctx context.Context, def *tableDef, meta *tableMeta, sh *shape) error {
+	var err error
+	declared := declaredTypes(def)
 	for i := range sh.columns {
 		c, mc := &sh.columns[i], &meta.columns[i]
 		col := &sh.table.Columns[i]
@@ -129,40 +167,71 @@ func (s *schemas) fromMetadata(ctx context.Context, meta *tableMeta, sh *shape) 
 	return nil
 }
 
-// fromCatalog fills the shape from information_schema, which must agree with the table map.
-func (s *schemas) fromCatalog(ctx context.Context, m *tableMap, meta *tableMeta, sh *shape) error {
-	cols, err := s.catalog.columns(ctx, m.db, m.table)
-	if err != nil {
-		return err
-	}
-	if len(cols) == 0 {
-		return coordinator.WithKind(coordinator.KindSchema, fmt.Errorf("information_schema does not show it: it is dropped "+
-			"or renamed, or the account may not read it (GRANT SELECT ON %s.* TO the account); with SET GLOBAL "+
-			"binlog_row_metadata = 'FULL' the log says what its tables look like", quoteName(m.db)))
-	}
-	if len(cols) != len(m.types) {
-		return coordinator.WithKind(coordinator.KindSchema, fmt.Errorf("its rows in the log have %d columns, the table has %d "+
-			"now: it was altered after they were written", len(m.types), len(cols)))
-	}
-	for i, cc := range cols {
-		c, col := &sh.columns[i], &sh.table.Columns[i]
-		if err := s.agree(c, &meta.columns[i], meta.signed, cc); err != nil {
-			return coordinator.WithKind(coordinator.KindSchema, fmt.Errorf("column %d (%s %s): %w: the table was altered after "+
-				"its rows were written", i+1, cc.name, cc.columnType, err))
+// errHidden tells what can be done about a table of which the log does not say enough.
+var errHidden = errors.New("a statement on it is not in the log (SQL_LOG_BIN=0, or a privilege that the account lacked at the start: GRANT " +
+	"SELECT ON *.* TO the account); with SET GLOBAL binlog_row_metadata = 'FULL' later rows say what they are, and `deltaforge checkpoint " +
+	"reset-schema KEY` takes the tables as they are now")
+
+// fromHistory fills the shape from what the history has, which must agree with the table map.
+func (s *schemas) fromHistory(ctx context.Context, def *tableDef, m *tableMap, meta *tableMeta, sh *shape) error {
+	fail := func(err error) error {
+		if def != nil && def.AsOf != "" {
+			err = fmt.Errorf("%w (the table is known as it was at %s)", err, def.AsOf)
 		}
-		col.Name, col.Type = cc.name, cc.columnType
-		c.unsigned = strings.Contains(cc.columnType, "unsigned")
-		if cc.charset != "" && cc.charset != "binary" {
-			if c.text, err = s.charset(ctx, cc.charset); err != nil {
+		return coordinator.WithKind(coordinator.KindSchema, fmt.Errorf("%w: %w", err, errHidden))
+	}
+	if def == nil {
+		return fail(errNoShape)
+	}
+	if hidden := def.hiddenColumns(m, s.flavor); hidden > 0 {
+		sh.table.Columns = sh.table.Columns[:len(def.Columns)]
+	} else if len(def.Columns) != len(m.types) {
+		return fail(fmt.Errorf("its rows in the log have %d columns, the schema history has %d", len(m.types), len(def.Columns)))
+	}
+	for i, cc := range def.Columns {
+		c, col := &sh.columns[i], &sh.table.Columns[i]
+		err := s.agree(c, &meta.columns[i], meta.signed, cc)
+		if err == nil && meta.full && meta.columns[i].name != cc.Name {
+			err = fmt.Errorf("the log has the name %s", meta.columns[i].name)
+		}
+		if err != nil {
+			return fail(fmt.Errorf("column %d (%s %s): %w", i+1, cc.Name, cc.Type, err))
+		}
+		col.Name, col.Type = cc.Name, cc.Type
+		c.unsigned = strings.Contains(cc.Type, "unsigned")
+		if cs := cc.charset(); cs != "" && cs != "binary" {
+			if c.text, err = s.charset(ctx, cs); err != nil {
 				return err
 			}
 		}
 		if isEnumOrSet(c.typ, "") {
-			if c.labels, err = parseLabels(cc.columnType); err != nil {
-				return coordinator.WithKind(coordinator.KindSchema, fmt.Errorf("column %s: %w", cc.name, err))
+			if c.labels, err = parseLabels(cc.Type); err == nil && meta.full {
+				err = s.sameLabels(c, meta.columns[i].labels)
+			}
+			if err != nil {
+				return fail(fmt.Errorf("column %s: %w", cc.Name, err))
 			}
 		}
 		s.finish(c, col)
+	}
+	return nil
+}
+
+// sameLabels compares labels with those of a table map, which are in the column's character set.
+func (s *schemas) sameLabels(c *column, labels [][]byte) error {
+	if len(labels) != len(c.labels) {
+		return fmt.Errorf("the log has %d labels", len(labels))
+	}
+	for i, label := range labels {
+		if c.text != nil {
+			var err error
+			if label, _, err = c.text.decode(nil, label); err != nil {
+				return fmt.Errorf("label %q: %w", label, err)
+			}
+		}
+		if !bytes.Equal(label, c.labels[i]) {
+			return fmt.Errorf("the log has the label %q, not %q", label, c.labels[i])
+		}
 	}
 	return nil
 }
@@ -211,7 +280,7 @@ func (s *schemas) charset(ctx context.Context, name string) (*charset, error) {
 }
 
 // setKey finds the columns that identify a row.
-func (s *schemas) setKey(ctx context.Context, m *tableMap, meta *tableMeta, sh *shape) error {
+func (s *schemas) setKey(m *tableMap, meta *tableMeta, def *tableDef, sh *shape) error {
 	if names, ok := s.keys[m.name()]; ok {
 		for _, n := range names {
 			i := sh.column(n)
@@ -223,22 +292,18 @@ func (s *schemas) setKey(ctx context.Context, m *tableMap, meta *tableMeta, sh *
 		return nil
 	}
 	if meta.full && len(meta.key) > 0 {
-		sh.table.Key = meta.key
+		for _, i := range meta.key {
+			if i < len(sh.table.Columns) { // else a hidden one
+				sh.table.Key = append(sh.table.Key, i)
+			}
+		}
 		return nil
 	}
-	names, err := s.catalog.key(ctx, m.db, m.table)
-	if err != nil {
-		return err
-	}
-	var key []int
-	for _, n := range names {
-		i := sh.column(n)
-		if i < 0 {
-			return nil // the table has another shape by now; its key of today is none of these rows'
+	for _, n := range def.key() {
+		if i := sh.column(n); i >= 0 {
+			sh.table.Key = append(sh.table.Key, i)
 		}
-		key = append(key, i)
 	}
-	sh.table.Key = key
 	return nil
 }
 

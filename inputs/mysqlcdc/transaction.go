@@ -132,6 +132,9 @@ func (s *session) commit(ctx context.Context, now time.Time) error {
 		return s.protocolError("a transaction without GTID behind %s: a position of GTIDs cannot pass it; use_gtid: false reads by "+
 			"file and position", s.position)
 	}
+	if err := s.keepChanges(); err != nil {
+		return err
+	}
 	seg := coordinator.Segment{CommitTime: t.tx.CommitTime, ReadAt: now}
 	if s.held != nil {
 		seg = s.held.seg

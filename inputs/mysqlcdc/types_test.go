@@ -151,17 +151,26 @@ func TestDDL(t *testing.T) {
 				tok := r.tok
 				r.stop(t)
 
-				// Rows of another shape than the table has now.
+				// Rows of another shape than the table has now: in the same process, in a new one, and in one that has lost the history.
 				b.exec(t, "INSERT INTO c VALUES (5, 5, 5)", "ALTER TABLE c DROP COLUMN b")
-				r = start(t, l, reparsed(tok))
+				want := []string{`c {"id":5} - {"b":5,"id":5,"z":5}`}
+				r = start(t, l, reparsed(tok)).connected(t)
+				require.Equal(t, want, rows(t, r.take(t, 1)))
+				r.stop(t)
+				r = start(t, l.restarted(t), reparsed(tok)).connected(t)
+				require.Equal(t, want, rows(t, r.take(t, 1)))
+				r.stop(t)
+				lost := &binlog{cfg: l.cfg, logger: l.logger, changes: l.changes}
+				r = start(t, lost, reparsed(tok))
 				if metadata == "FULL" {
-					require.Equal(t, []string{`c {"id":5} - {"b":5,"id":5,"z":5}`}, rows(t, r.connected(t).take(t, 1)))
+					require.Equal(t, want, rows(t, r.connected(t).take(t, 1)))
 					return
 				}
 				err := r.fail(t)
 				require.Equal(t, coordinator.KindSchema, coordinator.KindOf(err))
 				require.ErrorContains(t, err, b.db+".c at bin.")
-				require.ErrorContains(t, err, "its rows in the log have 3 columns, the table has 2 now")
+				require.ErrorContains(t, err, "its rows in the log have 3 columns, the schema history has 2 (the table is known as it was at")
+				require.ErrorContains(t, err, "`deltaforge checkpoint reset-schema KEY`")
 			})
 		})
 	}

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/deltaforge/deltaforge/checkpoint"
 )
 
 // The fields that every source has.
@@ -143,6 +145,10 @@ func ParseConfig(conf *service.ParsedConfig) (Config, error) {
 	}
 	if c.CheckpointKey == "" {
 		c.CheckpointKey = c.Name
+	}
+	if checkpoint.IsSchemaKey(c.CheckpointKey) {
+		return Config{}, fmt.Errorf("%s.%s: want a key that does not end like that of a schema history, got %q", fieldCheckpoint, fieldKey,
+			c.CheckpointKey)
 	}
 	c.MaxWait = time.Duration(waitMs) * time.Millisecond
 	c.CheckpointInterval = time.Duration(intervalMs) * time.Millisecond

@@ -157,8 +157,35 @@ func (i *Input) open(ctx context.Context) error {
 	if err != nil && !errors.Is(err, checkpoint.ErrNotFound) {
 		return err
 	}
+	if err == nil {
+		if err := i.restoreHistory(ctx); err != nil {
+			return err
+		}
+	}
 	i.saver = startSaver(context.WithoutCancel(ctx), i, from)
 	i.gauges = startWorker(context.WithoutCancel(ctx), i, "lag", func(ctx context.Context) { i.lag.run(ctx, i) })
+	return nil
+}
+
+// restoreHistory hands the record that belongs to the saved position to a Historian.
+func (i *Input) restoreHistory(ctx context.Context) error {
+	h, ok := i.log.(Historian)
+	if !ok {
+		return nil
+	}
+	key := checkpoint.SchemaKey(i.cfg.CheckpointKey)
+	record, err := i.store.Get(ctx, key)
+	switch {
+	case errors.Is(err, checkpoint.ErrNotFound):
+		return nil
+	case errors.Is(err, checkpoint.ErrLocked):
+		return err
+	case err != nil:
+		return fmt.Errorf("%w: reading key %q: %w", checkpoint.ErrBroken, key, err)
+	}
+	if err := h.Restore(record); err != nil {
+		return WithKind(KindSchema, fmt.Errorf("key %q: %w", key, err))
+	}
 	return nil
 }
 

@@ -37,6 +37,21 @@ type LagReporter interface {
 	LagBytes() (int64, bool)
 }
 
+// Historian is implemented by a Log that has to know more than a position to read on from there, such as the shapes that tables
+// had. What it knows is kept as one record beside the position, and saved before any position that may depend on it; after a
+// crash it may therefore be ahead of the saved position, never behind.
+type Historian interface {
+	// Restore hands over the saved record, before the first Run. It is not called when none was saved, nor when no
+	// position was: the record then belongs to nothing. An error wraps checkpoint.ErrBroken or
+	// checkpoint.ErrIncompatible, and names the way out.
+	Restore(record []byte) error
+	// Record returns what is to be saved before any position that Run has sent until now, and a mark for Saved; the
+	// record is nil when the last one that was saved still holds. Called from the goroutine that saves.
+	Record() (record []byte, mark uint64, err error)
+	// Saved reports that the record with that mark is saved.
+	Saved(mark uint64)
+}
+
 // Segment is a stretch of a database's log that is not decoded yet. It never spans transactions: it lies inside one, or
 // between two. Segments are bounded: at most some hundreds of rows or about 64 KiB, unless one row or one rows event
 // alone is greater.

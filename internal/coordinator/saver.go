@@ -89,7 +89,10 @@ func (s *saver) save(parent context.Context) error {
 	defer cancel()
 	began := time.Now()
 	in := s.in
-	err := checkpoint.Save(ctx, in.store, in.cfg.CheckpointKey, in.kind, tok, began)
+	err := s.saveHistory(ctx)
+	if err == nil {
+		err = checkpoint.Save(ctx, in.store, in.cfg.CheckpointKey, in.kind, tok, began)
+	}
 	if err != nil && errors.Is(parent.Err(), context.Canceled) {
 		return err // given up for the last save, which comes next
 	}
@@ -109,6 +112,24 @@ func (s *saver) save(parent context.Context) error {
 	in.st.lastCheckpoint.SetFloat64(float64(time.Now().UnixMilli()) / 1e3)
 	in.st.stage(stageCommit, triggerNone, time.Since(since))
 	in.log.Confirm(tok)
+	return nil
+}
+
+// saveHistory saves what a Historian knows, which has to be there before the position is.
+func (s *saver) saveHistory(ctx context.Context) error {
+	h, ok := s.in.log.(Historian)
+	if !ok {
+		return nil
+	}
+	record, mark, err := h.Record()
+	if err != nil || record == nil {
+		return err
+	}
+	key := checkpoint.SchemaKey(s.in.cfg.CheckpointKey)
+	if err := s.in.store.Set(ctx, key, record); err != nil {
+		return fmt.Errorf("saving the schema history under key %q: %w", key, err)
+	}
+	h.Saved(mark)
 	return nil
 }
 

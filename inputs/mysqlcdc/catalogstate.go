@@ -1,0 +1,121 @@
+package mysqlcdc
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// state reads the shapes of all tables of the databases that want accepts, and the default collation of every other one.
+func (c *catalog) state(ctx context.Context, flavor string, want func(db string) bool) (schemaState, error) {
+	rows, err := c.query(ctx, "SELECT SCHEMA_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA")
+	if err != nil {
+		return nil, fmt.Errorf("reading the databases: %w", err)
+	}
+	state := schemaState{}
+	var wanted []string
+	for _, r := range rows {
+		if isSystemSchema(r[0]) && !want(r[0]) {
+			continue
+		}
+		state[r[0]] = &databaseDef{Collation: r[1], Complete: want(r[0]), Tables: map[string]*tableDef{}}
+		if want(r[0]) {
+			wanted = append(wanted, quote(r[0]))
+		}
+	}
+	if len(wanted) == 0 {
+		return state, nil
+	}
+	return state, c.tables(ctx, flavor, "IN ("+strings.Join(wanted, ", ")+")", "", state)
+}
+
+// table reads the shape of one table; nil when there is none.
+func (c *catalog) table(ctx context.Context, flavor, db, table string) (*tableDef, error) {
+	state := schemaState{db: &databaseDef{Tables: map[string]*tableDef{}}}
+	err := c.tables(ctx, flavor, "= "+quote(db), " AND TABLE_NAME = "+quote(table), state)
+	return state.table(db, table), err
+}
+
+// tables reads shapes into a state. The conditions are those of SQL on the database and, if any, the table.
+func (c *catalog) tables(ctx context.Context, flavor, db, table string, state schemaState) error {
+	where := " WHERE TABLE_SCHEMA " + db + table
+	rows, err := c.query(ctx, "SELECT TABLE_SCHEMA, TABLE_NAME, IFNULL(TABLE_COLLATION, ''), TABLE_TYPE FROM information_schema.TABLES"+where+
+		" AND TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED', 'SEQUENCE')")
+	if err != nil {
+		return fmt.Errorf("reading the tables: %w", err)
+	}
+	for _, r := range rows {
+		if d := state[r[0]]; d != nil {
+			d.Tables[r[1]] = &tableDef{Collation: r[2], Versioned: r[3] == "SYSTEM VERSIONED"}
+		}
+	}
+	if rows, err = c.query(ctx, "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, COLUMN_TYPE, IS_NULLABLE, IFNULL(COLLATION_NAME, '') "+
+		"FROM information_schema.COLUMNS"+where+" ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION"); err != nil {
+		return fmt.Errorf("reading the columns of the tables: %w", err)
+	}
+	for _, r := range rows {
+		if t := state.table(r[0], r[1]); t != nil { // else a view
+			t.Columns = append(t.Columns, columnDef{Name: r[2], Type: r[3], Nullable: r[4] == "YES", Collation: r[5]})
+		}
+	}
+	if rows, err = c.query(ctx, "SELECT TABLE_SCHEMA, TABLE_NAME, INDEX_NAME, NON_UNIQUE, IFNULL(COLUMN_NAME, '') "+
+		"FROM information_schema.STATISTICS"+where+" ORDER BY TABLE_SCHEMA, TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX"); err != nil {
+		return fmt.Errorf("reading the indexes of the tables: %w", err)
+	}
+	for _, r := range rows {
+		if t := state.table(r[0], r[1]); t != nil {
+			t.addIndexPart(r[2], r[3] == "0", r[4])
+		}
+	}
+	for db, d := range state {
+		for name, t := range d.Tables {
+			if err := c.orderIndexes(ctx, db, name, t); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// addIndexPart adds a column to an index that comes in parts; no column is an expression.
+func (t *tableDef) addIndexPart(index string, unique bool, column string) {
+	i := t.index(index)
+	switch {
+	case i < 0 && column == "":
+		t.Indexes = append(t.Indexes, indexDef{Name: index, Unique: unique})
+	case i < 0:
+		t.Indexes = append(t.Indexes, indexDef{Name: index, Unique: unique, Columns: []string{column}})
+	case column == "" || len(t.Indexes[i].Columns) == 0:
+		t.Indexes[i].Columns = nil
+	default:
+		t.Indexes[i].Columns = append(t.Indexes[i].Columns, column)
+	}
+}
+
+// orderIndexes puts the indexes in the server's order, which decides about the key of a table without a primary one. Only SHOW
+// INDEX tells, so it is asked only where that matters.
+func (c *catalog) orderIndexes(ctx context.Context, db, table string, t *tableDef) error {
+	candidates := 0
+	for _, ix := range t.Indexes {
+		if ix.Unique && t.notNull(ix) {
+			candidates++
+		}
+	}
+	if t.index(primaryIndex) < 0 && candidates > 1 {
+		order, err := c.indexes(ctx, db, table)
+		if err != nil {
+			return err
+		}
+		indexes := t.Indexes
+		t.Indexes = nil
+		for _, name := range order {
+			for _, ix := range indexes {
+				if ix.Name == name {
+					t.Indexes = append(t.Indexes, ix)
+				}
+			}
+		}
+	}
+	t.sortIndexes()
+	return nil
+}

@@ -1,0 +1,338 @@
+package mysqlcdc
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pingcap/tidb/pkg/parser"
+	"github.com/pingcap/tidb/pkg/parser/ast"
+	_ "github.com/pingcap/tidb/pkg/parser/test_driver" // literals of the parser
+)
+
+// errNotApplied means that a statement was understood and does not fit the shape that is known: the history lacks a change.
+var errNotApplied = errors.New("it does not fit the shape that is known")
+
+// ddlStatement is a statement of the log with what its session had set.
+type ddlStatement struct {
+	text string // UTF-8
+	db   string
+	mode sqlMode
+	// serverCollation is the default of a new database.
+	serverCollation   string
+	defaultUTF8MB4    string
+	implicitTimestamp bool
+}
+
+// ddlApplier works out what statements do to a state.
+type ddlApplier struct {
+	parser   *parser.Parser
+	dialect  dialect
+	charsets charsetInfo
+	fold     bool
+	// early reports whether the shape, which is known as of that position, has the statement that is being read already.
+	early func(asOf string) bool
+}
+
+// ddlResult is what a statement does.
+type ddlResult struct {
+	changes []schemaChange
+	// tables are what it is about, in full, also when it could not be applied.
+	tables []tableName
+	// unread says that the statement is about tables that could not be named.
+	unread bool
+}
+
+// ddlRun is one statement being applied.
+type ddlRun struct {
+	*ddlApplier
+	state schemaState
+	st    ddlStatement
+	red   reduced
+	rules typeRules
+	res   ddlResult
+}
+
+// apply returns what a statement changes in the state, and does not change it. The result is valid as far as it goes when there
+// is an error.
+func (a *ddlApplier) apply(state schemaState, st ddlStatement) (res ddlResult, err error) {
+	defer func() {
+		if r := recover(); r != nil { // a statement is nothing to die of
+			err = fmt.Errorf("%w: %v", errNotUnderstood, r)
+		}
+	}()
+	tokens, err := tokenize(st.text, st.mode, a.dialect)
+	if err != nil {
+		return ddlResult{unread: true}, fmt.Errorf("%w: %w", errNotUnderstood, err)
+	}
+	red, err := reduce(tokens)
+	run := &ddlRun{ddlApplier: a, state: state, st: st, red: red, rules: typeRules{
+		dialect: a.dialect, charsets: a.charsets, defaultUTF8MB4: st.defaultUTF8MB4, realAsFloat: st.mode.realAsFloat,
+		implicitTimestamp: st.implicitTimestamp,
+	}}
+	run.res.unread = red.unread
+	for _, t := range red.tables {
+		run.res.tables = append(run.res.tables, run.fullName(t.db, t.table))
+	}
+	if err != nil || red.neutral {
+		return run.res, err
+	}
+	node, err := a.parser.ParseOneStmt(red.sql, "", "")
+	if err != nil {
+		return run.res, fmt.Errorf("%w: %w", errNotUnderstood, err)
+	}
+	err = run.statement(node)
+	return run.res, err
+}
+
+func (r *ddlRun) fullName(db, table string) tableName {
+	if db == "" {
+		db = r.st.db
+	}
+	if r.fold {
+		db, table = strings.ToLower(db), strings.ToLower(table)
+	}
+	return tableName{db, table}
+}
+
+func (r *ddlRun) nameOf(n *ast.TableName) tableName { return r.fullName(n.Schema.O, n.Name.O) }
+
+// lookup returns the shape of a table as the changes of this statement have left it.
+func (r *ddlRun) lookup(n tableName) *tableDef {
+	for _, c := range slices.Backward(r.res.changes) {
+		if c.DB == n.db && c.Table == n.table {
+			return c.Def
+		}
+	}
+	return r.state.table(n.db, n.table)
+}
+
+func (r *ddlRun) set(n tableName, def *tableDef) {
+	if def != nil && len(def.Indexes) > 0 {
+		def.sortIndexes()
+	}
+	r.res.changes = append(r.res.changes, schemaChange{DB: n.db, Table: n.table, Def: def})
+}
+
+// guessed reports a shape that is of a later position than the statement.
+func (r *ddlRun) guessed(def *tableDef) bool {
+	return def != nil && def.AsOf != "" && r.early(def.AsOf)
+}
+
+func (r *ddlRun) statement(node ast.StmtNode) error {
+	switch n := node.(type) {
+	case *ast.CreateTableStmt:
+		return r.createTable(n)
+	case *ast.DropTableStmt:
+		for _, t := range n.Tables {
+			if name := r.nameOf(t); r.lookup(name) != nil {
+				r.set(name, nil)
+			}
+		}
+	case *ast.RenameTableStmt:
+		for _, t := range n.TableToTables {
+			r.rename(r.nameOf(t.OldTable), r.nameOf(t.NewTable))
+		}
+	case *ast.AlterTableStmt:
+		return r.alterTable(n)
+	case *ast.CreateDatabaseStmt:
+		return r.createDatabase(n)
+	case *ast.AlterDatabaseStmt:
+		return r.alterDatabase(n)
+	case *ast.DropDatabaseStmt:
+		r.res.changes = append(r.res.changes, schemaChange{DB: r.fullName(n.Name.O, "").db})
+	default:
+		return fmt.Errorf("%w: %T", errNotUnderstood, node)
+	}
+	return nil
+}
+
+func (r *ddlRun) createDatabase(n *ast.CreateDatabaseStmt) error {
+	name := r.fullName(n.Name.O, "").db
+	if d := r.state[name]; d != nil && n.IfNotExists {
+		return nil
+	}
+	collation, err := r.rules.chosen(r.red.charsets[0], r.st.serverCollation)
+	if err != nil {
+		return err
+	}
+	// It is empty now, whatever the catalogue has shown.
+	r.res.changes = append(r.res.changes, schemaChange{DB: name},
+		schemaChange{DB: name, Database: &databaseDef{Collation: collation, Complete: true}})
+	return nil
+}
+
+func (r *ddlRun) alterDatabase(n *ast.AlterDatabaseStmt) error {
+	name := r.st.db
+	if n.Name.O != "" {
+		name = r.fullName(n.Name.O, "").db
+	}
+	d := r.state[name]
+	if d == nil || r.red.charsets[0] == (charsetSpec{}) {
+		return nil
+	}
+	collation, err := r.rules.chosen(r.red.charsets[0], d.Collation)
+	if err != nil {
+		return err
+	}
+	r.res.changes = append(r.res.changes, schemaChange{DB: name, Database: &databaseDef{Collation: collation, Complete: d.Complete}})
+	return nil
+}
+
+func (r *ddlRun) databaseCollation(db string) string {
+	if d := r.state[db]; d != nil && d.Collation != "" {
+		return d.Collation
+	}
+	return r.st.serverCollation
+}
+
+func (r *ddlRun) createTable(n *ast.CreateTableStmt) error {
+	name := r.nameOf(n.Table)
+	if n.IfNotExists && r.lookup(name) != nil {
+		return nil
+	}
+	if n.ReferTable != nil {
+		model := r.lookup(r.nameOf(n.ReferTable))
+		if model != nil {
+			model = model.clone()
+		} else if r.lookup(name) == nil {
+			return nil // neither is known
+		}
+		r.set(name, model)
+		return nil
+	}
+	if r.red.sequence {
+		r.set(name, r.sequence())
+		return nil
+	}
+	collation, err := r.rules.chosen(r.tableCharset(n.Options), r.databaseCollation(name.db))
+	if err != nil {
+		return err
+	}
+	def := &tableDef{Collation: collation, Versioned: r.red.versioning > 0}
+	for _, col := range n.Cols {
+		if err := r.addColumn(def, col, len(def.Columns)); err != nil {
+			return err
+		}
+	}
+	for _, col := range n.Cols {
+		addColumnIndexes(def, col)
+	}
+	for _, c := range n.Constraints {
+		addConstraint(def, c)
+	}
+	if i := def.column(r.red.rowEnd); i >= 0 {
+		for n, ix := range def.Indexes {
+			if ix.Unique {
+				def.Indexes[n].Columns = append(ix.Columns, def.Columns[i].Name)
+			}
+		}
+	}
+	r.set(name, def)
+	return nil
+}
+
+// sequence is the shape of every MariaDB sequence.
+func (r *ddlRun) sequence() *tableDef {
+	def := &tableDef{Collation: "utf8mb4_general_ci"}
+	for _, c := range [][2]string{
+		{"next_not_cached_value", "bigint(21)"},
+		{"minimum_value", "bigint(21)"},
+		{"maximum_value", "bigint(21)"},
+		{"start_value", "bigint(21)"},
+		{"increment", "bigint(21)"},
+		{"cache_size", "bigint(21) unsigned"},
+		{"cycle_option", "tinyint(1) unsigned"},
+		{"cycle_count", "bigint(21)"},
+	} {
+		def.Columns = append(def.Columns, columnDef{Name: c[0], Type: c[1]})
+	}
+	return def
+}
+
+// tableCharset finds the character set in the options of a reduced statement.
+func (r *ddlRun) tableCharset(options []*ast.TableOption) charsetSpec {
+	for _, o := range options {
+		if o.Tp == ast.TableOptionComment {
+			if i, err := strconv.Atoi(o.StrValue); err == nil && i < len(r.red.charsets) {
+				return r.red.charsets[i]
+			}
+		}
+	}
+	return charsetSpec{}
+}
+
+// columnOf turns a definition of a reduced statement into a column.
+func (r *ddlRun) columnOf(def *tableDef, col *ast.ColumnDef) (columnDef, error) {
+	i := col.Tp.GetFlen()
+	if i < 0 || i >= len(r.red.types) {
+		return columnDef{}, fmt.Errorf("%w: column %s", errNotUnderstood, col.Name.Name.O)
+	}
+	return r.rules.column(col.Name.Name.O, r.red.types[i], def.Collation)
+}
+
+func (r *ddlRun) addColumn(def *tableDef, col *ast.ColumnDef, at int) error {
+	c, err := r.columnOf(def, col)
+	if err != nil {
+		return err
+	}
+	if def.column(c.Name) >= 0 {
+		return fmt.Errorf("%w: column %s is there already", errNotApplied, c.Name)
+	}
+	def.Columns = slices.Insert(def.Columns, at, c)
+	return nil
+}
+
+// addColumnIndexes adds the indexes that a column's definition asks for.
+func addColumnIndexes(def *tableDef, col *ast.ColumnDef) {
+	for _, o := range col.Options {
+		name := def.Columns[def.column(col.Name.Name.O)].Name
+		switch o.Tp {
+		case ast.ColumnOptionPrimaryKey:
+			def.addIndex(indexDef{Name: primaryIndex, Unique: true, Columns: []string{name}})
+		case ast.ColumnOptionUniqKey:
+			def.addIndex(indexDef{Unique: true, Columns: []string{name}})
+		default:
+		}
+	}
+}
+
+func addConstraint(def *tableDef, c *ast.Constraint) {
+	ix := indexDef{Name: c.Name}
+	switch c.Tp {
+	case ast.ConstraintPrimaryKey:
+		ix.Name, ix.Unique = primaryIndex, true
+	case ast.ConstraintUniq, ast.ConstraintUniqKey, ast.ConstraintUniqIndex:
+		ix.Unique = true
+	}
+	if c.IfNotExists && ix.Name != "" && def.index(ix.Name) >= 0 {
+		return
+	}
+	for _, k := range c.Keys {
+		if k.Column == nil {
+			ix.Columns = nil // an expression: the index identifies no row
+			break
+		}
+		name := k.Column.Name.O
+		if i := def.column(name); i >= 0 {
+			name = def.Columns[i].Name
+		}
+		ix.Columns = append(ix.Columns, name)
+	}
+	def.addIndex(ix)
+}
+
+func (r *ddlRun) rename(from, to tableName) {
+	def := r.lookup(from)
+	switch {
+	case r.guessed(def):
+		// What is known as from is a table of later; what is renamed now is known as to, if it is still there.
+	case def != nil:
+		r.set(from, nil)
+		r.set(to, def)
+	case r.lookup(to) != nil && !r.guessed(r.lookup(to)):
+		r.set(to, nil) // what it is now is not known
+	}
+}

@@ -1,0 +1,228 @@
+package mysqlcdc
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+func (r *reducer) alter() error {
+	for r.acceptAny("ONLINE", "OFFLINE", "IGNORE") != "" {
+	}
+	if r.acceptAny("DATABASE", "SCHEMA") != "" {
+		return r.database("ALTER DATABASE ", false)
+	}
+	if !r.accept("TABLE") {
+		r.red.neutral = true
+		return nil
+	}
+	r.accept("IF", "EXISTS")
+	n, err := r.tableName()
+	if err != nil {
+		return err
+	}
+	for r.acceptAny("WAIT", "NOWAIT") != "" {
+		if r.peek().kind == sqlNumber {
+			r.next()
+		}
+	}
+	var clauses []string
+	parts := split(r.in)
+	for len(parts) > 0 {
+		r.in = parts[0]
+		parts = parts[1:]
+		if r.endsClauses() {
+			break
+		}
+		clause, err := r.clause()
+		if err != nil {
+			return err
+		}
+		if clause != "" {
+			clauses = append(clauses, clause)
+		}
+	}
+	if len(clauses) == 0 {
+		r.red.neutral = true
+		return nil
+	}
+	r.write("ALTER TABLE ", n.sql(), " ", strings.Join(clauses, ", "))
+	return nil
+}
+
+// endsClauses reports a clause behind which no other kind of clause can follow, so that its commas are its own, and which
+// changes nothing here.
+func (r *reducer) endsClauses() bool {
+	switch r.peek().keyword() {
+	case "ORDER", "PARTITION":
+		return true
+	case "ADD", "DROP", "TRUNCATE", "COALESCE", "REORGANIZE", "EXCHANGE", "ANALYZE", "CHECK", "OPTIMIZE", "REBUILD", "REPAIR", "DISCARD",
+		"IMPORT":
+		return r.at(1).keyword() == "PARTITION"
+	default:
+		return false
+	}
+}
+
+// clause reads one clause of ALTER TABLE and returns it reduced; "" for one that changes nothing here.
+func (r *reducer) clause() (string, error) {
+	switch k := r.peek().keyword(); k {
+	case "ADD":
+		r.next()
+		return r.add()
+	case "MODIFY":
+		r.next()
+		r.accept("COLUMN")
+		verb := "MODIFY COLUMN "
+		if r.accept("IF", "EXISTS") {
+			verb += "IF EXISTS "
+		}
+		c, err := r.column()
+		return verb + c, err
+	case "CHANGE":
+		r.next()
+		r.accept("COLUMN")
+		verb := "CHANGE COLUMN "
+		if r.accept("IF", "EXISTS") {
+			verb += "IF EXISTS "
+		}
+		old, err := r.ident()
+		if err != nil {
+			return "", err
+		}
+		c, err := r.column()
+		return verb + quoteName(old) + " " + c, err
+	case "DROP":
+		r.next()
+		return r.dropClause()
+	case "RENAME":
+		r.next()
+		return r.renameClause()
+	case "CONVERT":
+		r.next()
+		if !r.accept("TO") {
+			return "", r.unexpected()
+		}
+		return r.charsetClause(true), nil
+	case "ALTER", "ALGORITHM", "LOCK", "FORCE", "ENABLE", "DISABLE", "REMOVE", "DISCARD", "IMPORT", "WITH", "WITHOUT", "":
+		if k == "" && len(r.in) > 0 {
+			return "", r.unexpected()
+		}
+		return "", nil
+	default:
+		if !slices.ContainsFunc(r.in, func(t sqlToken) bool {
+			k := t.keyword()
+			return k == "CHARSET" || k == "CHARACTER" || k == "COLLATE" || k == "CHAR"
+		}) {
+			// An option of the table, with or without "=".
+			if len(r.in) < 2 {
+				return "", r.unexpected()
+			}
+			return "", nil
+		}
+		return r.charsetClause(false), nil
+	}
+}
+
+func (r *reducer) charsetClause(convert bool) string {
+	c := r.options(charsetSpec{convert: convert})
+	r.red.charsets = append(r.red.charsets, c)
+	return "COMMENT = '" + strconv.Itoa(len(r.red.charsets)-1) + "'"
+}
+
+func (r *reducer) add() (string, error) {
+	if r.accept("SYSTEM", "VERSIONING") {
+		r.red.versioning = 1
+		return "FORCE", nil
+	}
+	if r.isIndex() {
+		item, err := r.index()
+		if item == "" {
+			return "", err
+		}
+		return "ADD " + item, err
+	}
+	r.accept("COLUMN")
+	verb := "ADD COLUMN "
+	if r.accept("IF", "NOT", "EXISTS") {
+		verb += "IF NOT EXISTS "
+	}
+	if !r.peek().is("(") {
+		c, err := r.column()
+		return verb + c, err
+	}
+	inner, err := r.group()
+	if err != nil {
+		return "", err
+	}
+	var clauses []string
+	for _, part := range split(inner) {
+		r.in = part
+		item, err := r.item()
+		if err != nil {
+			return "", err
+		}
+		switch {
+		case item == "":
+		case strings.HasPrefix(item, "`"):
+			clauses = append(clauses, verb+item)
+		default:
+			clauses = append(clauses, "ADD "+item)
+		}
+	}
+	return strings.Join(clauses, ", "), nil
+}
+
+func (r *reducer) dropClause() (string, error) {
+	switch {
+	case r.accept("PRIMARY", "KEY"):
+		return "DROP PRIMARY KEY", nil
+	case r.acceptAny("INDEX", "KEY") != "":
+		r.accept("IF", "EXISTS")
+		name, err := r.ident()
+		return "DROP INDEX " + quoteName(name), err
+	case r.accept("CONSTRAINT"):
+		r.accept("IF", "EXISTS")
+		name, err := r.ident()
+		if strings.EqualFold(name, "PRIMARY") {
+			return "DROP PRIMARY KEY", err
+		}
+		return "DROP INDEX " + quoteName(name), err
+	case r.accept("FOREIGN", "KEY"), r.accept("CHECK"), r.accept("PERIOD", "FOR"):
+		return "", nil
+	case r.accept("SYSTEM", "VERSIONING"):
+		r.red.versioning = -1
+		return "FORCE", nil
+	}
+	r.accept("COLUMN")
+	verb := "DROP COLUMN "
+	if r.accept("IF", "EXISTS") {
+		verb += "IF EXISTS "
+	}
+	name, err := r.ident()
+	return verb + quoteName(name), err
+}
+
+func (r *reducer) renameClause() (string, error) {
+	kind := r.acceptAny("COLUMN", "INDEX", "KEY")
+	if kind != "" {
+		r.accept("IF", "EXISTS")
+		from, err := r.ident()
+		if err != nil {
+			return "", err
+		}
+		if !r.accept("TO") {
+			return "", r.unexpected()
+		}
+		to, err := r.ident()
+		if kind == "KEY" {
+			kind = "INDEX"
+		}
+		return "RENAME " + kind + " " + quoteName(from) + " TO " + quoteName(to), err
+	}
+	if r.acceptAny("TO", "AS") == "" {
+		r.acceptPunct("=")
+	}
+	n, err := r.tableName()
+	return "RENAME TO " + n.sql(), err
+}

@@ -1,0 +1,477 @@
+package mysqlcdc
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// reduced is a statement that changes the shape of tables, in the part of SQL that the TiDB parser and both servers have in
+// common. What the parser does not know or reads differently (types, character sets, clauses of one product) is taken out:
+// a column's type is VARBINARY(n) for types[n], a character set is the table's comment 'n' for charsets[n].
+type reduced struct {
+	sql      string
+	types    []typeSpec
+	charsets []charsetSpec
+	// neutral says that the statement changes nothing that matters here.
+	neutral bool
+	// sequence says that the table is a MariaDB sequence, whose columns are always the same.
+	sequence bool
+	// versioning says that the statement turns system versioning on (1) or off (-1).
+	versioning int
+	// rowEnd is the column with the end of a row's life, if the statement names one.
+	rowEnd string
+	// tables are the names that the statement is about, as far as it was read: they are there also when the rest was not
+	// understood.
+	tables []tableName
+	// unread says that the statement is about tables that could not even be named.
+	unread bool
+}
+
+// tableName is a table as a statement names it; db is empty for the current database.
+type tableName struct{ db, table string }
+
+// charsetSpec is a default character set of a table, or one that it is converted to.
+type charsetSpec struct {
+	convert            bool
+	charset, collation string
+}
+
+// reducer works through the tokens of a statement.
+type reducer struct {
+	in  []sqlToken
+	out strings.Builder
+	red reduced
+}
+
+var errNotUnderstood = errors.New("not understood")
+
+// reduce reads a statement. An error means that it changes tables in a way that is not understood.
+func reduce(tokens []sqlToken) (red reduced, err error) {
+	r := &reducer{in: tokens}
+	err = r.statement()
+	r.red.sql = r.out.String()
+	if err != nil && len(r.red.tables) == 0 {
+		r.red.unread = true
+	}
+	return r.red, err
+}
+
+func (r *reducer) peek() sqlToken { return r.at(0) }
+
+func (r *reducer) at(i int) sqlToken {
+	if i >= len(r.in) {
+		return sqlToken{}
+	}
+	return r.in[i]
+}
+
+func (r *reducer) next() sqlToken {
+	t := r.peek()
+	if len(r.in) > 0 {
+		r.in = r.in[1:]
+	}
+	return t
+}
+
+// accept takes the keywords if they are next, all or none.
+func (r *reducer) accept(keywords ...string) bool {
+	for i, k := range keywords {
+		if r.at(i).keyword() != k {
+			return false
+		}
+	}
+	r.in = r.in[len(keywords):]
+	return true
+}
+
+func (r *reducer) acceptAny(keywords ...string) string {
+	k := r.peek().keyword()
+	if k != "" && slices.Contains(keywords, k) {
+		r.next()
+		return k
+	}
+	return ""
+}
+
+func (r *reducer) acceptPunct(p string) bool {
+	if r.peek().is(p) {
+		r.next()
+		return true
+	}
+	return false
+}
+
+func (r *reducer) unexpected() error {
+	t := r.peek()
+	if t.kind == sqlEnd {
+		return fmt.Errorf("%w: it ends early", errNotUnderstood)
+	}
+	return fmt.Errorf("%w: %q", errNotUnderstood, t.text)
+}
+
+// ident takes a name, quoted or not.
+func (r *reducer) ident() (string, error) {
+	t := r.peek()
+	if t.text == "" || t.kind != sqlWord && t.kind != sqlName && t.kind != sqlNumber {
+		return "", r.unexpected()
+	}
+	return r.next().text, nil
+}
+
+// group takes what is in round brackets, without them.
+func (r *reducer) group() ([]sqlToken, error) {
+	if !r.peek().is("(") {
+		return nil, r.unexpected()
+	}
+	depth := 0
+	for i, t := range r.in {
+		switch {
+		case t.is("("):
+			depth++
+		case t.is(")"):
+			if depth--; depth == 0 {
+				inner := r.in[1:i]
+				r.in = r.in[i+1:]
+				return inner, nil
+			}
+		}
+	}
+	return nil, fmt.Errorf("%w: a bracket without end", errNotUnderstood)
+}
+
+// split cuts tokens at the commas that are in no brackets.
+func split(tokens []sqlToken) [][]sqlToken {
+	var parts [][]sqlToken
+	depth, from := 0, 0
+	for i, t := range tokens {
+		switch {
+		case t.is("("):
+			depth++
+		case t.is(")"):
+			depth--
+		case t.is(",") && depth == 0:
+			parts = append(parts, tokens[from:i])
+			from = i + 1
+		}
+	}
+	return append(parts, tokens[from:])
+}
+
+func (r *reducer) write(s ...string) {
+	for _, p := range s {
+		r.out.WriteString(p)
+	}
+}
+
+// tableName takes [db.]table and remembers it as one that the statement is about.
+func (r *reducer) tableName() (tableName, error) {
+	var n tableName
+	var err error
+	if n.table, err = r.ident(); err != nil {
+		return n, err
+	}
+	if r.acceptPunct(".") {
+		n.db = n.table
+		if n.table, err = r.ident(); err != nil {
+			return n, err
+		}
+	}
+	r.red.tables = append(r.red.tables, n)
+	return n, nil
+}
+
+func (n tableName) sql() string {
+	if n.db == "" {
+		return quoteName(n.table)
+	}
+	return quoteName(n.db) + "." + quoteName(n.table)
+}
+
+func (r *reducer) statement() error {
+	switch r.next().keyword() {
+	case "CREATE":
+		return r.create()
+	case "ALTER":
+		return r.alter()
+	case "DROP":
+		return r.drop()
+	case "RENAME":
+		if r.acceptAny("TABLE", "TABLES") != "" {
+			return r.rename()
+		}
+	}
+	r.red.neutral = true
+	return nil
+}
+
+func (r *reducer) create() error {
+	r.accept("OR", "REPLACE")
+	switch {
+	case r.accept("TEMPORARY"): // no other session sees it, and its rows are not logged
+		r.red.neutral = true
+		return nil
+	case r.accept("TABLE"):
+		return r.createTable()
+	case r.acceptAny("DATABASE", "SCHEMA") != "":
+		return r.database("CREATE DATABASE ", true)
+	case r.accept("SEQUENCE"):
+		r.red.sequence = true
+		return r.createSequence()
+	}
+	kind := r.acceptAny("UNIQUE", "FULLTEXT", "SPATIAL", "VECTOR", "ONLINE", "OFFLINE")
+	if r.acceptAny("INDEX", "KEY") == "" {
+		r.red.neutral = true
+		return nil
+	}
+	exists := r.accept("IF", "NOT", "EXISTS")
+	name, err := r.ident()
+	if err != nil {
+		return err
+	}
+	for !r.accept("ON") { // USING BTREE
+		if r.next().kind == sqlEnd {
+			return r.unexpected()
+		}
+	}
+	n, err := r.tableName()
+	if err != nil {
+		return err
+	}
+	parts, err := r.indexParts()
+	if err != nil {
+		return err
+	}
+	if kind != "UNIQUE" {
+		kind = ""
+	}
+	r.write("ALTER TABLE ", n.sql(), " ADD ", kind, " KEY ")
+	if exists {
+		r.write("IF NOT EXISTS ")
+	}
+	r.write(quoteName(name), " ", parts)
+	return nil
+}
+
+func (r *reducer) createSequence() error {
+	r.accept("IF", "NOT", "EXISTS")
+	n, err := r.tableName()
+	if err != nil {
+		return err
+	}
+	r.write("CREATE TABLE ", n.sql(), " (")
+	r.writeType("x", typeSpec{name: "BIGINT"})
+	r.write(")")
+	return nil
+}
+
+// database reads CREATE and ALTER DATABASE; a name may be missing in the latter.
+func (r *reducer) database(verb string, create bool) error {
+	if create && r.accept("IF", "NOT", "EXISTS") {
+		verb += "IF NOT EXISTS "
+	}
+	name := ""
+	switch k := r.peek().keyword(); {
+	case !create && slices.Contains([]string{"CHARACTER", "CHARSET", "CHAR", "COLLATE", "DEFAULT", "READ", "ENCRYPTION"}, k):
+	default:
+		var err error
+		if name, err = r.ident(); err != nil {
+			return err
+		}
+	}
+	r.red.tables = append(r.red.tables, tableName{db: name})
+	r.red.charsets = append(r.red.charsets, r.options(charsetSpec{}))
+	if !create && name == "" {
+		r.write("ALTER DATABASE CHARACTER SET utf8mb4")
+		return nil
+	}
+	r.write(verb, quoteName(name), " CHARACTER SET utf8mb4")
+	return nil
+}
+
+// options finds the character set among table or database options, as far as they go.
+func (r *reducer) options(c charsetSpec) charsetSpec {
+	for len(r.in) > 0 {
+		switch {
+		case r.accept("CHARACTER", "SET"), r.accept("CHAR", "SET"), r.accept("CHARSET"):
+			r.acceptPunct("=")
+			c.charset = strings.ToLower(r.next().text)
+		case r.accept("COLLATE"):
+			r.acceptPunct("=")
+			c.collation = strings.ToLower(r.next().text)
+		case r.accept("WITH", "SYSTEM", "VERSIONING"):
+			r.red.versioning = 1
+		case r.peek().is("("):
+			if _, err := r.group(); err != nil {
+				r.in = nil
+			}
+		default:
+			r.next()
+		}
+	}
+	return c
+}
+
+func (r *reducer) drop() error {
+	switch {
+	case r.acceptAny("DATABASE", "SCHEMA") != "":
+		r.accept("IF", "EXISTS")
+		name, err := r.ident()
+		if err != nil {
+			return err
+		}
+		r.red.tables = append(r.red.tables, tableName{db: name})
+		r.write("DROP DATABASE ", quoteName(name))
+		return nil
+	case r.acceptAny("TABLE", "TABLES", "SEQUENCE") != "":
+		r.accept("IF", "EXISTS")
+		r.write("DROP TABLE ")
+		for i := 0; ; i++ {
+			n, err := r.tableName()
+			if err != nil {
+				return err
+			}
+			if i > 0 {
+				r.write(", ")
+			}
+			r.write(n.sql())
+			if !r.acceptPunct(",") {
+				return nil // RESTRICT, WAIT
+			}
+		}
+	}
+	r.acceptAny("ONLINE", "OFFLINE")
+	if !r.accept("INDEX") {
+		r.red.neutral = true
+		return nil
+	}
+	r.accept("IF", "EXISTS")
+	name, err := r.ident()
+	if err != nil {
+		return err
+	}
+	if !r.accept("ON") {
+		return r.unexpected()
+	}
+	n, err := r.tableName()
+	if err != nil {
+		return err
+	}
+	r.write("ALTER TABLE ", n.sql(), " DROP INDEX ", quoteName(name))
+	return nil
+}
+
+func (r *reducer) rename() error {
+	r.accept("IF", "EXISTS")
+	r.write("RENAME TABLE ")
+	for i := 0; ; i++ {
+		from, err := r.tableName()
+		if err != nil {
+			return err
+		}
+		for r.acceptAny("WAIT", "NOWAIT") != "" {
+			if r.peek().kind == sqlNumber {
+				r.next()
+			}
+		}
+		if !r.accept("TO") {
+			return r.unexpected()
+		}
+		to, err := r.tableName()
+		if err != nil {
+			return err
+		}
+		if i > 0 {
+			r.write(", ")
+		}
+		r.write(from.sql(), " TO ", to.sql())
+		if !r.acceptPunct(",") {
+			return nil
+		}
+	}
+}
+
+func (r *reducer) createTable() error {
+	verb := "CREATE TABLE "
+	if r.accept("IF", "NOT", "EXISTS") {
+		verb += "IF NOT EXISTS "
+	}
+	n, err := r.tableName()
+	if err != nil {
+		return err
+	}
+	r.write(verb, n.sql())
+	if r.accept("LIKE") {
+		return r.like()
+	}
+	body, err := r.group()
+	if err != nil {
+		return err
+	}
+	if len(body) > 0 && body[0].keyword() == "LIKE" {
+		r.in = body[1:]
+		return r.like()
+	}
+	options := r.in
+	r.write(" (")
+	first := true
+	for _, part := range split(body) {
+		r.in = part
+		item, err := r.item()
+		if err != nil {
+			return err
+		}
+		if item == "" {
+			continue
+		}
+		if !first {
+			r.write(", ")
+		}
+		first = false
+		r.write(item)
+	}
+	r.in = options
+	if err := r.untilSelect(); err != nil {
+		return err
+	}
+	r.write(") COMMENT = '", strconv.Itoa(len(r.red.charsets)), "'")
+	r.red.charsets = append(r.red.charsets, r.options(charsetSpec{}))
+	return nil
+}
+
+func (r *reducer) like() error {
+	n, err := r.tableName()
+	if err != nil {
+		return err
+	}
+	r.red.tables = r.red.tables[:1] // it is not about the model
+	r.write(" LIKE ", n.sql())
+	return nil
+}
+
+// untilSelect cuts the options of CREATE TABLE off before partitions, and refuses a query: with rows in the log, servers log the
+// columns that it resulted in instead.
+func (r *reducer) untilSelect() error {
+	depth := 0
+	for i, t := range r.in {
+		switch {
+		case t.is("("):
+			depth++
+		case t.is(")"):
+			depth--
+		}
+		if depth > 0 {
+			continue
+		}
+		switch k := t.keyword(); k {
+		case "PARTITION", "START":
+			r.in = r.in[:i]
+			return nil
+		case "SELECT", "AS", "VALUES", "IGNORE", "REPLACE", "TABLE":
+			return fmt.Errorf("%w: the table is made by a query (%s), and the statement does not say with which columns", errNotUnderstood, k)
+		}
+	}
+	return nil
+}

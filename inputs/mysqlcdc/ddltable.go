@@ -1,0 +1,258 @@
+package mysqlcdc
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/pingcap/tidb/pkg/parser/ast"
+)
+
+func (r *ddlRun) alterTable(n *ast.AlterTableStmt) error {
+	name := r.nameOf(n.Table)
+	def := r.lookup(name)
+	if def == nil {
+		return nil // its shape is learnt when its rows come
+	}
+	to := name
+	for _, s := range n.Specs {
+		if s.Tp == ast.AlterTableRenameTable {
+			to = r.nameOf(s.NewTable)
+		}
+	}
+	if !r.guessed(def) {
+		def = def.clone()
+		if err := r.alter(def, n.Specs); err != nil {
+			return fmt.Errorf("table %s.%s: %w", name.db, name.table, err)
+		}
+		r.set(name, def)
+	}
+	if to != name {
+		r.rename(name, to)
+	}
+	return nil
+}
+
+// alter does what the server does: first the table's options, then everything that names a column as it was, then what is
+// added or moved, in the order of the statement (MySQL source, prepare_fields_and_keys).
+func (r *ddlRun) alter(def *tableDef, specs []*ast.AlterTableSpec) error {
+	if err := r.alterCharset(def, specs); err != nil {
+		return err
+	}
+	def.Versioned = r.red.versioning > 0 || def.Versioned && r.red.versioning == 0
+	var moved []movedColumn
+	columns := make([]columnDef, 0, len(def.Columns))
+	var renamed, dropped []string // pairs of old and new names; names
+	used := map[*ast.AlterTableSpec]bool{}
+	for _, old := range def.Columns {
+		spec := specOf(specs, old.Name)
+		if spec == nil {
+			columns = append(columns, old)
+			continue
+		}
+		used[spec] = true
+		col := old
+		switch spec.Tp {
+		case ast.AlterTableDropColumn:
+			dropped = append(dropped, old.Name)
+			continue
+		case ast.AlterTableRenameColumn:
+			col.Name = spec.NewColumnName.Name.O
+		default:
+			var err error
+			if col, err = r.columnOf(def, spec.NewColumns[0]); err != nil {
+				return err
+			}
+		}
+		if !strings.EqualFold(col.Name, old.Name) || col.Name != old.Name {
+			renamed = append(renamed, old.Name, col.Name)
+		}
+		if p := spec.Position; p != nil && p.Tp != ast.ColumnPositionNone {
+			moved = append(moved, movedColumn{spec, col})
+			continue
+		}
+		columns = append(columns, col)
+	}
+	if err := unusedSpec(specs, used); err != nil {
+		return err
+	}
+	for _, name := range dropped {
+		def.forgetColumn(name)
+	}
+	def.renameInIndexes(renamed)
+	def.Columns = columns
+	return r.alterSecond(def, specs, moved)
+}
+
+// movedColumn is a column that a clause puts elsewhere.
+type movedColumn struct {
+	spec *ast.AlterTableSpec
+	col  columnDef
+}
+
+// specOf returns the clause that changes a column, which it names as it was.
+func specOf(specs []*ast.AlterTableSpec, column string) *ast.AlterTableSpec {
+	for _, s := range specs {
+		name := ""
+		switch s.Tp {
+		case ast.AlterTableDropColumn, ast.AlterTableChangeColumn, ast.AlterTableRenameColumn:
+			name = s.OldColumnName.Name.O
+		case ast.AlterTableModifyColumn:
+			name = s.NewColumns[0].Name.Name.O
+		}
+		if name != "" && strings.EqualFold(name, column) {
+			return s
+		}
+	}
+	return nil
+}
+
+// unusedSpec complains about a clause whose column is not there.
+func unusedSpec(specs []*ast.AlterTableSpec, used map[*ast.AlterTableSpec]bool) error {
+	for _, s := range specs {
+		switch s.Tp {
+		case ast.AlterTableDropColumn, ast.AlterTableChangeColumn, ast.AlterTableRenameColumn:
+			if !used[s] && !s.IfExists {
+				return fmt.Errorf("%w: it has no column %s", errNotApplied, s.OldColumnName.Name.O)
+			}
+		case ast.AlterTableModifyColumn:
+			if !used[s] && !s.IfExists {
+				return fmt.Errorf("%w: it has no column %s", errNotApplied, s.NewColumns[0].Name.Name.O)
+			}
+		}
+	}
+	return nil
+}
+
+func (t *tableDef) renameInIndexes(pairs []string) {
+	if len(pairs) == 0 {
+		return
+	}
+	for i := range t.Indexes {
+		for j, name := range t.Indexes[i].Columns {
+			for k := 0; k < len(pairs); k += 2 {
+				if strings.EqualFold(name, pairs[k]) {
+					t.Indexes[i].Columns[j] = pairs[k+1]
+					break
+				}
+			}
+		}
+	}
+}
+
+// alterSecond adds and moves columns and changes indexes.
+func (r *ddlRun) alterSecond(def *tableDef, specs []*ast.AlterTableSpec, moved []movedColumn) error {
+	for _, s := range specs { // indexes that go make room for the names of those that come
+		switch s.Tp {
+		case ast.AlterTableDropPrimaryKey:
+			def.dropIndex(primaryIndex)
+		case ast.AlterTableDropIndex:
+			def.dropIndex(s.Name)
+		case ast.AlterTableRenameIndex:
+			if i := def.index(s.FromKey.O); i >= 0 {
+				def.Indexes[i].Name = s.ToKey.O
+			}
+		default:
+		}
+	}
+	for _, s := range specs {
+		var err error
+		switch s.Tp {
+		case ast.AlterTableAddColumns:
+			err = r.addColumns(def, s)
+		case ast.AlterTableModifyColumn, ast.AlterTableChangeColumn:
+			if i := slices.IndexFunc(moved, func(m movedColumn) bool { return m.spec == s }); i >= 0 {
+				var at int
+				if at, err = def.place(s.Position); err == nil {
+					def.Columns = slices.Insert(def.Columns, at, moved[i].col)
+				}
+			}
+		default:
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, s := range specs {
+		switch s.Tp {
+		case ast.AlterTableAddColumns, ast.AlterTableModifyColumn, ast.AlterTableChangeColumn:
+			for _, col := range s.NewColumns {
+				if def.column(col.Name.Name.O) >= 0 {
+					addColumnIndexes(def, col)
+				}
+			}
+		case ast.AlterTableAddConstraint:
+			addConstraint(def, s.Constraint)
+		default:
+		}
+	}
+	if i := def.index(primaryIndex); i >= 0 { // a column that was modified may have lost it
+		for _, name := range def.Indexes[i].Columns {
+			if c := def.column(name); c >= 0 {
+				def.Columns[c].Nullable = false
+			}
+		}
+	}
+	return nil
+}
+
+func (t *tableDef) dropIndex(name string) {
+	if i := t.index(name); i >= 0 {
+		t.Indexes = slices.Delete(t.Indexes, i, i+1)
+	}
+}
+
+func (r *ddlRun) addColumns(def *tableDef, s *ast.AlterTableSpec) error {
+	at, err := def.place(s.Position)
+	if err != nil {
+		return err
+	}
+	for _, col := range s.NewColumns {
+		if s.IfNotExists && def.column(col.Name.Name.O) >= 0 {
+			continue
+		}
+		if err := r.addColumn(def, col, at); err != nil {
+			return err
+		}
+		at++
+	}
+	return nil
+}
+
+// place returns where FIRST or AFTER puts a column.
+func (t *tableDef) place(p *ast.ColumnPosition) (int, error) {
+	switch {
+	case p == nil || p.Tp == ast.ColumnPositionNone:
+		return len(t.Columns), nil
+	case p.Tp == ast.ColumnPositionFirst:
+		return 0, nil
+	}
+	i := t.column(p.RelativeColumn.Name.O)
+	if i < 0 {
+		return 0, fmt.Errorf("%w: it has no column %s to put another one behind", errNotApplied, p.RelativeColumn.Name.O)
+	}
+	return i + 1, nil
+}
+
+// alterCharset changes the table's default collation and converts its columns.
+func (r *ddlRun) alterCharset(def *tableDef, specs []*ast.AlterTableSpec) error {
+	for _, s := range specs {
+		if s.Tp != ast.AlterTableOption {
+			continue
+		}
+		c := r.tableCharset(s.Options)
+		otherwise := def.Collation
+		collation, err := r.rules.chosen(c, otherwise)
+		if err != nil {
+			return err
+		}
+		def.Collation = collation
+		if !c.convert {
+			continue
+		}
+		for i := range def.Columns {
+			def.Columns[i] = r.rules.converted(def.Columns[i], collation)
+		}
+	}
+	return nil
+}

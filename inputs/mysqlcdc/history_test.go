@@ -1,0 +1,169 @@
+package mysqlcdc
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/testenv"
+)
+
+// restarted returns the log of a new process: what it knows is what was saved.
+func (l *binlog) restarted(t *testing.T) *binlog {
+	t.Helper()
+	l.history.mu.Lock()
+	l.history.version++
+	l.history.mu.Unlock()
+	record, mark, err := l.Record()
+	require.NoError(t, err)
+	require.NotNil(t, record)
+	l.Saved(mark)
+	n := &binlog{cfg: l.cfg, logger: l.logger, changes: l.changes}
+	require.NoError(t, n.Restore(record))
+	return n
+}
+
+// shapes returns what a history knows at its end about the tables of a database, in a form to compare.
+func (l *binlog) shapes(t *testing.T, db string) map[string]string {
+	t.Helper()
+	l.history.mu.Lock()
+	defer l.history.mu.Unlock()
+	state := l.history.base.clone()
+	for _, e := range l.history.entries {
+		state.apply(e.changes)
+	}
+	return comparable(state, db)
+}
+
+func comparable(state schemaState, db string) map[string]string {
+	out := map[string]string{}
+	if state[db] == nil {
+		return out
+	}
+	for name, def := range state[db].Tables {
+		var b strings.Builder
+		fmt.Fprintf(&b, "collation %s key %q\n", def.Collation, def.key())
+		for _, c := range def.Columns {
+			fmt.Fprintf(&b, "%q %s %s %t\n", c.Name, c.Type, c.Collation, c.Nullable)
+		}
+		var unique []string
+		for _, ix := range def.Indexes {
+			if ix.Unique {
+				unique = append(unique, fmt.Sprintf("%s %q", ix.Name, ix.Columns))
+			}
+		}
+		slices.Sort(unique)
+		fmt.Fprintln(&b, strings.Join(unique, "; "))
+		out[name] = b.String()
+	}
+	return out
+}
+
+// catalogShapes is what the server shows.
+func (b *bench) catalogShapes(t *testing.T, c *catalog, db string) map[string]string {
+	t.Helper()
+	flavor := flavorMySQL
+	if b.srv.IsMariaDB() {
+		flavor = flavorMariaDB
+	}
+	state, err := c.state(t.Context(), flavor, func(name string) bool { return name == db })
+	require.NoError(t, err)
+	return comparable(state, db)
+}
+
+// corpus returns the statements of testdata/ddl.sql for a product.
+func corpus(t *testing.T, product string) (statements []string) {
+	t.Helper()
+	data, err := os.ReadFile("testdata/ddl.sql")
+	require.NoError(t, err)
+	var lines []string
+	only := ""
+	for line := range strings.Lines(string(data)) {
+		line = strings.TrimSuffix(line, "\n")
+		if len(lines) == 0 {
+			if line == "# mysql" || line == "# mariadb" {
+				only = line[2:]
+			}
+			if line == "" || strings.HasPrefix(line, "#") {
+				continue
+			}
+		}
+		lines = append(lines, line)
+		if text, ok := strings.CutSuffix(line, ";"); ok {
+			lines[len(lines)-1] = text
+			if only == "" || only == product {
+				statements = append(statements, strings.Join(lines, "\n"))
+			}
+			lines, only = nil, ""
+		}
+	}
+	return statements
+}
+
+// TestCorpus runs real-world DDL: after each statement, what was worked out from the log must be what the server shows.
+func TestCorpus(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *bench) {
+		other := b.srv.Database(t)
+		b.exec(t, "CREATE TABLE marker (n INT PRIMARY KEY)")
+		l := b.newLog(t, fmt.Sprintf("tables: {include: [%q, %q]}", b.db+".*", other+"%.*"))
+		r := start(t, l, checkpoint.Token{}).connected(t)
+		c := &catalog{srv: &l.cfg.server}
+		defer c.close()
+		product := "mysql"
+		if b.srv.IsMariaDB() {
+			product = "mariadb"
+		}
+		statements := corpus(t, product)
+		require.Greater(t, len(statements), 150)
+		accepted, reported := 0, map[string]string{}
+		for n, s := range statements {
+			s = strings.ReplaceAll(s, "OTHER", other)
+			if _, err := b.sql.ExecContext(t.Context(), s); err != nil {
+				t.Errorf("refused: %s: %v", s, err)
+				continue
+			}
+			accepted++
+			b.exec(t, fmt.Sprintf("INSERT INTO `%s`.marker VALUES (%d)", b.db, n))
+			for done := false; !done; {
+				seg := r.segment(t)
+				done = seg.Rows != nil && seg.Commit != nil
+			}
+			for _, db := range []string{b.db, other, other + "_2"} {
+				want, got := b.catalogShapes(t, c, db), l.shapes(t, db)
+				for name := range want {
+					if want[name] != got[name] && reported[name] == "" {
+						reported[name] = s // what follows on the same table would follow from it
+						t.Errorf("%s\ntable %s\nwant %s\ngot  %s", s, name, want[name], got[name])
+					}
+				}
+				for name := range got {
+					if _, ok := want[name]; !ok {
+						t.Errorf("%s: table %s.%s is not there", s, db, name)
+					}
+				}
+			}
+		}
+		require.Greater(t, accepted, 150)
+	})
+}
+
+// TestHiddenColumns: MariaDB logs columns that no statement has named.
+func TestHiddenColumns(t *testing.T) {
+	for _, metadata := range []string{"MINIMAL", "FULL"} {
+		b := newBench(t, testenv.MariaDB(t))
+		b.exec(t, "SET GLOBAL binlog_row_metadata = "+metadata, "CREATE TABLE h (id INT PRIMARY KEY, t TEXT UNIQUE, v VARCHAR(2000), UNIQUE (v))",
+			"CREATE TABLE s (id INT PRIMARY KEY, v INT) WITH SYSTEM VERSIONING")
+		r := start(t, b.newLog(t, ""), checkpoint.Token{}).connected(t)
+		b.exec(t, "INSERT INTO h VALUES (1, 't', 'v')", "UPDATE h SET v = 'w'", "ALTER TABLE h DROP INDEX t, DROP INDEX v", "DELETE FROM h",
+			"INSERT INTO s VALUES (1, 2)", "ALTER TABLE s DROP SYSTEM VERSIONING", "DELETE FROM s", "SET GLOBAL binlog_row_metadata = DEFAULT")
+		require.Equal(t, []string{
+			`c {"id":1} - {"id":1,"t":"t","v":"v"}`, `u {"id":1} {"id":1,"t":"t","v":"v"} {"id":1,"t":"t","v":"w"}`,
+			`d {"id":1} {"id":1,"t":"t","v":"w"} -`, `c {"id":1} - {"id":1,"v":2}`, `d {"id":1} {"id":1,"v":2} -`,
+		}, rows(t, r.take(t, 5)), metadata)
+	}
+}

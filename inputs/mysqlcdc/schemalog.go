@@ -1,0 +1,299 @@
+package mysqlcdc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/pingcap/tidb/pkg/parser"
+
+	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/coordinator"
+)
+
+// tableLog is the reading goroutine's view of the history: the shapes at the place that it has read up to.
+type tableLog struct {
+	state   schemaState
+	applier *ddlApplier
+	// pending are changes of the transaction that is being read.
+	pending []schemaChange
+}
+
+// prepareHistory finds the shapes at the start, from the history or, where that has none, from the catalogue. It returns the start,
+// which it chooses itself when that shall be the end of the log: a place at which the catalogue is known.
+func (s *session) prepareHistory(ctx context.Context, from checkpoint.Token, start *Position) (*Position, error) {
+	s.tables.applier = &ddlApplier{
+		parser: parser.New(), dialect: newDialect(s.flavor, s.vars["version"]), charsets: s.schemas.charsets, fold: s.filter.fold,
+		early: s.isBefore,
+	}
+	h := &s.log.history
+	if !from.IsZero() {
+		state, err := h.at(start)
+		if err != nil {
+			return nil, coordinator.WithKind(coordinator.KindSchema, err)
+		}
+		if state != nil {
+			s.tables.state = state
+			return start, s.addDatabases(ctx, start)
+		}
+		s.log.logger.Warnf("No schema history is saved with position %s: tables are taken as they are now; rows that were written "+
+			"before a later change of their table are an error", start)
+	}
+	state, exact, at, err := s.readCatalog(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	if from.IsZero() && s.log.cfg.startAt == nil && s.log.cfg.start == startLatest {
+		start = at
+		for _, t := range exact {
+			t.AsOf = ""
+		}
+	}
+	h.begin(s.identity, start, state)
+	s.tables.state = state
+	return start, nil
+}
+
+// isBefore reports whether the place that was read up to is before a position in its text form.
+func (s *session) isBefore(asOf string) bool {
+	p, err := ParsePosition(asOf)
+	return err == nil && s.position.notAfter(p) && !p.notAfter(s.position)
+}
+
+// addDatabases reads the databases that the configuration captures and the history does not know in full.
+func (s *session) addDatabases(ctx context.Context, start *Position) error {
+	known := func(db string) bool { d := s.tables.state[db]; return d != nil && d.Complete }
+	state, _, _, err := s.readCatalog(ctx, known)
+	if err != nil {
+		return err
+	}
+	var changes []schemaChange
+	for _, db := range slices.Sorted(maps.Keys(state)) {
+		d := state[db]
+		if known(db) || s.tables.state[db] != nil && !d.Complete {
+			continue
+		}
+		changes = append(changes, schemaChange{DB: db, Database: &databaseDef{Collation: d.Collation, Complete: d.Complete}})
+		for _, t := range slices.Sorted(maps.Keys(d.Tables)) {
+			if s.tables.state.table(db, t) == nil { // what the log has told is better
+				changes = append(changes, schemaChange{DB: db, Table: t, Def: d.Tables[t]})
+			}
+		}
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	s.tables.state.apply(changes)
+	return s.log.history.add(start, changes)
+}
+
+// readCatalog reads the tables of the captured databases, except those that are known. A table that looks the same before and behind
+// a position had this shape there; those are returned as exact, and have the position as AsOf. The others have a later one.
+func (s *session) readCatalog(ctx context.Context, known func(db string) bool) (state schemaState, exact []*tableDef, at *Position, err error) {
+	load := func() (schemaState, error) {
+		return s.catalog.state(ctx, s.flavor, func(db string) bool { return s.filter.capturesIn(db) && (known == nil || !known(db)) })
+	}
+	var first schemaState
+	if first, err = load(); err != nil {
+		return nil, nil, nil, err
+	}
+	if at, err = s.endOfLog(ctx); err != nil {
+		return nil, nil, nil, err
+	}
+	if state, err = load(); err != nil {
+		return nil, nil, nil, err
+	}
+	later, err := s.endOfLog(ctx)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	for db, d := range state {
+		for name, t := range d.Tables {
+			if reflect.DeepEqual(first.table(db, name), t) {
+				t.AsOf = at.String()
+				exact = append(exact, t)
+			} else {
+				t.AsOf = later.String()
+			}
+		}
+	}
+	return state, exact, at, nil
+}
+
+// capturesIn reports whether tables of a database may be captured.
+func (f tableFilter) capturesIn(db string) bool {
+	if len(f.include) == 0 {
+		return !isSystemSchema(db)
+	}
+	return slices.ContainsFunc(f.include, func(p pattern) bool {
+		if f.fold {
+			p, db = pattern{strings.ToLower(p.db), p.table}, strings.ToLower(db)
+		}
+		return like(p.db, db) && (!isSystemSchema(db) || p.db == db)
+	})
+}
+
+// maxStatement is how much of a statement an error shows.
+const maxStatement = 1000
+
+// ddl follows a statement that may have changed tables.
+func (s *session) ddl(ctx context.Context, text []byte, db string, vars queryVars) error {
+	st, err := s.ddlStatement(ctx, text, db, vars)
+	if err != nil {
+		return err
+	}
+	res, err := s.tables.applier.apply(s.tables.state, st)
+	if err != nil {
+		if len(st.text) > maxStatement {
+			st.text = st.text[:maxStatement] + "…"
+		}
+		err = fmt.Errorf("the statement that ends at %s, %q: %w", s.place(), st.text, err)
+		if res.changes, err = s.unparseable(ctx, res, err); err != nil {
+			return err
+		}
+	}
+	if len(res.changes) == 0 {
+		return nil
+	}
+	s.tables.state.apply(res.changes)
+	s.tables.pending = append(s.tables.pending, res.changes...)
+	s.schemas.forget()
+	clear(s.maps)
+	return nil
+}
+
+// unparseable decides about a statement that was not understood or does not fit: it returns the changes that stand for it, or the
+// error that ends the session.
+func (s *session) unparseable(ctx context.Context, res ddlResult, err error) ([]schemaChange, error) {
+	captured := res.unread || slices.ContainsFunc(res.tables, func(t tableName) bool { return s.filter.captures(t.db, t.table) })
+	switch {
+	case !captured:
+		s.log.logger.Warnf("Tables that are not captured are not followed any further: %v", err)
+		return s.forgetTables(res.tables), nil
+	case !s.log.cfg.reloadDDL:
+		return nil, coordinator.WithKind(coordinator.KindSchema, fmt.Errorf("%w: on_unparseable_ddl: reload reads the table's shape from "+
+			"information_schema instead, which is right when nothing else has changed it since", err))
+	}
+	s.log.logger.Warnf("Reading the shapes of tables from information_schema, as on_unparseable_ddl says: %v", err)
+	return s.reload(ctx, res)
+}
+
+func (s *session) forgetTables(tables []tableName) (changes []schemaChange) {
+	for _, t := range tables {
+		if s.tables.state.table(t.db, t.table) != nil {
+			changes = append(changes, schemaChange{DB: t.db, Table: t.table})
+		}
+	}
+	return changes
+}
+
+// reload reads the tables of a statement from the catalogue, all of them if it could not be told which they are.
+func (s *session) reload(ctx context.Context, res ddlResult) ([]schemaChange, error) {
+	state, _, _, err := s.readCatalog(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	tables := res.tables
+	if res.unread {
+		tables = nil
+		for _, st := range []schemaState{s.tables.state, state} {
+			for db, d := range st {
+				for name := range d.Tables {
+					tables = append(tables, tableName{db, name})
+				}
+			}
+		}
+	}
+	var changes []schemaChange
+	for _, t := range tables {
+		if t.table != "" {
+			changes = append(changes, schemaChange{DB: t.db, Table: t.table, Def: state.table(t.db, t.table)})
+		}
+	}
+	return changes, nil
+}
+
+// ddlStatement turns a query event into a statement: its text is in the character set of the client.
+func (s *session) ddlStatement(ctx context.Context, text []byte, db string, vars queryVars) (ddlStatement, error) {
+	info := s.schemas.charsets
+	st := ddlStatement{
+		text: string(text), db: db, mode: sqlModeOf(vars.sqlMode), serverCollation: info.byID[vars.server],
+		defaultUTF8MB4: info.byID[vars.defaultUTF8MB4], implicitTimestamp: vars.implicitTimestamp,
+	}
+	if isASCII(text) || info.collations[vars.client] == "" || info.collations[vars.client] == "binary" {
+		return st, nil
+	}
+	cs, err := s.schemas.charset(ctx, info.collations[vars.client])
+	if err != nil {
+		return st, err
+	}
+	if utf8, _, err := cs.decode(nil, text); err == nil { // else it is tried as it is
+		st.text = string(utf8)
+	}
+	return st, nil
+}
+
+// keepChanges writes the changes of a transaction into the history, before its position is known to anybody.
+func (s *session) keepChanges() error {
+	if len(s.tables.pending) == 0 {
+		return nil
+	}
+	changes := s.tables.pending
+	s.tables.pending = nil
+	return s.log.history.add(s.position, changes)
+}
+
+// definition returns the shape of a table at the place that was read up to. One that the history does not know, since the account
+// could not see it or its making is not in the log, is taken from the catalogue; nil when it is not there either.
+func (s *session) definition(ctx context.Context, db, table string) (*tableDef, error) {
+	n := tableName{db, table}
+	if s.filter.fold {
+		n = tableName{strings.ToLower(db), strings.ToLower(table)}
+	}
+	if def := s.tables.state.table(n.db, n.table); def != nil {
+		return def, nil
+	}
+	at, err := s.endOfLog(ctx)
+	if err != nil {
+		return nil, err
+	}
+	def, err := s.catalog.table(ctx, s.flavor, n.db, n.table)
+	if err != nil || def == nil {
+		return nil, err
+	}
+	def.AsOf = at.String()
+	s.log.logger.Warnf("The schema history does not know table %s.%s: it is taken as it is now", db, table)
+	s.define(n.db, n.table, def)
+	return def, nil
+}
+
+// define sets the shape of a table.
+func (s *session) define(db, table string, def *tableDef) {
+	if s.filter.fold {
+		db, table = strings.ToLower(db), strings.ToLower(table)
+	}
+	changes := []schemaChange{{DB: db, Table: table, Def: def}}
+	s.tables.state.apply(changes)
+	s.tables.pending = append(s.tables.pending, changes...)
+}
+
+// Restore implements coordinator.Historian.
+func (l *binlog) Restore(record []byte) error { return l.history.restore(record) }
+
+// Record implements coordinator.Historian.
+func (l *binlog) Record() ([]byte, uint64, error) {
+	data, mark, ok, err := l.history.record()
+	if !ok {
+		return nil, 0, err
+	}
+	return data, mark, nil
+}
+
+// Saved implements coordinator.Historian.
+func (l *binlog) Saved(mark uint64) { l.history.markSaved(mark) }
+
+var errNoShape = errors.New("neither the schema history nor information_schema has it")

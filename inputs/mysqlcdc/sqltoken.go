@@ -1,0 +1,213 @@
+package mysqlcdc
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+)
+
+// sqlToken is a token of a whole SQL statement.
+type sqlToken struct {
+	kind sqlTokenKind
+	// text is a word as written, a name or string without its quotes, a number, or one character.
+	text string
+}
+
+type sqlTokenKind byte
+
+const (
+	sqlEnd sqlTokenKind = iota
+	sqlWord
+	sqlName // in backticks, or in double quotes under ANSI_QUOTES
+	sqlString
+	sqlNumber
+	sqlPunct
+)
+
+// keyword returns the word in upper case; empty when the token is no bare word.
+func (t sqlToken) keyword() string {
+	if t.kind != sqlWord {
+		return ""
+	}
+	return strings.ToUpper(t.text)
+}
+
+func (t sqlToken) is(punct string) bool { return t.kind == sqlPunct && t.text == punct }
+
+// sqlMode is what of a session's SQL mode changes how a statement reads.
+type sqlMode struct{ ansiQuotes, noBackslash, realAsFloat bool }
+
+// The bits of sql_mode that a query event carries (MySQL source, query_event.h).
+const (
+	modeRealAsFloat = 1 << 0
+	modeANSIQuotes  = 1 << 2
+	modeNoBackslash = 1 << 20
+)
+
+func sqlModeOf(bits uint64) sqlMode {
+	return sqlMode{
+		ansiQuotes: bits&modeANSIQuotes != 0, noBackslash: bits&modeNoBackslash != 0, realAsFloat: bits&modeRealAsFloat != 0,
+	}
+}
+
+// dialect is the server that has run a statement: executable comments depend on it.
+type dialect struct {
+	flavor string
+	// version is that of the server as comments have it: 90700 for 9.7.0.
+	version int
+}
+
+func newDialect(flavor, version string) dialect {
+	d := dialect{flavor: flavor}
+	for i, part := range strings.SplitN(version, ".", 3) {
+		end := 0
+		for end < len(part) && part[end] >= '0' && part[end] <= '9' {
+			end++
+		}
+		n, _ := strconv.Atoi(part[:end]) // at most digits
+		d.version += n * [...]int{10000, 100, 1}[i]
+	}
+	return d
+}
+
+// runs reports whether the server runs what is in a comment that begins with "!" or "M!" and these digits.
+func (d dialect) runs(maria bool, digits string) bool {
+	if maria && d.flavor != flavorMariaDB {
+		return false
+	}
+	n, _ := strconv.Atoi(digits)
+	if d.flavor == flavorMariaDB && !maria && n >= 50700 && n <= 99999 {
+		return false // what MySQL added after MariaDB had left
+	}
+	return n <= d.version
+}
+
+var errUnterminated = errors.New("a quote or comment without end")
+
+// tokenize splits a statement. Comments go; what is in executable ones that the server runs stays.
+func tokenize(s string, mode sqlMode, d dialect) ([]sqlToken, error) {
+	var tokens []sqlToken
+	inComment := false
+	for i := 0; i < len(s); {
+		c := s[i]
+		switch {
+		case c <= ' ':
+			i++
+		case strings.HasPrefix(s[i:], "/*"):
+			n, runs, err := d.comment(s[i:])
+			if err != nil {
+				return nil, err
+			}
+			inComment = inComment || runs
+			i += n
+		case inComment && strings.HasPrefix(s[i:], "*/"):
+			inComment = false
+			i += 2
+		case c == '#', strings.HasPrefix(s[i:], "--") && (len(s) == i+2 || s[i+2] <= ' '):
+			end := strings.IndexByte(s[i:], '\n')
+			if end < 0 {
+				return tokens, nil
+			}
+			i += end + 1
+		case c == '`', c == '"', c == '\'':
+			text, n, ok := unquoteSQL(s[i:], c != '`' && !(c == '"' && mode.ansiQuotes) && !mode.noBackslash)
+			if !ok {
+				return nil, errUnterminated
+			}
+			kind := sqlString
+			if c == '`' || c == '"' && mode.ansiQuotes {
+				kind = sqlName
+			}
+			tokens = append(tokens, sqlToken{kind, text})
+			i += n
+		case isNameByte(c):
+			t, n := wordOrNumber(s[i:])
+			tokens = append(tokens, t)
+			i += n
+		default:
+			tokens = append(tokens, sqlToken{sqlPunct, s[i : i+1]})
+			i++
+		}
+	}
+	return tokens, nil
+}
+
+// comment returns how much of s to leave out at the start of a comment: all of it, or only the head of one that runs.
+func (d dialect) comment(s string) (n int, runs bool, err error) {
+	head, maria := 0, false
+	switch {
+	case strings.HasPrefix(s, "/*!"):
+		head = 3
+	case strings.HasPrefix(s, "/*M!"):
+		head, maria = 4, true
+	}
+	if head > 0 {
+		digits := head
+		for digits < len(s) && digits < head+6 && s[digits] >= '0' && s[digits] <= '9' {
+			digits++
+		}
+		if digits-head < 5 { // fewer digits are no version
+			digits = head
+		}
+		if d.runs(maria, s[head:digits]) {
+			return digits, true, nil
+		}
+	}
+	end := strings.Index(s[2:], "*/")
+	if end < 0 {
+		return 0, false, errUnterminated
+	}
+	return 2 + end + 2, false, nil
+}
+
+// wordOrNumber reads a word, or a number with a fraction or exponent.
+func wordOrNumber(s string) (sqlToken, int) {
+	n, digits := 1, s[0] >= '0' && s[0] <= '9'
+	for n < len(s) && isNameByte(s[n]) {
+		digits = digits && s[n] >= '0' && s[n] <= '9'
+		n++
+	}
+	if !digits {
+		return sqlToken{sqlWord, s[:n]}, n
+	}
+	if n+1 < len(s) && s[n] == '.' && s[n+1] >= '0' && s[n+1] <= '9' {
+		n++
+		for n < len(s) && s[n] >= '0' && s[n] <= '9' {
+			n++
+		}
+	}
+	return sqlToken{sqlNumber, s[:n]}, n
+}
+
+// unquoteSQL reads a quoted text at the start of s and returns it with the length of what was read. A doubled quote is one.
+func unquoteSQL(s string, backslashes bool) (text string, n int, ok bool) {
+	q := s[0]
+	var b strings.Builder
+	for i := 1; i < len(s); i++ {
+		switch {
+		case s[i] == q && i+1 < len(s) && s[i+1] == q:
+			b.WriteByte(q)
+			i++
+		case s[i] == q:
+			return b.String(), i + 1, true
+		case s[i] == '\\' && backslashes && i+1 < len(s):
+			i++
+			b.WriteByte(unescapedLiteral(s[i]))
+		default:
+			b.WriteByte(s[i])
+		}
+	}
+	return "", 0, false
+}
+
+// unescapedLiteral is what a backslash and c stand for in a string literal.
+func unescapedLiteral(c byte) byte {
+	switch c {
+	case 'b':
+		return '\b'
+	case 't':
+		return '\t'
+	default:
+		return unescaped(c)
+	}
+}

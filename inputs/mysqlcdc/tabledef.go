@@ -1,0 +1,185 @@
+package mysqlcdc
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// tableDef is the shape of a table between two DDL statements. It is immutable: a statement makes a new one.
+type tableDef struct {
+	// Collation is the table's default collation.
+	Collation string      `json:"collation,omitempty"`
+	Columns   []columnDef `json:"columns"`
+	Indexes   []indexDef  `json:"indexes,omitempty"`
+	// Versioned is MariaDB's system versioning.
+	Versioned bool `json:"versioned,omitempty"`
+	// AsOf is set when the shape was read from the catalogue at that position and is not known before it. Statements
+	// before it are in the shape already.
+	AsOf string `json:"as_of,omitempty"`
+}
+
+type indexDef struct {
+	Name   string `json:"n"`
+	Unique bool   `json:"u,omitempty"`
+	// Columns are empty when a part of the index is an expression.
+	Columns []string `json:"c,omitempty"`
+}
+
+const primaryIndex = "PRIMARY"
+
+func (t *tableDef) clone() *tableDef {
+	c := *t
+	c.Columns = slices.Clone(t.Columns)
+	c.Indexes = make([]indexDef, len(t.Indexes))
+	for i, ix := range t.Indexes {
+		ix.Columns = slices.Clone(ix.Columns)
+		c.Indexes[i] = ix
+	}
+	return &c
+}
+
+func (t *tableDef) column(name string) int {
+	return slices.IndexFunc(t.Columns, func(c columnDef) bool { return strings.EqualFold(c.Name, name) })
+}
+
+func (t *tableDef) index(name string) int {
+	return slices.IndexFunc(t.Indexes, func(ix indexDef) bool { return strings.EqualFold(ix.Name, name) })
+}
+
+// key returns the columns of the primary key; without one, of the first unique index whose columns are all NOT NULL.
+func (t *tableDef) key() []string {
+	for _, ix := range t.Indexes {
+		if ix.Name == primaryIndex || ix.Unique && t.notNull(ix) {
+			return ix.Columns
+		}
+	}
+	return nil
+}
+
+func (t *tableDef) notNull(ix indexDef) bool {
+	for _, name := range ix.Columns {
+		if i := t.column(name); i < 0 || t.Columns[i].Nullable {
+			return false
+		}
+	}
+	return len(ix.Columns) > 0
+}
+
+// sortIndexes puts the indexes in the order that the server keeps (MySQL source, sort_keys).
+func (t *tableDef) sortIndexes() {
+	rank := func(ix indexDef) int {
+		switch {
+		case ix.Name == primaryIndex:
+			return 0
+		case ix.Unique && t.notNull(ix):
+			return 1
+		case ix.Unique:
+			return 2
+		default:
+			return 3
+		}
+	}
+	slices.SortStableFunc(t.Indexes, func(a, b indexDef) int { return cmp.Compare(rank(a), rank(b)) })
+}
+
+// addIndex adds an index; an unnamed one is named after its first column.
+func (t *tableDef) addIndex(ix indexDef) {
+	if ix.Name == primaryIndex {
+		for _, name := range ix.Columns {
+			if i := t.column(name); i >= 0 {
+				t.Columns[i].Nullable = false
+			}
+		}
+	}
+	if ix.Name == "" {
+		base := "functional_index"
+		if len(ix.Columns) > 0 {
+			base = ix.Columns[0]
+		}
+		ix.Name = base
+		for n := 2; t.index(ix.Name) >= 0 || strings.EqualFold(ix.Name, primaryIndex); n++ {
+			ix.Name = base + "_" + strconv.Itoa(n)
+		}
+	}
+	t.Indexes = append(t.Indexes, ix)
+}
+
+// forgetColumn takes a column out of the indexes; an index without columns goes.
+func (t *tableDef) forgetColumn(name string) {
+	t.Indexes = slices.DeleteFunc(t.Indexes, func(ix indexDef) bool {
+		return len(ix.Columns) == 1 && strings.EqualFold(ix.Columns[0], name)
+	})
+	for i := range t.Indexes {
+		ix := &t.Indexes[i]
+		ix.Columns = slices.DeleteFunc(ix.Columns, func(c string) bool { return strings.EqualFold(c, name) })
+	}
+}
+
+// databaseDef is what is known about a database.
+type databaseDef struct {
+	Collation string `json:"collation,omitempty"`
+	// Complete says that all its tables are known; else only those that were made since the history began.
+	Complete bool                 `json:"complete,omitempty"`
+	Tables   map[string]*tableDef `json:"tables,omitempty"`
+}
+
+// schemaChange is a part of what a statement did: a table's new shape, or a whole database.
+type schemaChange struct {
+	DB string `json:"db"`
+	// Table is empty for a change of the database itself.
+	Table string `json:"table,omitempty"`
+	// Def is the table's shape; nil when the table is gone or not known any more.
+	Def *tableDef `json:"def,omitempty"`
+	// Database is the database's new definition without tables; nil when it is gone.
+	Database *databaseDef `json:"database,omitempty"`
+}
+
+// schemaState is the shapes of all tables at one position.
+type schemaState map[string]*databaseDef
+
+func (s schemaState) table(db, table string) *tableDef {
+	if d := s[db]; d != nil {
+		return d.Tables[table]
+	}
+	return nil
+}
+
+// clone copies the state; the tables, which nothing changes, are shared.
+func (s schemaState) clone() schemaState {
+	c := make(schemaState, len(s))
+	for name, d := range s {
+		n := &databaseDef{Collation: d.Collation, Complete: d.Complete, Tables: make(map[string]*tableDef, len(d.Tables))}
+		for t, def := range d.Tables {
+			n.Tables[t] = def
+		}
+		c[name] = n
+	}
+	return c
+}
+
+func (s schemaState) apply(changes []schemaChange) {
+	for _, c := range changes {
+		d := s[c.DB]
+		switch {
+		case c.Table == "" && c.Database == nil:
+			delete(s, c.DB)
+			continue
+		case d == nil:
+			d = &databaseDef{Tables: map[string]*tableDef{}}
+			s[c.DB] = d
+		}
+		switch {
+		case c.Table == "":
+			d.Collation, d.Complete = c.Database.Collation, c.Database.Complete
+		case c.Def == nil:
+			delete(d.Tables, c.Table)
+		default:
+			if d.Tables == nil {
+				d.Tables = map[string]*tableDef{}
+			}
+			d.Tables[c.Table] = c.Def
+		}
+	}
+}
