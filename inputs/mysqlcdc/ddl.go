@@ -53,6 +53,8 @@ type ddlRun struct {
 	red   reduced
 	rules typeRules
 	res   ddlResult
+	// convertTo is the collation that the statement converts the table to, if it does.
+	convertTo string
 }
 
 // apply returns what a statement changes in the state, and does not change it. The result is valid as far as it goes when there
@@ -270,7 +272,11 @@ func (r *ddlRun) columnOf(def *tableDef, col *ast.ColumnDef) (columnDef, error) 
 	if i < 0 || i >= len(r.red.types) {
 		return columnDef{}, fmt.Errorf("%w: column %s", errNotUnderstood, col.Name.Name.O)
 	}
-	return r.rules.column(col.Name.Name.O, r.red.types[i], def.Collation)
+	c, err := r.rules.column(col.Name.Name.O, r.red.types[i], def.Collation)
+	if err == nil && r.convertTo != "" && c.Collation != "" {
+		c.Collation = r.convertTo // the server converts what the same statement adds, too
+	}
+	return c, err
 }
 
 func (r *ddlRun) addColumn(def *tableDef, col *ast.ColumnDef, at int) error {
