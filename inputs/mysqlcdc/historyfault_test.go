@@ -157,7 +157,7 @@ func TestUnreadableDDL(t *testing.T) {
 		"ALTER TABLE other.t FROBNICATE (1, 2)":         {tables: []tableName{{"other", "t"}}},
 		"CREATE TABLE t AS SELECT 1":                    {tables: []tableName{{"d", "t"}}},
 		"CREATE TABLE t (a INT":                         {tables: []tableName{{"d", "t"}}},
-		"CREATE TABLE t (a TEXT COLLATE no_such_ci_ai)":  {tables: []tableName{{"d", "t"}}},
+		"CREATE TABLE t (a TEXT COLLATE no_such_ci_ai)": {tables: []tableName{{"d", "t"}}},
 		"CREATE TABLE t (a VARCHAR(3) CHARSET nowhere)": {tables: []tableName{{"d", "t"}}},
 		"ALTER TABLE `t":                                {unread: true},
 		"ALTER TABLE":                                   {unread: true},
