@@ -15,6 +15,9 @@ import (
 // errNotApplied means that a statement was understood and does not fit the shape that is known: the history lacks a change.
 var errNotApplied = errors.New("it does not fit the shape that is known")
 
+// errPanic marks a defect in what reads statements; a statement is nothing to die of.
+var errPanic = errors.New("reading it has failed in an unforeseen way")
+
 // ddlStatement is a statement of the log with what its session had set.
 type ddlStatement struct {
 	text string // UTF-8
@@ -53,16 +56,21 @@ type ddlRun struct {
 	red   reduced
 	rules typeRules
 	res   ddlResult
+	// convertTo is the collation that the statement converts the table to, if it does.
+	convertTo string
 }
 
 // apply returns what a statement changes in the state, and does not change it. The result is valid as far as it goes when there
 // is an error.
 func (a *ddlApplier) apply(state schemaState, st ddlStatement) (res ddlResult, err error) {
 	defer func() {
-		if r := recover(); r != nil { // a statement is nothing to die of
-			err = fmt.Errorf("%w: %v", errNotUnderstood, r)
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: %w: %v", errNotUnderstood, errPanic, r)
 		}
 	}()
+	if !changesTables(st.text) {
+		return ddlResult{}, nil
+	}
 	tokens, err := tokenize(st.text, st.mode, a.dialect)
 	if err != nil {
 		return ddlResult{unread: true}, fmt.Errorf("%w: %w", errNotUnderstood, err)
@@ -85,6 +93,32 @@ func (a *ddlApplier) apply(state schemaState, st ddlStatement) (res ddlResult, e
 	}
 	err = run.statement(node)
 	return run.res, err
+}
+
+// headWords is how many words into a statement the kind of what it is about is named, at the latest.
+const headWords = 6
+
+// changesTables reports whether a statement may be about tables, databases or indexes, by its first words.
+func changesTables(text string) bool {
+	l := lexer{s: text}
+	switch l.next().keyword() {
+	case "CREATE", "ALTER", "DROP", "RENAME":
+	default:
+		return false
+	}
+	for range headWords {
+		switch l.next().keyword() {
+		case "TABLE", "TABLES", "DATABASE", "SCHEMA", "INDEX", "KEY", "SEQUENCE":
+			return true
+		case "VIEW", "TRIGGER", "PROCEDURE", "FUNCTION", "EVENT":
+			return false
+		}
+	}
+	return false
+}
+
+func newApplier(d dialect, charsets charsetInfo, fold bool, early func(asOf string) bool) *ddlApplier {
+	return &ddlApplier{parser: parser.New(), dialect: d, charsets: charsets, fold: fold, early: early}
 }
 
 func (r *ddlRun) fullName(db, table string) tableName {
@@ -270,7 +304,11 @@ func (r *ddlRun) columnOf(def *tableDef, col *ast.ColumnDef) (columnDef, error) 
 	if i < 0 || i >= len(r.red.types) {
 		return columnDef{}, fmt.Errorf("%w: column %s", errNotUnderstood, col.Name.Name.O)
 	}
-	return r.rules.column(col.Name.Name.O, r.red.types[i], def.Collation)
+	c, err := r.rules.column(col.Name.Name.O, r.red.types[i], def.Collation)
+	if err == nil && r.convertTo != "" && c.Collation != "" {
+		c.Collation = r.convertTo // the server converts what the same statement adds, too
+	}
+	return c, err
 }
 
 func (r *ddlRun) addColumn(def *tableDef, col *ast.ColumnDef, at int) error {

@@ -115,7 +115,7 @@ func (r *reducer) clause() (string, error) {
 			return k == "CHARSET" || k == "CHARACTER" || k == "COLLATE" || k == "CHAR"
 		}) {
 			// An option of the table, with or without "=".
-			if len(r.in) < 2 {
+			if len(r.in) < 2 || k != "UNION" && slices.ContainsFunc(r.in, func(t sqlToken) bool { return t.is("(") }) {
 				return "", r.unexpected()
 			}
 			return "", nil

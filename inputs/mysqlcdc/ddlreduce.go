@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -207,90 +206,6 @@ func (r *reducer) statement() error {
 	return nil
 }
 
-func (r *reducer) create() error {
-	r.accept("OR", "REPLACE")
-	switch {
-	case r.accept("TEMPORARY"): // no other session sees it, and its rows are not logged
-		r.red.neutral = true
-		return nil
-	case r.accept("TABLE"):
-		return r.createTable()
-	case r.acceptAny("DATABASE", "SCHEMA") != "":
-		return r.database("CREATE DATABASE ", true)
-	case r.accept("SEQUENCE"):
-		r.red.sequence = true
-		return r.createSequence()
-	}
-	kind := r.acceptAny("UNIQUE", "FULLTEXT", "SPATIAL", "VECTOR", "ONLINE", "OFFLINE")
-	if r.acceptAny("INDEX", "KEY") == "" {
-		r.red.neutral = true
-		return nil
-	}
-	exists := r.accept("IF", "NOT", "EXISTS")
-	name, err := r.ident()
-	if err != nil {
-		return err
-	}
-	for !r.accept("ON") { // USING BTREE
-		if r.next().kind == sqlEnd {
-			return r.unexpected()
-		}
-	}
-	n, err := r.tableName()
-	if err != nil {
-		return err
-	}
-	parts, err := r.indexParts()
-	if err != nil {
-		return err
-	}
-	if kind != "UNIQUE" {
-		kind = ""
-	}
-	r.write("ALTER TABLE ", n.sql(), " ADD ", kind, " KEY ")
-	if exists {
-		r.write("IF NOT EXISTS ")
-	}
-	r.write(quoteName(name), " ", parts)
-	return nil
-}
-
-func (r *reducer) createSequence() error {
-	r.accept("IF", "NOT", "EXISTS")
-	n, err := r.tableName()
-	if err != nil {
-		return err
-	}
-	r.write("CREATE TABLE ", n.sql(), " (")
-	r.writeType("x", typeSpec{name: "BIGINT"})
-	r.write(")")
-	return nil
-}
-
-// database reads CREATE and ALTER DATABASE; a name may be missing in the latter.
-func (r *reducer) database(verb string, create bool) error {
-	if create && r.accept("IF", "NOT", "EXISTS") {
-		verb += "IF NOT EXISTS "
-	}
-	name := ""
-	switch k := r.peek().keyword(); {
-	case !create && slices.Contains([]string{"CHARACTER", "CHARSET", "CHAR", "COLLATE", "DEFAULT", "READ", "ENCRYPTION"}, k):
-	default:
-		var err error
-		if name, err = r.ident(); err != nil {
-			return err
-		}
-	}
-	r.red.tables = append(r.red.tables, tableName{db: name})
-	r.red.charsets = append(r.red.charsets, r.options(charsetSpec{}))
-	if !create && name == "" {
-		r.write("ALTER DATABASE CHARACTER SET utf8mb4")
-		return nil
-	}
-	r.write(verb, quoteName(name), " CHARACTER SET utf8mb4")
-	return nil
-}
-
 // options finds the character set among table or database options, as far as they go.
 func (r *reducer) options(c charsetSpec) charsetSpec {
 	for len(r.in) > 0 {
@@ -391,87 +306,4 @@ func (r *reducer) rename() error {
 			return nil
 		}
 	}
-}
-
-func (r *reducer) createTable() error {
-	verb := "CREATE TABLE "
-	if r.accept("IF", "NOT", "EXISTS") {
-		verb += "IF NOT EXISTS "
-	}
-	n, err := r.tableName()
-	if err != nil {
-		return err
-	}
-	r.write(verb, n.sql())
-	if r.accept("LIKE") {
-		return r.like()
-	}
-	body, err := r.group()
-	if err != nil {
-		return err
-	}
-	if len(body) > 0 && body[0].keyword() == "LIKE" {
-		r.in = body[1:]
-		return r.like()
-	}
-	options := r.in
-	r.write(" (")
-	first := true
-	for _, part := range split(body) {
-		r.in = part
-		item, err := r.item()
-		if err != nil {
-			return err
-		}
-		if item == "" {
-			continue
-		}
-		if !first {
-			r.write(", ")
-		}
-		first = false
-		r.write(item)
-	}
-	r.in = options
-	if err := r.untilSelect(); err != nil {
-		return err
-	}
-	r.write(") COMMENT = '", strconv.Itoa(len(r.red.charsets)), "'")
-	r.red.charsets = append(r.red.charsets, r.options(charsetSpec{}))
-	return nil
-}
-
-func (r *reducer) like() error {
-	n, err := r.tableName()
-	if err != nil {
-		return err
-	}
-	r.red.tables = r.red.tables[:1] // it is not about the model
-	r.write(" LIKE ", n.sql())
-	return nil
-}
-
-// untilSelect cuts the options of CREATE TABLE off before partitions, and refuses a query: with rows in the log, servers log the
-// columns that it resulted in instead.
-func (r *reducer) untilSelect() error {
-	depth := 0
-	for i, t := range r.in {
-		switch {
-		case t.is("("):
-			depth++
-		case t.is(")"):
-			depth--
-		}
-		if depth > 0 {
-			continue
-		}
-		switch k := t.keyword(); k {
-		case "PARTITION", "START":
-			r.in = r.in[:i]
-			return nil
-		case "SELECT", "AS", "VALUES", "IGNORE", "REPLACE", "TABLE":
-			return fmt.Errorf("%w: the table is made by a query (%s), and the statement does not say with which columns", errNotUnderstood, k)
-		}
-	}
-	return nil
 }

@@ -250,6 +250,7 @@ func (r *ddlRun) alterCharset(def *tableDef, specs []*ast.AlterTableSpec) error 
 		if !c.convert {
 			continue
 		}
+		r.convertTo = collation
 		for i := range def.Columns {
 			def.Columns[i] = r.rules.converted(def.Columns[i], collation)
 		}

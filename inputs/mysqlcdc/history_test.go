@@ -131,7 +131,14 @@ func TestCorpus(t *testing.T) {
 			b.exec(t, fmt.Sprintf("INSERT INTO `%s`.marker VALUES (%d)", b.db, n))
 			for done := false; !done; {
 				seg := r.segment(t)
-				done = seg.Rows != nil && seg.Commit != nil
+				if seg.Rows == nil {
+					continue
+				}
+				batch, err := seg.Rows.Decode(nil)
+				require.NoError(t, err)
+				for _, m := range batch {
+					done = done || part(receive(t, m).raw, "after") == fmt.Sprintf(`{"n":%d}`, n)
+				}
 			}
 			for _, db := range []string{b.db, other, other + "_2"} {
 				want, got := b.catalogShapes(t, c, db), l.shapes(t, db)

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pingcap/tidb/pkg/parser"
-
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
@@ -26,10 +24,7 @@ type tableLog struct {
 // prepareHistory finds the shapes at the start, from the history or, where that has none, from the catalogue. It returns the start,
 // which it chooses itself when that shall be the end of the log: a place at which the catalogue is known.
 func (s *session) prepareHistory(ctx context.Context, from checkpoint.Token, start *Position) (*Position, error) {
-	s.tables.applier = &ddlApplier{
-		parser: parser.New(), dialect: newDialect(s.flavor, s.vars["version"]), charsets: s.schemas.charsets, fold: s.filter.fold,
-		early: s.isBefore,
-	}
+	s.tables.applier = newApplier(newDialect(s.flavor, s.vars["version"]), s.schemas.charsets, s.filter.fold, s.isBefore)
 	h := &s.log.history
 	if !from.IsZero() {
 		state, err := h.at(start)

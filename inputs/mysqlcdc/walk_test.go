@@ -93,12 +93,12 @@ func walkSchemas(t *testing.T, b *bench, metadata string, walks int) {
 	w.points = []walkPoint{{tok: w.run.tok}}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Log("the last walk:\n" + strings.Join(w.trail, ";\n"))
+			t.Log("what was done last:\n" + strings.Join(w.trail, ";\n"))
 		}
 	})
 	restarts := 0
 	for n := range walks {
-		w.trail = nil
+		w.trail = w.trail[max(0, len(w.trail)-60):]
 		w.table = fmt.Sprintf("w%d", n)
 		w.create(w.table)
 		for range 6 + w.r.IntN(8) {
@@ -186,8 +186,9 @@ func (w *walker) restart() {
 		}
 	}
 	recent := w.points[max(0, len(w.points)-6):]
-	at := recent[w.r.IntN(len(recent))]
-	w.points = append([]walkPoint(nil), recent...)
+	n := w.r.IntN(len(recent))
+	at := recent[n]
+	w.points = append([]walkPoint(nil), recent[:n+1]...) // what is behind it comes again
 	if w.r.IntN(2) == 0 {
 		w.l.history.confirm(parsedPosition(w.t, recent[0].tok))
 		w.l = w.l.restarted(w.t)
