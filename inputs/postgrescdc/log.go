@@ -179,6 +179,10 @@ type session struct {
 // without the pause there would be one read call for each, which costs more than decoding it.
 const gatherTime = 500 * time.Microsecond
 
+// busyGap is the time between two reads below which small transactions follow each other closely, so that there is
+// something to gather between them too. A source with less to do is not delayed.
+const busyGap = 2 * gatherTime
+
 // gathered is the size of a read that needs no pause after it.
 const gathered = 16 << 10
 
@@ -198,7 +202,7 @@ func (s *session) stream(ctx context.Context, fresh bool) error {
 			if err := s.flush(ctx); err != nil {
 				return err
 			}
-			if s.tx != nil && s.wire.lastRead < gathered {
+			if (s.tx != nil || s.wire.gap < busyGap) && s.wire.lastRead < gathered {
 				pause.Reset(gatherTime)
 				select {
 				case <-pause.C:

@@ -31,8 +31,9 @@ type wire struct {
 	chunk   []byte
 	r, w    int // chunk[r:w] is read and not handed out
 	readAt  time.Time
-	// lastRead is the size of the newest read.
+	// lastRead is the size of the newest read, and gap the time between it and the one before.
 	lastRead int
+	gap      time.Duration
 	stopped  atomic.Bool
 }
 
@@ -106,7 +107,8 @@ func (w *wire) fill(n int) error {
 		}
 		got, err := w.read()
 		if got > 0 {
-			w.readAt, w.lastRead = time.Now(), got
+			now := time.Now()
+			w.gap, w.readAt, w.lastRead = now.Sub(w.readAt), now, got
 			continue
 		}
 		if err != nil {
