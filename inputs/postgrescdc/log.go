@@ -177,7 +177,7 @@ type session struct {
 
 // gatherTime is how long the reader lets rows of a transaction gather in the socket. The server sends each row by itself;
 // without the pause there would be one read call for each, which costs more than decoding it.
-const gatherTime = 500 * time.Microsecond
+const gatherTime = time.Millisecond
 
 // busyGap is the time between two reads below which small transactions follow each other closely, so that there is
 // something to gather between them too. A source with less to do is not delayed.

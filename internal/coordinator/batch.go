@@ -11,7 +11,7 @@ import (
 
 // quiet is how long the log must have nothing to give before a batch goes out without being full. It is longer than the
 // pause between two reads of a busy log, and far shorter than anybody's idea of latency.
-const quiet = 800 * time.Microsecond
+const quiet = 1200 * time.Microsecond
 
 // batch is a batch on its way to the pipeline.
 type batch struct {
