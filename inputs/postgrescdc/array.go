@@ -162,6 +162,9 @@ func quotedText(text []byte) (s, rest []byte, err error) {
 	return nil, nil, errors.New("quotes are not closed")
 }
 
+// readAgain is the way out where a composite is not what its type says: the log does not tell of an ALTER TYPE.
+const readAgain = "; if the type was altered, restart the source, which then reads it again"
+
 // appendComposite appends the text form of a composite, "(1,,\"a b\")", as an object.
 func (d *decoder) appendComposite(dst []byte, t *typeInfo, raw []byte, depth int) ([]byte, error) {
 	if len(raw) < 2 || raw[0] != '(' || raw[len(raw)-1] != ')' {
@@ -172,7 +175,7 @@ func (d *decoder) appendComposite(dst []byte, t *typeInfo, raw []byte, depth int
 	for i, f := range t.fields {
 		if i > 0 {
 			if len(text) == 0 || text[0] != ',' {
-				return nil, fmt.Errorf("composite value has %d fields, its type %d", i, len(t.fields))
+				return nil, fmt.Errorf("composite value has %d fields, its type %d%s", i, len(t.fields), readAgain)
 			}
 			text = text[1:]
 			dst = append(dst, ',')
@@ -193,7 +196,7 @@ func (d *decoder) appendComposite(dst []byte, t *typeInfo, raw []byte, depth int
 		}
 	}
 	if len(text) != 0 {
-		return nil, fmt.Errorf("composite value has more fields than its type, %d", len(t.fields))
+		return nil, fmt.Errorf("composite value has more fields than its type, %d%s", len(t.fields), readAgain)
 	}
 	return append(dst, '}'), nil
 }
