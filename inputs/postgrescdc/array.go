@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/envelope"
@@ -259,13 +260,14 @@ func appendHstore(dst, raw []byte) ([]byte, error) {
 func appendVector(dst, raw []byte) ([]byte, error) {
 	dst = append(dst, '[')
 	for i, f := range bytes.Fields(raw) {
-		if _, err := parseInt(f); err != nil {
+		n, err := parseInt(f)
+		if err != nil {
 			return nil, err
 		}
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = append(dst, f...)
+		dst = strconv.AppendInt(dst, n, 10)
 	}
 	return append(dst, ']'), nil
 }
