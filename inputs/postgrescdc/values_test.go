@@ -24,6 +24,13 @@ func TestTypes(t *testing.T) {
 	testTypes(t, newDatabase(t), typeCases(), "")
 }
 
+// TestTypesNewer does it on a newer server than the installed one.
+func TestTypesNewer(t *testing.T) {
+	d := newDatabaseOn(t, testenv.StartNewPostgres(t))
+	t.Log(d.queryText("SELECT version()"))
+	testTypes(t, d, typeCases(), "")
+}
+
 // typesPerTable keeps rows below the size of a page where their values are not stored outside.
 const typesPerTable = 60
 
