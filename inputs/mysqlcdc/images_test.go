@@ -137,8 +137,8 @@ func FuzzJSONDiff(f *testing.F) {
 	})
 }
 
-// TestHiddenColumns: invisible and generated columns are columns like any other.
-func TestHiddenColumns(t *testing.T) {
+// TestImagesOfHiddenColumns: invisible and generated columns are columns like any other.
+func TestImagesOfHiddenColumns(t *testing.T) {
 	onBothMetadata(t, func(t *testing.T, b *bench) {
 		b.exec(t, "CREATE TABLE c (a INT PRIMARY KEY, s INT INVISIBLE DEFAULT 7, g INT AS (a + 1) STORED, v INT AS (a + 2) VIRTUAL, z INT)")
 		r := start(t, b.newLog(t, ""), checkpoint.Token{}).connected(t)

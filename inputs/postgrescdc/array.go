@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/envelope"
@@ -162,6 +163,9 @@ func quotedText(text []byte) (s, rest []byte, err error) {
 	return nil, nil, errors.New("quotes are not closed")
 }
 
+// readAgain is the way out where a composite is not what its type says: the log does not tell of an ALTER TYPE.
+const readAgain = "; if the type was altered, restart the source, which then reads it again"
+
 // appendComposite appends the text form of a composite, "(1,,\"a b\")", as an object.
 func (d *decoder) appendComposite(dst []byte, t *typeInfo, raw []byte, depth int) ([]byte, error) {
 	if len(raw) < 2 || raw[0] != '(' || raw[len(raw)-1] != ')' {
@@ -172,7 +176,7 @@ func (d *decoder) appendComposite(dst []byte, t *typeInfo, raw []byte, depth int
 	for i, f := range t.fields {
 		if i > 0 {
 			if len(text) == 0 || text[0] != ',' {
-				return nil, fmt.Errorf("composite value has %d fields, its type %d", i, len(t.fields))
+				return nil, fmt.Errorf("composite value has %d fields, its type %d%s", i, len(t.fields), readAgain)
 			}
 			text = text[1:]
 			dst = append(dst, ',')
@@ -193,7 +197,7 @@ func (d *decoder) appendComposite(dst []byte, t *typeInfo, raw []byte, depth int
 		}
 	}
 	if len(text) != 0 {
-		return nil, fmt.Errorf("composite value has more fields than its type, %d", len(t.fields))
+		return nil, fmt.Errorf("composite value has more fields than its type, %d%s", len(t.fields), readAgain)
 	}
 	return append(dst, '}'), nil
 }
@@ -256,13 +260,14 @@ func appendHstore(dst, raw []byte) ([]byte, error) {
 func appendVector(dst, raw []byte) ([]byte, error) {
 	dst = append(dst, '[')
 	for i, f := range bytes.Fields(raw) {
-		if _, err := parseInt(f); err != nil {
+		n, err := parseInt(f)
+		if err != nil {
 			return nil, err
 		}
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = append(dst, f...)
+		dst = strconv.AppendInt(dst, n, 10)
 	}
 	return append(dst, ']'), nil
 }

@@ -54,9 +54,16 @@ func (r *replication) open(ctx context.Context, from checkpoint.Token) (_ *sessi
 			_ = repl.Close(ctx) // the first error is the one that counts
 		}
 	}()
+	encoding := repl.ParameterStatus("server_encoding")
+	if encoding == encodingUnknown {
+		// Bytes as they are: the server would end the stream at the first text that is not UTF-8.
+		if err := repl.Exec(ctx, "SET client_encoding TO "+encodingUnknown).Close(); err != nil {
+			return nil, classify(fmt.Errorf("setting the encoding: %w", err))
+		}
+	}
 	s := &session{
 		r: r, wire: w, side: side, start: saved, end: saved,
-		trust:     r.cfg.values.trust(repl.ParameterStatus("server_encoding")),
+		trust:     r.cfg.values.trust(encoding),
 		relations: map[uint32]*relation{}, pending: map[uint32]relationMsg{},
 		messages: &relation{table: change.MessageTable(r.schemas.source, r.schemas.database), captured: true, types: make([]*typeInfo, 2)},
 		cat: &catalogue{

@@ -110,6 +110,7 @@ func FuzzText(f *testing.F) {
 		text, number, pair,
 		{codec: codecBool},
 		{codec: codecUint},
+		{codec: codecDigits},
 		{codec: codecFloat32},
 		{codec: codecFloat64},
 		{codec: codecNumeric},

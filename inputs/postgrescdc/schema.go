@@ -65,13 +65,14 @@ func (s *schemas) build(ctx context.Context, conn *pgx.Conn, msg relationMsg) (*
 		notNull[a.name] = a.notNull
 	}
 	s.forgetCustomTypes()
+	name := msg.schema + "." + msg.name // the table itself is asked for nothing before it is complete: it derives what it says only once
 	for i, col := range msg.columns {
 		t, err := s.typeOf(ctx, conn, typeKey{col.typ, col.typmod}, 0)
 		if err != nil {
-			return nil, fmt.Errorf("column %s of %s: %w", col.name, table.FullName(), err)
+			return nil, fmt.Errorf("column %s of %s: %w", col.name, name, err)
 		}
 		if t.unlisted {
-			s.warnOnce(table.FullName(), col.name, t.text)
+			s.warnOnce(name, col.name, t.text)
 		}
 		rel.types[i], rel.identity[i] = t, col.key
 		rel.names += len(col.name) + 4

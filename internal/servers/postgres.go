@@ -29,6 +29,20 @@ func StartPostgres(ctx context.Context, opts Options) (*Postgres, error) {
 	if err != nil {
 		return nil, err
 	}
+	return startPostgres(ctx, bin, opts)
+}
+
+// StartFetchedPostgres starts the PostgreSQL that is fetched where none is installed, also where one is: it is a newer one than that of
+// many systems.
+func StartFetchedPostgres(ctx context.Context, opts Options) (*Postgres, error) {
+	bin, err := fetchedPostgres(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return startPostgres(ctx, bin, opts)
+}
+
+func startPostgres(ctx context.Context, bin string, opts Options) (*Postgres, error) {
 	server, err := newServer("PostgreSQL", opts)
 	if err != nil {
 		return nil, err

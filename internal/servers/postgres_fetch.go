@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,18 +22,24 @@ func findPostgres(ctx context.Context) (string, error) {
 	if missing == nil {
 		return bin, nil
 	}
+	bin, err := fetchedPostgres(ctx)
+	if err != nil {
+		return "", fmt.Errorf("%w; and it could not be fetched either: %w", missing, err)
+	}
+	return bin, nil
+}
+
+// fetchedPostgres returns the directory of a PostgreSQL that was fetched before, or is fetched now.
+func fetchedPostgres(ctx context.Context) (string, error) {
 	root, err := binaries.EmbeddedPostgres()
 	if err != nil {
 		return "", err
 	}
-	bin = filepath.Join(root, "bin")
+	bin := filepath.Join(root, "bin")
 	if _, err := os.Stat(filepath.Join(bin, "postgres")); err == nil {
 		return bin, nil
 	}
-	if err := fetchPostgres(ctx, root); err != nil {
-		return "", fmt.Errorf("%w; and it could not be fetched either: %w", missing, err)
-	}
-	return bin, nil
+	return bin, fetchPostgres(ctx, root)
 }
 
 // fetchPostgres downloads a PostgreSQL into root. The library can only fetch as part of starting a server, which fails as root; so
@@ -67,6 +74,7 @@ func fetchPostgres(ctx context.Context, root string) (err error) {
 		CachePath(filepath.Join(stage, "cache")).RuntimePath(filepath.Join(stage, "run")).
 		BinariesPath(unpacked).DataPath(data))
 	go func() { ended <- database.Start() }()
+	defer http.DefaultClient.CloseIdleConnections() // the library's
 	var startErr error
 	select {
 	case startErr = <-ended:

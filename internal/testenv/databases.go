@@ -1,6 +1,7 @@
 package testenv
 
 import (
+	"context"
 	"database/sql"
 	"testing"
 
@@ -23,6 +24,25 @@ func Postgres(t testing.TB) *PostgresServer {
 func StartPostgres(t testing.TB, opts servers.Options) *PostgresServer {
 	t.Helper()
 	return &PostgresServer{privateServer(t, opts, servers.StartPostgres)}
+}
+
+// StartNewPostgres starts, for this test alone, a PostgreSQL of a newer version than the installed one, which is fetched. Without network the
+// test is skipped.
+func StartNewPostgres(t testing.TB) *PostgresServer {
+	t.Helper()
+	skipShort(t)
+	ctx, cancel := context.WithTimeout(t.Context(), wait)
+	defer cancel()
+	server, err := servers.StartFetchedPostgres(ctx, servers.Options{NoSync: true})
+	if err != nil {
+		t.Skipf("NOT TESTED, a newer PostgreSQL could not be fetched: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Errorf("closing a server: %v", err)
+		}
+	})
+	return &PostgresServer{server}
 }
 
 // Database creates a database for this test. At its end the database goes, with the replication slots in it; User may create

@@ -1,0 +1,195 @@
+package postgrescdc
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/change"
+)
+
+// TestDDL changes a table in every way while rows are written. The reader is down for all of it, and so sees every row under the
+// shape that it was written with; then the same with the reader there.
+func TestDDL(t *testing.T) {
+	steps := []struct{ ddl, dml, want string }{
+		{"", "INSERT INTO item VALUES (1, 'a')", `c {"id":1,"a":"a"}`},
+		{"ALTER TABLE item ADD b numeric(5,2) NOT NULL DEFAULT 1.5", "INSERT INTO item VALUES (2, 'a')", `c {"id":2,"a":"a","b":"1.50"}`},
+		{"", "UPDATE item SET a = 'z' WHERE id = 1", `u {"id":1,"a":"z","b":"1.50"}`},
+		{"ALTER TABLE item RENAME a TO renamed", "INSERT INTO item VALUES (3, 'a', 2)", `c {"id":3,"renamed":"a","b":"2.00"}`},
+		{"ALTER TABLE item ALTER b TYPE bigint", "INSERT INTO item VALUES (4, 'a', 9007199254740993)", `c {"id":4,"renamed":"a","b":9007199254740993}`},
+		{"ALTER TABLE item ALTER b TYPE text USING b::text", "INSERT INTO item VALUES (5, 'a', 'x')", `c {"id":5,"renamed":"a","b":"x"}`},
+		{"ALTER TABLE item ALTER b DROP NOT NULL, ALTER b DROP DEFAULT", "INSERT INTO item VALUES (6)", `c {"id":6,"renamed":null,"b":null}`},
+		{"ALTER TABLE item DROP renamed", "INSERT INTO item VALUES (7, 'b')", `c {"id":7,"b":"b"}`},
+		{"ALTER TABLE item ADD renamed int[]", "INSERT INTO item VALUES (8, 'b', '{1,2}')", `c {"id":8,"b":"b","renamed":[1,2]}`},
+		{"ALTER TABLE item ALTER renamed TYPE text[]", "INSERT INTO item VALUES (9, 'b', '{1,2}')", `c {"id":9,"b":"b","renamed":["1","2"]}`},
+		{"ALTER TABLE item ALTER id TYPE bigint, ADD c timestamptz(0), DROP renamed", "INSERT INTO item VALUES (10, 'b', '2024-02-29 00:00:00+00')", `c {"id":10,"b":"b","c":"2024-02-29T00:00:00Z"}`},
+		{"ALTER TABLE item ALTER c TYPE timestamptz(3)", "INSERT INTO item VALUES (11, 'b', '2024-02-29 00:00:00+00')", `c {"id":11,"b":"b","c":"2024-02-29T00:00:00.000Z"}`},
+		{"ALTER TABLE item ADD m mood", "INSERT INTO item VALUES (12, 'b', NULL, 'sad')", `c {"id":12,"b":"b","c":null,"m":"sad"}`},
+		{"ALTER TYPE mood ADD VALUE 'glad' BEFORE 'sad'", "INSERT INTO item VALUES (13, 'b', NULL, 'glad')", `c {"id":13,"b":"b","c":null,"m":"glad"}`},
+		{"ALTER TYPE mood RENAME VALUE 'sad' TO 'blue'", "INSERT INTO item VALUES (14, 'b', NULL, 'blue')", `c {"id":14,"b":"b","c":null,"m":"blue"}`},
+		{"ALTER TABLE item ADD g int GENERATED ALWAYS AS (length(b)) STORED", "INSERT INTO item (id, b) VALUES (15, 'bb')", `c {"id":15,"b":"bb","c":null,"m":null}`},
+		{"ALTER TABLE item DROP g, DROP m, ADD CONSTRAINT long CHECK (length(b) < 100) NOT VALID", "INSERT INTO item VALUES (16, 'b')", `c {"id":16,"b":"b","c":null}`},
+		{"CREATE INDEX ON item (b)", "INSERT INTO item VALUES (17, 'b')", `c {"id":17,"b":"b","c":null}`},
+		{"ALTER TABLE item REPLICA IDENTITY FULL", "DELETE FROM item WHERE id = 17", `d {"id":17,"b":"b","c":null}`},
+		{"ALTER TABLE item REPLICA IDENTITY DEFAULT", "DELETE FROM item WHERE id = 16", `d {"id":16}`},
+		{"", "DELETE FROM item WHERE b IS NULL", `d {"id":6}`},
+		{"ALTER TABLE item DROP CONSTRAINT item_pkey, ADD PRIMARY KEY (id, b)", "DELETE FROM item WHERE id = 7", `d {"id":7,"b":"b"}`},
+		{"ALTER TABLE item SET UNLOGGED; ALTER TABLE item SET LOGGED", "INSERT INTO item VALUES (18, 'b')", `c {"id":18,"b":"b","c":null}`},
+		{"ALTER TABLE item CLUSTER ON item_pkey; CLUSTER item", "INSERT INTO item VALUES (19, 'b')", `c {"id":19,"b":"b","c":null}`},
+		{"ALTER TABLE item SET (fillfactor = 50); ALTER TABLE item ALTER b SET STORAGE EXTERNAL", "TRUNCATE item", `t`},
+	}
+	for _, live := range []bool{false, true} {
+		t.Run(fmt.Sprint("live=", live), func(t *testing.T) {
+			d := newDatabase(t)
+			d.exec("CREATE TYPE mood AS ENUM ('sad')", "CREATE TABLE item (id int PRIMARY KEY, a text)")
+			r, _ := d.source("")
+			s := d.run(r, checkpoint.Token{})
+			if !live {
+				s.close()
+			}
+			var want, got []string
+			for _, step := range steps {
+				for ddl := range strings.SplitSeq(step.ddl, ";") {
+					if ddl != "" {
+						d.exec(ddl)
+					}
+				}
+				d.exec(step.dml)
+				want = append(want, step.want)
+				if live {
+					got = append(got, brief(t, s, 1)...)
+				}
+			}
+			if !live {
+				s = d.run(r, s.last)
+				got = brief(t, s, len(steps))
+			}
+			require.Equal(t, want, got)
+		})
+	}
+}
+
+// brief reads n events, each as operation and newest image.
+func brief(t *testing.T, s *stream, n int) (out []string) {
+	t.Helper()
+	for _, m := range s.events(n) {
+		ev, _ := change.FromMessage(m)
+		text := short(t, m)
+		if ev.Op == change.Truncate {
+			out = append(out, "t")
+			continue
+		}
+		_, image, _ := strings.Cut(text, `"after":`)
+		if ev.Op == change.Delete {
+			_, image, _ = strings.Cut(text, `"before":`)
+			image, _, _ = strings.Cut(image, `,"after"`)
+		} else {
+			image = strings.TrimSuffix(image, "}")
+		}
+		out = append(out, fmt.Sprintf("%c %s", ev.Op, image))
+	}
+	return out
+}
+
+// TestCompositeChanges: the log says nothing of an ALTER TYPE on a composite. A value with other fields than the type had is an error
+// that says what to do, and the next connection knows the new ones.
+func TestCompositeChanges(t *testing.T) {
+	d := newDatabase(t)
+	d.exec("CREATE TYPE pair AS (n int, t text)", "CREATE TABLE item (id int PRIMARY KEY, p pair)")
+	r, _ := d.source("")
+	s := d.run(r, checkpoint.Token{})
+	d.exec("INSERT INTO item VALUES (1, ROW(1, 'x'))")
+	require.Equal(t, []string{`c {"id":1,"p":{"n":1,"t":"x"}}`}, brief(t, s, 1))
+	d.exec("ALTER TYPE pair ADD ATTRIBUTE extra int", "INSERT INTO item VALUES (2, ROW(1, 'x', 2))")
+	require.ErrorContains(t, s.events(1)[0].GetError(), "column p: composite value has more fields than its type, 2; if the type was altered")
+	s.close()
+	s = d.run(r, s.last)
+	d.exec("INSERT INTO item VALUES (3, ROW(1, 'x', 2))")
+	require.Equal(t, []string{`c {"id":3,"p":{"n":1,"t":"x","extra":2}}`}, brief(t, s, 1))
+	s.close()
+	d.exec("ALTER TYPE pair DROP ATTRIBUTE t", "INSERT INTO item VALUES (4, ROW(1, 2))")
+	s = d.run(r, s.last)
+	require.Equal(t, []string{`c {"id":4,"p":{"n":1,"extra":2}}`}, brief(t, s, 1))
+}
+
+// TestRecreated: a table that is dropped and made again under its name, with the rows of both.
+func TestRecreated(t *testing.T) {
+	d := newDatabase(t)
+	d.exec("CREATE TABLE item (id int PRIMARY KEY, a text)")
+	r, _ := d.source("")
+	s := d.run(r, checkpoint.Token{})
+	d.exec("INSERT INTO item VALUES (1, 'a')")
+	require.Equal(t, []string{`c {"id":1,"a":"a"}`}, brief(t, s, 1))
+	s.close()
+	d.exec("INSERT INTO item VALUES (2, 'old')", "DROP TABLE item", "CREATE TABLE item (b int, id text PRIMARY KEY)")
+	s = d.run(r, s.last) // connecting adds the new table to the publication
+	require.Equal(t, []string{`c {"id":2,"a":"old"}`}, brief(t, s, 1))
+	d.exec("INSERT INTO item VALUES (3, 'new')")
+	require.Equal(t, []string{`c {"b":3,"id":"new"}`}, brief(t, s, 1))
+}
+
+// TestPublicationChanges: tables that leave the publication fall silent, those that come speak, without a restart.
+func TestPublicationChanges(t *testing.T) {
+	d := newDatabase(t)
+	d.exec("CREATE TABLE one (id int PRIMARY KEY)", "CREATE TABLE two (id int PRIMARY KEY, c int)", "CREATE PUBLICATION mine FOR TABLE one, two")
+	r, _ := d.source("publication: mine\ncreate_publication: false")
+	s := d.run(r, checkpoint.Token{})
+	d.exec("INSERT INTO one VALUES (1)", "INSERT INTO two VALUES (1, 2)")
+	require.Equal(t, []string{`c {"id":1}`, `c {"id":1,"c":2}`}, brief(t, s, 2))
+	d.exec("ALTER PUBLICATION mine DROP TABLE one", "INSERT INTO one VALUES (2)", "INSERT INTO two VALUES (2, 2)")
+	require.Equal(t, []string{`c {"id":2,"c":2}`}, brief(t, s, 1))
+	d.exec("ALTER PUBLICATION mine SET TABLE one, two (id)", "INSERT INTO two VALUES (3, 3)", "INSERT INTO one VALUES (3)")
+	require.Equal(t, []string{`c {"id":3}`, `c {"id":3}`}, brief(t, s, 2))
+}
+
+// TestUnchangedToastTypes: a value of any type that is stored outside the row and did not change is not there, or comes from before.
+func TestUnchangedToastTypes(t *testing.T) {
+	d := newDatabase(t)
+	d.exec("CREATE TYPE pair AS (n int, t text)", "CREATE DOMAIN note AS text")
+	types := map[string]string{
+		"text": "repeat('x', 9000)", "varchar": "repeat('x', 9000)", "bytea": "decode(repeat('ab', 9000), 'hex')",
+		"json": `('{"a":"' || repeat('x', 9000) || '"}')::json`, "jsonb": `('{"a":"' || repeat('x', 9000) || '"}')::jsonb`,
+		"xml": "('<a>' || repeat('x', 9000) || '</a>')::xml", "numeric": "repeat('7', 20000)::numeric", "text[]": "array_fill('xxxxxxxxxx'::text, ARRAY[900])",
+		"int[]": "array_fill(7, ARRAY[3000])", "pair": "ROW(1, repeat('x', 9000))::pair", "note": "repeat('x', 9000)",
+		"tsvector": "array_to_tsvector((SELECT array_agg('w' || i) FROM generate_series(1, 2000) i))", "varbit": "repeat('1', 80000)::varbit",
+		"path": "('[' || repeat('(1,2),', 900) || '(1,2)]')::path", "polygon": "('(' || repeat('(1,2),', 900) || '(1,2))')::polygon",
+		"int4multirange": "(SELECT range_agg(int4range(i*2, i*2+1)) FROM generate_series(1, 2000) i)",
+	}
+	columns, values, want := "id int PRIMARY KEY, n int", "1, 1", `{"id":1,"n":2`
+	i := 0
+	for typ, value := range types {
+		columns += fmt.Sprintf(", c%d %s", i, typ)
+		values += ", " + value
+		want += fmt.Sprintf(`,"c%d":{"_unchanged":true}`, i)
+		i++
+	}
+	d.exec("CREATE TABLE item ("+columns+")", "CREATE TABLE whole ("+columns+")", "ALTER TABLE whole REPLICA IDENTITY FULL")
+	for j := range i {
+		d.exec(fmt.Sprintf("ALTER TABLE item ALTER c%d SET STORAGE EXTERNAL", j), fmt.Sprintf("ALTER TABLE whole ALTER c%d SET STORAGE EXTERNAL", j))
+	}
+	r, _ := d.source("")
+	s := d.run(r, checkpoint.Token{})
+	d.exec("INSERT INTO item VALUES ("+values+")", "UPDATE item SET n = 2", "INSERT INTO whole VALUES ("+values+")", "UPDATE whole SET n = 2")
+	got := brief(t, s, 4)
+	require.Equal(t, "u "+want+"}", got[1])
+	require.Equal(t, strings.Replace(strings.Replace(got[2], "c ", "u ", 1), `"n":1`, `"n":2`, 1), got[3])
+}
+
+// TestKeyUpdates: what an update of the identity says of the row before, under each replica identity.
+func TestKeyUpdates(t *testing.T) {
+	d := newDatabase(t)
+	d.exec("CREATE TABLE item (id int PRIMARY KEY, a text NOT NULL UNIQUE)")
+	r, _ := d.source("")
+	s := d.run(r, checkpoint.Token{})
+	d.exec("INSERT INTO item VALUES (1, 'x')", "UPDATE item SET id = 2", "ALTER TABLE item REPLICA IDENTITY USING INDEX item_a_key",
+		"UPDATE item SET a = 'y'", "UPDATE item SET id = 3", "ALTER TABLE item REPLICA IDENTITY FULL", "UPDATE item SET id = 4")
+	batch := s.events(5)
+	require.Equal(t, []string{
+		`c item {"before":null,"after":{"id":1,"a":"x"}}`, `u item {"before":{"id":1},"after":{"id":2,"a":"x"}}`,
+		`u item {"before":{"a":"x"},"after":{"id":2,"a":"y"}}`, `u item {"before":null,"after":{"id":3,"a":"y"}}`,
+		`u item {"before":{"id":3,"a":"y"},"after":{"id":4,"a":"y"}}`,
+	}, shorts(t, batch))
+}
