@@ -159,8 +159,8 @@ func TestCorpus(t *testing.T) {
 	})
 }
 
-// TestHiddenColumnsAcrossDDL: MariaDB logs columns that no statement has named.
-func TestHiddenColumnsAcrossDDL(t *testing.T) {
+// TestUnnamedColumns: MariaDB logs columns that no statement has named.
+func TestUnnamedColumns(t *testing.T) {
 	for _, metadata := range []string{"MINIMAL", "FULL"} {
 		b := newBench(t, testenv.MariaDB(t))
 		b.exec(t, "SET GLOBAL binlog_row_metadata = "+metadata, "CREATE TABLE h (id INT PRIMARY KEY, t TEXT UNIQUE, v VARCHAR(2000), UNIQUE (v))",
