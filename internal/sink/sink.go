@@ -30,6 +30,14 @@ const (
 	Other         Kind = "other"
 )
 
+// kinds returns all kinds.
+func kinds() []Kind {
+	return []Kind{
+		Auth, Permission, Connect, Timeout, Serialization, Routing, TooLarge, Backpressure, UnknownTopic, Fenced, OutOfMemory,
+		ReadOnly, Other,
+	}
+}
+
 // Error is an error with a kind. Its text ends with the kind, so that a log line and a metric can be matched.
 type Error struct {
 	Kind Kind
@@ -77,7 +85,19 @@ func NewStats(m *service.Metrics, bufferLimit int64) *Stats {
 		bufLimit:   m.NewGauge("sink_buffer_limit_bytes"),
 	}
 	s.bufLimit.Set(bufferLimit)
+	s.zero()
 	return s
+}
+
+// zero makes the series of what should not happen exist before it does, so that its first time is an increase.
+func (s *Stats) zero() {
+	for _, kind := range kinds() {
+		s.failures.Incr(0, string(kind))
+	}
+	for _, c := range []*service.MetricCounter{s.events, s.batches, s.bytes, s.retries, s.reconnects} {
+		c.Incr(0)
+	}
+	s.Buffered(0, 0)
 }
 
 // Delivered counts messages and payload bytes that the server has acknowledged.
