@@ -27,7 +27,8 @@ type replication struct {
 	serverEnd atomic.Uint64 // LSN of the server's end of log; 0 when unknown
 	// kick wakes the goroutine that reports to the server.
 	kick   chan struct{}
-	warned map[string]bool // of the goroutine in Run
+	warned map[string]bool        // of the goroutine in Run
+	hook   func(goroutine string) // tests plant panics with it; nil: none
 }
 
 var (
@@ -87,23 +88,23 @@ func (r *replication) Run(ctx context.Context, from checkpoint.Token, out chan<-
 	if err != nil {
 		return cause(ctx, err)
 	}
-	spawn := func(f func() error) {
+	spawn := func(name string, f func() error) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			if err := guard(f); err != nil {
+			if err := guard(func() error { r.planted(name); return f() }); err != nil {
 				cancel(err)
 			}
 		}()
 	}
 	s.out, s.skip = out, from.Sent
-	spawn(func() error { s.cat.run(ctx, s.side); return nil })
-	spawn(func() error { return s.report(ctx) })
-	spawn(func() error {
+	spawn("catalogue", func() error { s.cat.run(ctx, s.side); return nil })
+	spawn("report", func() error { return s.report(ctx) })
+	spawn("interrupt", func() error {
 		<-ctx.Done()
 		return s.interrupt()
 	})
-	err = guard(func() error { return s.stream(ctx, from.IsZero()) })
+	err = guard(func() error { r.planted("stream"); return s.stream(ctx, from.IsZero()) })
 	cancel(err)
 	wg.Wait() // the reporter no longer writes
 	s.close()
@@ -113,6 +114,12 @@ func (r *replication) Run(ctx context.Context, from checkpoint.Token, out chan<-
 		panic(p) // to the coordinator, which counts and logs it
 	}
 	return err
+}
+
+func (r *replication) planted(goroutine string) {
+	if r.hook != nil {
+		r.hook(goroutine)
+	}
 }
 
 // cause prefers the reason of a cancelled context over the error that the cancellation led to.

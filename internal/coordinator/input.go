@@ -39,10 +39,8 @@ type Input struct {
 	res  *service.Resources
 	out  *service.Logger
 	st   *stats
-	// tracer makes a span of each batch; nil: tracing is off.
-	tracer trace.Tracer
-	lag    *lag
-	link   link
+	lag  *lag
+	link link
 
 	mu     sync.Mutex
 	closed bool // guarded by mu
@@ -50,10 +48,11 @@ type Input struct {
 	// Used by the engine's reading goroutine, and by Close after it.
 	store    storeCloser
 	saver    *saver
-	gauges   *worker  // sets the gauges of lag; there is one when there is a saver
-	session  *session // the running one, or one that did not stop in time; nil when there is none
-	failures int      // sessions in a row that failed without progress
-	sessions int      // sessions that were started
+	gauges   *worker      // sets the gauges of lag; there is one when there is a saver
+	session  *session     // the running one, or one that did not stop in time; nil when there is none
+	failures int          // sessions in a row that failed without progress
+	sessions int          // sessions that were started
+	tracer   trace.Tracer // makes a span of each batch; nil: tracing is off
 }
 
 var _ service.BatchInput = (*Input)(nil)
@@ -71,7 +70,7 @@ func New(cfg Config, kind string, log Log, res *service.Resources) (*Input, erro
 	}
 	return &Input{
 		cfg: cfg, kind: kind, log: log, res: res, st: newStats(res.Metrics()), lag: newLag(),
-		tracer: newTracer(res.OtelTracer()), out: out,
+		tracer: res.OtelTracer().Tracer(tracerName), out: out,
 	}, nil
 }
 

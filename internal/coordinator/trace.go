@@ -7,7 +7,6 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
-	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
@@ -26,16 +25,9 @@ const (
 	attrAttempt  = attribute.Key("deltaforge.attempt")
 )
 
-// newTracer returns nil when the engine has no tracer configured, so that nothing is paid for spans that nobody gets.
-func newTracer(p trace.TracerProvider) trace.Tracer {
-	switch p.(type) {
-	case nil, noop.TracerProvider, *noop.TracerProvider:
-		return nil
-	}
-	return p.Tracer(tracerName)
-}
-
-// startSpan begins the span of an attempt and makes it the parent of what the engine traces of the messages.
+// startSpan begins the span of an attempt and makes it the parent of what the engine traces of the messages. The first span
+// tells whether anybody gets them: one without an identity goes nowhere (a sampler's rejects have one), and then there are
+// no more.
 func (a *attempt) startSpan(in *Input, messages service.MessageBatch) {
 	if in.tracer == nil {
 		return
@@ -47,6 +39,10 @@ func (a *attempt) startSpan(in *Input, messages service.MessageBatch) {
 		trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
 			attrSource.String(in.cfg.Name), attrPosition.String(b.token.String()), attrTables.StringSlice(tablesOf(messages)),
 			attrEvents.Int(len(messages)), attrAttempt.Int(a.n)))
+	if !a.span.SpanContext().IsValid() {
+		in.tracer, a.span = nil, nil
+		return
+	}
 	shared := lasting{trace.SpanFromContext(ctx)}
 	for i, m := range messages {
 		messages[i] = m.WithContext(trace.ContextWithSpan(m.Context(), shared))

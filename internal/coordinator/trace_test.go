@@ -13,7 +13,6 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
-	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/deltaforge/deltaforge/internal/change"
 )
@@ -76,9 +75,16 @@ func TestSpans(t *testing.T) {
 	assert.Len(t, rec.timings("stage_latency_seconds", stageDeliver, triggerEvents), 2)
 }
 
-// Without a tracer the coordinator has none: it makes no spans that nobody gets.
+// Without a tracer nothing is paid for spans after the first batch has told so.
 func TestNoTracer(t *testing.T) {
-	assert.Nil(t, newTracer(noop.NewTracerProvider()))
-	assert.Nil(t, newTestInput(t, Config{}, &funcLog{}, newMemStore(), resources(t, newRecorder())).tracer)
-	assert.NotNil(t, newTracer(sdktrace.NewTracerProvider()))
+	l := &funcLog{run: segments(Segment{Source: "server", Commit: commitText(0)}, transaction(1))}
+	in := newTestInput(t, Config{RespectTx: true}, l, newMemStore(), resources(t, newRecorder()))
+	require.NotNil(t, in.tracer)
+	require.NoError(t, in.Connect(t.Context()))
+	batch, ack, err := in.ReadBatch(t.Context())
+	require.NoError(t, err)
+	assert.Nil(t, in.tracer)
+	assert.False(t, trace.SpanFromContext(batch[0].Context()).SpanContext().IsValid())
+	require.NoError(t, ack(t.Context(), nil))
+	require.NoError(t, in.Close(context.Background()))
 }

@@ -41,8 +41,9 @@ type deck struct {
 	asserted map[string]bool // series whose value was looked at; guarded by mu
 }
 
-// newDeck starts the binary. Extra is added to the root configuration.
-func newDeck(t *testing.T, extra string) *deck {
+// newDeck prepares the binary. Resources are those that its pipelines share: the engine takes none from the root
+// configuration in streams mode.
+func newDeck(t *testing.T, resources string) *deck {
 	t.Helper()
 	d := &deck{
 		t: t, dir: t.TempDir(), control: freeAddr(t), metrics: freeAddr(t), asserted: map[string]bool{},
@@ -50,9 +51,11 @@ func newDeck(t *testing.T, extra string) *deck {
 	}
 	token := d.secret("DECK_TOKEN")
 	root := filepath.Join(d.dir, "root.yaml")
-	require.NoError(t, os.WriteFile(root, fmt.Appendf(nil, "http: {address: %q}\nmetrics: {deltaforge: {address: %q, tenant: acme}}\n%s",
-		freeAddr(t), d.metrics, extra), 0o600))
-	d.cmd = exec.Command(binary(t), "streams", "-o", root, "--control-address", d.control, "--state-dir", "state")
+	require.NoError(t, os.WriteFile(root, fmt.Appendf(nil, "http: {address: %q}\nmetrics: {deltaforge: {address: %q, tenant: acme}}\n",
+		freeAddr(t), d.metrics), 0o600))
+	shared := filepath.Join(d.dir, "resources.yaml")
+	require.NoError(t, os.WriteFile(shared, []byte(resources), 0o600))
+	d.cmd = exec.Command(binary(t), "streams", "-o", root, "-r", shared, "--control-address", d.control, "--state-dir", "state")
 	d.env = append(d.env, "DELTAFORGE_CONTROL_TOKEN="+token)
 	return d
 }

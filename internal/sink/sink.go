@@ -5,6 +5,7 @@ package sink
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -29,6 +30,14 @@ const (
 	ReadOnly      Kind = "readonly"
 	Other         Kind = "other"
 )
+
+// kinds returns all kinds.
+func kinds() []Kind {
+	return []Kind{
+		Auth, Permission, Connect, Timeout, Serialization, Routing, TooLarge, Backpressure, UnknownTopic, Fenced, OutOfMemory,
+		ReadOnly, Other,
+	}
+}
 
 // Error is an error with a kind. Its text ends with the kind, so that a log line and a metric can be matched.
 type Error struct {
@@ -58,6 +67,7 @@ func KindOf(err error) Kind {
 // Stats are the numbers of one output. The zero value and a nil Metrics count nothing.
 type Stats struct {
 	events, batches, bytes, failures, retries, reconnects *service.MetricCounter
+	panics                                                *service.MetricCounter
 	latency                                               *service.MetricTimer
 	bufEvents, bufBytes, bufLimit                         *service.MetricGauge
 }
@@ -71,13 +81,43 @@ func NewStats(m *service.Metrics, bufferLimit int64) *Stats {
 		failures:   m.NewCounter("sink_failures_total", "kind"),
 		retries:    m.NewCounter("sink_retries_total"),
 		reconnects: m.NewCounter("sink_reconnects_total"),
+		panics:     m.NewCounter("panics_total", "component"),
 		latency:    m.NewTimer("sink_latency_seconds"),
 		bufEvents:  m.NewGauge("sink_buffer_events"),
 		bufBytes:   m.NewGauge("sink_buffer_bytes"),
 		bufLimit:   m.NewGauge("sink_buffer_limit_bytes"),
 	}
 	s.bufLimit.Set(bufferLimit)
+	s.zero()
 	return s
+}
+
+// zero makes the series of what should not happen exist before it does, so that its first time is an increase.
+func (s *Stats) zero() {
+	for _, kind := range kinds() {
+		s.failures.Incr(0, string(kind))
+	}
+	for _, c := range []*service.MetricCounter{s.events, s.batches, s.bytes, s.retries, s.reconnects} {
+		c.Incr(0)
+	}
+	s.Buffered(0, 0)
+}
+
+// Go calls f on a goroutine of its own and returns a channel that is closed when it has ended. A panic in it is counted and
+// logged with its stack, and goes no further.
+func (s *Stats) Go(log *service.Logger, component string, f func()) (ended <-chan struct{}) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() {
+			if r := recover(); r != nil {
+				s.panics.Incr(1, component)
+				log.With("stack", string(debug.Stack())).Errorf("Panic in the %s: %v", component, r)
+			}
+		}()
+		f()
+	}()
+	return done
 }
 
 // Delivered counts messages and payload bytes that the server has acknowledged.

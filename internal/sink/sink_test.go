@@ -1,12 +1,16 @@
 package sink
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"testing"
 	"time"
 
+	_ "github.com/redpanda-data/benthos/v4/public/components/pure" // the engine's own parts of a stream
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -42,3 +46,64 @@ func TestGateTellsTheReasonOnceAndWaitsLonger(t *testing.T) {
 	require.ErrorAs(t, g.Pass(), &b)
 	assert.Equal(t, 500*ms, b.Wait)
 }
+
+func TestPanicIsCaught(t *testing.T) {
+	var log bytes.Buffer
+	counted := make(chan string, 1)
+	env := service.NewEnvironment()
+	require.NoError(t, env.RegisterMetricsExporter("panics", service.NewConfigSpec(),
+		func(*service.ParsedConfig, *service.Logger) (service.MetricsExporter, error) {
+			return panics{counted}, nil
+		}))
+	require.NoError(t, env.RegisterInput("once", service.NewConfigSpec(),
+		func(_ *service.ParsedConfig, res *service.Resources) (service.Input, error) {
+			<-NewStats(res.Metrics(), 1).Go(res.Logger(), "client", func() { panic("planted") })
+			return nil, errors.New("enough")
+		}))
+	b := env.NewStreamBuilder()
+	b.SetLogger(slog.New(slog.NewTextHandler(&log, nil)))
+	require.NoError(t, b.SetMetricsYAML("panics: {}"))
+	require.NoError(t, b.AddInputYAML("once: {}"))
+	require.NoError(t, b.AddConsumerFunc(func(context.Context, *service.Message) error { return nil }))
+	s, err := b.Build()
+	require.NoError(t, err)
+	require.ErrorContains(t, s.Run(t.Context()), "enough")
+	assert.Equal(t, "client", <-counted)
+	assert.Contains(t, log.String(), "Panic in the client: planted")
+	assert.Contains(t, log.String(), "sink.TestPanicIsCaught", "the stack")
+}
+
+// panics tells of the components whose panics are counted.
+type panics struct{ counted chan string }
+
+type ignored struct{}
+
+func (ignored) Incr(int64)   {}
+func (ignored) Set(int64)    {}
+func (ignored) Timing(int64) {}
+
+type panicked struct {
+	panics
+	component string
+}
+
+func (p panicked) Incr(int64) { p.counted <- p.component }
+
+func (p panics) NewCounterCtor(name string, _ ...string) service.MetricsExporterCounterCtor {
+	return func(labels ...string) service.MetricsExporterCounter {
+		if name == "panics_total" {
+			return panicked{p, labels[len(labels)-1]}
+		}
+		return ignored{}
+	}
+}
+
+func (panics) NewTimerCtor(string, ...string) service.MetricsExporterTimerCtor {
+	return func(...string) service.MetricsExporterTimer { return ignored{} }
+}
+
+func (panics) NewGaugeCtor(string, ...string) service.MetricsExporterGaugeCtor {
+	return func(...string) service.MetricsExporterGauge { return ignored{} }
+}
+
+func (panics) Close(context.Context) error { return nil }

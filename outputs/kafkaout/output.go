@@ -265,11 +265,7 @@ func (o *output) Close(ctx context.Context) error {
 	if cl == nil {
 		return nil
 	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		cl.Close()
-	}()
+	ended := o.stats.Go(o.log, "kafka client", cl.Close)
 	ctx, cancel := context.WithTimeout(ctx, closeLimit)
 	defer cancel()
 	select {
