@@ -119,6 +119,10 @@ func walkSchemas(t *testing.T, b *bench, metadata string, walks int) {
 		w.drain()
 		w.b.exec(t, "DROP TABLE "+w.table)
 	}
+	if w.run != nil { // its goroutine writes the history
+		w.run.stop(t)
+		w.run = nil
+	}
 	t.Logf("%d walks, %d events, %d stops and starts, %d history entries", walks, len(w.want), restarts, len(w.l.history.entries))
 }
 
