@@ -89,8 +89,8 @@ func pipelineRows() []row {
 		r("batch_bytes", timerKind, "Payload bytes of each batch handed to the pipeline.").with(byteBuckets),
 		r("bytes_total", counterKind, "Payload bytes handed to the pipeline."),
 		r("stage_latency_seconds", timerKind,
-			"Time a batch spends in a stage: decode, batch, process, deliver, commit. "+
-				"trigger is what cut the batch: events, bytes, timer, transaction, shutdown.",
+			"Time a batch spends in a stage: decode, batch, process (to an output of ours), deliver (to its acknowledgement; with a "+
+				"foreign output the processors included), commit. trigger is what cut the batch: events, bytes, timer, transaction.",
 			"stage", "trigger").with(latencyBuckets),
 		r("pipeline_channel_depth", gaugeKind, "Events waiting between source and pipeline.").summed(),
 		r("pipeline_channel_capacity", gaugeKind, "The most events that can wait between source and pipeline.").summed(),
@@ -133,7 +133,7 @@ func sinkRows() []row {
 	return []row{
 		r("sink_events_total", counterKind, "Events acknowledged by the server.").fedBy("output_sent", nil),
 		r("sink_batch_total", counterKind, "Batches acknowledged by the server.").fedBy("output_batch_sent", nil),
-		r("sink_bytes_total", counterKind, "Payload bytes acknowledged by the server."),
+		r("sink_bytes_total", counterKind, "Bytes of the messages acknowledged by the server: keys, payloads, headers or fields."),
 		r("sink_latency_seconds", timerKind, "Duration of one delivery, success or failure; of a foreign output, successes only.").
 			with(latencyBuckets).fedBy("output_latency_ns", nil),
 		r("sink_failures_total", counterKind,

@@ -135,6 +135,7 @@ func parseConfig(conf *service.ParsedConfig, version string) (c config, err erro
 	if c.coordinator, err = coordinator.ParseConfig(conf); err != nil {
 		return c, err
 	}
+	c.coordinator.Type = "deltaforge_mysql"
 	dsn, err := conf.FieldString(fieldDSN)
 	if err != nil {
 		return c, err

@@ -230,6 +230,7 @@ func newInput(conf *service.ParsedConfig, res *service.Resources) (service.Batch
 	if err != nil {
 		return nil, err
 	}
+	common.Type = componentName
 	c, err := parseConfig(conf, common.Name)
 	if err != nil {
 		return nil, err

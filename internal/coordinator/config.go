@@ -33,6 +33,8 @@ type Config struct {
 	// CheckpointKey says otherwise.
 	Name   string
 	Tenant string
+	// Type is the name of the input's component, which the input sets.
+	Type string
 
 	MaxEvents int
 	MaxBytes  int

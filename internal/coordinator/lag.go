@@ -116,7 +116,7 @@ func (l *lag) publish(in *Input, now time.Time) {
 		if l.caughtUp {
 			late = 0
 		}
-		if !t.set || l.caughtUp {
+		if !t.set || late != t.late {
 			in.st.sourceTableLag.SetFloat64(late.Seconds(), name)
 			l.tables[name] = tableLag{late: late, set: true}
 		}

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"errors"
 	"sync"
 	"time"
@@ -21,8 +22,16 @@ type plane interface {
 		gate func() (paused bool, changed <-chan struct{}), detach func())
 }
 
+// The values of pipeline_status that a source sets where there is no control plane.
+const (
+	statusRunning = 1
+	statusStopped = 0
+	statusFailed  = -1
+)
+
 // link is a source's connection to the control plane.
 type link struct {
+	alone  *stats                                        // not nil: there is no control plane, and the source says itself how its pipeline is
 	gate   func() (paused bool, changed <-chan struct{}) // nil: there is no control plane
 	detach func()
 
@@ -34,13 +43,16 @@ type link struct {
 // attach connects with the control plane, once. The engine's reading goroutine calls it at each Connect: constructors
 // run for sources that never start, too.
 func (l *link) attach(i *Input, res *service.Resources) {
-	if l.gate != nil {
+	if l.gate != nil || l.alone != nil {
 		return
 	}
 	v, _ := res.GetGeneric(planeKey)
 	if p, ok := v.(plane); ok {
 		l.gate, l.detach = p.Attach(res.StreamID(), i.cfg.Name, func() (string, float64, string) { return l.report(i.lag) })
+		return
 	}
+	l.alone = i.st
+	l.alone.pipelineInfo.Set(1, cmp.Or(i.cfg.Type, i.kind))
 }
 
 // paused reports whether nothing may be handed out, and when to ask again.
@@ -59,6 +71,13 @@ func (l *link) note(s *saver, err error) {
 	if errors.Is(err, ErrPositionLost) || errors.Is(err, checkpoint.ErrIncompatible) {
 		l.failure = err.Error()
 	}
+	if l.alone != nil {
+		status := int64(statusRunning)
+		if l.failure != "" {
+			status = statusFailed
+		}
+		l.alone.pipelineStatus.Set(status)
+	}
 }
 
 func (l *link) report(behind *lag) (position string, seconds float64, failure string) {
@@ -76,5 +95,8 @@ func (l *link) report(behind *lag) (position string, seconds float64, failure st
 func (l *link) close() {
 	if l.detach != nil {
 		l.detach()
+	}
+	if l.alone != nil {
+		l.alone.pipelineStatus.Set(statusStopped)
 	}
 }

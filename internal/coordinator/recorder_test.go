@@ -15,14 +15,15 @@ import (
 // recorder is a metrics exporter and a log that keep everything.
 type recorder struct {
 	mu     sync.Mutex
-	values map[string]float64 // counters and gauges, as name{label values}; guarded by mu
-	times  map[string][]int64 // guarded by mu
-	lines  []slog.Record      // guarded by mu
+	values map[string]float64   // counters and gauges, as name{label values}; guarded by mu
+	sets   map[string][]float64 // every value of a gauge; guarded by mu
+	times  map[string][]int64   // guarded by mu
+	lines  []slog.Record        // guarded by mu
 	onIncr func(name string)
 }
 
 func newRecorder() *recorder {
-	return &recorder{values: map[string]float64{}, times: map[string][]int64{}}
+	return &recorder{values: map[string]float64{}, times: map[string][]int64{}, sets: map[string][]float64{}}
 }
 
 // own leaves out the labels that the engine gives every component.
@@ -46,6 +47,12 @@ func (r *recorder) value(name string, labels ...string) float64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.values[series(name, labels)]
+}
+
+func (r *recorder) history(name string, labels ...string) []float64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]float64(nil), r.sets[series(name, labels)]...)
 }
 
 func (r *recorder) timings(name string, labels ...string) []int64 {
@@ -88,7 +95,12 @@ func (m recorded) Incr(n int64) {
 
 func (m recorded) Set(n int64) { m.SetFloat64(float64(n)) }
 
-func (m recorded) SetFloat64(v float64) { m.r.mu.Lock(); m.r.values[m.name] = v; m.r.mu.Unlock() }
+func (m recorded) SetFloat64(v float64) {
+	m.r.mu.Lock()
+	m.r.values[m.name] = v
+	m.r.sets[m.name] = append(m.r.sets[m.name], v)
+	m.r.mu.Unlock()
+}
 
 func (m recorded) Timing(n int64) {
 	m.r.mu.Lock()

@@ -27,6 +27,9 @@ const (
 // stats are the coordinator's numbers, under the names of the metrics reference.
 type stats struct {
 	panics *service.MetricCounter
+	// Where there is no control plane, which otherwise sets them.
+	pipelineStatus *service.MetricGauge
+	pipelineInfo   *service.MetricGauge
 
 	sourceEvents     *service.MetricCounter
 	sourceBytes      *service.MetricCounter
@@ -55,6 +58,8 @@ type stats struct {
 func newStats(m *service.Metrics) *stats {
 	s := &stats{
 		panics:            m.NewCounter("panics_total", "component"),
+		pipelineStatus:    m.NewGauge("pipeline_status"),
+		pipelineInfo:      m.NewGauge("pipeline_info", "source_type"),
 		sourceEvents:      m.NewCounter("source_events_total", "table", "op"),
 		sourceBytes:       m.NewCounter("source_bytes_total"),
 		sourceReconnects:  m.NewCounter("source_reconnects_total"),

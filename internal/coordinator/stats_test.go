@@ -76,6 +76,9 @@ func TestMetricsOfAStream(t *testing.T) {
 	} {
 		assert.Equal(t, want, rec.value(name), name)
 	}
+	assert.Equal(t, 1.0, rec.value("pipeline_info", "fake"))
+	assert.Contains(t, rec.history("pipeline_status"), 1.0, "no control plane: the source says so itself")
+	assert.Equal(t, 0.0, rec.value("pipeline_status"), "and that it has ended")
 	assert.True(t, math.IsNaN(rec.value("source_lag_bytes")), "withdrawn at the end")
 	assert.Equal(t, []int64{4, 4, 4}, rec.timings("batch_events"))
 	assert.Equal(t, []int64{400, 400, 400}, rec.timings("batch_bytes"))

@@ -1,0 +1,148 @@
+//go:build unix
+
+package metrics
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const manyTables = 10_000
+
+// manyTablesInput counts rows of many tables, as a source does that captures all of them.
+func manyTablesInput(m *service.Metrics) {
+	events, lag := m.NewCounter("source_events_total", "table", "op"), m.NewGauge("source_table_lag_seconds", "table")
+	changes := m.NewCounter("source_schema_changes_total", "table")
+	for n := range manyTables {
+		table := fmt.Sprintf("shop.table_%d", n)
+		for _, op := range []string{"c", "u", "d"} {
+			events.Incr(1, table, op)
+		}
+		lag.Set(1, table)
+		changes.Incr(1, table)
+	}
+}
+
+const manyTablesStream = `
+http: {enabled: false}
+metrics: {deltaforge: {address: "127.0.0.1:0"}}
+input: {label: db, test_source: {}}
+output: {drop: {}}
+`
+
+// The page stays small however many tables there are, no count is lost, and a scrape is quick.
+func TestTenThousandTables(t *testing.T) {
+	emitted := make(chan struct{})
+	url, _ := start(t, components{input: func(m *service.Metrics) {
+		manyTablesInput(m)
+		close(emitted)
+	}}, manyTablesStream)
+	<-emitted
+	page := fetch(t, url)
+	lines := series(page, "deltaforge_source_events_total")
+	assert.Equal(t, 3*(1000+1), strings.Count(lines, "\n"))
+	assert.True(t, strings.Contains(lines, `{op="u",pipeline="default",source="db",table="__other__",tenant="default"} 9000`+"\n"))
+	assert.Equal(t, 1001, strings.Count(series(page, "deltaforge_source_schema_changes_total"), "\n"))
+	assert.Equal(t, 1000, strings.Count(series(page, "deltaforge_source_table_lag_seconds"), "\n"))
+	quickest := time.Hour // the machine may be busy with something else
+	for range 10 {
+		began := time.Now()
+		fetch(t, url)
+		quickest = min(quickest, time.Since(began))
+	}
+	t.Logf("a scrape of %d bytes takes %s", len(page), quickest)
+	assert.Less(t, quickest, 200*time.Millisecond)
+}
+
+// fetch is scrape without its lint.
+func fetch(t *testing.T, url string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	require.NoError(t, err)
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, errors.Join(err, resp.Body.Close()))
+	return string(body)
+}
+
+// BenchmarkShareOfCPU is what the numbers of a source and a sink cost: one iteration counts a batch, as the coordinator and an
+// output do. %CPU is the share of one core at 300,000 events a second, in batches of 5,000 events of 4 tables, as a source
+// makes them by default, out of segments of 64 rows.
+func BenchmarkShareOfCPU(b *testing.B) {
+	const events, tables, rate = 5000, 4, 300_000
+	made := make(chan *service.Metrics, 1)
+	env := service.NewEnvironment()
+	require.NoError(b, components{input: func(m *service.Metrics) { made <- m }}.register(env))
+	builder := env.NewStreamBuilder()
+	require.NoError(b, builder.SetYAML(strings.Replace(manyTablesStream, "127.0.0.1:0", "", 1)))
+	builder.SetLogger(slog.New(slog.DiscardHandler))
+	stream, err := builder.Build()
+	require.NoError(b, err)
+	done := make(chan error, 1)
+	go func() { done <- stream.Run(context.Background()) }()
+	defer func() {
+		assert.NoError(b, stream.StopWithin(20*time.Second))
+		assert.NoError(b, <-done)
+	}()
+	m := <-made
+	rows, read := m.NewCounter("source_events_total", "table", "op"), m.NewCounter("source_bytes_total")
+	stage := m.NewTimer("stage_latency_seconds", "stage", "trigger")
+	plainTimers := []*service.MetricTimer{
+		m.NewTimer("batch_events"), m.NewTimer("batch_bytes"), m.NewTimer("e2e_latency_seconds"), m.NewTimer("sink_latency_seconds"),
+	}
+	plainCounters := []*service.MetricCounter{
+		m.NewCounter("bytes_total"), m.NewCounter("sink_events_total"), m.NewCounter("sink_bytes_total"), m.NewCounter("sink_batch_total"),
+	}
+	gauges := []*service.MetricGauge{
+		m.NewGauge("pipeline_channel_depth"), m.NewGauge("batches_in_flight"), m.NewGauge("sink_buffer_events"), m.NewGauge("sink_buffer_bytes"),
+	}
+	names := []string{"shop.a", "shop.b", "shop.c", "shop.d"}
+	began := cpuTime(b)
+	for b.Loop() {
+		for n := range tables {
+			for _, op := range []string{"c", "u", "d"} {
+				rows.Incr(events/tables/3, names[n], op)
+			}
+		}
+		for range events / 64 { // segments of the log
+			read.Incr(64 << 10)
+			gauges[0].Set(1)
+		}
+		for _, s := range []string{"decode", "batch", "process", "deliver", "commit"} {
+			stage.Timing(1_000_000, s, "events")
+		}
+		for _, t := range plainTimers {
+			t.Timing(1_000_000)
+		}
+		for _, c := range plainCounters {
+			c.Incr(1)
+		}
+		for _, g := range gauges {
+			g.Set(1)
+			g.Set(0)
+		}
+	}
+	perBatch := float64((cpuTime(b) - began).Nanoseconds()) / float64(b.N)
+	b.ReportMetric(100*perBatch/1e9*rate/events, "%CPU")
+}
+
+// cpuTime is what the process has used; other processes do not count.
+func cpuTime(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
