@@ -128,7 +128,7 @@ func (f tableFilter) capturesIn(db string) bool {
 		if f.fold {
 			p, db = pattern{strings.ToLower(p.db), p.table}, strings.ToLower(db)
 		}
-		return like(p.db, db) && (!isSystemSchema(db) || p.db == db)
+		return coordinator.MatchName(p.db, db) && (!isSystemSchema(db) || p.db == db)
 	})
 }
 

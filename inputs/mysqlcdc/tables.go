@@ -3,6 +3,8 @@ package mysqlcdc
 import (
 	"fmt"
 	"strings"
+
+	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
 
 // pattern matches tables: a database and a table name, each with "%" for any characters; "*" alone is "%".
@@ -25,32 +27,12 @@ func parsePattern(s string) (pattern, error) {
 	return p, nil
 }
 
-func (p pattern) matches(db, table string) bool { return like(p.db, db) && like(p.table, table) }
+func (p pattern) matches(db, table string) bool {
+	return coordinator.MatchName(p.db, db) && coordinator.MatchName(p.table, table)
+}
 
 // exact reports that the pattern names one table.
 func (p pattern) exact() bool { return !strings.Contains(p.db+p.table, "%") }
-
-// like matches a name against a pattern with % for any characters.
-func like(pattern, name string) bool {
-	parts := strings.Split(pattern, "%")
-	first, rest := parts[0], parts[1:]
-	if len(rest) == 0 {
-		return name == first
-	}
-	if !strings.HasPrefix(name, first) {
-		return false
-	}
-	name = name[len(first):]
-	last := rest[len(rest)-1]
-	for _, part := range rest[:len(rest)-1] {
-		i := strings.Index(name, part)
-		if i < 0 {
-			return false
-		}
-		name = name[i+len(part):]
-	}
-	return strings.HasSuffix(name, last)
-}
 
 // tableFilter says which tables are captured: those that an include pattern matches (without one, all) and no exclude pattern.
 // System schemas are captured only when a pattern names them in full.

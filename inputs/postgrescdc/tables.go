@@ -3,6 +3,8 @@ package postgrescdc
 import (
 	"fmt"
 	"strings"
+
+	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
 
 // tableFilter chooses tables by name.
@@ -55,31 +57,11 @@ func (f *tableFilter) everything() bool {
 
 func matchAny(list []pattern, schema, table string) bool {
 	for _, p := range list {
-		if like(p.schema, schema) && like(p.table, table) {
+		if coordinator.MatchName(p.schema, schema) && coordinator.MatchName(p.table, table) {
 			return true
 		}
 	}
 	return false
-}
-
-// like matches s against a pattern in which % stands for any number of characters.
-func like(pattern, s string) bool {
-	parts := strings.Split(pattern, "%")
-	if len(parts) == 1 {
-		return pattern == s
-	}
-	if !strings.HasPrefix(s, parts[0]) {
-		return false
-	}
-	s = s[len(parts[0]):]
-	for _, part := range parts[1 : len(parts)-1] {
-		i := strings.Index(s, part)
-		if i < 0 {
-			return false
-		}
-		s = s[i+len(part):]
-	}
-	return strings.HasSuffix(s, parts[len(parts)-1])
 }
 
 // quoteIdent quotes a name for SQL.

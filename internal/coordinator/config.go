@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -118,7 +119,7 @@ func ParseConfig(conf *service.ParsedConfig) (Config, error) {
 	num := func(dst *int, least int, path ...string) {
 		get(func() (e error) {
 			if *dst, e = conf.FieldInt(path...); e == nil && *dst < least {
-				e = fmt.Errorf("%s: want at least %d, got %d", joinPath(path), least, *dst)
+				e = fmt.Errorf("%s: want at least %d, got %d", strings.Join(path, "."), least, *dst)
 			}
 			return e
 		})
@@ -155,15 +156,4 @@ func ParseConfig(conf *service.ParsedConfig) (Config, error) {
 	c.MaxWait = time.Duration(waitMs) * time.Millisecond
 	c.CheckpointInterval = time.Duration(intervalMs) * time.Millisecond
 	return c, nil
-}
-
-func joinPath(path []string) string {
-	s := ""
-	for i, p := range path {
-		if i > 0 {
-			s += "."
-		}
-		s += p
-	}
-	return s
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/deltaforge/deltaforge/internal/sink"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
@@ -113,17 +115,17 @@ func parseConfig(p *service.ParsedConfig) (*config, error) {
 	read(fieldRejectErrored, func() (e error) { c.rejectErrored, e = p.FieldBool(fieldRejectErrored); return e })
 	read(fieldCompression, func() error { return c.parseCompression(p) })
 	read(fieldMaxMessageBytes, func() (e error) {
-		c.maxMessageBytes, e = intBetween(p, 1024, 1<<29, fieldMaxMessageBytes)
+		c.maxMessageBytes, e = sink.IntBetween(p, 1024, 1<<29, fieldMaxMessageBytes)
 		return e
 	})
 	read(fieldMaxBuffered, func() (e error) {
-		c.maxBuffered, e = intBetween(p, 64<<10, 1<<30, fieldMaxBuffered)
+		c.maxBuffered, e = sink.IntBetween(p, 64<<10, 1<<30, fieldMaxBuffered)
 		return e
 	})
 	read(fieldClientID, func() (e error) { c.clientID, e = p.FieldString(fieldClientID); return e })
-	read(fieldTimeout, func() (e error) { c.timeout, e = durationAtLeast(p, fieldTimeout, 100*time.Millisecond); return e })
+	read(fieldTimeout, func() (e error) { c.timeout, e = sink.DurationAtLeast(p, fieldTimeout, 100*time.Millisecond); return e })
 	read(fieldConnectTimeout, func() (e error) {
-		c.connectTimeout, e = durationAtLeast(p, fieldConnectTimeout, 100*time.Millisecond)
+		c.connectTimeout, e = sink.DurationAtLeast(p, fieldConnectTimeout, 100*time.Millisecond)
 		return e
 	})
 	read(fieldTLS, func() error {
@@ -135,7 +137,7 @@ func parseConfig(p *service.ParsedConfig) (*config, error) {
 	})
 	read(fieldSASL, func() (e error) { c.sasl, e = parseSASL(p.Namespace(fieldSASL)); return e })
 	read(fieldCreateTopics, func() error { return c.parseCreate(p.Namespace(fieldCreateTopics)) })
-	read(fieldMaxInFlight, func() (e error) { c.maxInFlight, e = intBetween(p, 1, 1<<20, fieldMaxInFlight); return e })
+	read(fieldMaxInFlight, func() (e error) { c.maxInFlight, e = sink.IntBetween(p, 1, 1<<20, fieldMaxInFlight); return e })
 	read(fieldBatching, func() (e error) { c.batching, e = p.FieldBatchPolicy(fieldBatching); return e })
 	if err != nil {
 		return nil, err
@@ -322,20 +324,4 @@ func optionalInterpolated(p *service.ParsedConfig, name string) (*service.Interp
 		return nil, nil
 	}
 	return p.FieldInterpolatedString(name)
-}
-
-func intBetween(p *service.ParsedConfig, low, high int, name string) (int, error) {
-	n, err := p.FieldInt(name)
-	if err == nil && (n < low || n > high) {
-		return 0, fmt.Errorf("%d is not between %d and %d", n, low, high)
-	}
-	return n, err
-}
-
-func durationAtLeast(p *service.ParsedConfig, name string, low time.Duration) (time.Duration, error) {
-	d, err := p.FieldDuration(name)
-	if err == nil && d < low {
-		return 0, fmt.Errorf("%s is shorter than %s", d, low)
-	}
-	return d, err
 }

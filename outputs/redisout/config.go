@@ -10,6 +10,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/deltaforge/deltaforge/internal/sink"
 )
 
 const (
@@ -68,7 +70,7 @@ func parseConfig(p *service.ParsedConfig) (*config, error) {
 	})
 	read(fieldStream, func() error { return c.parseStream(p) })
 	read(fieldMaxLen, func() (e error) {
-		n, e := intBetween(p, 0, 1<<53, fieldMaxLen)
+		n, e := sink.IntBetween(p, 0, 1<<53, fieldMaxLen)
 		c.maxLen = int64(n)
 		return e
 	})
@@ -81,19 +83,19 @@ func parseConfig(p *service.ParsedConfig) (*config, error) {
 	})
 	read(fieldRejectErrored, func() (e error) { c.rejectErrored, e = p.FieldBool(fieldRejectErrored); return e })
 	read(fieldMaxMessageBytes, func() (e error) {
-		c.maxMessageBytes, e = intBetween(p, 1024, 512<<20, fieldMaxMessageBytes)
+		c.maxMessageBytes, e = sink.IntBetween(p, 1024, 512<<20, fieldMaxMessageBytes)
 		return e
 	})
 	read(fieldMaxBuffered, func() (e error) {
-		c.maxBuffered, e = intBetween(p, 4<<10, 256<<20, fieldMaxBuffered)
+		c.maxBuffered, e = sink.IntBetween(p, 4<<10, 256<<20, fieldMaxBuffered)
 		return e
 	})
-	read(fieldTimeout, func() (e error) { c.timeout, e = durationAtLeast(p, fieldTimeout, 100*time.Millisecond); return e })
+	read(fieldTimeout, func() (e error) { c.timeout, e = sink.DurationAtLeast(p, fieldTimeout, 100*time.Millisecond); return e })
 	read(fieldConnectTimeout, func() (e error) {
-		c.connectTimeout, e = durationAtLeast(p, fieldConnectTimeout, 100*time.Millisecond)
+		c.connectTimeout, e = sink.DurationAtLeast(p, fieldConnectTimeout, 100*time.Millisecond)
 		return e
 	})
-	read(fieldMaxInFlight, func() (e error) { c.maxInFlight, e = intBetween(p, 1, 1<<16, fieldMaxInFlight); return e })
+	read(fieldMaxInFlight, func() (e error) { c.maxInFlight, e = sink.IntBetween(p, 1, 1<<16, fieldMaxInFlight); return e })
 	read(fieldBatching, func() (e error) { c.batching, e = p.FieldBatchPolicy(fieldBatching); return e })
 	if err != nil {
 		return nil, err
@@ -192,20 +194,4 @@ func (c *config) tune() {
 	o.Protocol = 2
 	o.DisableIdentity = true
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-}
-
-func intBetween(p *service.ParsedConfig, low, high int, name string) (int, error) {
-	n, err := p.FieldInt(name)
-	if err == nil && (n < low || n > high) {
-		return 0, fmt.Errorf("%d is not between %d and %d", n, low, high)
-	}
-	return n, err
-}
-
-func durationAtLeast(p *service.ParsedConfig, name string, low time.Duration) (time.Duration, error) {
-	d, err := p.FieldDuration(name)
-	if err == nil && d < low {
-		return 0, fmt.Errorf("%s is shorter than %s", d, low)
-	}
-	return d, err
 }
