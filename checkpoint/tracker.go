@@ -10,7 +10,6 @@ type Tracker struct {
 	mu      sync.Mutex
 	pending []*Pending // oldest first; guarded by mu
 	safe    Token      // guarded by mu
-	seq     uint64     // counts the moves of safe; guarded by mu
 }
 
 // NewTracker returns a tracker whose safe position is start: everything up to start counts as delivered.
@@ -47,7 +46,6 @@ func (t *Tracker) Pass(tok Token) (moved bool) {
 		return false
 	}
 	t.safe = tok
-	t.seq++
 	return true
 }
 
@@ -75,7 +73,6 @@ func (p *Pending) Ack() (moved bool) {
 	if len(t.pending) == 0 {
 		t.pending = nil // lets the array go
 	}
-	t.seq++
 	return true
 }
 
@@ -87,12 +84,11 @@ func (p *Pending) Undo() {
 	p.done = p.passed
 }
 
-// Safe returns the newest position behind which every batch is acknowledged, and a number that grows with each move of
-// it.
-func (t *Tracker) Safe() (Token, uint64) {
+// Safe returns the newest position behind which every batch is acknowledged.
+func (t *Tracker) Safe() Token {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.safe, t.seq
+	return t.safe
 }
 
 // InFlight returns how many batches are handed out and not passed by the safe position yet.

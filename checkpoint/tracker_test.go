@@ -11,8 +11,7 @@ import (
 func tok(n uint64) Token { return Token{Commit: Text("p"), Sent: n} }
 
 func safeOf(tr *Tracker) uint64 {
-	s, _ := tr.Safe()
-	return s.Sent
+	return tr.Safe().Sent
 }
 
 func TestTrackerMovesOverContiguousAcksOnly(t *testing.T) {

@@ -52,10 +52,7 @@ func newDeliveries(in *Input, from checkpoint.Token) *deliveries {
 	return &deliveries{in: in, tracker: checkpoint.NewTracker(from), changed: make(chan struct{}, 1)}
 }
 
-func (d *deliveries) safe() checkpoint.Token {
-	tok, _ := d.tracker.Safe()
-	return tok
-}
+func (d *deliveries) safe() checkpoint.Token { return d.tracker.Safe() }
 
 // moved reports whether the safe position has moved since the session began.
 func (d *deliveries) moved() bool {
