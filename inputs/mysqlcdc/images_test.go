@@ -131,9 +131,11 @@ func FuzzJSONDiff(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if out, err := appendJSONDiff(nil, text, diff); err == nil && !json.Valid(out) {
+		out, err := appendJSONDiff(nil, text, diff)
+		if err == nil && !json.Valid(out) {
 			t.Fatalf("%s with %x becomes %s", text, diff, out)
 		}
+		checkGrowth(t, append(text, diff...), out)
 	})
 }
 
