@@ -230,7 +230,9 @@ func (w *ddlWalker) row() error {
 	if err != nil {
 		return err
 	}
-	value := func() string { return w.pick("'1'", "'7'", "'x'", "NULL", "7") }
+	fitting := []string{"'1'", "'7'", "7", "NULL", "'x'"} // the first three fit every type
+	fitting = fitting[:3+w.r.IntN(3)]
+	value := func() string { return w.pick(fitting...) }
 	id := strconv.Itoa(1 + w.r.IntN(max(w.rows, 1)))
 	rows, err := w.read(table, " WHERE id = "+id)
 	if err != nil {
