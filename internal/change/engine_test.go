@@ -54,8 +54,9 @@ func TestMakerAgreesWithTheEngine(t *testing.T) {
 		for _, table := range []*Table{keyed, bare} {
 			for _, op := range []Op{Create, Update, Delete, Read, Truncate, Message, 'x'} {
 				for _, snapshot := range []Snapshot{"", SnapshotFalse, SnapshotTrue} {
+					origin := &Origin{Tx: tx, Snapshot: snapshot}
 					for range 3 { // the later ones are made after the first
-						events = append(events, &Event{Op: op, Table: table, Tx: tx, Index: uint64(len(events)), Snapshot: snapshot})
+						events = append(events, &Event{Op: op, Table: table, Origin: origin, Index: uint64(len(events))})
 					}
 				}
 			}

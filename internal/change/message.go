@@ -55,8 +55,8 @@ func NewMessage(ev *Event, payload, key []byte) *service.Message {
 	return k.Message(ev, payload, key)
 }
 
-// Maker makes the messages of events, like NewMessage. Those that follow each other in one transaction and table have most
-// of their metadata from the first. A Maker is used by one goroutine, and not any more once the messages that it has made are
+// Maker makes the messages of events, like NewMessage. Those that follow each other and have table, origin and operation in
+// common have most of their metadata from the first. A Maker is used by one goroutine, and not any more once the messages that it has made are
 // handed on. The zero Maker is ready.
 type Maker struct {
 	public bool // use the engine's public functions, see engine.go
@@ -64,16 +64,15 @@ type Maker struct {
 	like     *service.Message       // the first message of the run
 	metadata map[string]engineValue // that of like; nil when the engine is not known
 	table    *Table
-	tx       *Tx
+	origin   *Origin
 	op       Op
-	snapshot Snapshot
 	cells    cells
 }
 
 // Message returns the message of an event, see NewMessage.
 func (k *Maker) Message(ev *Event, payload, key []byte) *service.Message {
 	ev.payload, ev.key = payload, key
-	fresh := k.like == nil || k.table != ev.Table || k.tx != ev.Tx || k.op != ev.Op || k.snapshot != ev.Snapshot
+	fresh := k.like == nil || k.table != ev.Table || k.origin != ev.Origin || k.op != ev.Op
 	var m *service.Message
 	if k.public || !engineKnown() {
 		m = k.publicMessage(ev, fresh)
@@ -81,7 +80,7 @@ func (k *Maker) Message(ev *Event, payload, key []byte) *service.Message {
 		m = k.engineMessage(ev, fresh)
 	}
 	if fresh {
-		k.like, k.table, k.tx, k.op, k.snapshot = m, ev.Table, ev.Tx, ev.Op, ev.Snapshot
+		k.like, k.table, k.origin, k.op = m, ev.Table, ev.Origin, ev.Op
 	}
 	return m
 }
