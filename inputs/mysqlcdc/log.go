@@ -208,8 +208,9 @@ func (s *session) refreshFiles(ctx context.Context, now time.Time) {
 
 // readAll reads packets until the stream ends, which it does with an error only.
 func (s *session) readAll(ctx context.Context) error {
+	in := s.stream.packets()
 	for {
-		packet, err := s.stream.ReadPacket()
+		packet, now, err := in.next()
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -221,7 +222,6 @@ func (s *session) readAll(ctx context.Context) error {
 		}
 		switch packet[0] {
 		case 0:
-			now := time.Now()
 			if s.hello != nil {
 				s.hello.ReadAt = now
 				if err := s.send(ctx, *s.hello); err != nil {

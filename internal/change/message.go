@@ -222,6 +222,6 @@ func (t *Table) newTemplate(op Op) *service.Message {
 	m.MetaSetMut(MetaOp, string(rune(op)))
 	m.MetaSetMut(MetaOperation, op.Name())
 	m.MetaSetMut(MetaSnapshot, string(SnapshotFalse))
-	m.MetaSetImmut(MetaSchema, t.common)
+	m.MetaSetImmut(MetaSchema, immutableSchema{t})
 	return m
 }
