@@ -129,6 +129,8 @@ func (s *session) dispatch(ctx context.Context, h eventHeader, body []byte, star
 		return s.beginMariaDB(h, body, start)
 	case replication.QUERY_EVENT, replication.MARIADB_QUERY_COMPRESSED_EVENT:
 		return s.query(ctx, h, body, start, now)
+	case replication.EXECUTE_LOAD_QUERY_EVENT:
+		return s.load(ctx, h, body, now)
 	case replication.ROTATE_EVENT:
 		return s.rotate(ctx, h, body, now)
 	case replication.HEARTBEAT_EVENT, replication.HEARTBEAT_LOG_EVENT_V2:

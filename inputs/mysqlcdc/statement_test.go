@@ -38,6 +38,17 @@ func TestParseStatement(t *testing.T) {
 		"INSERT INTO d.t VALUES (1)":   {kind: statementData, db: "d", table: "t"},
 		"update low_priority `t` set":  {kind: statementData, table: "t"},
 		"DELETE FROM `d`.`t`":          {kind: statementData, db: "d", table: "t"},
+
+		"DELETE FROM t WHERE a = 1":    {kind: statementData, table: "t"},
+		"DELETE QUICK FROM d.t x":      {kind: statementData, db: "d", table: "t"},
+		"DELETE a FROM a JOIN b":       {kind: statementData},
+		"DELETE FROM a USING a JOIN b": {kind: statementData},
+		"UPDATE a, b SET x = 1":        {kind: statementData},
+		"UPDATE a x LEFT JOIN b SET y": {kind: statementData},
+		"UPDATE t SET a = 1, b = 2":    {kind: statementData, table: "t"},
+		"REPLACE INTO t SELECT 1":      {kind: statementData, table: "t"},
+		"WITH x AS (SELECT 1) UPDATE":  {kind: statementData},
+		"SELECT `d`.`f`()":             {kind: statementData},
 	} {
 		require.Equal(t, want, parseStatement([]byte(text)), text)
 	}
@@ -102,5 +113,17 @@ func TestParseLabels(t *testing.T) {
 	for _, s := range []string{"enum", "enum(a)", "enum('a", "enum('a'x'b')", "enum('a',)"} {
 		_, err := parseLabels(s)
 		require.Error(t, err, s)
+	}
+}
+
+func TestParseLoad(t *testing.T) {
+	for text, want := range map[string]statement{
+		" INTO TABLE `t` FIELDS TERMINATED BY ','": {kind: statementData, table: "t"},
+		" REPLACE INTO TABLE `d`.`t` (a)":          {kind: statementData, db: "d", table: "t"},
+		" IGNORE INTO TABLE t":                     {kind: statementData, table: "t"},
+		" INTO TABLE":                              {kind: statementData},
+		" ELSEWHERE":                               {kind: statementData},
+	} {
+		require.Equal(t, want, parseLoad([]byte(text)), text)
 	}
 }

@@ -15,6 +15,8 @@ type tableDef struct {
 	Indexes   []indexDef  `json:"indexes,omitempty"`
 	// Versioned is MariaDB's system versioning.
 	Versioned bool `json:"versioned,omitempty"`
+	// RowEnd is the column with the end of a row's life, if the table shows one: it belongs to every unique index.
+	RowEnd string `json:"row_end,omitempty"`
 	// AsOf is set when the shape was read from the catalogue at that position and is not known before it. Statements
 	// before it are in the shape already.
 	AsOf string `json:"as_of,omitempty"`
@@ -104,6 +106,23 @@ func (t *tableDef) addIndex(ix indexDef) {
 		}
 	}
 	t.Indexes = append(t.Indexes, ix)
+}
+
+// endUniques adds the end of a row's life to the unique indexes that lack it.
+func (t *tableDef) endUniques() {
+	i := t.column(t.RowEnd)
+	if i < 0 {
+		t.RowEnd = ""
+		return
+	}
+	if !t.Versioned {
+		return
+	}
+	for n := range t.Indexes {
+		if ix := &t.Indexes[n]; ix.Unique && !slices.ContainsFunc(ix.Columns, func(c string) bool { return strings.EqualFold(c, t.RowEnd) }) {
+			ix.Columns = append(ix.Columns, t.Columns[i].Name)
+		}
+	}
 }
 
 // forgetColumn takes a column out of the indexes; an index without columns goes.
