@@ -60,6 +60,13 @@ func (s *session) query(ctx context.Context, h eventHeader, body []byte, start u
 		if err := s.statementData(st, db); err != nil {
 			return err
 		}
+	case statementXAStart:
+		t.explicit, t.xa = true, true
+		return nil
+	case statementXACommit, statementXARollback:
+		if err := s.endXA(ctx, st); err != nil {
+			return err
+		}
 	case statementNeutral:
 	case statementOther:
 		if err := s.ddl(ctx, text, db, parseQueryVars(vars, s.flavor), start, now); err != nil {

@@ -9,13 +9,16 @@ import (
 type statementKind byte
 
 const (
-	statementOther    statementKind = iota // may have changed any table's shape
-	statementBegin                         // a transaction begins
-	statementCommit                        // a transaction ends
-	statementRollback                      // a transaction ends, and what it wrote to transactional tables is undone
-	statementNeutral                       // changes no shape: savepoints, accounts, maintenance
-	statementTruncate                      // TRUNCATE TABLE
-	statementData                          // rows changed by a statement that is logged as such, not as rows
+	statementOther      statementKind = iota // may have changed any table's shape
+	statementBegin                           // a transaction begins
+	statementCommit                          // a transaction ends
+	statementRollback                        // a transaction ends, and what it wrote to transactional tables is undone
+	statementNeutral                         // changes no shape: savepoints, accounts, maintenance
+	statementTruncate                        // TRUNCATE TABLE
+	statementXAStart                         // an XA transaction begins
+	statementXACommit                        // a prepared XA transaction is made good
+	statementXARollback                      // a prepared XA transaction is undone
+	statementData                            // rows changed by a statement that is logged as such, not as rows
 )
 
 // statement is a query event, understood as far as the stream needs.
@@ -23,6 +26,8 @@ type statement struct {
 	kind statementKind
 	// db and table are those of a truncate or of changed data; db is empty for the current database.
 	db, table string
+	// xid is the id of the XA transaction that is made good or undone, as the server writes it.
+	xid string
 }
 
 // parseStatement classifies the text of a query event. What it does not know is statementOther, the safe answer.
@@ -46,11 +51,7 @@ func parseStatement(query []byte) statement {
 		}
 		return statement{kind: statementRollback}
 	case "XA":
-		// XA START and XA END frame the rows; XA COMMIT and XA ROLLBACK are transactions of their own, without rows.
-		if k := l.next().keyword(); k == "START" || k == "BEGIN" {
-			return statement{kind: statementBegin}
-		}
-		return statement{kind: statementNeutral}
+		return l.xa()
 	case "SAVEPOINT", "RELEASE", "GRANT", "REVOKE", "FLUSH", "ANALYZE", "OPTIMIZE", "REPAIR", "SET":
 		return statement{kind: statementNeutral}
 	case "INSERT", "UPDATE", "DELETE", "REPLACE":

@@ -10,7 +10,9 @@ func TestParseStatement(t *testing.T) {
 	for text, want := range map[string]statement{
 		"BEGIN":                        {kind: statementBegin},
 		"START TRANSACTION":            {kind: statementBegin},
-		"XA START X'01',X'',1":         {kind: statementBegin},
+		"XA START X'01',X'',1":         {kind: statementXAStart},
+		"XA COMMIT X'01',X'',1":        {kind: statementXACommit, xid: "X'01',X'',1"},
+		"XA ROLLBACK X'01',X'02',7":    {kind: statementXARollback, xid: "X'01',X'02',7"},
 		"XA END X'01',X'',1":           {kind: statementNeutral},
 		"COMMIT":                       {kind: statementCommit},
 		"COMMIT /* x */":               {kind: statementCommit},

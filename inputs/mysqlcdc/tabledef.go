@@ -2,6 +2,7 @@ package mysqlcdc
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -142,7 +143,12 @@ type databaseDef struct {
 	// Complete says that all its tables are known; else only those that were made since the history began.
 	Complete bool                 `json:"complete,omitempty"`
 	Tables   map[string]*tableDef `json:"tables,omitempty"`
+	// Prepared are XA transactions by their ids; only the database noDatabase has them.
+	Prepared map[string]*xaPrepared `json:"prepared,omitempty"`
 }
+
+// noDatabase is the name under which a state has what belongs to no database.
+const noDatabase = ""
 
 // schemaChange is a part of what a statement did: a table's new shape, or a whole database.
 type schemaChange struct {
@@ -153,6 +159,9 @@ type schemaChange struct {
 	Def *tableDef `json:"def,omitempty"`
 	// Database is the database's new definition without tables; nil when it is gone.
 	Database *databaseDef `json:"database,omitempty"`
+	// XA is the id of an XA transaction that is prepared, or, when Prepared is nil, has ended; nothing else is set then.
+	XA       string      `json:"xa,omitempty"`
+	Prepared *xaPrepared `json:"prepared,omitempty"`
 }
 
 // schemaState is the shapes of all tables at one position.
@@ -169,7 +178,9 @@ func (s schemaState) table(db, table string) *tableDef {
 func (s schemaState) clone() schemaState {
 	c := make(schemaState, len(s))
 	for name, d := range s {
-		n := &databaseDef{Collation: d.Collation, Complete: d.Complete, Tables: make(map[string]*tableDef, len(d.Tables))}
+		n := &databaseDef{
+			Collation: d.Collation, Complete: d.Complete, Tables: make(map[string]*tableDef, len(d.Tables)), Prepared: maps.Clone(d.Prepared),
+		}
 		for t, def := range d.Tables {
 			n.Tables[t] = def
 		}
@@ -182,6 +193,9 @@ func (s schemaState) apply(changes []schemaChange) {
 	for _, c := range changes {
 		d := s[c.DB]
 		switch {
+		case c.XA != "":
+			s.applyXA(c)
+			continue
 		case c.Table == "" && c.Database == nil:
 			delete(s, c.DB)
 			continue
