@@ -88,6 +88,8 @@ type session struct {
 	schemas *schemas
 	tables  tableLog
 	stream  *conn
+	// excerpts is openExcerpt.
+	excerpts func(ctx context.Context, from *Position) (events, error)
 
 	// What inspect and preflight learn.
 	vars     map[string]string
@@ -111,6 +113,7 @@ func (l *binlog) Run(ctx context.Context, from checkpoint.Token, out chan<- coor
 	defer cancel()
 	srv := l.cfg.server
 	s := &session{log: l, out: out, catalog: &catalog{srv: &srv}}
+	s.excerpts = s.openExcerpt
 	defer s.close()
 	err := s.run(sessionCtx, from)
 	if ctx.Err() != nil {
