@@ -253,7 +253,10 @@ func (d *decoder) value(t *typeInfo, raw []byte) (change.Value, error) {
 		return d.scratchText(appendTimestamp(d.scratch, raw, t.digits, true))
 	case codecBit1:
 		return parseBit(raw)
-	case codecVector, codecArray, codecComposite, codecHstore, codecPoint, codecGeometry:
+	case codecGone:
+		return change.Value{}, fmt.Errorf("the type with the %s is gone from the catalogue, so it is unknown what the value is made of: "+
+			"take it from this message, as the database printed it, and drop a type only when the rows that have it are read", t.text)
+	case codecVector, codecArray, codecComposite, codecAltered, codecHstore, codecPoint, codecGeometry:
 		if t.codec == codecHstore && !d.isText(raw) {
 			return change.BytesValue(raw), nil
 		}

@@ -251,6 +251,7 @@ func newReplication(c config, source *change.Source, log logger, schemaChanged f
 		},
 		changed: schemaChanged,
 		tables:  map[string]*change.Table{}, warned: map[string]bool{}, types: map[typeKey]*typeInfo{},
+		shapes: shapes{slot: c.slot, known: map[uint32][]*shape{}},
 	}
 	return r
 }

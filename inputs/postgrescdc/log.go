@@ -176,6 +176,7 @@ type session struct {
 	seg       coordinator.Segment
 	rows      *rows
 	tx        *change.Tx // nil between transactions
+	final     LSN        // where the transaction commits
 	index     uint64     // events of the transaction that were read
 	skip      uint64     // events of the first transaction that are delivered already
 	end       LSN        // the newest position that was sent on
@@ -289,7 +290,7 @@ func (s *session) change(ctx context.Context, m walData) error {
 			return protocolError(m.start, errors.New("a transaction begins inside another one"))
 		}
 		s.tx = &change.Tx{ID: xidText(b.xid), Position: b.final.String(), CommitTime: b.commit, XID: b.xid}
-		s.index = 0
+		s.index, s.final = 0, b.final
 		return nil
 	case msgCommit:
 		return s.commit(ctx, m)
@@ -415,7 +416,7 @@ func (s *session) relation(ctx context.Context, oid uint32) (*relation, error) {
 		if msg, ok := s.pending[oid]; ok {
 			var rel *relation
 			err := s.cat.do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-				rel, err = s.r.schemas.build(ctx, conn, msg)
+				rel, err = s.r.schemas.build(ctx, conn, msg, s.final)
 				return err
 			})
 			if err != nil {
@@ -429,6 +430,17 @@ func (s *session) relation(ctx context.Context, oid uint32) (*relation, error) {
 	if rel == nil {
 		return nil, coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("relation %d was not announced", oid))
 	}
+	if rel.holds(s.final) {
+		return rel, nil
+	}
+	err := s.cat.do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		rel, err = s.r.schemas.settle(ctx, conn, rel, s.final)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", rel.table.FullName(), err)
+	}
+	s.relations[oid] = rel
 	return rel, nil
 }
 
