@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/redpanda-data/benthos/v4/public/schema"
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -83,7 +82,7 @@ func checkTypes(t *testing.T, cases []typeCase, m *service.Message) {
 	_, text, ok := strings.Cut(text, `"after":{"id":1`)
 	require.True(t, ok, text)
 	ev, _ := change.FromMessage(m)
-	common, err := schema.ParseFromAny(ev.Table.CommonSchema())
+	common, err := typematrix.Read(ev.Table.CommonSchema())
 	require.NoError(t, err)
 	for j, c := range cases {
 		want := fmt.Sprintf(`,"c%d":%s`, j, c.want)
