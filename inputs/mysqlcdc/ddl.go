@@ -234,11 +234,11 @@ func (r *ddlRun) createTable(n *ast.CreateTableStmt) error {
 		} else if r.lookup(name) == nil {
 			return nil // neither is known
 		}
-		r.set(name, model)
+		r.replace(name, model)
 		return nil
 	}
 	if r.red.sequence {
-		r.set(name, r.sequence())
+		r.replace(name, r.sequence())
 		return nil
 	}
 	collation, err := r.rules.chosen(r.tableCharset(n.Options), r.databaseCollation(name.db))
@@ -264,8 +264,16 @@ func (r *ddlRun) createTable(n *ast.CreateTableStmt) error {
 			}
 		}
 	}
-	r.set(name, def)
+	r.replace(name, def)
 	return nil
+}
+
+// replace sets the shape of a table that is made: with OR REPLACE it is another one, also when it looks the same.
+func (r *ddlRun) replace(n tableName, def *tableDef) {
+	if r.lookup(n) != nil {
+		r.set(n, nil)
+	}
+	r.set(n, def)
 }
 
 // sequence is the shape of every MariaDB sequence.

@@ -233,13 +233,13 @@ func (d *rowDecoder) differs(before change.Value, diff []byte) (change.Value, er
 	return change.JSONValue(out[start:len(out):len(out)]), nil
 }
 
-// truncateSegment is a TRUNCATE TABLE.
-type truncateSegment struct{ event change.Event }
+// tableSegment is an event about a table as a whole: TRUNCATE TABLE, or a change of its shape.
+type tableSegment struct{ event change.Event }
 
-var _ coordinator.Rows = (*truncateSegment)(nil)
+var _ coordinator.Rows = (*tableSegment)(nil)
 
 // Decode implements coordinator.Rows.
-func (s *truncateSegment) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
+func (s *tableSegment) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
 	msg, _ := envelope.AppendMessage(nil, &s.event)
 	return append(dst, msg), nil
 }

@@ -62,7 +62,7 @@ func (s *session) query(ctx context.Context, h eventHeader, body []byte, start u
 		}
 	case statementNeutral:
 	case statementOther:
-		if err := s.ddl(ctx, text, db, parseQueryVars(vars, s.flavor)); err != nil {
+		if err := s.ddl(ctx, text, db, parseQueryVars(vars, s.flavor), start, now); err != nil {
 			return err
 		}
 	}
@@ -102,7 +102,7 @@ func (s *session) truncate(ctx context.Context, t *transaction, st statement, db
 		return err
 	}
 	s.name(t)
-	return s.hold(ctx, &truncateSegment{event: change.Event{
+	return s.hold(ctx, &tableSegment{event: change.Event{
 		Op: change.Truncate, Table: table, Tx: t.tx, Index: t.index, ReadAt: now, Snapshot: change.SnapshotFalse, File: s.file, Pos: start,
 	}}, now)
 }
