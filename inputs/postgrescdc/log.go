@@ -21,6 +21,7 @@ import (
 type replication struct {
 	cfg     config
 	schemas *schemas
+	history history
 	logger  logger
 
 	confirmed atomic.Uint64 // LSN that is saved and may be given back to the server
@@ -352,15 +353,36 @@ func (s *session) row(ctx context.Context, m walData, oid uint32) error {
 	if s.tx == nil {
 		return protocolError(m.start, errors.New("a row outside of a transaction"))
 	}
+	was := s.relations[oid]
 	rel, err := s.relation(ctx, oid)
 	if err != nil {
 		return fmt.Errorf("table of the change at %s: %w", m.start, err)
 	}
 	s.index++
+	if rel != was && rel.captured && s.r.cfg.schemaChanges {
+		if err := s.shapeChanges(ctx, m, rel); err != nil {
+			return err
+		}
+	}
 	if s.index <= s.skip || !rel.captured {
 		return nil
 	}
 	return s.add(ctx, rowMsg{rel: rel, body: m.data, lsn: m.start, index: s.index})
+}
+
+// shapeChanges takes notice of the shape that the row at s.index is the first to have, and sends what has changed. The change stands
+// behind the row before, whose number it shares, so that the numbers of rows are the same without it.
+func (s *session) shapeChanges(ctx context.Context, m walData, rel *relation) error {
+	changes := s.r.history.see(versionOf(rel.msg, rel.table, place{s.final, s.index}))
+	if s.index <= s.skip {
+		return nil
+	}
+	for i, c := range changes {
+		if err := s.add(ctx, rowMsg{rel: rel, lsn: m.start, index: s.index - 1, sub: i + 1, change: c}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *session) add(ctx context.Context, m rowMsg) error {

@@ -22,9 +22,10 @@ type relation struct {
 	// names is the size of all column names in JSON, to size buffers with.
 	names int
 
-	// Of the reading goroutine, for a table with composites: what the relation was made from, and the transactions it holds for, by
-	// the position of their commit.
-	msg         relationMsg
+	msg relationMsg // what the relation was made from
+
+	// Of the reading goroutine, for a table with composites: the transactions that the relation holds for, by the position of their
+	// commit.
 	composites  map[uint32]*shape // by pg_class OID; nil: in doubt
 	from, until LSN
 }
@@ -97,6 +98,7 @@ func (r *relation) bound(at LSN) {
 func (s *schemas) build(ctx context.Context, conn *pgx.Conn, msg relationMsg, at LSN) (*relation, error) {
 	s.at, s.uses = at, map[uint32]*shape{}
 	rel := &relation{
+		msg:      msg,
 		captured: s.filter.match(msg.schema, msg.name),
 		identity: make([]bool, len(msg.columns)),
 		types:    make([]*typeInfo, len(msg.columns)),
@@ -136,7 +138,7 @@ func (s *schemas) build(ctx context.Context, conn *pgx.Conn, msg relationMsg, at
 	}
 	s.remember(rel)
 	if len(s.uses) > 0 {
-		rel.msg, rel.composites = msg, s.uses
+		rel.composites = s.uses
 		rel.bound(at)
 	}
 	return rel, nil
