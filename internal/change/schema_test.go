@@ -86,6 +86,9 @@ func TestCommonSchema(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, got.Validate())
 	require.Equal(t, want, got)
+	again, err := schema.ParseFromAny(got.ToAny())
+	require.NoError(t, err)
+	require.Equal(t, got, again)
 	for l := range LogicalGeometry + 1 {
 		found := false
 		for _, c := range cases {
