@@ -55,7 +55,10 @@ type Input struct {
 	tracer   trace.Tracer // makes a span of each batch; nil: tracing is off
 }
 
-var _ service.BatchInput = (*Input)(nil)
+var (
+	_ service.BatchInput         = (*Input)(nil)
+	_ service.ConnectionTestable = (*Input)(nil)
+)
 
 // New returns an input that reads from log. The kind names the database in the saved record, "mysql" or "postgresql". It
 // works offline; only Connect opens the checkpoint store and the log.
@@ -72,6 +75,18 @@ func New(cfg Config, kind string, log Log, res *service.Resources) (*Input, erro
 		cfg: cfg, kind: kind, log: log, res: res, st: newStats(res.Metrics()), lag: newLag(),
 		tracer: res.OtelTracer().Tracer(tracerName), out: out,
 	}, nil
+}
+
+// ConnectionTest implements service.ConnectionTestable. It may be called at any time, from any goroutine.
+func (i *Input) ConnectionTest(ctx context.Context) service.ConnectionTestResults {
+	t, ok := i.log.(Tester)
+	if !ok {
+		return service.ConnectionTestNotSupported().AsList()
+	}
+	if err := protect(i, "connection test", func() error { return t.Test(ctx) }); err != nil {
+		return service.ConnectionTestFailed(err).AsList()
+	}
+	return service.ConnectionTestSucceeded().AsList()
 }
 
 // Connect implements service.BatchInput: it starts a session that reads from the saved position, and returns when the log
