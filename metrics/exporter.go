@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -197,6 +198,13 @@ func (e *exporter) NewGaugeCtor(name string, labelKeys ...string) service.Metric
 func handles[T prometheus.Metric](s *stat) func(values []string) T {
 	known := newLookup[T]()
 	create := func(values []string) T { return s.resolve(values).(T) }
+	if slices.Contains(s.keys, labelPipeline) && !slices.Contains(s.keys, engineStream) {
+		// The emitter outlives the streams that it names. When one was forgotten, the handles of its series lead nowhere.
+		return func(values []string) T {
+			known.forgetBefore(s.stats.forgotten.Load())
+			return known.get(values, create)
+		}
+	}
 	return func(values []string) T { return known.get(values, create) }
 }
 

@@ -131,8 +131,8 @@ func callerOf(ctx context.Context) caller {
 	return caller{user: "deltaforge"}
 }
 
-// audit logs and counts one lifecycle action. The pipeline label is empty for a pipeline that does not exist, so that
-// callers cannot make series.
+// audit logs and counts one lifecycle action. The pipeline label is empty for a pipeline that does not exist, also when it
+// does not any more, so that callers cannot make series that stay.
 func (s *Server) audit(ctx context.Context, action, id string, known bool, status int, cause error) {
 	outcome, label := "success", ""
 	if cause != nil {
