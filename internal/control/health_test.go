@@ -10,7 +10,7 @@ import (
 )
 
 func TestReadiness(t *testing.T) {
-	p := start(t, Options{Tenant: "acme", StopTimeout: 2 * time.Second}, map[string]string{"good": ticking})
+	p := start(t, Options{Tenant: func(string) string { return "acme" }, StopTimeout: 2 * time.Second}, map[string]string{"good": ticking})
 	eventually(t, "ready", func() bool { status, _ := p.states("/ready"); return status == 200 })
 	time.Sleep(100 * time.Millisecond)
 	p.want(200, "POST", "/streams/bad", "input: {generate: {mapping: 'root = 1'}}\noutput: {label: sinker, test_unreachable: {}}\n")
