@@ -157,19 +157,20 @@ func newExporter(c config, log *service.Logger) (*exporter, error) {
 	})
 	s.addBuildInfo()
 	registry := prometheus.NewRegistry()
+	p := panics{s, log}
 	for _, collector := range []prometheus.Collector{
 		s, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
-		if err := registry.Register(collector); err != nil {
+		if err := registry.Register(p.collector(collector)); err != nil {
 			return nil, fmt.Errorf("registering a metrics collector: %w", err)
 		}
 	}
-	e := &exporter{stats: s, registry: registry, handler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{
+	e := &exporter{stats: s, registry: registry, handler: p.handler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 		ErrorLog: scrapeLog{log}, ErrorHandling: promhttp.ContinueOnError, EnableOpenMetrics: true,
-	})}
+	}))}
 	if c.address != "" {
 		var err error
-		if e.server, err = listen(c.address, e.handler, log); err != nil {
+		if e.server, err = listen(c.address, e.handler, log, p); err != nil {
 			return nil, err
 		}
 	}

@@ -11,8 +11,10 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -38,6 +40,7 @@ type plane struct {
 	pipeline  string // run mode: its name
 	tenants   tenants
 	closeOnce sync.Once
+	panics    atomic.Pointer[service.MetricCounter] // nil until there are numbers
 }
 
 // newPlane reads the log directives: the engine wants its loggers before its command line.
@@ -167,6 +170,7 @@ func (p *plane) parseControl(c *cli.Context) error {
 
 // configure is called by the engine when it has read its configuration and built its resources, before any stream.
 func (p *plane) configure(conf *service.ParsedConfig) error {
+	p.panics.Store(conf.Resources().Metrics().NewCounter("panics_total", "component"))
 	if err := p.name(conf); err != nil {
 		return err
 	}
@@ -306,12 +310,23 @@ func (p *plane) start(running *service.RunningStreamSummary) error {
 		cancel()
 		return err
 	}
-	go p.server.Protect(func() {
+	go p.protect("signals", func() {
 		<-ctx.Done()
 		cancel()
 		_ = p.close()
 	})
 	return nil
+}
+
+// protect calls f. A panic in it is logged with its stack and, once there are numbers, counted, and the process goes on.
+func (p *plane) protect(component string, f func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			p.log.Logger().Error(fmt.Sprintf("Panic in the %s: %v", component, r), "error", fmt.Sprint(r), "stack", string(debug.Stack()))
+			p.panics.Load().Incr(1, component)
+		}
+	}()
+	f()
 }
 
 // close ends what start and configure began. It may be called more than once.

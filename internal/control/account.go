@@ -108,12 +108,6 @@ func (s *Server) account(route string, next http.Handler) http.Handler {
 	})
 }
 
-// Protect calls f. A panic in it is counted and logged, and the process goes on.
-func (s *Server) Protect(f func()) {
-	defer s.caught()
-	f()
-}
-
 // caught ends a panic in a goroutine of the control plane: it is counted and logged, and the process goes on. Deferred.
 func (s *Server) caught() {
 	if p := recover(); p != nil {

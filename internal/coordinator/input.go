@@ -92,6 +92,10 @@ func (i *Input) ConnectionTest(ctx context.Context) service.ConnectionTestResult
 // Connect implements service.BatchInput: it starts a session that reads from the saved position, and returns when the log
 // has answered.
 func (i *Input) Connect(ctx context.Context) error {
+	return protect(i, "connect", func() error { return i.begin(ctx) })
+}
+
+func (i *Input) begin(ctx context.Context) error {
 	if i.isClosed() {
 		return service.ErrEndOfInput
 	}
@@ -208,7 +212,19 @@ func (i *Input) backoff() time.Duration {
 }
 
 // ReadBatch implements service.BatchInput.
-func (i *Input) ReadBatch(ctx context.Context) (service.MessageBatch, service.AckFunc, error) {
+func (i *Input) ReadBatch(ctx context.Context) (batch service.MessageBatch, ack service.AckFunc, err error) {
+	panicked := protect(i, "read", func() error { batch, ack, err = i.read(ctx); return nil })
+	if panicked == nil {
+		return batch, ack, err
+	}
+	i.st.sourceErrors.Incr(1, string(KindOther))
+	if i.session != nil {
+		i.session.end(panicked)
+	}
+	return nil, nil, service.ErrNotConnected
+}
+
+func (i *Input) read(ctx context.Context) (service.MessageBatch, service.AckFunc, error) {
 	if i.isClosed() {
 		return nil, nil, service.ErrEndOfInput
 	}
@@ -231,6 +247,10 @@ func (i *Input) ReadBatch(ctx context.Context) (service.MessageBatch, service.Ac
 // Close implements service.BatchInput. It saves and confirms what is acknowledged, ends the session, and returns within
 // closeTimeout. It may be called before Connect and more than once.
 func (i *Input) Close(ctx context.Context) error {
+	return protect(i, "close", func() error { return i.close(ctx) })
+}
+
+func (i *Input) close(ctx context.Context) error {
 	i.mu.Lock()
 	if i.closed {
 		i.mu.Unlock()
