@@ -26,7 +26,8 @@ const (
 	fieldMaxTables = "max_tables"
 )
 
-func exporterSpec() *service.ConfigSpec {
+// Spec is the configuration of the exporter.
+func Spec() *service.ConfigSpec {
 	return service.NewConfigSpec().
 		Version("0.1.0").
 		Summary("Serves DeltaForge's metrics to Prometheus, under fixed names, labels and base units.").
@@ -89,14 +90,16 @@ const tenantOfStream = `  mapping: |
 `
 
 func init() {
-	service.MustRegisterMetricsExporter("deltaforge", exporterSpec(),
-		func(conf *service.ParsedConfig, log *service.Logger) (service.MetricsExporter, error) {
-			c, err := parseConfig(conf)
-			if err != nil {
-				return nil, err
-			}
-			return newExporter(c, log)
-		})
+	service.MustRegisterMetricsExporter("deltaforge", Spec(), New)
+}
+
+// New makes an exporter, which serves until it is closed.
+func New(conf *service.ParsedConfig, log *service.Logger) (service.MetricsExporter, error) {
+	c, err := parseConfig(conf)
+	if err != nil {
+		return nil, err
+	}
+	return newExporter(c, log)
 }
 
 type config struct {

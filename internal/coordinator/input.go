@@ -150,11 +150,11 @@ func (i *Input) connect(ctx context.Context) error {
 		}
 		return err
 	}
+	i.session = s // from here on somebody stops it
 	i.sessions++
 	if i.sessions > 1 {
 		i.st.sourceReconnects.Incr(1)
 	}
-	i.session = s
 	i.out.With("position", s.start().String()).Infof("Reading the log of %s from %s", i.cfg.Name, s.start())
 	return nil
 }
