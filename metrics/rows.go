@@ -34,7 +34,7 @@ func processRows() []row {
 			help: "Pipelines by status: running, paused, stopped, failed.",
 		},
 		{
-			group: groupProcess, series: "pipeline_status", kind: gaugeKind,
+			group: groupProcess, series: "pipeline_status", kind: gaugeKind, lifetime: true,
 			help: "1 running, 0.5 paused, 0 stopped, -1 failed and in need of a person.",
 		},
 		{
