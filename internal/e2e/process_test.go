@@ -29,6 +29,7 @@ type process struct {
 	metrics string // address
 	http    string // the engine's address
 	log     syncBuffer
+	record  *record // log and pages, for the end of the run
 	cmd     *exec.Cmd
 	done    chan error
 	peakKiB int // greatest resident size seen over all runs
@@ -37,9 +38,10 @@ type process struct {
 // newProcess writes the stream; %[1]s in it is the folder that survives restarts.
 func newProcess(t *testing.T, stream string) *process {
 	t.Helper()
-	dir := t.TempDir()
+	dir := wroteDir(t)
 	p := &process{
-		t: t, bin: binary(t), dir: dir, config: filepath.Join(dir, "stream.yaml"), metrics: freeAddr(t), http: freeAddr(t),
+		t: t, bin: binary(t), dir: dir, config: filepath.Join(givenDir(t), "stream.yaml"), metrics: freeAddr(t), http: freeAddr(t),
+		record: newRecord(t, dir, "log.txt"),
 	}
 	full := stream + fmt.Sprintf(`
 http:
@@ -71,8 +73,9 @@ func freeAddr(t *testing.T) string {
 func (p *process) start() {
 	p.t.Helper()
 	p.cmd = exec.Command(p.bin, "run", p.config)
-	p.cmd.Dir = p.dir
-	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
+	p.cmd.Dir, p.cmd.Env = p.dir, environment(p.t, p.dir)
+	out := io.MultiWriter(&p.log, p.record)
+	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(p.t, p.cmd.Start())
 	p.done = make(chan error, 1)
@@ -137,7 +140,7 @@ func (p *process) scrape() string {
 	}
 	defer func() { _ = res.Body.Close() }()
 	b, err := io.ReadAll(res.Body)
-	if err != nil {
+	if err != nil || p.record.add(string(b)) != nil {
 		return ""
 	}
 	return string(b)
