@@ -73,10 +73,15 @@ func newDeckOf(t *testing.T, bin, more, resources string) *deck {
 	return d
 }
 
-// secret makes a password that is nowhere else in the world and gives it to the process as a variable. Its signs are written
-// differently in URLs, JSON and base64, and are safe in a DSN.
+// newPassword makes a password that is nowhere else in the world. Its signs are written differently in URLs, JSON and base64, and
+// are safe in a DSN.
+func newPassword(suffix string) string {
+	return "pw&" + rand.Text()[:12] + "+x=" + strings.ToLower(suffix)
+}
+
+// secret makes a password and gives it to the process as a variable.
 func (d *deck) secret(variable string) string {
-	word := "pw&" + rand.Text()[:12] + "+x=" + strings.ToLower(variable[:3])
+	word := newPassword(variable[:3])
 	hide(d.t, variable+" of "+d.t.Name(), word)
 	d.env = append(d.env, variable+"="+word)
 	return word
@@ -237,6 +242,7 @@ func (d *deck) readiness() func(func(string) bool) {
 }
 
 func atLeast(n float64) func(float64) bool { return func(v float64) bool { return v >= n } }
+func exactly(n float64) func(float64) bool { return func(v float64) bool { return v == n } }
 func atMost(n float64) func(float64) bool  { return func(v float64) bool { return v <= n } }
 
 // covered fails the test unless it has looked at every series that scenarios gives to it.

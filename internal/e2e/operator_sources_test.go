@@ -86,6 +86,14 @@ func deckRedis(t *testing.T, d *deck) *testenv.RedisServer {
 	return testenv.StartRedis(t, servers.Options{Password: d.secret("REDIS_PASSWORD")})
 }
 
+// deckSecretRedis is deckRedis without a deck.
+func deckSecretRedis(t *testing.T) *testenv.RedisServer {
+	t.Helper()
+	word := newPassword("guest")
+	hide(t, "the Redis password of "+t.Name(), word)
+	return testenv.StartRedis(t, servers.Options{Password: word})
+}
+
 // deckStream is the output to a stream of such a Redis, which is reached at addr.
 func deckStream(addr, stream string) string {
 	return fmt.Sprintf("output:\n  label: store\n  deltaforge_redis: {url: 'redis://:${REDIS_PASSWORD}@%s', stream: %s}\n", addr, stream)
