@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -319,28 +320,66 @@ func TestRunbookPointsToWhatExists(t *testing.T) {
 	}
 }
 
-// promtool runs the cases; here it is seen that no alert lacks one of either sort.
-func TestEveryAlertIsTestedBothWays(t *testing.T) {
-	type outcome struct {
+type ruleTest struct {
+	Name        string
+	InputSeries []struct{ Series string } `yaml:"input_series"`
+	Cases       []struct {
 		Alertname string
 		ExpAlerts []any `yaml:"exp_alerts"`
-	}
-	var file struct {
-		Tests []struct {
-			AlertRuleTest []outcome `yaml:"alert_rule_test"`
+	} `yaml:"alert_rule_test"`
+}
+
+func loadRuleTests(t *testing.T) []ruleTest {
+	t.Helper()
+	var file struct{ Tests []ruleTest }
+	readYAML(t, ruleTestsFile, &file)
+	require.NotEmpty(t, file.Tests)
+	return file.Tests
+}
+
+// promtool runs the cases; here it is seen that no alert lacks one of either sort, and that where it is silent there is something
+// to be silent about: a series that it looks at.
+func TestEveryAlertIsTestedBothWays(t *testing.T) {
+	fires, silent, looksAt := map[string]bool{}, map[string]bool{}, map[string][]string{}
+	for _, r := range loadRules(t) {
+		e, err := parse(r.Expr)
+		require.NoError(t, err)
+		for _, s := range e.selectors {
+			looksAt[r.Alert] = append(looksAt[r.Alert], s.name)
 		}
 	}
-	readYAML(t, ruleTestsFile, &file)
-	fires, silent := map[string]bool{}, map[string]bool{}
-	for _, test := range file.Tests {
-		for _, o := range test.AlertRuleTest {
-			fires[o.Alertname] = fires[o.Alertname] || len(o.ExpAlerts) > 0
-			silent[o.Alertname] = silent[o.Alertname] || len(o.ExpAlerts) == 0
+	for _, test := range loadRuleTests(t) {
+		for _, c := range test.Cases {
+			if len(c.ExpAlerts) > 0 {
+				fires[c.Alertname] = true
+				continue
+			}
+			for _, in := range test.InputSeries {
+				name, _, _ := strings.Cut(in.Series, "{")
+				silent[c.Alertname] = silent[c.Alertname] || slices.Contains(looksAt[c.Alertname], name)
+			}
 		}
 	}
 	for _, r := range loadRules(t) {
 		assert.True(t, fires[r.Alert], "no case in which %s fires", r.Alert)
 		assert.True(t, silent[r.Alert], "no case in which %s does not fire", r.Alert)
+	}
+}
+
+// The series of the cases are those of the exporter, label for label: an alert that joins by a label which is not there would
+// pass its own test.
+func TestCasesHaveTheExportersSeries(t *testing.T) {
+	c := newCatalogue()
+	for _, test := range loadRuleTests(t) {
+		for _, in := range test.InputSeries {
+			e, err := parse(in.Series)
+			require.NoError(t, err, test.Name)
+			s := e.selectors[0]
+			known, ok := c[s.name]
+			if assert.True(t, ok, "%s: no series %s", test.Name, s.name) {
+				assert.ElementsMatch(t, known.labels, s.matchers, "%s: %s", test.Name, in.Series)
+			}
+		}
 	}
 }
 

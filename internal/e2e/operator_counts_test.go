@@ -227,11 +227,8 @@ func lifecycle(t *testing.T, d *deck) {
 	t.Helper()
 	shows := func(status float64, running, paused, stopped int) {
 		t.Helper()
-		now := d.until(30*time.Second, func(v float64) bool { return v == status }, "pipeline_status", "pipeline=books")
-		now.is(float64(running), "pipelines", "status=running")
-		now.is(float64(paused), "pipelines", "status=paused")
-		now.is(float64(stopped), "pipelines", "status=stopped")
-		now.is(0, "pipelines", "status=failed")
+		d.until(30*time.Second, exactly(status), "pipeline_status", "pipeline=books")
+		d.pipelines(map[string]int{"running": running, "paused": paused, "stopped": stopped, "failed": 0})
 	}
 	shows(1, 3, 0, 0)
 	d.want(200, "POST", "/streams/books/pause", "")

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/deltaforge/deltaforge/internal/testenv"
 	"github.com/deltaforge/deltaforge/metrics"
 )
 
@@ -54,7 +55,7 @@ func newDeck(t *testing.T, resources string) *deck {
 func newDeckOf(t *testing.T, bin, more, resources string) *deck {
 	t.Helper()
 	d := &deck{
-		t: t, dir: wroteDir(t), control: freeAddr(t), metrics: freeAddr(t), asserted: map[string]bool{}, ops: map[string]bool{},
+		t: t, dir: wroteDir(t), control: testenv.FreeAddr(t), metrics: testenv.FreeAddr(t), asserted: map[string]bool{}, ops: map[string]bool{},
 		done: make(chan error, 1),
 	}
 	d.record = newRecord(t, d.dir, "said.txt")
@@ -62,7 +63,7 @@ func newDeckOf(t *testing.T, bin, more, resources string) *deck {
 	given := givenDir(t)
 	root := filepath.Join(given, "root.yaml")
 	require.NoError(t, os.WriteFile(root, fmt.Appendf(nil, "http: {address: %q}\nmetrics: {deltaforge: {address: %q, tenant: acme}}\n%s",
-		freeAddr(t), d.metrics, more), 0o600))
+		testenv.FreeAddr(t), d.metrics, more), 0o600))
 	args := []string{"streams", "-o", root, "--control-address", d.control, "--state-dir", "state"}
 	if resources != "" { // an empty file does not lint
 		shared := filepath.Join(given, "resources.yaml")
@@ -232,6 +233,19 @@ func (d *deck) until(timeout time.Duration, ok func(float64) bool, name string, 
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
+}
+
+// pipelines waits until the page counts the pipelines so. It counts them once a second.
+func (d *deck) pipelines(want map[string]int) {
+	d.t.Helper()
+	eventually(d.t, 30*time.Second, fmt.Sprintf("the pipelines %v", want), func() bool {
+		p, same := d.scrape(), true
+		for status, n := range want {
+			v, found := p.find("pipelines", "status="+status)
+			same = same && found && v == float64(n)
+		}
+		return same
+	})
 }
 
 func (d *deck) readiness() func(func(string) bool) {

@@ -26,10 +26,7 @@ func TestOperatorFailed(t *testing.T) {
 	}
 	shows := func(running, stopped, failed int) {
 		t.Helper()
-		now := d.until(60*time.Second, exactly(float64(failed)), "pipelines", "status=failed")
-		now.is(float64(running), "pipelines", "status=running")
-		now.is(float64(stopped), "pipelines", "status=stopped")
-		now.is(0, "pipelines", "status=paused")
+		d.pipelines(map[string]int{"running": running, "paused": 0, "stopped": stopped, "failed": failed})
 	}
 	shows(3, 0, 0)
 	for _, id := range []string{"purged", "dropped"} {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +17,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 // process is one pipeline run by the real binary, which can be killed and started again with the same state.
@@ -40,7 +41,7 @@ func newProcess(t *testing.T, stream string) *process {
 	t.Helper()
 	dir := wroteDir(t)
 	p := &process{
-		t: t, bin: binary(t), dir: dir, config: filepath.Join(givenDir(t), "stream.yaml"), metrics: freeAddr(t), http: freeAddr(t),
+		t: t, bin: binary(t), dir: dir, config: filepath.Join(givenDir(t), "stream.yaml"), metrics: testenv.FreeAddr(t), http: testenv.FreeAddr(t),
 		record: newRecord(t, dir, "log.txt"),
 	}
 	full := stream + fmt.Sprintf(`
@@ -59,14 +60,6 @@ metrics:
 		}
 	})
 	return p
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 // start runs the binary.
