@@ -79,23 +79,29 @@ func (t *Tx) shared() *txMeta {
 	return &t.meta
 }
 
+// Origin is what all events share that were read together. It is immutable once the first event refers to it.
+type Origin struct {
+	Tx *Tx
+	// ReadAt is when the last byte of the events was read.
+	ReadAt   time.Time
+	Snapshot Snapshot
+	// File is MySQL's binlog file.
+	File string
+}
+
 // Event is one change of one row, a truncate, or a logical message. A logical message is an insert-like event on the
 // table that MessageTable returns, so that nothing downstream needs a special case for it.
 type Event struct {
 	Op    Op
 	Table *Table
-	Tx    *Tx
+	*Origin
 	// Index counts from 1 in the transaction, before table filters.
 	Index uint64
 	// Before and After are the row images, one Value a column of Table; nil when there is none.
 	Before, After []Value
-	// ReadAt is when the last byte of the event was read.
-	ReadAt   time.Time
-	Snapshot Snapshot
-	// File, Pos and Row are MySQL's: binlog file, position of the rows event, index of the row in it.
-	File string
-	Pos  uint64
-	Row  int
+	// Pos and Row are MySQL's: position of the rows event in its file, index of the row in it.
+	Pos uint64
+	Row int
 	// LSN is PostgreSQL's position of the change itself, 0 when unknown.
 	LSN uint64
 
