@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
@@ -146,7 +147,7 @@ func TestCorpus(t *testing.T) {
 	onBoth(t, func(t *testing.T, b *bench) {
 		other := b.srv.Database(t)
 		b.exec(t, "CREATE TABLE marker (n INT PRIMARY KEY)")
-		l := b.newLog(t, fmt.Sprintf("tables: {include: [%q, %q]}", b.db+".*", other+"%.*"))
+		l := b.newLog(t, fmt.Sprintf("schema_changes: true\ntables: {include: [%q, %q]}", b.db+".*", other+"%.*"))
 		r := start(t, l, checkpoint.Token{}).connected(t)
 		c := &catalog{srv: &l.cfg.server}
 		defer c.close()
@@ -157,7 +158,7 @@ func TestCorpus(t *testing.T) {
 		}
 		statements := corpus(t, product)
 		require.Greater(t, len(statements), 150)
-		accepted, failed, reported := 0, false, map[string]string{}
+		accepted, failed, reported, told := 0, false, map[string]string{}, map[tableName]*change.Table{}
 		for n, s := range statements {
 			s = strings.ReplaceAll(s, "OTHER", other)
 			if _, err := b.sql.ExecContext(t.Context(), s); err != nil {
@@ -174,7 +175,14 @@ func TestCorpus(t *testing.T) {
 				batch, err := seg.Rows.Decode(nil)
 				require.NoError(t, err)
 				for _, m := range batch {
-					done = done || part(receive(t, m).raw, "after") == fmt.Sprintf(`{"n":%d}`, n)
+					got := receive(t, m)
+					done = done || part(got.raw, "after") == fmt.Sprintf(`{"n":%d}`, n)
+					if c := got.event.Change; c != nil {
+						name := tableName{got.event.Table.Database, got.event.Table.Name}
+						require.NotEmpty(t, c.DDL, s)
+						require.Equal(t, described(told[name]), described(c.Old), s)
+						told[name] = c.New
+					}
 				}
 			}
 			for _, db := range []string{b.db, other, other + "_2"} {
@@ -183,6 +191,7 @@ func TestCorpus(t *testing.T) {
 				if !failed {
 					failed = !assert.Equal(t, catalogFacts(t, conn, db), facts(state, db), s)
 				}
+				b.checkTold(t, c, db, told, s)
 				for name := range want {
 					if want[name] != got[name] && reported[name] == "" {
 						reported[name] = s // what follows on the same table would follow from it
@@ -198,6 +207,46 @@ func TestCorpus(t *testing.T) {
 		}
 		require.Greater(t, accepted, 150)
 	})
+}
+
+// described is what an event says about a table; nil for none.
+func described(t *change.Table) []string {
+	if t == nil {
+		return nil
+	}
+	lines := []string{t.Name}
+	for _, c := range t.Columns {
+		lines = append(lines, fmt.Sprintf("%s %s %t", c.Name, c.Type, c.Nullable))
+	}
+	for _, k := range t.Key {
+		lines = append(lines, "key "+t.Columns[k].Name)
+	}
+	return lines
+}
+
+// checkTold compares what the events have told about the tables of a database with what the server shows.
+func (b *bench) checkTold(t *testing.T, c *catalog, db string, told map[tableName]*change.Table, after string) {
+	t.Helper()
+	flavor := flavorMySQL
+	if b.srv.IsMariaDB() {
+		flavor = flavorMariaDB
+	}
+	state, err := c.state(t.Context(), flavor, func(name string) bool { return name == db })
+	require.NoError(t, err)
+	s := &schemas{source: &change.Source{}, flavor: flavor}
+	for name, table := range told {
+		if name.db == db && table != nil {
+			require.Equal(t, described(s.tableOf(name, state.table(db, name.table))), described(table), after)
+		}
+	}
+	if state[db] == nil {
+		return
+	}
+	for name, def := range state[db].Tables {
+		if name != "marker" {
+			require.NotNil(t, told[tableName{db, name}], "%s: no event of %s %v", after, name, def)
+		}
+	}
 }
 
 // TestUnnamedColumns: MariaDB logs columns that no statement has named.
