@@ -76,8 +76,7 @@ func (r *ddlRun) alter(def *tableDef, specs []*ast.AlterTableSpec) error {
 			renamed = append(renamed, old.Name, col.Name)
 		}
 		if p := spec.Position; p != nil && p.Tp != ast.ColumnPositionNone {
-			moved = append(moved, movedColumn{spec, col})
-			continue
+			moved = append(moved, movedColumn{spec, col}) // until its turn it stays: others may be put behind it
 		}
 		columns = append(columns, col)
 	}
@@ -178,6 +177,9 @@ func (r *ddlRun) alterSecond(def *tableDef, specs []*ast.AlterTableSpec, moved [
 		case ast.AlterTableModifyColumn, ast.AlterTableChangeColumn:
 			if i := slices.IndexFunc(moved, func(m movedColumn) bool { return m.spec == s }); i >= 0 {
 				var at int
+				if old := def.column(moved[i].col.Name); old >= 0 {
+					def.Columns = slices.Delete(def.Columns, old, old+1)
+				}
 				if at, err = def.place(s.Position); err == nil {
 					def.Columns = slices.Insert(def.Columns, at, moved[i].col)
 				}
