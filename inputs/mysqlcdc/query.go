@@ -141,7 +141,8 @@ func (s *session) truncate(ctx context.Context, t *transaction, st statement, db
 	}
 	s.name(t)
 	return s.hold(ctx, &tableSegment{event: change.Event{
-		Op: change.Truncate, Table: table, Tx: t.tx, Index: t.index, ReadAt: now, Snapshot: change.SnapshotFalse, File: s.file, Pos: start,
+		Op: change.Truncate, Table: table, Index: t.index, Pos: start,
+		Origin: &change.Origin{Tx: t.tx, ReadAt: now, Snapshot: change.SnapshotFalse, File: s.file},
 	}}, now)
 }
 

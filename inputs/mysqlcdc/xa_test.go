@@ -160,3 +160,17 @@ func TestParsePrepare(t *testing.T) {
 	_, _, err = parsePrepare([]byte{0, 1, 0, 0, 0, 255, 255, 255, 255, 1, 0, 0, 0, 'a'})
 	require.ErrorIs(t, err, errTruncated)
 }
+
+func FuzzPrepare(f *testing.F) {
+	f.Add([]byte{1, 7, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 'a', 'b', 'c'})
+	f.Add([]byte{0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, body []byte) {
+		xid, _, err := parsePrepare(body)
+		if err != nil {
+			return
+		}
+		if st := parseStatement([]byte("XA COMMIT " + xid)); st != (statement{kind: statementXACommit, xid: xid}) {
+			t.Fatalf("%x is %s, which a statement names %+v", body, xid, st)
+		}
+	})
+}
