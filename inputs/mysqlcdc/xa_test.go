@@ -74,12 +74,16 @@ func TestXA(t *testing.T) {
 			`c {"id":102} - {"id":102,"v":"meanwhile"}`, `c {"id":4} - {"id":4,"v":"c"}`, `d {"id":1} {"id":1,"v":"a"} -`,
 			`c {"id":5} - {"id":5,"v":"last"}`,
 		}
-		r = start(t, l.restarted(t), reparsed(prepared)).connected(t)
+		again := l.restarted(t)
+		r = start(t, again, reparsed(prepared)).connected(t)
 		got := r.take(t, len(want))
 		require.Equal(t, want, rows(t, got))
 		require.Equal(t, []uint64{1, 2, 4}, []uint64{got[1].event.Index, got[2].event.Index, got[3].event.Index}, "ignored counts")
 		require.Same(t, got[1].event.Tx, got[3].event.Tx)
 		r.stop(t)
+		state, err := again.history.at(parsedPosition(t, r.tok))
+		require.NoError(t, err)
+		require.Empty(t, state[noDatabase].Prepared, "what has ended is forgotten")
 
 		// From before the first one, and from each place in the transaction.
 		all := start(t, l.restarted(t), reparsed(from)).connected(t).take(t, 1+len(want))
