@@ -60,7 +60,7 @@ func (s *rowsSegment) Decode(dst service.MessageBatch) (service.MessageBatch, er
 	if err != nil {
 		return dst, s.wrap(s.row, err)
 	}
-	for n := 0; len(d.rest) > 0; n++ {
+	for n := 0; len(d.rest) > 0 || n == 0 && s.event.blank(); n++ {
 		ev := d.event()
 		if err := d.row(ev); err != nil {
 			return dst, s.wrap(s.row+n, err)
@@ -210,7 +210,7 @@ func (d *rowDecoder) row(ev *change.Event) (err error) {
 			return err
 		}
 	}
-	if len(d.rest) == left {
+	if len(d.rest) == left && !s.event.blank() {
 		return fmt.Errorf("a row without bytes: %w", errTruncated)
 	}
 	return nil

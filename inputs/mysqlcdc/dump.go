@@ -34,7 +34,7 @@ const (
 )
 
 // openExcerpt opens another connection and asks for what is behind the position, up to where the log ends now.
-func (s *session) openExcerpt(ctx context.Context, from *Position) (*conn, error) {
+func (s *session) openExcerpt(ctx context.Context, from *Position) (events, error) {
 	c, err := s.prepareDump(ctx, from, s.log.cfg.excerptUUID)
 	if err != nil {
 		return nil, err
@@ -43,7 +43,7 @@ func (s *session) openExcerpt(ctx context.Context, from *Position) (*conn, error
 		c.close()
 		return nil, err
 	}
-	return c, nil
+	return &dumpEvents{conn: c, in: c.packets()}, nil
 }
 
 // prepareDump opens a connection for a dump under a replica's UUID.

@@ -152,7 +152,7 @@ func (s *session) tableByName(ctx context.Context, db, name string) (*change.Tab
 	if k := s.schemas.known[db+"."+name]; k != nil && !k.stale {
 		return k.shape.table, nil
 	}
-	def, err := s.definition(ctx, db, name)
+	def, err := s.schemas.definition(ctx, db, name)
 	if err != nil {
 		return nil, err
 	}

@@ -183,10 +183,10 @@ func (s *session) rows(ctx context.Context, h eventHeader, body []byte, start ui
 	if err != nil {
 		return s.protocolError("%s: %w", h.kind, err)
 	}
-	if len(ev.images) == 0 {
+	t, m := s.tx, s.maps[ev.tableID]
+	if len(ev.images) == 0 && (m == nil || !ev.blank()) {
 		return nil // a dummy that ends a statement
 	}
-	t, m := s.tx, s.maps[ev.tableID]
 	if t == nil || m == nil {
 		return s.protocolError("%s of table id %d outside a transaction or without its table map", h.kind, ev.tableID)
 	}

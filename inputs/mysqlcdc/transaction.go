@@ -61,8 +61,11 @@ func (s *session) beginMySQL(h eventHeader, body []byte, start uint64) (err erro
 				micros = c.uint(7) // the commit on the server that it comes from
 			}
 		}
-		if h.kind == replication.ANONYMOUS_GTID_EVENT {
+		switch {
+		case h.kind == replication.ANONYMOUS_GTID_EVENT:
 			t.gtid.gno = 0
+		case t.gtid.gno == 0 || t.gtid.gno > maxGNO:
+			return s.protocolError("%s: %d is not the number of a transaction", h.kind, t.gtid.gno)
 		}
 	}
 	if micros > 0 && micros < 1<<55 {
@@ -83,12 +86,13 @@ func parseTaggedGTID(body []byte) (id gtid, micros uint64, err error) {
 	if err := e.Decode(body); err != nil {
 		return id, 0, err
 	}
-	if len(e.SID) != 16 || e.GNO <= 0 {
+	if len(e.SID) != 16 || e.GNO <= 0 || e.GNO > maxGNO {
 		return id, 0, errTruncated
 	}
 	copy(id.sid.uuid[:], e.SID)
-	id.sid.tag, id.gno = e.Tag.String(), uint64(e.GNO)
-	return id, e.OriginalCommitTimestamp, nil
+	id.gno = uint64(e.GNO)
+	id.sid.tag, err = parseTag(e.Tag.String())
+	return id, e.OriginalCommitTimestamp, err
 }
 
 // mariaPreparedXA is the flag of a GTID event whose transaction ends with XA PREPARE.

@@ -190,7 +190,7 @@ func (s *session) readPrepared(ctx context.Context, p *xaPrepared, xid string) e
 	default:
 		return fail(lost("that is a place in the files of server %s, this is server %s", p.Server, s.identity))
 	}
-	c, err := s.openExcerpt(ctx, from)
+	c, err := s.excerpts(ctx, from)
 	if err != nil {
 		return fail(err)
 	}
@@ -211,26 +211,47 @@ func (s *session) readPrepared(ctx context.Context, p *xaPrepared, xid string) e
 	return nil
 }
 
+// events are those behind a position, up to the end of the log.
+type events interface {
+	// next returns an event and when it was read; errNoPrepared at the end of the log.
+	next() ([]byte, time.Time, error)
+	close()
+}
+
+// dumpEvents are the events of a server.
+type dumpEvents struct {
+	*conn
+	in *packets
+}
+
+func (d *dumpEvents) next() ([]byte, time.Time, error) {
+	packet, now, err := d.in.next()
+	if err == nil && len(packet) > 0 && packet[0] == 0xff {
+		err = d.HandleErrorPacket(packet)
+	}
+	var my *mysql.MyError
+	switch {
+	case errors.As(err, &my):
+		return nil, now, lost("the server says %w", my)
+	case err != nil:
+		return nil, now, d.classify(err, coordinator.KindConnect)
+	case len(packet) == 0 || packet[0] != 0:
+		return nil, now, errNoPrepared
+	}
+	return packet[1:], now, nil
+}
+
 // readExcerpt reads until the transaction that is looked for has ended.
-func (s *session) readExcerpt(ctx context.Context, c *conn) error {
+func (s *session) readExcerpt(ctx context.Context, from events) error {
 	for !s.excerpt.done {
-		packet, err := c.ReadPacket()
+		event, now, err := from.next()
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err == nil && len(packet) > 0 && packet[0] == 0xff {
-			err = c.HandleErrorPacket(packet)
+		if err == nil {
+			err = s.event(ctx, event, now)
 		}
-		var my *mysql.MyError
-		switch {
-		case errors.As(err, &my):
-			return lost("the server says %w", my)
-		case err != nil:
-			return c.classify(err, coordinator.KindConnect)
-		case len(packet) == 0 || packet[0] != 0:
-			return lost("%w", errNoPrepared)
-		}
-		if err := s.event(ctx, packet[1:], time.Now()); err != nil {
+		if err != nil {
 			if errors.Is(err, errNoPrepared) {
 				return lost("%w", err)
 			}

@@ -111,6 +111,9 @@ type Event struct {
 	*Origin
 	// Index counts from 1 in the transaction, before table filters.
 	Index uint64
+	// Sub is above 0 for events that have no number of their own, but that of the event before them: PostgreSQL's changes of
+	// shapes. Several with one number count from 1.
+	Sub int
 	// Before and After are the row images, one Value a column of Table; nil when there is none.
 	Before, After []Value
 	// Change is what a Schema event is about; such an event has no row images and no key.
@@ -126,9 +129,20 @@ type Event struct {
 	err          error
 }
 
-// AppendID appends the event id, "<position of the transaction>:<index>". It is the same on every replay.
+// AppendID appends the event id, "<position of the transaction>:<index>", and ".<sub>" where that is above 0. It is the same on every
+// replay.
 func (e *Event) AppendID(dst []byte) []byte {
 	dst = append(dst, e.Tx.Position...)
 	dst = append(dst, ':')
-	return strconv.AppendUint(dst, e.Index, 10)
+	return e.AppendNumber(dst)
+}
+
+// AppendNumber appends the last part of the event id.
+func (e *Event) AppendNumber(dst []byte) []byte {
+	dst = strconv.AppendUint(dst, e.Index, 10)
+	if e.Sub > 0 {
+		dst = append(dst, '.')
+		dst = strconv.AppendInt(dst, int64(e.Sub), 10)
+	}
+	return dst
 }

@@ -94,6 +94,7 @@ func events() map[string]*change.Event {
 	all["mysql_schema_dropped"] = my(change.Schema, mysqlTable(0), nil, nil)
 	all["mysql_schema_dropped"].Change = &change.SchemaChange{DDL: "DROP TABLE `customers`", Old: mysqlTable(0)}
 	all["postgres_schema"] = pg(change.Schema, nil, nil)
+	all["postgres_schema"].Sub = 1
 	all["postgres_schema"].Change = &change.SchemaChange{New: postgresTable()}
 	return all
 }

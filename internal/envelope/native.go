@@ -176,7 +176,7 @@ func (e *Encoder) appendNative(dst []byte, ev *change.Event) []byte {
 		dst = strconv.AppendUint(dst, ev.Index, 10)
 	}
 	dst = append(dst, e.id...)
-	dst = strconv.AppendUint(dst, ev.Index, 10)
+	dst = ev.AppendNumber(dst)
 	return append(dst, e.names.end...)
 }
 
