@@ -105,6 +105,9 @@ func TestXAOnAnotherServer(t *testing.T) {
 		b.exec(t, "CREATE TABLE c (id INT PRIMARY KEY)")
 		l := b.newLog(t, yaml)
 		r := start(t, l, checkpoint.Token{}).connected(t)
+		from := r.tok.Commit.String() // another server can have others in between
+		b.exec(t, "INSERT INTO c VALUES (9)")
+		r.take(t, 1)
 		b.prepare(t, "'one'", "INSERT INTO c VALUES (1)")
 		for seg := r.segment(t); seg.CommitTime.IsZero(); seg = r.segment(t) {
 		}
@@ -114,7 +117,7 @@ func TestXAOnAnotherServer(t *testing.T) {
 		for _, e := range l.history.entries { // as if it had come from elsewhere
 			for i := range e.changes {
 				if p := e.changes[i].Prepared; p != nil {
-					e.changes[i].Prepared = &xaPrepared{At: p.At, Server: "elsewhere", GTID: p.GTID}
+					e.changes[i].Prepared = &xaPrepared{At: from, Server: "elsewhere", GTID: p.GTID}
 				}
 			}
 		}
