@@ -46,7 +46,7 @@ func checkSegments(t *testing.T, segments []coordinator.Segment) (payloads []str
 		}
 		for _, m := range batch {
 			ev, _ := change.FromMessage(m)
-			if ev.Index <= index[ev.Tx] {
+			if last := index[ev.Tx]; ev.Index < last || ev.Index == last && ev.Sub == 0 {
 				t.Fatalf("event %d of %s behind event %d", ev.Index, ev.Tx.ID, index[ev.Tx])
 			}
 			index[ev.Tx] = ev.Index
@@ -135,7 +135,7 @@ func FuzzRowsEvent(f *testing.F) {
 		}
 		n, err := m.tm.countRows(ev)
 		batch, decodeErr := seg.Decode(nil)
-		if (err == nil) != (decodeErr == nil) || len(batch) != n {
+		if (err == nil) != (decodeErr == nil) || err == nil && len(batch) != n {
 			t.Fatalf("%d rows (%v), %d decoded (%v)", n, err, len(batch), decodeErr)
 		}
 		if err != nil {
