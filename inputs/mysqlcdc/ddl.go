@@ -255,15 +255,10 @@ func (r *ddlRun) createTable(n *ast.CreateTableStmt) error {
 		addColumnIndexes(def, col)
 	}
 	for _, c := range n.Constraints {
-		addConstraint(def, c)
+		r.addConstraint(def, c)
 	}
-	if i := def.column(r.red.rowEnd); i >= 0 {
-		for n, ix := range def.Indexes {
-			if ix.Unique {
-				def.Indexes[n].Columns = append(ix.Columns, def.Columns[i].Name)
-			}
-		}
-	}
+	def.RowEnd = r.red.rowEnd
+	def.endUniques()
 	r.replace(name, def)
 	return nil
 }
@@ -345,7 +340,7 @@ func addColumnIndexes(def *tableDef, col *ast.ColumnDef) {
 	}
 }
 
-func addConstraint(def *tableDef, c *ast.Constraint) {
+func (r *ddlRun) addConstraint(def *tableDef, c *ast.Constraint) {
 	ix := indexDef{Name: c.Name}
 	switch c.Tp {
 	case ast.ConstraintPrimaryKey:
@@ -353,7 +348,7 @@ func addConstraint(def *tableDef, c *ast.Constraint) {
 	case ast.ConstraintUniq, ast.ConstraintUniqKey, ast.ConstraintUniqIndex:
 		ix.Unique = true
 	}
-	if c.IfNotExists && ix.Name != "" && def.index(ix.Name) >= 0 {
+	if def.index(ix.Name) >= 0 && slices.Contains(r.red.optionalIndexes, strings.ToLower(ix.Name)) {
 		return
 	}
 	for _, k := range c.Keys {

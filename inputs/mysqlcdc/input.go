@@ -119,6 +119,8 @@ type config struct {
 	filter      tableFilter
 	serverID    uint32
 	replicaUUID string
+	// excerptUUID is that of a second connection beside the replica's.
+	excerptUUID string
 	start       string
 	startAt     *Position // nil for latest and earliest
 	useGTID     string
@@ -249,6 +251,8 @@ func (c *config) parseServerID(conf *service.ParsedConfig) error {
 	copy(uuid[:], sum[4:])
 	binary.BigEndian.PutUint32(uuid[12:], c.serverID)
 	c.replicaUUID = string(appendUUID(nil, uuid))
+	uuid[0] ^= 0xff
+	c.excerptUUID = string(appendUUID(nil, uuid))
 	return nil
 }
 

@@ -35,7 +35,8 @@ func (s *session) schemaEvents(ctx context.Context, text string, res ddlResult, 
 		c.DDL = text
 		s.name(t)
 		ev := change.Event{
-			Op: change.Schema, Change: c, Table: c.New, Tx: t.tx, Index: t.index, ReadAt: now, Snapshot: change.SnapshotFalse, File: s.file, Pos: start,
+			Op: change.Schema, Change: c, Table: c.New, Index: t.index, Pos: start,
+			Origin: &change.Origin{Tx: t.tx, ReadAt: now, Snapshot: change.SnapshotFalse, File: s.file},
 		}
 		if c.New == nil {
 			ev.Table = c.Old

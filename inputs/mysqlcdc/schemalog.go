@@ -51,6 +51,7 @@ func (s *session) prepareHistory(ctx context.Context, from checkpoint.Token, sta
 	}
 	h.begin(s.identity, start, state)
 	s.tables.state = state
+	s.warnOfPrepared(ctx)
 	return start, nil
 }
 

@@ -61,12 +61,11 @@ func (r *rows) add(m rowMsg) {
 func (r *rows) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
 	d := decoder{trust: r.trust, values: make([]change.Value, 0, r.values)}
 	events := make([]change.Event, len(r.msgs))
+	origin := &change.Origin{Tx: r.tx, ReadAt: r.readAt, Snapshot: change.SnapshotFalse}
 	buf := make([]byte, 0, r.size)
 	for i := range r.msgs {
 		m, ev := &r.msgs[i], &events[i]
-		*ev = change.Event{
-			Table: m.rel.table, Tx: r.tx, Index: m.index, ReadAt: r.readAt, Snapshot: change.SnapshotFalse, LSN: uint64(m.lsn),
-		}
+		ev.Table, ev.Origin, ev.Index, ev.LSN = m.rel.table, origin, m.index, uint64(m.lsn)
 		d.invalid = nil
 		if err := d.event(ev, m); err != nil {
 			return dst, fmt.Errorf("decoding a change of %s at %s: %w", m.rel.table.FullName(), m.lsn, err)

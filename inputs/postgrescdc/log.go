@@ -30,6 +30,8 @@ type replication struct {
 	kick   chan struct{}
 	warned map[string]bool        // of the goroutine in Run
 	hook   func(goroutine string) // tests plant panics with it; nil: none
+
+	testing bool // the slot may be in use
 }
 
 var (

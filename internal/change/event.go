@@ -82,6 +82,16 @@ func (t *Tx) shared() *txMeta {
 	return &t.meta
 }
 
+// Origin is what all events share that were read together. It is immutable once the first event refers to it.
+type Origin struct {
+	Tx *Tx
+	// ReadAt is when the last byte of the events was read.
+	ReadAt   time.Time
+	Snapshot Snapshot
+	// File is MySQL's binlog file.
+	File string
+}
+
 // SchemaChange is what has become of the table of one name. One that is renamed is two changes: under its old name it is
 // gone, under its new one it is there.
 type SchemaChange struct {
@@ -98,7 +108,7 @@ type Event struct {
 	Op Op
 	// Table is the row's; of a Schema event, the table as it is after the change, or was before it when it is gone.
 	Table *Table
-	Tx    *Tx
+	*Origin
 	// Index counts from 1 in the transaction, before table filters.
 	Index uint64
 	// Sub is above 0 for events that have no number of their own, but that of the event before them: PostgreSQL's changes of
@@ -108,13 +118,9 @@ type Event struct {
 	Before, After []Value
 	// Change is what a Schema event is about; such an event has no row images and no key.
 	Change *SchemaChange
-	// ReadAt is when the last byte of the event was read.
-	ReadAt   time.Time
-	Snapshot Snapshot
-	// File, Pos and Row are MySQL's: binlog file, position of the rows event, index of the row in it.
-	File string
-	Pos  uint64
-	Row  int
+	// Pos and Row are MySQL's: position of the rows event in its file, index of the row in it.
+	Pos uint64
+	Row int
 	// LSN is PostgreSQL's position of the change itself, 0 when unknown.
 	LSN uint64
 

@@ -37,6 +37,14 @@ type LagReporter interface {
 	LagBytes() (int64, bool)
 }
 
+// Tester is implemented by a Log that can say whether it could run from its start configuration, without running.
+type Tester interface {
+	// Test connects, checks what Run checks before it streams, and that the tables named in full exist. It changes
+	// nothing on the server and leaves nothing open. It is called from any goroutine, also while Run is active, and
+	// returns every reason it has found.
+	Test(ctx context.Context) error
+}
+
 // Historian is implemented by a Log that has to know more than a position to read on from there, such as the shapes that tables
 // had. What it knows is kept as one record beside the position, and saved before any position that may depend on it; after a
 // crash it may therefore be ahead of the saved position, never behind.

@@ -75,7 +75,7 @@ func TestSchemaChangeIsARecordOfItsTable(t *testing.T) {
 		Columns: []change.Column{{Name: "id", Type: "int", Logical: change.LogicalInt32}}, Key: []int{0},
 	}
 	m, _ := envelope.AppendMessage(nil, &change.Event{
-		Op: change.Schema, Table: table, Tx: &change.Tx{ID: "tx", Position: "tx"}, Index: 1,
+		Op: change.Schema, Table: table, Origin: &change.Origin{Tx: &change.Tx{ID: "tx", Position: "tx"}}, Index: 1,
 		Change: &change.SchemaChange{DDL: "DROP TABLE orders", Old: table},
 	})
 	require.NoError(t, o.WriteBatch(t.Context(), service.MessageBatch{
