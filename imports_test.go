@@ -56,6 +56,7 @@ func layers() []layer {
 		{pattern: "internal/testenv", imports: []string{"internal/servers", "internal/servers/*"}},
 		{pattern: "internal/testenv/*", imports: []string{"internal/testenv", "internal/servers", "internal/servers/*"}},
 		{pattern: "internal/e2e", imports: []string{anything}},
+		{pattern: "internal/e2e/*", imports: []string{anything}},
 		{pattern: "config", tests: []string{anything}},
 		{pattern: "resources", tests: []string{anything}},
 	}

@@ -16,11 +16,44 @@ func Reference() string {
 			group = rows[i].group
 			fmt.Fprintf(&b, "\n## %s\n\n| series | type | labels | meaning | engine stats |\n|---|---|---|---|---|\n", group)
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", s.Name, s.Type, labelCell(rows[i]), s.Help, feedCell(rows[i]))
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", s.Name, s.Type, labelCell(rows[i]), meaningCell(rows[i]), feedCell(rows[i]))
 	}
-	b.WriteString(referenceEnd)
+	b.WriteString(strings.ReplaceAll(referenceEnd, "DROPPING", strings.TrimSpace(droppingStream)))
 	return b.String()
 }
+
+func meaningCell(r row) string {
+	meaning := r.help
+	if r.remark != "" {
+		meaning += " " + r.remark
+	}
+	if r.waits != "" {
+		meaning += " **Not emitted by this version**, which has no " + r.waits + "."
+	}
+	return meaning
+}
+
+// droppingStream is the reference page's example of a pipeline that counts what it drops. A test runs it.
+const droppingStream = `
+pipeline:
+  processors:
+    - label: filter
+      switch:
+        - check: this.id % 2 == 0
+          processors:
+            - metric: {type: counter, name: processor_dropped_total, labels: {processor: filter, reason: even}}
+            - mapping: root = deleted()
+output:
+  switch:
+    cases:
+      - check: this.id == 1
+        output:
+          label: bin
+          processors:
+            - metric: {type: counter, name: sink_dropped_total, labels: {sink: bin, reason: first}}
+          drop: {}
+      - output: {label: rest, drop: {}}
+`
 
 func labelCell(r row) string {
 	labels := strings.Join(r.labels, ", ")
@@ -49,9 +82,23 @@ like are the label of the component, or its path where it has none. A label that
 Each series is fed by the stat that has its name without ` + "`deltaforge_`" + `: that is how DeltaForge's components emit it, and how it is called
 behind any other exporter. Where the last column names stats of the engine, every component has the series, foreign ones too.
 Where a component emits the series itself, the engine's stats about that component do not count for it.
+
+A series that is marked as **not emitted by this version** has its name and its place on the dashboard, and no data.
 `
 
 const referenceEnd = `
+## What you drop yourself
+
+The engine says how many messages a processor received and how many it sent. What is between the two is no count of dropped events: ` + "`archive`" + ` makes one
+message of many, ` + "`split`" + ` and ` + "`group_by`" + ` make others, and some wait in between. So nothing is derived from it. A ` + "`metric`" + ` processor of the engine
+in front of the place where events end emits ` + "`processor_dropped_total` or `sink_dropped_total`" + ` under the label and with the reason that you choose:
+
+` + "```yaml" + `
+DROPPING
+` + "```" + `
+
+Its count is exact, as what comes by is what is dropped. The stock output ` + "`drop`" + ` also counts as a sink, whose ` + "`sink_events_total`" + ` is what it took.
+
 ## Everything else
 
 * A stat that has no row is exported as ` + "`deltaforge_engine_<name>`" + `, in snake case and base units: counters end in ` + "`_total`" + `, timings become histograms

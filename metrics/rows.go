@@ -53,7 +53,7 @@ func sourceRows() []row {
 	}
 	return []row{
 		r("source_events_total", counterKind,
-			"Rows handed to the coordinator; op is c, u, d, r, t or m. A foreign input has neither table nor op and counts messages.",
+			"Events handed to the coordinator; op is c, u, d, r, t, m, or s for a change of a table's shape. A foreign input has neither table nor op and counts messages.",
 			"table", "op").fedBy("input_received", nil),
 		r("source_bytes_total", counterKind, "Bytes read from the log, filtered tables included."),
 		r("source_connections_total", counterKind, "Connections that were established.").fedBy("input_connection_up", nil),
@@ -72,8 +72,9 @@ func sourceRows() []row {
 		r("source_table_lag_seconds", gaugeKind, "As source_lag_seconds, at the last commit that touched the table.", "table"),
 		r("source_idle_seconds", gaugeKind, "Seconds since the last row event; 0 while rows flow."),
 		r("source_schema_changes_total", counterKind, "Schema versions made by DDL or by a new Relation message.", "table"),
-		r("snapshot_rows_total", counterKind, "Rows read by a snapshot, counted as they are read.", "table"),
-		r("snapshot_progress_ratio", gaugeKind, "0 to 1, measured against the estimate taken at the start of the snapshot.", "table"),
+		r("snapshot_rows_total", counterKind, "Rows read by a snapshot, counted as they are read.", "table").waitsFor("snapshots"),
+		r("snapshot_progress_ratio", gaugeKind, "0 to 1, measured against the estimate taken at the start of the snapshot.", "table").
+			waitsFor("snapshots"),
 	}
 }
 
@@ -119,7 +120,7 @@ func processorRows() []row {
 		r("processor_batches_in_total", counterKind, "Batches that entered.").fedBy("processor_batch_received", nil),
 		r("processor_batches_out_total", counterKind, "Batches that left.").fedBy("processor_batch_sent", nil),
 		r("processor_errors_total", counterKind, "Events that failed in the processor.").fedBy("processor_error", nil),
-		r("processor_dropped_total", counterKind, "Events the processor removed, by its own reason.", "reason"),
+		r("processor_dropped_total", counterKind, "Events the processor removed, by its own reason.", "reason").remarked(byHand),
 	}
 }
 
@@ -144,13 +145,15 @@ func sinkRows() []row {
 		r("sink_connections_total", counterKind, "Connections that were established.").fedBy("output_connection_up", nil),
 		r("sink_reconnects_total", counterKind, "Connections that were lost and made again.").fedBy("output_connection_lost", nil),
 		r("sink_rejected_total", counterKind,
-			"Events sent back because a processor had failed on them and error handling is strict.").fedBy("output_rejected", nil),
-		r("sink_dropped_total", counterKind, "Events the output skipped on purpose, by reason; never an error.", "reason"),
+			"Events sent back because a processor had failed on them and error handling is strict.").fedBy("output_rejected", nil).
+			remarked("Strict is `error_handling: {strict: true}` of the process; each attempt counts."),
+		r("sink_dropped_total", counterKind, "Events the output skipped on purpose, by reason; never an error.", "reason").
+			remarked(byHand),
 		r("sink_buffer_events", gaugeKind, "Events the client library holds unsent."),
 		r("sink_buffer_bytes", gaugeKind, "Bytes the client library holds unsent."),
 		r("sink_buffer_limit_bytes", gaugeKind, "The most bytes the client library holds unsent."),
-		r("sink_txn_commits_total", counterKind, "Transactions committed; exactly-once only."),
-		r("sink_txn_aborts_total", counterKind, "Transactions aborted; exactly-once only."),
+		r("sink_txn_commits_total", counterKind, "Transactions committed; exactly-once only.").waitsFor("exactly-once delivery"),
+		r("sink_txn_aborts_total", counterKind, "Transactions aborted; exactly-once only.").waitsFor("exactly-once delivery"),
 	}
 }
 
@@ -199,7 +202,8 @@ func supportingRows() []row {
 		r("rate_limit", "rate_limit_checked_total", counterKind, "Times the rate limit was asked.").fedBy("rate_limit_checked", nil),
 		r("rate_limit", "rate_limit_triggered_total", counterKind, "Times the rate limit made somebody wait.").
 			fedBy("rate_limit_triggered", nil),
-		r("rate_limit", "rate_limit_errors_total", counterKind, "Times the rate limit could not be read.").fedBy("rate_limit_error", nil),
+		r("rate_limit", "rate_limit_errors_total", counterKind, "Times the rate limit could not be read.").fedBy("rate_limit_error", nil).
+			remarked("The engine's own rate limit `local` cannot fail; one that asks a server can."),
 		r("component", "batches_created_total", counterKind,
 			"Batches a batching policy of the engine made; mechanism is size, count, period or check.", "mechanism").
 			fedBy("batch_created", nil),
@@ -221,5 +225,20 @@ func (r row) with(b bucketSet) row {
 // summed returns the row as one whose components add up.
 func (r row) summed() row {
 	r.sum = true
+	return r
+}
+
+// byHand is about the series that a pipeline's author feeds.
+const byHand = "Counted where the pipeline says so: [what you drop yourself](#what-you-drop-yourself)."
+
+// waitsFor returns the row as one that nothing emits until there is a certain part.
+func (r row) waitsFor(part string) row {
+	r.waits = part
+	return r
+}
+
+// remarked returns the row with a remark for the reference page.
+func (r row) remarked(text string) row {
+	r.remark = text
 	return r
 }

@@ -208,3 +208,19 @@ deltaforge_source_table_lag_seconds{pipeline="default",source="db",table="a.two"
 	require.Equal(t, 1, strings.Count(log.String(), "Too many tables"), log.String())
 	require.Contains(t, log.String(), "max_tables=2")
 }
+
+// What the reference page says about counting what a pipeline drops.
+func TestDroppedByHand(t *testing.T) {
+	url, _ := start(t, components{}, `
+http: {enabled: false}
+metrics: {deltaforge: {address: "127.0.0.1:0"}}
+input:
+  broker:
+    inputs:
+      - generate: {count: 10, interval: "", mapping: 'root.id = counter()'}
+      - test_source: {}
+`+droppingStream)
+	golden(t, url, "deltaforge_processor_dropped_total", "dropped_processor.prom")
+	golden(t, url, "deltaforge_sink_dropped_total", "dropped_sink.prom")
+	golden(t, url, "deltaforge_sink_events_total", "dropped_delivered.prom")
+}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,6 +19,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/deltaforge/deltaforge/internal/testenv"
+	"github.com/deltaforge/deltaforge/metrics"
 	"github.com/deltaforge/deltaforge/resources/grafana"
 )
 
@@ -175,6 +177,63 @@ func TestDashboardNamesSeriesThatExist(t *testing.T) {
 	}
 }
 
+// later are the series that have a name and that nothing of this version emits.
+func later() map[string]bool {
+	names := map[string]bool{}
+	for _, s := range metrics.AllSeries() {
+		if !s.Emitted {
+			names[s.Name] = true
+		}
+	}
+	return names
+}
+
+const noData = "No data in this version: "
+
+// A panel that no series of this version feeds says so, and no other panel does; nor has one both sorts, which would look as if
+// half of it were broken.
+func TestPanelsWithoutDataSaySo(t *testing.T) {
+	for _, p := range loadBoard(t).Panels {
+		fed, unfed := 0, 0
+		for _, target := range p.Targets {
+			e, err := parse(target.Expr)
+			require.NoError(t, err)
+			for _, s := range e.selectors {
+				if later()[s.name] {
+					unfed++
+				} else {
+					fed++
+				}
+			}
+		}
+		assert.False(t, fed > 0 && unfed > 0, "%q has series of this version and of a later one", p.Title)
+		assert.Equal(t, unfed > 0, strings.Contains(p.Description, noData), "%q: %s", p.Title, p.Description)
+	}
+}
+
+// No alert waits for a series that this version does not emit. It may be what excuses something.
+func TestAlertsDoNotWaitForLaterSeries(t *testing.T) {
+	for _, r := range loadRules(t) {
+		assert.Empty(t, waitingFor(t, r.Expr), r.Alert)
+	}
+	assert.Equal(t, []string{"deltaforge_snapshot_progress_ratio"},
+		waitingFor(t, `deltaforge_source_lag_seconds > 1 and on (source) deltaforge_snapshot_progress_ratio < 1`))
+}
+
+// waitingFor returns the later series of an expression, without those behind unless.
+func waitingFor(t *testing.T, expr string) (names []string) {
+	t.Helper()
+	e, err := parse(expr)
+	require.NoError(t, err)
+	excused := regexp.MustCompile(`\bunless(\s+on\s*\([^)]*\))?\s*$`)
+	for _, s := range e.selectors {
+		if later()[s.name] && !excused.MatchString(expr[:s.pos]) {
+			names = append(names, s.name)
+		}
+	}
+	return names
+}
+
 type rule struct {
 	Alert, Expr, For    string
 	Labels, Annotations map[string]string
@@ -261,28 +320,66 @@ func TestRunbookPointsToWhatExists(t *testing.T) {
 	}
 }
 
-// promtool runs the cases; here it is seen that no alert lacks one of either sort.
-func TestEveryAlertIsTestedBothWays(t *testing.T) {
-	type outcome struct {
+type ruleTest struct {
+	Name        string
+	InputSeries []struct{ Series string } `yaml:"input_series"`
+	Cases       []struct {
 		Alertname string
 		ExpAlerts []any `yaml:"exp_alerts"`
-	}
-	var file struct {
-		Tests []struct {
-			AlertRuleTest []outcome `yaml:"alert_rule_test"`
+	} `yaml:"alert_rule_test"`
+}
+
+func loadRuleTests(t *testing.T) []ruleTest {
+	t.Helper()
+	var file struct{ Tests []ruleTest }
+	readYAML(t, ruleTestsFile, &file)
+	require.NotEmpty(t, file.Tests)
+	return file.Tests
+}
+
+// promtool runs the cases; here it is seen that no alert lacks one of either sort, and that where it is silent there is something
+// to be silent about: a series that it looks at.
+func TestEveryAlertIsTestedBothWays(t *testing.T) {
+	fires, silent, looksAt := map[string]bool{}, map[string]bool{}, map[string][]string{}
+	for _, r := range loadRules(t) {
+		e, err := parse(r.Expr)
+		require.NoError(t, err)
+		for _, s := range e.selectors {
+			looksAt[r.Alert] = append(looksAt[r.Alert], s.name)
 		}
 	}
-	readYAML(t, ruleTestsFile, &file)
-	fires, silent := map[string]bool{}, map[string]bool{}
-	for _, test := range file.Tests {
-		for _, o := range test.AlertRuleTest {
-			fires[o.Alertname] = fires[o.Alertname] || len(o.ExpAlerts) > 0
-			silent[o.Alertname] = silent[o.Alertname] || len(o.ExpAlerts) == 0
+	for _, test := range loadRuleTests(t) {
+		for _, c := range test.Cases {
+			if len(c.ExpAlerts) > 0 {
+				fires[c.Alertname] = true
+				continue
+			}
+			for _, in := range test.InputSeries {
+				name, _, _ := strings.Cut(in.Series, "{")
+				silent[c.Alertname] = silent[c.Alertname] || slices.Contains(looksAt[c.Alertname], name)
+			}
 		}
 	}
 	for _, r := range loadRules(t) {
 		assert.True(t, fires[r.Alert], "no case in which %s fires", r.Alert)
 		assert.True(t, silent[r.Alert], "no case in which %s does not fire", r.Alert)
+	}
+}
+
+// The series of the cases are those of the exporter, label for label: an alert that joins by a label which is not there would
+// pass its own test.
+func TestCasesHaveTheExportersSeries(t *testing.T) {
+	c := newCatalogue()
+	for _, test := range loadRuleTests(t) {
+		for _, in := range test.InputSeries {
+			e, err := parse(in.Series)
+			require.NoError(t, err, test.Name)
+			s := e.selectors[0]
+			known, ok := c[s.name]
+			if assert.True(t, ok, "%s: no series %s", test.Name, s.name) {
+				assert.ElementsMatch(t, known.labels, s.matchers, "%s: %s", test.Name, in.Series)
+			}
+		}
 	}
 }
 

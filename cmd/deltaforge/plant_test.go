@@ -186,7 +186,7 @@ func (r testRow) Decode(dst service.MessageBatch) (service.MessageBatch, error) 
 	r.log.explode("decode")
 	source := &change.Source{Connector: "test", Name: "test", Version: "test"}
 	return append(slices.Clip(dst), change.NewMessage(&change.Event{
-		Op: change.Create, Index: 1, ReadAt: time.Now(), Tx: &change.Tx{ID: "t", Position: r.position, CommitTime: time.Now()},
+		Op: change.Create, Index: 1, Origin: &change.Origin{ReadAt: time.Now(), Tx: &change.Tx{ID: "t", Position: r.position, CommitTime: time.Now()}},
 		Table: &change.Table{Source: source, Database: "db", Name: "t", Columns: []change.Column{{Name: "id"}}},
 	}, []byte("{}"), nil)), nil
 }

@@ -48,29 +48,31 @@ var _ coordinator.Rows = (*rowsSegment)(nil)
 // envelopeSize is about what the envelope adds to the values of an event.
 const envelopeSize = 512
 
+// How much, at most, is allocated at once: events and values of that many rows, and that many bytes for payloads, or one.
+const (
+	chunkRows   = 128
+	maxPayloads = 64 << 10
+)
+
 // Decode implements coordinator.Rows.
 func (s *rowsSegment) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
-	left := *s.event
-	left.images = s.images
-	n, err := s.tm.countRows(&left)
+	d, err := newRowDecoder(s)
 	if err != nil {
-		return dst, s.wrap(s.row+1, err)
+		return dst, s.wrap(s.row, err)
 	}
-	d := newRowDecoder(s, n)
-	for i := range n {
-		ev := &d.events[i]
+	for n := 0; len(d.rest) > 0 || n == 0 && s.event.blank(); n++ {
+		ev := d.event()
 		if err := d.row(ev); err != nil {
-			return dst, s.wrap(s.row+i, err)
+			return dst, s.wrap(s.row+n, err)
 		}
-		if i < s.skip {
+		if n < s.skip {
 			continue
 		}
-		ev.Index, ev.Row = s.index+uint64(i), s.row+i
-		d.reserve(n - i)
+		ev.Index, ev.Row = s.index+uint64(n), s.row+n
 		var msg *service.Message
-		msg, d.buf = d.encoder.AppendMessage(d.buf, ev)
+		msg, d.buf = d.encoder.AppendMessage(d.payload(), ev)
 		if d.err != nil {
-			change.SetError(msg, s.wrap(s.row+i, d.err))
+			change.SetError(msg, s.wrap(s.row+n, d.err))
 		}
 		dst = append(dst, msg)
 	}
@@ -88,30 +90,83 @@ func (s *rowsSegment) wrap(row int, err error) error {
 type rowDecoder struct {
 	seg     *rowsSegment
 	rest    []byte
+	op      change.Op
+	origin  *change.Origin
 	events  []change.Event
 	values  []change.Value
 	arena   []byte
 	buf     []byte
 	encoder envelope.Encoder
-	rowSize int
+	images  int // of a row
+	start   int // of the last payload in buf
+	rowSize int // of a payload, about
 	// missing is what a column is that an image does not have.
 	missing change.Value
 	err     error // the first value of the row that cannot be represented
 }
 
-func newRowDecoder(s *rowsSegment, n int) *rowDecoder {
-	d := &rowDecoder{seg: s, rest: s.images, events: make([]change.Event, n)}
-	images := 0
+func newRowDecoder(s *rowsSegment) (*rowDecoder, error) {
+	if s.event.columns != len(s.tm.types) || s.event.columns != len(s.shape.columns) {
+		return nil, fmt.Errorf("the rows event has %d columns, its table map has %d, the table %d",
+			s.event.columns, len(s.tm.types), len(s.shape.columns))
+	}
+	if s.tm.badWidth != nil {
+		return nil, s.tm.badWidth
+	}
+	d := &rowDecoder{
+		seg: s, rest: s.images,
+		origin: &change.Origin{Tx: s.tx, ReadAt: s.readAt, Snapshot: change.SnapshotFalse, File: s.file},
+	}
+	switch s.event.kind {
+	case rowsInsert:
+		d.op = change.Create
+	case rowsUpdate:
+		d.op = change.Update
+	case rowsDelete:
+		d.op = change.Delete
+	}
 	if s.event.before != nil {
-		images++
+		d.images++
 	}
 	if s.event.after != nil {
-		images++
+		d.images++
 	}
 	d.missing = s.missing()
-	d.values = make([]change.Value, n*images*len(s.shape.columns))
-	d.arena = make([]byte, 0, len(s.images)) // texts of numbers and times are about as long as twice their bytes
-	return d
+	return d, nil
+}
+
+// event returns the next event of the slab. When there is none, it makes slabs for as many rows as are probably left.
+func (d *rowDecoder) event() *change.Event {
+	if len(d.events) == 0 {
+		n, size := 1, len(d.rest)
+		if next, err := d.seg.tm.skipRow(d.seg.event, d.rest); err == nil { // an error is row's to report
+			size -= len(next)
+			n = min(chunkRows, (len(d.rest)+size-1)/size)
+		}
+		if d.rowSize == 0 {
+			d.rowSize = envelopeSize + 2*size + 24*len(d.seg.shape.columns)
+		}
+		d.events = make([]change.Event, n)
+		d.values = make([]change.Value, n*d.images*len(d.seg.shape.columns))
+		d.arena = make([]byte, 0, n*size) // texts of numbers and times are about as long as twice their bytes
+	}
+	ev := &d.events[0]
+	d.events = d.events[1:]
+	return ev
+}
+
+// payload returns a buffer that has room for the payload of the event that event returned last, or about so.
+func (d *rowDecoder) payload() []byte {
+	if d.buf == nil {
+		d.buf = make([]byte, 0, d.rowSize)
+		return d.buf
+	}
+	if d.rowSize = len(d.buf) - d.start; cap(d.buf)-len(d.buf) < d.rowSize+d.rowSize/8 {
+		d.rowSize += d.rowSize/8 + 64
+		d.buf = make([]byte, 0, max(d.rowSize, min((len(d.events)+1)*d.rowSize, maxPayloads)))
+	}
+	d.start = len(d.buf)
+	return d.buf
 }
 
 // missing tells why the images lack columns. With binlog_row_image=NOBLOB an update or delete leaves out blobs, and only those:
@@ -143,18 +198,9 @@ func (d *rowDecoder) reserve(rows int) {
 // row decodes the next row. An error means that the rest cannot be trusted; d.err that one value cannot be represented.
 func (d *rowDecoder) row(ev *change.Event) (err error) {
 	s := d.seg
-	*ev = change.Event{
-		Table: s.shape.table, Tx: s.tx, ReadAt: s.readAt, Snapshot: change.SnapshotFalse, File: s.file, Pos: s.pos,
-	}
-	switch s.event.kind {
-	case rowsInsert:
-		ev.Op = change.Create
-	case rowsUpdate:
-		ev.Op = change.Update
-	case rowsDelete:
-		ev.Op = change.Delete
-	}
+	ev.Op, ev.Table, ev.Origin, ev.Pos = d.op, s.shape.table, d.origin, s.pos
 	d.err = nil
+	left := len(d.rest)
 	if s.event.before != nil {
 		if ev.Before, err = d.image(s.event.before, s.event.nBefore, nil, false); err != nil {
 			return err
@@ -164,6 +210,9 @@ func (d *rowDecoder) row(ev *change.Event) (err error) {
 		if ev.After, err = d.image(s.event.after, s.event.nAfter, ev.Before, s.event.partial); err != nil {
 			return err
 		}
+	}
+	if len(d.rest) == left && !s.event.blank() {
+		return fmt.Errorf("a row without bytes: %w", errTruncated)
 	}
 	return nil
 }
@@ -177,8 +226,39 @@ func (d *rowDecoder) image(present []byte, count int, before []change.Value, par
 	}
 	row := d.values[:len(columns):len(columns)]
 	d.values = d.values[len(columns):]
-	widths := d.seg.tm.widths // all known, or the rows could not have been counted
-	rest, nth, nthJSON := img.values, 0, 0
+	if count == len(columns) && img.partial == nil {
+		err = d.whole(row, img)
+	} else {
+		err = d.some(row, img, present, before)
+	}
+	return row[:len(d.seg.shape.table.Columns)], err
+}
+
+// whole decodes an image that has every column, which almost all have.
+func (d *rowDecoder) whole(row []change.Value, img image) (err error) {
+	columns, widths, rest := d.seg.shape.columns, d.seg.tm.widths, img.values
+	for i := range row {
+		if isSet(img.nulls, i) {
+			row[i] = change.NullValue()
+			continue
+		}
+		n, err := widths[i].size(rest)
+		if err != nil {
+			return fmt.Errorf("column %s: %w", d.seg.shape.name(i), err)
+		}
+		if row[i], d.arena, err = columns[i].decode(rest[:n:n], d.arena); err != nil {
+			d.inexact(i, err)
+		}
+		rest = rest[n:]
+	}
+	d.rest = rest
+	return nil
+}
+
+// some decodes an image that lacks columns, or has differences in place of JSON documents.
+func (d *rowDecoder) some(row []change.Value, img image, present []byte, before []change.Value) error {
+	columns, widths, rest := d.seg.shape.columns, d.seg.tm.widths, img.values
+	nth, nthJSON := 0, 0
 	for i := range columns {
 		c := &columns[i]
 		partial := false
@@ -201,7 +281,7 @@ func (d *rowDecoder) image(present []byte, count int, before []change.Value, par
 		}
 		n, err := widths[i].size(rest)
 		if err != nil {
-			return nil, fmt.Errorf("column %s: %w", d.seg.shape.name(i), err)
+			return fmt.Errorf("column %s: %w", d.seg.shape.name(i), err)
 		}
 		switch {
 		case partial && (before == nil || before[i].Kind() != change.JSON):
@@ -211,13 +291,20 @@ func (d *rowDecoder) image(present []byte, count int, before []change.Value, par
 		default:
 			row[i], d.arena, err = c.decode(rest[:n:n], d.arena)
 		}
-		if err != nil && d.err == nil {
-			d.err = fmt.Errorf("column %s: %w", d.seg.shape.name(i), err)
+		if err != nil {
+			d.inexact(i, err)
 		}
 		rest = rest[n:]
 	}
 	d.rest = rest
-	return row[:len(d.seg.shape.table.Columns)], nil
+	return nil
+}
+
+// inexact notes that a value of the row cannot be represented.
+func (d *rowDecoder) inexact(column int, err error) {
+	if d.err == nil {
+		d.err = fmt.Errorf("column %s: %w", d.seg.shape.name(column), err)
+	}
 }
 
 // differs returns what the differences make of a JSON document.
@@ -234,13 +321,13 @@ func (d *rowDecoder) differs(before change.Value, diff []byte) (change.Value, er
 	return change.JSONValue(out[start:len(out):len(out)]), nil
 }
 
-// truncateSegment is a TRUNCATE TABLE.
-type truncateSegment struct{ event change.Event }
+// tableSegment is an event about a table as a whole: TRUNCATE TABLE, or a change of its shape.
+type tableSegment struct{ event change.Event }
 
-var _ coordinator.Rows = (*truncateSegment)(nil)
+var _ coordinator.Rows = (*tableSegment)(nil)
 
 // Decode implements coordinator.Rows.
-func (s *truncateSegment) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
+func (s *tableSegment) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
 	msg, _ := envelope.AppendMessage(nil, &s.event)
 	return append(dst, msg), nil
 }

@@ -34,16 +34,22 @@ func appendFraction(dst []byte, micros uint64, digits int) []byte {
 	return append(dst, d[:min(digits, 6)]...)
 }
 
+// pairs are the numbers below 100, two digits each.
+const pairs = "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354555657" +
+	"585960616263646566676869707172737475767778798081828384858687888990919293949596979899"
+
 func appendDate(dst []byte, year, month, day uint64) []byte {
-	dst = append(appendDigits(dst, year, 4), '-')
-	dst = append(appendDigits(dst, month, 2), '-')
-	return appendDigits(dst, day, 2)
+	dst = append(dst, pairs[year/100*2], pairs[year/100*2+1], pairs[year%100*2], pairs[year%100*2+1], '-')
+	return append(dst, pairs[month*2], pairs[month*2+1], '-', pairs[day*2], pairs[day*2+1])
 }
 
 func appendClock(dst []byte, hour, minute, second uint64) []byte {
-	dst = append(appendDigits(dst, hour, 2), ':')
-	dst = append(appendDigits(dst, minute, 2), ':')
-	return appendDigits(dst, second, 2)
+	if hour > 99 {
+		dst = append(appendDigits(dst, hour, 2), ':')
+	} else {
+		dst = append(dst, pairs[hour*2], pairs[hour*2+1], ':')
+	}
+	return append(dst, pairs[minute*2], pairs[minute*2+1], ':', pairs[second*2], pairs[second*2+1])
 }
 
 // appendDateTime appends "2024-02-29T13:51:30.12". A date that has a zero month or day is no date of the calendar and is shown

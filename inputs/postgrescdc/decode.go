@@ -32,6 +32,10 @@ type rowMsg struct {
 	body  []byte
 	lsn   LSN
 	index uint64
+
+	// A change of a shape, which has no body.
+	change *change.SchemaChange
+	sub    int
 }
 
 // envelopeSize is what the fields around the images take, about.
@@ -39,6 +43,11 @@ const envelopeSize = 520
 
 // add appends a change.
 func (r *rows) add(m rowMsg) {
+	if m.change != nil {
+		r.size += 2 * envelopeSize
+		r.msgs = append(r.msgs, m)
+		return
+	}
 	images := 1
 	if m.body[0] == msgUpdate {
 		images = 2
@@ -52,12 +61,11 @@ func (r *rows) add(m rowMsg) {
 func (r *rows) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
 	d := decoder{trust: r.trust, values: make([]change.Value, 0, r.values)}
 	events := make([]change.Event, len(r.msgs))
+	origin := &change.Origin{Tx: r.tx, ReadAt: r.readAt, Snapshot: change.SnapshotFalse}
 	buf := make([]byte, 0, r.size)
 	for i := range r.msgs {
 		m, ev := &r.msgs[i], &events[i]
-		*ev = change.Event{
-			Table: m.rel.table, Tx: r.tx, Index: m.index, ReadAt: r.readAt, Snapshot: change.SnapshotFalse, LSN: uint64(m.lsn),
-		}
+		ev.Table, ev.Origin, ev.Index, ev.LSN = m.rel.table, origin, m.index, uint64(m.lsn)
 		d.invalid = nil
 		if err := d.event(ev, m); err != nil {
 			return dst, coordinator.WithTable(m.rel.table.FullName(),
@@ -84,6 +92,13 @@ type decoder struct {
 
 // event fills in the operation and the images.
 func (d *decoder) event(ev *change.Event, m *rowMsg) (err error) {
+	if m.change != nil {
+		ev.Op, ev.Change, ev.Sub = change.Schema, m.change, m.sub
+		if ev.Table = m.change.New; ev.Table == nil {
+			ev.Table = m.change.Old
+		}
+		return nil
+	}
 	c := cursor{b: m.body[1:]}
 	switch m.body[0] {
 	case msgTruncate:
@@ -254,7 +269,10 @@ func (d *decoder) value(t *typeInfo, raw []byte) (change.Value, error) {
 		return d.scratchText(appendTimestamp(d.scratch, raw, t.digits, true))
 	case codecBit1:
 		return parseBit(raw)
-	case codecVector, codecArray, codecComposite, codecHstore, codecPoint, codecGeometry:
+	case codecGone:
+		return change.Value{}, fmt.Errorf("the type with the %s is gone from the catalogue, so it is unknown what the value is made of: "+
+			"take it from this message, as the database printed it, and drop a type only when the rows that have it are read", t.text)
+	case codecVector, codecArray, codecComposite, codecAltered, codecHstore, codecPoint, codecGeometry:
 		if t.codec == codecHstore && !d.isText(raw) {
 			return change.BytesValue(raw), nil
 		}

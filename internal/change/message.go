@@ -1,7 +1,9 @@
 package change
 
 import (
+	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 )
@@ -54,25 +56,69 @@ func NewMessage(ev *Event, payload, key []byte) *service.Message {
 	return k.Message(ev, payload, key)
 }
 
-// Maker makes the messages of events, like NewMessage. Those that follow each other in one transaction and table share
-// their metadata until somebody changes it. A Maker is used by one goroutine, and not any more once the messages that it
-// has made are handed on. The zero Maker is ready.
+// Maker makes the messages of events, like NewMessage. Those that follow each other and have table, origin and operation in
+// common have most of their metadata from the first. A Maker is used by one goroutine, and not any more once the messages that it has made are
+// handed on. The zero Maker is ready.
 type Maker struct {
-	like     *service.Message // the first message of the run
+	public bool // use the engine's public functions, see engine.go
+
+	like     *service.Message       // the first message of the run
+	metadata map[string]engineValue // that of like; nil when the engine is not known
 	table    *Table
-	tx       *Tx
+	origin   *Origin
 	op       Op
-	snapshot Snapshot
+	cells    cells
 }
 
 // Message returns the message of an event, see NewMessage.
 func (k *Maker) Message(ev *Event, payload, key []byte) *service.Message {
 	ev.payload, ev.key = payload, key
-	fresh := k.like == nil || k.table != ev.Table || k.tx != ev.Tx || k.op != ev.Op || k.snapshot != ev.Snapshot
+	fresh := k.like == nil || k.table != ev.Table || k.origin != ev.Origin || k.op != ev.Op
+	var m *service.Message
+	if k.public || !engineKnown() {
+		m = k.publicMessage(ev, fresh)
+	} else {
+		m = k.engineMessage(ev, fresh)
+	}
+	if fresh {
+		k.like, k.table, k.origin, k.op = m, ev.Table, ev.Origin, ev.Op
+	}
+	return m
+}
+
+// engineMessage makes a message as the engine lays it out.
+func (k *Maker) engineMessage(ev *Event, fresh bool) *service.Message {
+	var metadata map[string]engineValue
+	if fresh {
+		metadata = cloneMetadata(engineMetadata(ev.Table.template(ev.Op)))
+		k.metadata = metadata
+		tx := ev.Tx.shared()
+		metadata[MetaPosition] = engineValue{v: tx.position}
+		metadata[MetaCommitTsMs] = engineValue{v: tx.commitTsMs}
+		if ev.Tx.ID != "" {
+			metadata[MetaTransactionID] = engineValue{v: tx.id}
+		}
+		if ev.Snapshot != "" && ev.Snapshot != SnapshotFalse {
+			metadata[MetaSnapshot] = engineValue{v: string(ev.Snapshot)}
+		}
+	} else {
+		metadata = cloneMetadata(k.metadata)
+	}
+	metadata[MetaEventID] = engineValue{v: (*lazyID)(ev), immutable: true}
+	switch {
+	case len(ev.key) > 0:
+		metadata[MetaKey] = engineValue{v: (*lazyKey)(ev), immutable: true}
+	case len(ev.Table.Key) > 0:
+		delete(metadata, MetaKey)
+	}
+	return k.cells.message((*eventContext)(ev), ev.payload, metadata)
+}
+
+// publicMessage makes a message through the engine's public functions.
+func (k *Maker) publicMessage(ev *Event, fresh bool) *service.Message {
 	var m *service.Message
 	if fresh {
 		m = first(ev)
-		k.like, k.table, k.tx, k.op, k.snapshot = m, ev.Table, ev.Tx, ev.Op, ev.Snapshot
 	} else {
 		m = k.like.Copy()
 		if m.GetError() != nil { // that of the first event's value
@@ -82,25 +128,23 @@ func (k *Maker) Message(ev *Event, payload, key []byte) *service.Message {
 	// Rendered when somebody asks. The copy gets a map of its own here, which has room for every key.
 	m.MetaSetImmut(MetaEventID, (*lazyID)(ev))
 	switch {
-	case len(key) > 0:
+	case len(ev.key) > 0:
 		m.MetaSetImmut(MetaKey, (*lazyKey)(ev))
 	case len(ev.Table.Key) > 0:
 		m.MetaDelete(MetaKey)
 	}
-	m.SetBytes(payload)
+	m.SetBytes(ev.payload)
 	return m.WithContext((*eventContext)(ev))
 }
 
 // first returns a message that has the metadata that is equal in a run of events.
 func first(ev *Event) *service.Message {
-	m := ev.Table.message(ev.Op)
+	m := ev.Table.template(ev.Op).Copy()
 	tx := ev.Tx.shared()
 	m.MetaSetMut(MetaPosition, tx.position)
 	m.MetaSetMut(MetaCommitTsMs, tx.commitTsMs)
 	if ev.Tx.ID != "" {
 		m.MetaSetMut(MetaTransactionID, tx.id)
-	} else {
-		m.MetaDelete(MetaTransactionID)
 	}
 	if ev.Snapshot != "" && ev.Snapshot != SnapshotFalse {
 		m.MetaSetMut(MetaSnapshot, string(ev.Snapshot))
@@ -113,8 +157,8 @@ type lazyID Event
 
 // Copy implements service.ImmutableValue.
 func (l *lazyID) Copy() any {
-	ev := (*Event)(l)
-	return string(ev.AppendID(make([]byte, 0, len(ev.Tx.Position)+8)))
+	var room [96]byte
+	return string((*Event)(l).AppendID(room[:0]))
 }
 
 // lazyKey is the metadata key.
@@ -122,6 +166,28 @@ type lazyKey Event
 
 // Copy implements service.ImmutableValue.
 func (l *lazyKey) Copy() any { return string(l.key) }
+
+// Meta returns metadata of any message as text, or false where there is none, like MetaGet. Text that is not there yet is appended
+// to buf, which the caller goes on with: for outputs, that would else make a string a message. The text must not be changed.
+func Meta(m *service.Message, key string, buf []byte) (text, grown []byte, ok bool) {
+	v, ok := m.MetaGetImmut(key)
+	if !ok {
+		return nil, buf, false
+	}
+	start := len(buf)
+	switch v := v.(type) {
+	case *lazyKey:
+		return v.key, buf, true
+	case *lazyID:
+		buf = (*Event)(v).AppendID(buf)
+	case string:
+		return unsafe.Slice(unsafe.StringData(v), len(v)), buf, true
+	default:
+		s, _ := m.MetaGet(key)
+		buf = append(buf, s...)
+	}
+	return buf[start:len(buf):len(buf)], buf, true
+}
 
 // SetError marks the message of an event as one that cannot be represented exactly, for good: Renew keeps the error.
 func SetError(m *service.Message, err error) {
@@ -152,25 +218,22 @@ func FromMessage(m *service.Message) (*Event, bool) {
 	return ev, ok
 }
 
-// message returns a copy of the table's template for the operation; it is safe for concurrent use.
-func (t *Table) message(op Op) *service.Message {
+// template returns the table's message for the operation, which nobody may change; copying it is safe for concurrent use.
+func (t *Table) template(op Op) *service.Message {
 	t.once.Do(t.derive)
-	for i := range templateOps {
-		if Op(templateOps[i]) != op {
-			continue
-		}
-		template := t.templates[i].Load()
-		if template == nil {
-			template = t.newTemplate(op)
-			t.templates[i].Store(template) // another goroutine may have stored an equal one
-		}
-		return template.Copy()
+	i := strings.IndexByte(templateOps, byte(op))
+	if i < 0 {
+		return t.newTemplate(op)
 	}
-	return t.newTemplate(op)
+	template := t.templates[i].Load()
+	if template == nil {
+		template = t.newTemplate(op)
+		t.templates[i].Store(template) // another goroutine may have stored an equal one
+	}
+	return template
 }
 
-// newTemplate makes a message with the metadata that is equal for all rows of the table, and a place for every other key,
-// so that copies have room for them.
+// newTemplate makes a message with the metadata that is equal for all rows of the table.
 func (t *Table) newTemplate(op Op) *service.Message {
 	m := service.NewMessage(nil)
 	m.MetaSetMut(MetaSource, t.Source.Name)
@@ -182,6 +245,6 @@ func (t *Table) newTemplate(op Op) *service.Message {
 	m.MetaSetMut(MetaOp, string(rune(op)))
 	m.MetaSetMut(MetaOperation, op.Name())
 	m.MetaSetMut(MetaSnapshot, string(SnapshotFalse))
-	m.MetaSetImmut(MetaSchema, t.common)
+	m.MetaSetImmut(MetaSchema, immutableSchema{t})
 	return m
 }

@@ -2,7 +2,10 @@
 // and a Benthos message; every other package calls NewMessage and FromMessage.
 package change
 
-import "math"
+import (
+	"math"
+	"unsafe"
+)
 
 // Kind says what a Value holds and how its bits and bytes are to be read.
 type Kind uint8
@@ -37,9 +40,13 @@ const (
 // Value is one column's value in one row. It holds no pointers but its bytes, which nobody may change: they may be part
 // of the buffer that the row was read into.
 type Value struct {
-	b    []byte
-	n    uint64
+	p    *byte  // the first of the bytes; nil for none
+	n    uint64 // the bits, or how many bytes
 	kind Kind
+}
+
+func bytesOf(kind Kind, b []byte) Value {
+	return Value{kind: kind, p: unsafe.SliceData(b), n: uint64(len(b))}
 }
 
 // The constructors. Those that take bytes keep them.
@@ -71,16 +78,16 @@ func Float32Value(v float32) Value { return Value{kind: Float32, n: uint64(math.
 func Float64Value(v float64) Value { return Value{kind: Float64, n: math.Float64bits(v)} }
 
 // DecimalValue returns an exact decimal, text as the database prints it.
-func DecimalValue(text []byte) Value { return Value{kind: Decimal, b: text} }
+func DecimalValue(text []byte) Value { return bytesOf(Decimal, text) }
 
 // TextValue returns UTF-8 text.
-func TextValue(text []byte) Value { return Value{kind: Text, b: text} }
+func TextValue(text []byte) Value { return bytesOf(Text, text) }
 
 // BytesValue returns binary data.
-func BytesValue(data []byte) Value { return Value{kind: Bytes, b: data} }
+func BytesValue(data []byte) Value { return bytesOf(Bytes, data) }
 
 // JSONValue returns a JSON value; raw must be valid JSON.
-func JSONValue(raw []byte) Value { return Value{kind: JSON, b: raw} }
+func JSONValue(raw []byte) Value { return bytesOf(JSON, raw) }
 
 // Kind returns what the value holds.
 func (v Value) Kind() Kind { return v.kind }
@@ -106,5 +113,10 @@ func (v Value) Float32() float32 { return math.Float32frombits(uint32(v.n)) }
 // Float64 returns the value of a Float64.
 func (v Value) Float64() float64 { return math.Float64frombits(v.n) }
 
-// Bytes returns the bytes of a Decimal, Text, Bytes or JSON value. They must not be changed.
-func (v Value) Bytes() []byte { return v.b }
+// Bytes returns the bytes of a Decimal, Text, Bytes or JSON value, nil for any other. They must not be changed.
+func (v Value) Bytes() []byte {
+	if v.kind < Decimal {
+		return nil
+	}
+	return unsafe.Slice(v.p, v.n)
+}

@@ -38,13 +38,14 @@ type batcher struct {
 	sizes    []int   // payload bytes of each message
 	bytes    int     // their sum
 	ends     []txEnd // transactions that are complete, oldest first
+	kinds    tally
 	took     time.Duration
 	since    time.Time           // when the first message came, or when the batch before it was taken
 	base     checkpoint.Position // newest commit before the first message
 }
 
 func newBatcher(s *session) *batcher {
-	return &batcher{s: s, in: s.in, src: s.from.Source, base: s.from.Commit}
+	return &batcher{s: s, in: s.in, src: s.from.Source, base: s.from.Commit, kinds: tally{index: map[kind]int{}}}
 }
 
 // run takes the lanes' output in order until the session ends.
@@ -119,34 +120,23 @@ func (b *batcher) end(commit checkpoint.Position) {
 	}
 }
 
-// count adds a group's events to source_events_total, a run of equal table and operation at a time.
+// count adds a group's events to source_events_total, once for each table and operation: the engine's counters cost more than
+// a row does.
 func (b *batcher) count(d decoded) {
-	var last *change.Event
-	var at *Segment // of last
-	run := int64(0)
-	flush := func() {
-		if run > 0 {
-			b.in.st.sourceEvents.Incr(run, last.Table.FullName(), string(rune(last.Op)))
-			b.in.lag.touched(last.Table.FullName(), at.CommitTime, at.ReadAt)
-		}
-		run = 0
-	}
 	from := 0
 	for i, n := range d.counts {
 		for _, m := range d.messages[from : from+n] {
-			ev, ok := change.FromMessage(m)
-			if !ok {
-				continue
+			if ev, ok := change.FromMessage(m); ok {
+				b.kinds.add(ev, i)
 			}
-			if last != nil && (ev.Table != last.Table || ev.Op != last.Op) {
-				flush()
-			}
-			last, at = ev, &d.segments[i]
-			run++
 		}
 		from += n
 	}
-	flush()
+	for _, k := range b.kinds.take() {
+		b.in.st.sourceEvents.Incr(k.n, k.table.FullName(), string(rune(k.op)))
+		seg := &d.segments[k.last]
+		b.in.lag.touched(k.table.FullName(), seg.CommitTime, seg.ReadAt)
+	}
 }
 
 // cutFull cuts while a limit is reached. It reports false when the session has ended.

@@ -56,8 +56,10 @@ var (
 
 func (r row) message(read time.Time) *service.Message {
 	return change.NewMessage(&change.Event{
-		Op: change.Create, Table: fakeTable, Index: uint64(r.at.sent), ReadAt: read,
-		Tx: &change.Tx{ID: "t", Position: string(commitText(r.at.commit + 1)), CommitTime: read},
+		Op: change.Create, Table: fakeTable, Index: uint64(r.at.sent),
+		Origin: &change.Origin{
+			ReadAt: read, Tx: &change.Tx{ID: "t", Position: string(commitText(r.at.commit + 1)), CommitTime: read},
+		},
 	}, r.payload(), nil)
 }
 

@@ -85,8 +85,9 @@ type Segment struct {
 // Rows are undecoded changes.
 type Rows interface {
 	// Decode appends one message a change to dst, in log order; each is made by change.NewMessage, with the
-	// transaction index of its event strictly increasing. A change that cannot be represented exactly becomes a message
-	// with an error set (SetError) when the rest of the segment can still be trusted, else Decode returns an error
-	// that names table and position. It is called once, from any goroutine, while other segments are being decoded.
+	// transaction index of its event strictly increasing, but for events with a Sub, which have that of the one before. A
+	// change that cannot be represented exactly becomes a message with an error set (SetError) when the rest of the
+	// segment can still be trusted, else Decode returns an error that names table and position. It is called once, from
+	// any goroutine, while other segments are being decoded.
 	Decode(dst service.MessageBatch) (service.MessageBatch, error)
 }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"net/http"
@@ -20,75 +21,84 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/deltaforge/deltaforge/internal/testenv"
 	"github.com/deltaforge/deltaforge/metrics"
 )
 
 // deck is the real binary in streams mode, as an operator has it: pipelines come and go over the control plane, numbers come
-// from the metrics page. At the end of the test no password of the deck may be in anything that the process has said or written.
+// from the metrics page.
 type deck struct {
 	t       *testing.T
 	dir     string
 	control string // address
 	metrics string // address
 	log     syncBuffer
+	record  *record // log, answers and pages, for the end of the run
 	cmd     *exec.Cmd
 	done    chan error
 	env     []string
+	token   string
 
 	mu       sync.Mutex
-	secrets  []string        // guarded by mu
-	said     strings.Builder // every answer and metrics page; guarded by mu
 	asserted map[string]bool // series whose value was looked at; guarded by mu
+	ops      map[string]bool // values of the label op that were asked for; guarded by mu
 }
 
 // newDeck prepares the binary. Resources are those that its pipelines share: the engine takes none from the root
 // configuration in streams mode.
 func newDeck(t *testing.T, resources string) *deck {
 	t.Helper()
+	return newDeckOf(t, binary(t), "", resources)
+}
+
+// newDeckOf prepares another binary, or one with more in its root configuration.
+func newDeckOf(t *testing.T, bin, more, resources string) *deck {
+	t.Helper()
 	d := &deck{
-		t: t, dir: t.TempDir(), control: freeAddr(t), metrics: freeAddr(t), asserted: map[string]bool{},
+		t: t, dir: wroteDir(t), control: testenv.FreeAddr(t), metrics: testenv.FreeAddr(t), asserted: map[string]bool{}, ops: map[string]bool{},
 		done: make(chan error, 1),
 	}
-	token := d.secret("DECK_TOKEN")
-	root := filepath.Join(d.dir, "root.yaml")
-	require.NoError(t, os.WriteFile(root, fmt.Appendf(nil, "http: {address: %q}\nmetrics: {deltaforge: {address: %q, tenant: acme}}\n",
-		freeAddr(t), d.metrics), 0o600))
+	d.record = newRecord(t, d.dir, "said.txt")
+	d.token = d.secret("DELTAFORGE_CONTROL_TOKEN")
+	given := givenDir(t)
+	root := filepath.Join(given, "root.yaml")
+	require.NoError(t, os.WriteFile(root, fmt.Appendf(nil, "http: {address: %q}\nmetrics: {deltaforge: {address: %q, tenant: acme}}\n%s",
+		testenv.FreeAddr(t), d.metrics, more), 0o600))
 	args := []string{"streams", "-o", root, "--control-address", d.control, "--state-dir", "state"}
 	if resources != "" { // an empty file does not lint
-		shared := filepath.Join(d.dir, "resources.yaml")
+		shared := filepath.Join(given, "resources.yaml")
 		require.NoError(t, os.WriteFile(shared, []byte(resources), 0o600))
 		args = append(args, "-r", shared)
 	}
-	d.cmd = exec.Command(binary(t), args...)
-	d.env = append(d.env, "DELTAFORGE_CONTROL_TOKEN="+token)
+	d.cmd = exec.Command(bin, args...)
 	return d
 }
 
-// secret makes a password that is nowhere else in the world and gives it to the process as a variable.
-func (d *deck) secret(variable string) string {
-	word := "pw" + strings.ReplaceAll(time.Now().Format("150405.000000000"), ".", "") + strings.ToLower(variable[len(variable)-3:])
-	d.hide(word)
-	d.env = append(d.env, variable+"="+word)
-	return word
+// newPassword makes a password that is nowhere else in the world. Its signs are written differently in URLs, JSON and base64, and
+// are safe in a DSN.
+func newPassword(suffix string) string {
+	return "pw&" + rand.Text()[:12] + "+x=" + strings.ToLower(suffix)
 }
 
-func (d *deck) hide(word string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.secrets = append(d.secrets, word)
+// secret makes a password and gives it to the process as a variable.
+func (d *deck) secret(variable string) string {
+	word := newPassword(variable[:3])
+	hide(d.t, variable+" of "+d.t.Name(), word)
+	d.env = append(d.env, variable+"="+word)
+	return word
 }
 
 // start runs the process and waits for its control plane.
 func (d *deck) start() {
 	d.t.Helper()
-	d.cmd.Dir, d.cmd.Env = d.dir, append(os.Environ(), d.env...)
-	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
+	d.cmd.Dir, d.cmd.Env = d.dir, environment(d.t, d.dir, d.env...)
+	out := io.MultiWriter(&d.log, d.record)
+	d.cmd.Stdout, d.cmd.Stderr = out, out
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(d.t, d.cmd.Start())
 	go func() { d.done <- d.cmd.Wait() }()
 	d.t.Cleanup(func() {
 		d.end()
-		d.checkSecrets()
 		if d.t.Failed() {
 			d.t.Logf("log of the process:\n%s", tail(d.log.String(), 8000))
 		}
@@ -111,27 +121,6 @@ func (d *deck) end() {
 	}
 }
 
-// checkSecrets looks for every password in the log, in every answer, on every page, and in every file the process has.
-func (d *deck) checkSecrets() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	texts := map[string]string{"the log": d.log.String(), "answers and pages": d.said.String()}
-	require.NoError(d.t, filepath.WalkDir(d.dir, func(path string, e os.DirEntry, err error) error {
-		if err != nil || !e.Type().IsRegular() {
-			return err
-		}
-		b, err := os.ReadFile(path)
-		texts[path] = string(b)
-		return err
-	}))
-	assert.Greater(d.t, len(texts), 3, "files that were looked at")
-	for where, text := range texts {
-		for _, word := range d.secrets {
-			assert.False(d.t, strings.Contains(text, word), "a password is in %s", where)
-		}
-	}
-}
-
 // call sends a request to the control plane. The status is 0 while nobody answers.
 func (d *deck) call(method, path, body string) (status int, answer string) {
 	return d.fetch(method, "http://"+d.control+path, body)
@@ -142,9 +131,7 @@ func (d *deck) fetch(method, url, body string) (status int, answer string) {
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	require.NoError(d.t, err)
-	d.mu.Lock()
-	req.Header.Set("Authorization", "Bearer "+d.secrets[0])
-	d.mu.Unlock()
+	req.Header.Set("Authorization", "Bearer "+d.token)
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return 0, ""
@@ -154,9 +141,7 @@ func (d *deck) fetch(method, url, body string) (status int, answer string) {
 	if err != nil {
 		return 0, ""
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.said.Write(b)
+	require.NoError(d.t, d.record.add(string(b)))
 	return res.StatusCode, string(b)
 }
 
@@ -199,6 +184,11 @@ func (p page) find(name string, labels ...string) (sum float64, found bool) {
 	}
 	p.d.mu.Lock()
 	defer p.d.mu.Unlock()
+	for _, l := range labels {
+		if op, ok := strings.CutPrefix(l, "op="); ok && sum > 0 {
+			p.d.ops[op] = true
+		}
+	}
 	p.d.asserted["deltaforge_"+strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(name, "_bucket"), "_sum"), "_count")] = true
 	return sum, found
 }
@@ -245,6 +235,19 @@ func (d *deck) until(timeout time.Duration, ok func(float64) bool, name string, 
 	}
 }
 
+// pipelines waits until the page counts the pipelines so. It counts them once a second.
+func (d *deck) pipelines(want map[string]int) {
+	d.t.Helper()
+	eventually(d.t, 30*time.Second, fmt.Sprintf("the pipelines %v", want), func() bool {
+		p, same := d.scrape(), true
+		for status, n := range want {
+			v, found := p.find("pipelines", "status="+status)
+			same = same && found && v == float64(n)
+		}
+		return same
+	})
+}
+
 func (d *deck) readiness() func(func(string) bool) {
 	return func(yield func(string) bool) {
 		_, answer := d.call(http.MethodGet, "/ready", "")
@@ -253,6 +256,7 @@ func (d *deck) readiness() func(func(string) bool) {
 }
 
 func atLeast(n float64) func(float64) bool { return func(v float64) bool { return v >= n } }
+func exactly(n float64) func(float64) bool { return func(v float64) bool { return v == n } }
 func atMost(n float64) func(float64) bool  { return func(v float64) bool { return v <= n } }
 
 // covered fails the test unless it has looked at every series that scenarios gives to it.

@@ -48,5 +48,30 @@ output: {label: gather, broker: {outputs: [{label: hole, drop: {}}], batching: {
 	now.atLeast(1, "rate_limit_triggered_total", "rate_limit=slowly")
 	d.until(30*time.Second, atLeast(2), "batches_created_total", "pipeline=policy", "mechanism=count").
 		is(2, "batches_created_total", "pipeline=policy")
+	// What a pipeline drops it counts itself, as the reference of the metrics says.
+	d.want(200, "POST", "/streams/dropping", `
+input: {label: gen, generate: {count: 10, interval: '', mapping: 'root.id = counter()'}}
+pipeline:
+  processors:
+    - label: filter
+      switch:
+        - check: this.id % 2 == 0
+          processors:
+            - metric: {type: counter, name: processor_dropped_total, labels: {processor: filter, reason: even}}
+            - mapping: root = deleted()
+output:
+  switch:
+    cases:
+      - check: this.id == 1
+        output:
+          label: bin
+          processors: [{metric: {type: counter, name: sink_dropped_total, labels: {sink: bin, reason: first}}}]
+          drop: {}
+      - output: {label: rest, drop: {}}
+`)
+	now = d.until(30*time.Second, atLeast(4), "sink_events_total", "pipeline=dropping", "sink=rest")
+	now.is(4, "sink_events_total", "pipeline=dropping", "sink=rest")
+	now.is(5, "processor_dropped_total", "pipeline=dropping", "processor=filter", "reason=even")
+	now.is(1, "sink_dropped_total", "pipeline=dropping", "sink=bin", "reason=first")
 	d.covered()
 }

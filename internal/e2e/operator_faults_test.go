@@ -16,7 +16,7 @@ import (
 // A pipeline whose connections break has each fault on the page under its name; another pipeline in the process has none of
 // them. Everything arrives all the same.
 func TestOperatorFaults(t *testing.T) {
-	positions := filepath.Join(t.TempDir(), "positions")
+	positions := filepath.Join(wroteDir(t), "positions")
 	require.NoError(t, os.Mkdir(positions, 0o700))
 	d := newDeck(t, "cache_resources: [{label: positions, file: {directory: '"+positions+"'}}]\n")
 	redis := deckRedis(t, d)

@@ -16,10 +16,20 @@ import (
 // be a proxy ("" is the server). The input has the label "shop".
 func deckMySQL(t *testing.T, d *deck, addr string) source {
 	t.Helper()
-	srv := testenv.MySQL(t)
+	return deckBinlog(t, d, testenv.MySQL(t), "shop", addr)
+}
+
+// deckMariaDB is deckMySQL for MariaDB; the label is "ledger".
+func deckMariaDB(t *testing.T, d *deck) source {
+	t.Helper()
+	return deckBinlog(t, d, testenv.MariaDB(t), "ledger", "")
+}
+
+func deckBinlog(t *testing.T, d *deck, srv *testenv.MySQLServer, label, addr string) source {
+	t.Helper()
 	src := mysqlSource(t, srv)
-	user := "u" + src.slug[len(src.slug)-10:]
-	password := d.secret("MYSQL_PASSWORD")
+	user, variable := "u"+src.slug[len(src.slug)-10:], strings.ToUpper(label)+"_PASSWORD"
+	password := d.secret(variable)
 	for _, q := range []string{
 		"CREATE USER " + user + "@'%' IDENTIFIED BY '" + password + "'",
 		"GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO " + user + "@'%'",
@@ -32,12 +42,12 @@ func deckMySQL(t *testing.T, d *deck, addr string) source {
 	}
 	src.input = fmt.Sprintf(`
 input:
-  label: shop
+  label: %s
   deltaforge_mysql:
     name: %s
-    dsn: %s:${MYSQL_PASSWORD}@tcp(%s)/
+    dsn: %s:${%s}@tcp(%s)/
     tables: {include: ["%s.*"]}
-`, src.slug, user, addr, src.slug)
+`, label, src.slug, user, variable, addr, src.slug)
 	return src
 }
 
@@ -74,6 +84,14 @@ input:
 func deckRedis(t *testing.T, d *deck) *testenv.RedisServer {
 	t.Helper()
 	return testenv.StartRedis(t, servers.Options{Password: d.secret("REDIS_PASSWORD")})
+}
+
+// deckSecretRedis is deckRedis without a deck.
+func deckSecretRedis(t *testing.T) *testenv.RedisServer {
+	t.Helper()
+	word := newPassword("guest")
+	hide(t, "the Redis password of "+t.Name(), word)
+	return testenv.StartRedis(t, servers.Options{Password: word})
 }
 
 // deckStream is the output to a stream of such a Redis, which is reached at addr.

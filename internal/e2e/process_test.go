@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +17,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 // process is one pipeline run by the real binary, which can be killed and started again with the same state.
@@ -29,6 +30,7 @@ type process struct {
 	metrics string // address
 	http    string // the engine's address
 	log     syncBuffer
+	record  *record // log and pages, for the end of the run
 	cmd     *exec.Cmd
 	done    chan error
 	peakKiB int // greatest resident size seen over all runs
@@ -37,9 +39,10 @@ type process struct {
 // newProcess writes the stream; %[1]s in it is the folder that survives restarts.
 func newProcess(t *testing.T, stream string) *process {
 	t.Helper()
-	dir := t.TempDir()
+	dir := wroteDir(t)
 	p := &process{
-		t: t, bin: binary(t), dir: dir, config: filepath.Join(dir, "stream.yaml"), metrics: freeAddr(t), http: freeAddr(t),
+		t: t, bin: binary(t), dir: dir, config: filepath.Join(givenDir(t), "stream.yaml"), metrics: testenv.FreeAddr(t), http: testenv.FreeAddr(t),
+		record: newRecord(t, dir, "log.txt"),
 	}
 	full := stream + fmt.Sprintf(`
 http:
@@ -59,20 +62,13 @@ metrics:
 	return p
 }
 
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
-}
-
 // start runs the binary.
 func (p *process) start() {
 	p.t.Helper()
 	p.cmd = exec.Command(p.bin, "run", p.config)
-	p.cmd.Dir = p.dir
-	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
+	p.cmd.Dir, p.cmd.Env = p.dir, environment(p.t, p.dir)
+	out := io.MultiWriter(&p.log, p.record)
+	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(p.t, p.cmd.Start())
 	p.done = make(chan error, 1)
@@ -137,7 +133,7 @@ func (p *process) scrape() string {
 	}
 	defer func() { _ = res.Body.Close() }()
 	b, err := io.ReadAll(res.Body)
-	if err != nil {
+	if err != nil || p.record.add(string(b)) != nil {
 		return ""
 	}
 	return string(b)

@@ -62,12 +62,14 @@ func events() map[string]*change.Event {
 	}
 	my := func(op change.Op, t *change.Table, before, after []change.Value) *change.Event {
 		return &change.Event{
-			Op: op, Table: t, Tx: mysqlTx, Index: 1, Before: before, After: after, ReadAt: readAt,
-			File: "binlog.000003", Pos: 12345, Row: 2,
+			Op: op, Table: t, Origin: &change.Origin{Tx: mysqlTx, ReadAt: readAt, File: "binlog.000003"}, Index: 1, Before: before, After: after,
+			Pos: 12345, Row: 2,
 		}
 	}
 	pg := func(op change.Op, before, after []change.Value) *change.Event {
-		return &change.Event{Op: op, Table: postgresTable(), Tx: postgresTx, Index: 7, Before: before, After: after, ReadAt: readAt, LSN: 27440072}
+		return &change.Event{
+			Op: op, Table: postgresTable(), Origin: &change.Origin{Tx: postgresTx, ReadAt: readAt}, Index: 7, Before: before, After: after, LSN: 27440072,
+		}
 	}
 	all := map[string]*change.Event{
 		"mysql_insert":     my(change.Create, mysqlTable(0), nil, row(math.MaxUint64, text("a\"b\\c\n\r\t\x01é\u2028😀"))),
@@ -87,6 +89,13 @@ func events() map[string]*change.Event {
 	msg := pg(change.Message, nil, []change.Value{text("audit"), change.BytesValue([]byte("hello"))})
 	msg.Table = change.MessageTable(postgresTable().Source, "shop")
 	all["postgres_message"] = msg
+	all["mysql_schema"] = my(change.Schema, mysqlTable(0), nil, nil)
+	all["mysql_schema"].Change = &change.SchemaChange{DDL: "ALTER TABLE customers\n ADD PRIMARY KEY (id)", Old: mysqlTable(), New: mysqlTable(0)}
+	all["mysql_schema_dropped"] = my(change.Schema, mysqlTable(0), nil, nil)
+	all["mysql_schema_dropped"].Change = &change.SchemaChange{DDL: "DROP TABLE `customers`", Old: mysqlTable(0)}
+	all["postgres_schema"] = pg(change.Schema, nil, nil)
+	all["postgres_schema"].Sub = 1
+	all["postgres_schema"].Change = &change.SchemaChange{New: postgresTable()}
 	return all
 }
 
@@ -190,7 +199,7 @@ func TestMessagesShareNothing(t *testing.T) {
 		wg.Go(func() {
 			for range 200 {
 				own := *events()["mysql_insert"]
-				own.Table, own.Tx = ev.Table, ev.Tx
+				own.Table, own.Origin = ev.Table, ev.Origin
 				m, _ := AppendMessage(nil, &own)
 				m.MetaSetMut(change.MetaTable, "changed")
 				m.MetaDelete(change.MetaSource)

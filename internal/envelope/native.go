@@ -2,7 +2,6 @@ package envelope
 
 import (
 	"strconv"
-	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
@@ -30,12 +29,9 @@ type Encoder struct {
 	maker change.Maker
 
 	// What text was made for.
-	table    *change.Table
-	tx       *change.Tx
-	op       change.Op
-	snapshot change.Snapshot
-	file     string
-	readAt   time.Time
+	table  *change.Table
+	origin *change.Origin
+	op     change.Op
 
 	names *tableText
 	text  []byte
@@ -97,10 +93,10 @@ func makeTableText(t *change.Table) any {
 
 // prepare writes the parts that the event has in common with its neighbours, unless they are written.
 func (e *Encoder) prepare(ev *change.Event) {
-	if e.table == ev.Table && e.tx == ev.Tx && e.op == ev.Op && e.snapshot == ev.Snapshot && e.readAt == ev.ReadAt && e.file == ev.File {
+	if e.table == ev.Table && e.origin == ev.Origin && e.op == ev.Op {
 		return
 	}
-	e.table, e.tx, e.op, e.snapshot, e.readAt, e.file = ev.Table, ev.Tx, ev.Op, ev.Snapshot, ev.ReadAt, ev.File
+	e.table, e.origin, e.op = ev.Table, ev.Origin, ev.Op
 	e.names, _ = ev.Table.Text(makeTableText).(*tableText)
 	b := e.appendSource(e.text[:0], ev)
 	source := len(b)
@@ -162,7 +158,11 @@ func (e *Encoder) appendNative(dst []byte, ev *change.Event) []byte {
 	dst = append(dst, `{"before":`...)
 	dst = appendRow(dst, e.names, ev.Before)
 	dst = append(dst, `,"after":`...)
-	dst = appendRow(dst, e.names, ev.After)
+	if ev.Change != nil {
+		dst = appendSchemaChange(dst, ev.Change)
+	} else {
+		dst = appendRow(dst, e.names, ev.After)
+	}
 	dst = append(dst, e.source...)
 	if ev.Table.Schema != "" {
 		dst = strconv.AppendUint(dst, ev.LSN, 10)
@@ -176,7 +176,7 @@ func (e *Encoder) appendNative(dst []byte, ev *change.Event) []byte {
 		dst = strconv.AppendUint(dst, ev.Index, 10)
 	}
 	dst = append(dst, e.id...)
-	dst = strconv.AppendUint(dst, ev.Index, 10)
+	dst = ev.AppendNumber(dst)
 	return append(dst, e.names.end...)
 }
 

@@ -20,7 +20,8 @@ import (
 )
 
 // Password is that of the administrator and of User on every server that this package starts.
-const Password = "deltaforge"
+// It is a word that is found nowhere by chance.
+const Password = "plover-42-quay"
 
 // User is the name of the account that has only what change data capture needs.
 const User = "deltaforge"

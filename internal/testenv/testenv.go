@@ -16,6 +16,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -162,6 +163,17 @@ func Name(t testing.TB) string {
 		return '_'
 	}, strings.ToLower(t.Name()))
 	return clean[:min(len(clean), 37)] + "_" + hex.EncodeToString(random)
+}
+
+// FreeAddr returns an address of this machine at which nobody listens.
+func FreeAddr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed at once
+	if err != nil {
+		t.Fatalf("finding a free port: %v", err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
 }
 
 // cleanupContext is for what a test undoes at its end, when its own context is over.

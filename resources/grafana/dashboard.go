@@ -38,6 +38,15 @@ type Query struct {
 	Legend string
 }
 
+// Expressions returns the panel's queries as Grafana has them.
+func (p Panel) Expressions() []string {
+	all := make([]string, len(p.Queries))
+	for i, q := range p.Queries {
+		all[i] = matchers().Replace(q.Expr)
+	}
+	return all
+}
+
 // Variable is a choice at the top of the dashboard.
 type Variable struct {
 	Name  string

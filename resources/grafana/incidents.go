@@ -112,17 +112,17 @@ func snapshots() []Panel {
 	return []Panel{
 		{
 			Title: "How far is each table?", Kind: "bargauge", Unit: unitRatio, Max: 1,
-			Help:    "Share of the rows estimated at the start. Standing still with Rows read by snapshots at 0: a lock or a dead session in the database; look at its list of sessions.",
+			Help:    "Share of the rows estimated at the start. Standing still with Rows read by snapshots at 0: a lock or a dead session in the database; look at its list of sessions. No data in this version: it takes no snapshots.",
 			Queries: []Query{{`min by (pipeline, table) (deltaforge_snapshot_progress_ratio{@source})`, "{{pipeline}} {{table}}"}},
 		},
 		{
 			Title: "Rows read by snapshots", Unit: unitEvents,
-			Help:    "Rows a second, the ten busiest tables. Slow with a busy sink: the sink bounds it. Slow with an idle sink: the database's disk.",
+			Help:    "Rows a second, the ten busiest tables. Slow with a busy sink: the sink bounds it. Slow with an idle sink: the database's disk. No data in this version: it takes no snapshots.",
 			Queries: []Query{{"topk(10, " + rate("deltaforge_snapshot_rows_total", "@source", "pipeline, table") + ")", "{{pipeline}} {{table}}"}},
 		},
 		{
 			Title: "When will it be done?", Unit: unitSeconds,
-			Help: "Time left at the speed of the last ten minutes. Days: the database keeps its log all that time; check Log that the database keeps for us.",
+			Help: "Time left at the speed of the last ten minutes. Days: the database keeps its log all that time; check Log that the database keeps for us. No data in this version: it takes no snapshots.",
 			Queries: []Query{{
 				`(1 - min by (pipeline, table) (deltaforge_snapshot_progress_ratio{@source})) / ` +
 					`(min by (pipeline, table) (deriv(deltaforge_snapshot_progress_ratio{@source}[10m])) > 0)`,
