@@ -68,7 +68,8 @@ func (r *rows) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
 		ev.Table, ev.Origin, ev.Index, ev.LSN = m.rel.table, origin, m.index, uint64(m.lsn)
 		d.invalid = nil
 		if err := d.event(ev, m); err != nil {
-			return dst, fmt.Errorf("decoding a change of %s at %s: %w", m.rel.table.FullName(), m.lsn, err)
+			return dst, coordinator.WithTable(m.rel.table.FullName(),
+				fmt.Errorf("decoding a change of %s at %s: %w", m.rel.table.FullName(), m.lsn, err))
 		}
 		var msg *service.Message
 		msg, buf = d.encoder.AppendMessage(buf, ev)

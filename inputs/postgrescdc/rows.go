@@ -107,7 +107,7 @@ func (s *session) relation(ctx context.Context, oid uint32) (*relation, error) {
 				return err
 			})
 			if err != nil {
-				return nil, fmt.Errorf("%s.%s: %w", msg.schema, msg.name, err)
+				return nil, coordinator.WithTable(msg.schema+"."+msg.name, fmt.Errorf("%s.%s: %w", msg.schema, msg.name, err))
 			}
 			delete(s.pending, oid)
 			s.relations[oid] = rel
