@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -25,7 +26,8 @@ const (
 	fieldMaxTables = "max_tables"
 )
 
-func exporterSpec() *service.ConfigSpec {
+// Spec is the configuration of the exporter.
+func Spec() *service.ConfigSpec {
 	return service.NewConfigSpec().
 		Version("0.1.0").
 		Summary("Serves DeltaForge's metrics to Prometheus, under fixed names, labels and base units.").
@@ -88,14 +90,16 @@ const tenantOfStream = `  mapping: |
 `
 
 func init() {
-	service.MustRegisterMetricsExporter("deltaforge", exporterSpec(),
-		func(conf *service.ParsedConfig, log *service.Logger) (service.MetricsExporter, error) {
-			c, err := parseConfig(conf)
-			if err != nil {
-				return nil, err
-			}
-			return newExporter(c, log)
-		})
+	service.MustRegisterMetricsExporter("deltaforge", Spec(), New)
+}
+
+// New makes an exporter, which serves until it is closed.
+func New(conf *service.ParsedConfig, log *service.Logger) (service.MetricsExporter, error) {
+	c, err := parseConfig(conf)
+	if err != nil {
+		return nil, err
+	}
+	return newExporter(c, log)
 }
 
 type config struct {
@@ -156,19 +160,20 @@ func newExporter(c config, log *service.Logger) (*exporter, error) {
 	})
 	s.addBuildInfo()
 	registry := prometheus.NewRegistry()
+	p := panics{s, log}
 	for _, collector := range []prometheus.Collector{
 		s, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
-		if err := registry.Register(collector); err != nil {
+		if err := registry.Register(p.collector(collector)); err != nil {
 			return nil, fmt.Errorf("registering a metrics collector: %w", err)
 		}
 	}
-	e := &exporter{stats: s, registry: registry, handler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{
+	e := &exporter{stats: s, registry: registry, handler: p.handler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 		ErrorLog: scrapeLog{log}, ErrorHandling: promhttp.ContinueOnError, EnableOpenMetrics: true,
-	})}
+	}))}
 	if c.address != "" {
 		var err error
-		if e.server, err = listen(c.address, e.handler, log); err != nil {
+		if e.server, err = listen(c.address, e.handler, log, p); err != nil {
 			return nil, err
 		}
 	}
@@ -197,6 +202,13 @@ func (e *exporter) NewGaugeCtor(name string, labelKeys ...string) service.Metric
 func handles[T prometheus.Metric](s *stat) func(values []string) T {
 	known := newLookup[T]()
 	create := func(values []string) T { return s.resolve(values).(T) }
+	if slices.Contains(s.keys, labelPipeline) && !slices.Contains(s.keys, engineStream) {
+		// The emitter outlives the streams that it names. When one was forgotten, the handles of its series lead nowhere.
+		return func(values []string) T {
+			known.forgetBefore(s.stats.forgotten.Load())
+			return known.get(values, create)
+		}
+	}
 	return func(values []string) T { return known.get(values, create) }
 }
 

@@ -59,7 +59,7 @@ func TestBadConfiguration(t *testing.T) {
 			if tc.err == "" {
 				return
 			}
-			parsed, err := exporterSpec().ParseYAML(tc.yaml, nil)
+			parsed, err := Spec().ParseYAML(tc.yaml, nil)
 			require.NoError(t, err)
 			_, err = parseConfig(parsed)
 			require.ErrorContains(t, err, tc.err)

@@ -20,16 +20,20 @@ type family struct {
 	buckets bucketSet
 	scale   float64 // what a timing or, for a stat without a row, any value is multiplied with
 
+	onGone func(stream string) // called when a gauge of the family is withdrawn for a stream; nil: nothing follows from it
+
 	mu sync.RWMutex
 	// Guarded by mu. own is fed by stats that components emit under the name of the series, engine by the engine's
 	// stats about components; both by the labels as one string.
 	own, engine map[string]*child
-	speakers    map[string]bool // components with a child in own; guarded by mu
+	speakers    map[string]string // components with a child in own, and their streams; guarded by mu
 }
 
 // child is one line of the page, or the lines of one histogram.
 type child struct {
 	component string // identity of the component that made it
+	stream    string // the stream that it is about; empty: none, and it stays as long as the process
+	table     string // value of the label table
 	metric    prometheus.Metric
 	shown     func() bool       // nil: always
 	parts     map[string]*gauge // by component, where metric is the sum of theirs; guarded by the family's mu
@@ -39,13 +43,14 @@ type child struct {
 type labelSet struct {
 	labels    prometheus.Labels
 	component string // identity of the component that emits the stat; empty on series of the process
+	stream    string // see child
 	sum       bool   // components add up
 }
 
 func newFamily(name, help string, k kind, b bucketSet, scale float64) *family {
 	return &family{
 		name: name, help: help, kind: k, buckets: b, scale: scale,
-		own: map[string]*child{}, engine: map[string]*child{}, speakers: map[string]bool{},
+		own: map[string]*child{}, engine: map[string]*child{}, speakers: map[string]string{},
 	}
 }
 
@@ -59,8 +64,31 @@ func (f *family) collect(ch chan<- prometheus.Metric) {
 		c.collect(ch)
 	}
 	for key, c := range f.engine {
-		if _, same := f.own[key]; !same && !f.speakers[c.component] {
+		_, same := f.own[key]
+		_, speaks := f.speakers[c.component]
+		if !same && !speaks {
 			c.collect(ch)
+		}
+	}
+}
+
+// forget drops the series of a stream. Who still has a handle to one writes to it in vain.
+func (f *family) forget(stream string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, children := range []map[string]*child{f.own, f.engine} {
+		maps.DeleteFunc(children, func(_ string, c *child) bool { return c.stream == stream })
+	}
+	maps.DeleteFunc(f.speakers, func(_, s string) bool { return s == stream })
+}
+
+// addTables adds the values of the label table.
+func (f *family) addTables(all map[string]bool) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	for _, children := range []map[string]*child{f.own, f.engine} {
+		for _, c := range children {
+			all[c.table] = true
 		}
 	}
 }
@@ -79,7 +107,7 @@ func (f *family) handle(ls labelSet, own bool) prometheus.Metric {
 	children := f.engine
 	if own {
 		children = f.own
-		f.speakers[ls.component] = true
+		f.speakers[ls.component] = ls.stream
 	}
 	c := children[key]
 	if c == nil {
@@ -98,13 +126,16 @@ func (f *family) handle(ls labelSet, own bool) prometheus.Metric {
 }
 
 func (f *family) newChild(ls labelSet) *child {
-	c := &child{component: ls.component, parts: map[string]*gauge{}}
+	c := &child{component: ls.component, stream: ls.stream, table: ls.labels[labelTable], parts: map[string]*gauge{}}
 	opts := prometheus.Opts{Name: f.name, Help: f.help, ConstLabels: ls.labels}
 	switch f.kind {
 	case counterKind:
 		c.metric = &counter{Counter: prometheus.NewCounter(prometheus.CounterOpts(opts)), scale: f.scale}
 	case gaugeKind:
 		g := &gauge{Gauge: prometheus.NewGauge(prometheus.GaugeOpts(opts)), scale: f.scale}
+		if f.onGone != nil && ls.stream != "" {
+			g.gone = func() { f.onGone(ls.stream) }
+		}
 		c.metric, c.shown = g, g.known.Load
 	case timerKind:
 		c.metric = &timer{scale: f.scale, Histogram: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -150,6 +181,7 @@ type gauge struct {
 	prometheus.Gauge
 	scale float64
 	known atomic.Bool
+	gone  func() // called when it is withdrawn; may be nil
 
 	total *gauge        // not nil: this is one component's part of total, and has no Gauge
 	last  atomic.Uint64 // bits of what is in total for this part
@@ -162,6 +194,9 @@ func (g *gauge) SetFloat64(value float64) {
 	if g.total == nil {
 		g.Gauge.Set(value)
 		g.known.Store(!math.IsNaN(value))
+		if g.gone != nil && math.IsNaN(value) {
+			g.gone()
+		}
 		return
 	}
 	if math.IsNaN(value) {

@@ -8,8 +8,10 @@ import (
 )
 
 // lookup finds the handle for a list of label values without locking or allocating: the engine asks for it each time
-// a component increments a stat that has labels. It only grows, as the series do.
+// a component increments a stat that has labels. It only grows, unless forgetBefore empties it.
 type lookup[T any] struct {
+	generation atomic.Uint64 // see forgetBefore
+
 	seed  maphash.Seed
 	heads atomic.Pointer[[]atomic.Pointer[node[T]]] // hash chains; the number is a power of two
 	mu    sync.Mutex
@@ -49,6 +51,22 @@ func (l *lookup[T]) get(values []string, create func(values []string) T) T {
 	l.push(heads, kept, handle)
 	l.size++
 	return handle
+}
+
+// forgetBefore empties the lookup when it has handles of an earlier generation.
+func (l *lookup[T]) forgetBefore(generation uint64) {
+	if l.generation.Load() == generation {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.generation.Load() >= generation {
+		return
+	}
+	heads := make([]atomic.Pointer[node[T]], 1)
+	l.heads.Store(&heads)
+	l.size = 0
+	l.generation.Store(generation)
 }
 
 func (l *lookup[T]) find(heads []atomic.Pointer[node[T]], values []string) *node[T] {

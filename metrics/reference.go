@@ -112,11 +112,12 @@ Its count is exact, as what comes by is what is dropped. The stock output ` + "`
 * A component gives timings in nanoseconds, as the engine does. ` + "`batch_events` and `batch_bytes`" + ` are plain numbers that use the engine's timer, the only
   distribution it has. Gauges are given in the unit of the series, with fractions.
 * A gauge is shown once it has been set. Set to NaN it disappears: a component that closes withdraws a value that would otherwise stay frozen.
+* A pipeline that is deleted over the control plane takes all of its series with it; one that is made under the same id later begins at 0. What was counted of its
+  lifecycle goes too: a successful delete counts under the exporter's own ` + "`pipeline`" + `.
 * Gauges of a pipeline that several of its sources set (` + "`pipeline_channel_depth`, `pipeline_channel_capacity`, `batches_in_flight`" + `) are the sum of theirs.
 * ` + "`table`" + ` has at most ` + "`max_tables`" + ` values. Counters of further tables count under ` + "`table=\"__other__\"`" + `, with one warning; gauges of further tables
   are not exported.
 * What a component says about itself holds for its label in its pipeline until the process ends, also when a stream is updated and a foreign component
   takes the label over. Give such a component another label.
-* Series of a deleted stream stay, with their last counts, until the process ends: the engine does not tell an exporter about it.
 * In streams mode, a resource that streams share belongs to none of them: its ` + "`pipeline`" + ` is the exporter's field.
 `

@@ -34,7 +34,7 @@ func processRows() []row {
 			help: "Pipelines by status: running, paused, stopped, failed.",
 		},
 		{
-			group: groupProcess, series: "pipeline_status", kind: gaugeKind,
+			group: groupProcess, series: "pipeline_status", kind: gaugeKind, lifetime: true,
 			help: "1 running, 0.5 paused, 0 stopped, -1 failed and in need of a person.",
 		},
 		{
@@ -53,7 +53,7 @@ func sourceRows() []row {
 	}
 	return []row{
 		r("source_events_total", counterKind,
-			"Rows handed to the coordinator; op is c, u, d, r, t or m. A foreign input has neither table nor op and counts messages.",
+			"Events handed to the coordinator; op is c, u, d, r, t, m, or s for a change of a table's shape. A foreign input has neither table nor op and counts messages.",
 			"table", "op").fedBy("input_received", nil),
 		r("source_bytes_total", counterKind, "Bytes read from the log, filtered tables included."),
 		r("source_connections_total", counterKind, "Connections that were established.").fedBy("input_connection_up", nil),

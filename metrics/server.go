@@ -22,7 +22,7 @@ type server struct {
 
 // listen opens the listener and starts serving. An address in use is an error: a page that is not there, or that is
 // another process's, must not be found out later.
-func listen(address string, page http.Handler, log *service.Logger) (*server, error) {
+func listen(address string, page http.Handler, log *service.Logger, p panics) (*server, error) {
 	var lc net.ListenConfig
 	listener, err := lc.Listen(context.Background(), "tcp", address) // the engine gives a constructor no context
 	if err != nil {
@@ -35,6 +35,7 @@ func listen(address string, page http.Handler, log *service.Logger) (*server, er
 	log = log.With(fieldAddress, listener.Addr().String())
 	go func() {
 		defer close(s.done)
+		defer p.caught()
 		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			log.With("error", err).Error("Metrics listener ended")
 		}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -25,6 +26,7 @@ type stats struct {
 	pipeline, tenant string // where a stat does not say
 	targets          map[statKey]target
 	tables           *tableBound
+	forgotten        atomic.Uint64 // how often a stream was forgotten
 
 	mu       sync.RWMutex
 	families map[string]*family   // by name; guarded by mu
@@ -60,6 +62,19 @@ func (s *stats) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
+// forget drops every series of a stream that has been deleted: streams may come and go for as long as the process lives.
+func (s *stats) forget(stream string) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	tables := map[string]bool{}
+	for _, f := range s.families {
+		f.forget(stream)
+		f.addTables(tables)
+	}
+	s.tables.keep(tables)
+	s.forgotten.Add(1) // last: see handles
+}
+
 // stat is one stat with the label keys it was registered with. The engine makes one for each component.
 type stat struct {
 	stats  *stats
@@ -82,6 +97,9 @@ func (s *stats) register(name string, k kind, keys []string) *stat {
 	f := s.families[t.row.series]
 	if f == nil {
 		f = newFamily(prefix+t.row.series, t.row.help, k, t.row.buckets, scale)
+		if t.row.lifetime {
+			f.onGone = s.forget
+		}
 		s.families[t.row.series] = f
 	}
 	return &stat{stats: s, target: t, family: f, keys: slices.Clone(keys)}
@@ -186,6 +204,7 @@ func (s *stats) labels(t target, in map[string]string) labelSet {
 	}
 	ls := labelSet{labels: out, sum: t.row.sum}
 	if !t.row.process {
+		ls.stream = firstOf(in[engineStream], in[labelPipeline])
 		ls.component = pipeline + "\xff" + tenant + "\xff" + name
 	}
 	return ls

@@ -86,6 +86,7 @@ type row struct {
 	labels    []string // besides pipeline and tenant
 	component string   // which of labels is the component: its label, else its path; a stat may set it itself
 	process   bool     // belongs to the process: neither pipeline nor tenant
+	lifetime  bool     // a gauge that is withdrawn when its pipeline is deleted, and all series of the pipeline with it
 	sum       bool     // a gauge of the pipeline that several of its components may set: their values add up
 	buckets   bucketSet
 	help      string

@@ -1,6 +1,9 @@
 package metrics
 
-import "sync"
+import (
+	"maps"
+	"sync"
+)
 
 // otherTables is the table label of every table above the bound.
 const otherTables = "__other__"
@@ -13,6 +16,13 @@ type tableBound struct {
 	mu       sync.Mutex
 	seen     map[string]bool // guarded by mu
 	exceeded bool            // guarded by mu
+}
+
+// keep makes room for others by forgetting every table but these.
+func (b *tableBound) keep(tables map[string]bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	maps.DeleteFunc(b.seen, func(table string, _ bool) bool { return !tables[table] })
 }
 
 // admit returns the label value for a table.

@@ -1,79 +1,71 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/urfave/cli/v2"
+	"gopkg.in/natefinch/lumberjack.v2"
 	"gopkg.in/yaml.v3"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/control"
 )
 
-const (
-	controlAddressFlag = "control-address"
-	tokenFileFlag      = "control-token-file"
-	usersFileFlag      = "control-users-file"
-	tlsCertFlag        = "control-tls-cert"
-	tlsKeyFlag         = "control-tls-key"
-	originFlag         = "control-cors-origin"
-	maxBodyFlag        = "control-max-body"
-	stateDirFlag       = "state-dir"
-
-	tokenVariable = "DELTAFORGE_CONTROL_TOKEN"
-	logVariable   = "DELTAFORGE_LOG"
-	rustVariable  = "RUST_LOG"
-)
-
 // plane connects the control plane and the log with the engine's command line.
 type plane struct {
-	log       *control.TargetLog // nil: the engine writes its log itself
-	directive error              // what is wrong with the log directives
+	log       *control.TargetLog
+	directive error // what is wrong with the log directives
+	taken     bool  // the command is one whose log we write
 
 	streams   bool   // the command is `streams`
 	why       string // why there is no control plane
 	asked     bool   // a flag asks for the control plane
 	opts      control.Options
 	server    *control.Server
+	pipeline  string // run mode: its name
+	tenants   tenants
 	closeOnce sync.Once
+	panics    atomic.Pointer[service.MetricCounter] // nil until there are numbers
 }
 
 // newPlane reads the log directives: the engine wants its loggers before its command line.
 func newPlane() *plane {
-	p := &plane{}
+	p := &plane{log: control.NewTargetLog()}
 	directives := os.Getenv(logVariable)
 	if directives == "" {
 		directives = os.Getenv(rustVariable)
 	}
 	if directives != "" {
 		var levels control.Levels
-		levels, p.directive = control.ParseLevels(directives)
-		p.log = control.NewTargetLog(levels)
+		if levels, p.directive = control.ParseLevels(directives); p.directive == nil {
+			p.log.SetLevels(levels)
+		}
 	}
 	return p
 }
 
 func (p *plane) options() []service.CLIOptFunc {
-	opts := []service.CLIOptFunc{
+	return []service.CLIOptFunc{
 		service.CLIOptCustomRunFlags(controlFlags(), p.parse),
 		service.CLIOptOnConfigParse(p.configure),
-		service.CLIOptOnStreamStart(func(*service.RunningStreamSummary) error { return p.start() }),
+		service.CLIOptOnStreamStart(p.start),
+		service.CLIOptAddTeeLogger(p.log.Logger()),
 	}
-	if p.log != nil {
-		opts = append(opts, service.CLIOptAddTeeLogger(p.log.Logger()))
-	}
-	return opts
 }
 
 // schema makes the engine's own server, behind the control plane, one for this machine.
@@ -84,42 +76,13 @@ func (p *plane) schema(s *service.ConfigSchema) *service.ConfigSchema {
 	return s
 }
 
-func controlFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{
-			Name: controlAddressFlag, Value: "0.0.0.0:8080", EnvVars: []string{"DELTAFORGE_CONTROL_ADDRESS"},
-			Usage: "streams mode: the address of the control plane; empty for none",
-		},
-		&cli.StringFlag{
-			Name: stateDirFlag, EnvVars: []string{"DELTAFORGE_STATE_DIR"},
-			Usage: "streams mode: a folder that keeps the pipelines made over HTTP, and which ones are paused or stopped",
-		},
-		&cli.StringFlag{
-			Name:  tokenFileFlag,
-			Usage: "a file with the bearer token that callers of the control plane show (or the variable " + tokenVariable + ")",
-		},
-		&cli.StringFlag{
-			Name: usersFileFlag, Usage: "a file with a user:password for the control plane on each line",
-		},
-		&cli.StringFlag{Name: tlsCertFlag, Usage: "a certificate file: the control plane speaks TLS"},
-		&cli.StringFlag{Name: tlsKeyFlag, Usage: "the key file of the certificate"},
-		&cli.StringSliceFlag{
-			Name: originFlag, Usage: "a browser origin that may call the control plane, * for all; can be repeated",
-		},
-		&cli.Int64Flag{Name: maxBodyFlag, Value: 1 << 20, Usage: "the most bytes of a request to the control plane"},
-	}
-}
-
 // parse is called by the engine with the flags of `run` and `streams`, before it reads the configuration.
 func (p *plane) parse(c *cli.Context) error {
-	if p.log != nil {
-		if c.String("log.level") != "" {
-			p.log.Disable() // the flag is nearer than the environment
-		} else if p.directive != nil {
-			return p.directive
-		} else if err := c.Set("log.level", "OFF"); err != nil {
-			return err
-		}
+	if err := takeOver(c); err != nil {
+		return err
+	}
+	if err := p.parseLevel(c); err != nil {
+		return err
 	}
 	p.streams = c.Command.Name == "streams"
 	for _, name := range []string{controlAddressFlag, stateDirFlag, tokenFileFlag, usersFileFlag, tlsCertFlag, originFlag} {
@@ -127,7 +90,7 @@ func (p *plane) parse(c *cli.Context) error {
 	}
 	switch {
 	case !p.streams:
-		p.why = "it is a part of streams mode"
+		p.why = "it is a part of streams mode; run mode has /health and /ready at http.address"
 	case c.String(controlAddressFlag) == "":
 		p.why, p.asked = "its address is empty", c.IsSet(stateDirFlag)
 	case c.Bool("no-api"):
@@ -139,6 +102,29 @@ func (p *plane) parse(c *cli.Context) error {
 		return nil
 	}
 	return p.parseControl(c)
+}
+
+// parseLevel makes our log the only one: the engine's own does not know what a line is about. The flag is nearer than the
+// environment, and that is nearer than the configuration.
+func (p *plane) parseLevel(c *cli.Context) error {
+	p.taken = true
+	for _, outer := range c.Lineage() {
+		level := outer.String("log.level")
+		if level == "" {
+			continue
+		}
+		levels, err := control.ParseLevels(level)
+		if err != nil {
+			return fmt.Errorf("--log.level: %w", err)
+		}
+		p.log.SetLevels(levels)
+		p.directive = nil
+		break
+	}
+	if p.directive != nil {
+		return p.directive
+	}
+	return c.Set("log.level", "OFF")
 }
 
 func (p *plane) parseControl(c *cli.Context) error {
@@ -184,8 +170,12 @@ func (p *plane) parseControl(c *cli.Context) error {
 
 // configure is called by the engine when it has read its configuration and built its resources, before any stream.
 func (p *plane) configure(conf *service.ParsedConfig) error {
-	if p.log != nil {
-		p.formatLog(conf)
+	p.panics.Store(conf.Resources().Metrics().NewCounter("panics_total", "component"))
+	if err := p.name(conf); err != nil {
+		return err
+	}
+	if err := p.formatLog(conf); err != nil {
+		return err
 	}
 	if p.why == "" {
 		p.engine(conf)
@@ -196,14 +186,18 @@ func (p *plane) configure(conf *service.ParsedConfig) error {
 		}
 		if p.streams {
 			conf.Resources().Logger().Infof("No control plane: %s", p.why)
+			return nil
 		}
-		return nil
+		input, _ := section(conf, "input").(map[string]any)
+		var err error
+		p.server, err = control.NewSingle(control.SingleOptions{
+			Pipeline: p.pipeline, SourceType: control.InputType(input), Resources: conf.Resources(),
+		})
+		return err
 	}
 	p.opts.Resources = conf.Resources()
 	p.opts.Checkpoints = checkpoints{conf.Resources()}
-	exporter, _ := section(conf, "metrics").(map[string]any)
-	ours, _ := exporter["deltaforge"].(map[string]any)
-	p.opts.Tenant, _ = ours["tenant"].(string)
+	p.opts.Tenant = p.tenants.of
 	var err error
 	p.server, err = control.New(context.Background(), p.opts)
 	return err
@@ -222,14 +216,21 @@ func (p *plane) engine(conf *service.ParsedConfig) {
 }
 
 // formatLog gives the log the settings of the logger section.
-func (p *plane) formatLog(conf *service.ParsedConfig) {
+func (p *plane) formatLog(conf *service.ParsedConfig) error {
 	text := func(path ...string) string {
 		s, _ := conf.FieldString(append([]string{"logger"}, path...)...)
 		return s
 	}
 	f := control.LogFormat{
 		Text: text("format") == "logfmt", TimeKey: text("timestamp_name"), LevelKey: text("level_name"),
-		MessageKey: text("message_name"), Out: os.Stdout,
+		MessageKey: text("message_name"), Out: os.Stdout, Pipeline: p.pipeline, Tenant: p.tenants.of,
+	}
+	if !p.log.HasLevels() {
+		levels, err := control.ParseLevels(text("level"))
+		if err != nil {
+			return fmt.Errorf("logger.level: %w", err)
+		}
+		p.log.SetLevels(levels)
 	}
 	f.Time, _ = conf.FieldBool("logger", "add_timestamp")
 	f.Static, _ = conf.FieldStringMap("logger", "static_fields")
@@ -240,12 +241,44 @@ func (p *plane) formatLog(conf *service.ParsedConfig) {
 		}
 	}
 	if path := text("file", "path"); path != "" {
-		file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-		if err == nil {
-			f.Out = file // open until the process ends, as the engine's
+		file, err := logFile(conf, path)
+		if err != nil {
+			return fmt.Errorf("logger.file.path: %w", err)
 		}
+		f.Out = file // open until the process ends, as the engine's
 	}
 	p.log.SetFormat(f)
+	return nil
+}
+
+// logFile opens the file of the log. One that rotates does so as the engine's.
+func logFile(conf *service.ParsedConfig, path string) (io.Writer, error) {
+	if rotate, err := conf.FieldBool("logger", "file", "rotate"); err != nil || !rotate {
+		return os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	}
+	days, err := conf.FieldInt("logger", "file", "rotate_max_age_days")
+	if err != nil {
+		return nil, err
+	}
+	return &lumberjack.Logger{Filename: path, MaxSize: 10, MaxAge: days, MaxBackups: 1, Compress: true}, nil
+}
+
+// name finds out what the pipelines are called on the metrics page.
+func (p *plane) name(conf *service.ParsedConfig) (err error) {
+	exporter, _ := section(conf, "metrics").(map[string]any)
+	ours, _ := exporter["deltaforge"].(map[string]any)
+	if _, there := exporter["deltaforge"]; there && ours == nil {
+		ours = map[string]any{}
+	}
+	if !p.streams {
+		p.pipeline, _ = ours["pipeline"].(string)
+		p.pipeline = cmp.Or(p.pipeline, "default")
+	}
+	tenant, _ := ours["tenant"].(string)
+	mapping, _ := exporter["mapping"].(string)
+	p.opts.LabelTenants = ours != nil
+	p.tenants, err = newTenants(cmp.Or(tenant, "default"), mapping, p.streams)
+	return err
 }
 
 // section returns a section of the configuration as maps, lists and scalars; nil when there is none. The engine has
@@ -263,22 +296,37 @@ func section(conf *service.ParsedConfig, name string) (v any) {
 }
 
 // start is called by the engine when it runs the streams of its configuration files.
-func (p *plane) start() error {
+func (p *plane) start(running *service.RunningStreamSummary) error {
 	if p.server == nil {
 		return nil
 	}
 	// The engine stops the streams on the same signals: that is no change that the control plane should report.
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	if err := p.server.Start(context.WithoutCancel(ctx)); err != nil {
+	begin := p.server.Start
+	if !p.streams {
+		begin = func(ctx context.Context) error { return p.server.StartSingle(ctx, running.ConnectionStatuses) }
+	}
+	if err := begin(context.WithoutCancel(ctx)); err != nil {
 		cancel()
 		return err
 	}
-	go func() {
+	go p.protect("signals", func() {
 		<-ctx.Done()
 		cancel()
 		_ = p.close()
-	}()
+	})
 	return nil
+}
+
+// protect calls f. A panic in it is logged with its stack and, once there are numbers, counted, and the process goes on.
+func (p *plane) protect(component string, f func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			p.log.Logger().Error(fmt.Sprintf("Panic in the %s: %v", component, r), "error", fmt.Sprint(r), "stack", string(debug.Stack()))
+			p.panics.Load().Incr(1, component)
+		}
+	}()
+	f()
 }
 
 // close ends what start and configure began. It may be called more than once.
@@ -287,7 +335,7 @@ func (p *plane) close() (err error) {
 		if p.server != nil {
 			err = p.server.Close(context.Background())
 		}
-		if p.log != nil {
+		if p.taken {
 			p.log.Flush(os.Stderr)
 		}
 	})

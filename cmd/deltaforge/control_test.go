@@ -28,6 +28,7 @@ const mainVariable = "DELTAFORGE_TEST_MAIN"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(mainVariable) != "" {
+		plantPanics(os.Getenv(plantVariable))
 		main()
 		return
 	}

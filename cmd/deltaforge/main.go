@@ -19,8 +19,8 @@ import (
 )
 
 func main() {
-	go tuneGC(context.Background()) // ends with the process
 	p := newPlane()
+	go p.protect("garbage collector", func() { tuneGC(context.Background()) }) // ends with the process
 	code, err := service.RunCLIToCode(context.Background(), options(p)...)
 	if closeErr := p.close(); closeErr != nil {
 		fmt.Fprintln(os.Stderr, closeErr)

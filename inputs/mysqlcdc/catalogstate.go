@@ -49,13 +49,18 @@ func (c *catalog) tables(ctx context.Context, flavor, db, table string, state sc
 			d.Tables[r[1]] = &tableDef{Collation: r[2], Versioned: r[3] == "SYSTEM VERSIONED"}
 		}
 	}
-	if rows, err = c.query(ctx, "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, COLUMN_TYPE, IS_NULLABLE, IFNULL(COLLATION_NAME, '') "+
-		"FROM information_schema.COLUMNS"+where+" ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION"); err != nil {
+	if rows, err = c.query(ctx, "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, COLUMN_TYPE, IS_NULLABLE, IFNULL(COLLATION_NAME, ''), "+
+		"IFNULL(GENERATION_EXPRESSION, '') FROM information_schema.COLUMNS"+where+" ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION"); err != nil {
 		return fmt.Errorf("reading the columns of the tables: %w", err)
 	}
 	for _, r := range rows {
 		if t := state.table(r[0], r[1]); t != nil { // else a view
-			t.Columns = append(t.Columns, columnDef{Name: r[2], Type: r[3], Nullable: r[4] == "YES", Collation: r[5]})
+			col := columnDef{Name: r[2], Type: r[3], Nullable: r[4] == "YES", Collation: r[5]}
+			col.Unsure = col.hasUnsureLabels()
+			t.Columns = append(t.Columns, col)
+			if flavor == flavorMariaDB && r[6] == "ROW END" {
+				t.RowEnd = col.Name
+			}
 		}
 	}
 	if rows, err = c.query(ctx, "SELECT TABLE_SCHEMA, TABLE_NAME, INDEX_NAME, NON_UNIQUE, IFNULL(COLUMN_NAME, '') "+

@@ -14,6 +14,24 @@ type columnDef struct {
 	// Collation is COLLATION_NAME; empty for a column that is not text.
 	Collation string `json:"c,omitempty"`
 	Nullable  bool   `json:"z,omitempty"`
+	// Unsure says that labels come from the catalogue, where "?" can stand for a character that it does not show.
+	Unsure bool `json:"u,omitempty"`
+}
+
+// hasUnsureLabels reports whether labels that the catalogue shows may be others: it has those of character sets with characters beyond
+// U+FFFF in one that lacks them.
+func (c columnDef) hasUnsureLabels() bool {
+	switch c.dataType() {
+	case "enum", "set":
+	default:
+		return false
+	}
+	switch c.charset() {
+	case "utf8mb4", "utf16", "utf16le", "utf32", "gb18030":
+		return strings.Contains(c.Type, "?")
+	default:
+		return false
+	}
 }
 
 // dataType is DATA_TYPE: the type without its arguments.

@@ -85,31 +85,13 @@ type conn struct {
 	srv  *server
 }
 
-// watchedConn remembers whether a read has timed out: the driver wraps network errors as text. The driver also sets a
-// deadline twice for each packet, most of which it has in its buffer; that is put off until the connection is read from.
+// watchedConn remembers whether a read has timed out: the driver wraps network errors as text.
 type watchedConn struct {
 	net.Conn
 	timedOut atomic.Bool
-	deadline time.Time // to be set before the next read, unless zero; of the goroutine that reads
-}
-
-// SetReadDeadline implements net.Conn, for the goroutine that reads. Others close the connection to end a read.
-func (c *watchedConn) SetReadDeadline(t time.Time) error {
-	if t.IsZero() {
-		c.deadline = t
-		return c.Conn.SetReadDeadline(t)
-	}
-	c.deadline = t
-	return nil
 }
 
 func (c *watchedConn) Read(p []byte) (int, error) {
-	if !c.deadline.IsZero() {
-		if err := c.Conn.SetReadDeadline(c.deadline); err != nil {
-			return 0, err
-		}
-		c.deadline = time.Time{}
-	}
 	n, err := c.Conn.Read(p)
 	var ne net.Error
 	if errors.As(err, &ne) && ne.Timeout() {
@@ -169,6 +151,11 @@ func (s *server) connect(ctx context.Context) (*conn, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// packets takes over what the server sends from now on; only packets reads from the connection then.
+func (c *conn) packets() *packets {
+	return &packets{conn: c.Conn.Conn, deadline: c.SetReadDeadline, timeout: c.srv.readTimeout, sequence: c.Sequence}
 }
 
 func (c *conn) close() {

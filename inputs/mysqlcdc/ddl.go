@@ -234,11 +234,11 @@ func (r *ddlRun) createTable(n *ast.CreateTableStmt) error {
 		} else if r.lookup(name) == nil {
 			return nil // neither is known
 		}
-		r.set(name, model)
+		r.replace(name, model)
 		return nil
 	}
 	if r.red.sequence {
-		r.set(name, r.sequence())
+		r.replace(name, r.sequence())
 		return nil
 	}
 	collation, err := r.rules.chosen(r.tableCharset(n.Options), r.databaseCollation(name.db))
@@ -255,17 +255,20 @@ func (r *ddlRun) createTable(n *ast.CreateTableStmt) error {
 		addColumnIndexes(def, col)
 	}
 	for _, c := range n.Constraints {
-		addConstraint(def, c)
+		r.addConstraint(def, c)
 	}
-	if i := def.column(r.red.rowEnd); i >= 0 {
-		for n, ix := range def.Indexes {
-			if ix.Unique {
-				def.Indexes[n].Columns = append(ix.Columns, def.Columns[i].Name)
-			}
-		}
-	}
-	r.set(name, def)
+	def.RowEnd = r.red.rowEnd
+	def.endUniques()
+	r.replace(name, def)
 	return nil
+}
+
+// replace sets the shape of a table that is made: with OR REPLACE it is another one, also when it looks the same.
+func (r *ddlRun) replace(n tableName, def *tableDef) {
+	if r.lookup(n) != nil {
+		r.set(n, nil)
+	}
+	r.set(n, def)
 }
 
 // sequence is the shape of every MariaDB sequence.
@@ -337,7 +340,7 @@ func addColumnIndexes(def *tableDef, col *ast.ColumnDef) {
 	}
 }
 
-func addConstraint(def *tableDef, c *ast.Constraint) {
+func (r *ddlRun) addConstraint(def *tableDef, c *ast.Constraint) {
 	ix := indexDef{Name: c.Name}
 	switch c.Tp {
 	case ast.ConstraintPrimaryKey:
@@ -345,7 +348,7 @@ func addConstraint(def *tableDef, c *ast.Constraint) {
 	case ast.ConstraintUniq, ast.ConstraintUniqKey, ast.ConstraintUniqIndex:
 		ix.Unique = true
 	}
-	if c.IfNotExists && ix.Name != "" && def.index(ix.Name) >= 0 {
+	if def.index(ix.Name) >= 0 && slices.Contains(r.red.optionalIndexes, strings.ToLower(ix.Name)) {
 		return
 	}
 	for _, k := range c.Keys {

@@ -100,10 +100,7 @@ func (r *reducer) clause() (string, error) {
 		return r.renameClause()
 	case "CONVERT":
 		r.next()
-		if !r.accept("TO") {
-			return "", r.unexpected()
-		}
-		return r.charsetClause(true), nil
+		return r.convertClause()
 	case "ALTER", "ALGORITHM", "LOCK", "FORCE", "ENABLE", "DISABLE", "REMOVE", "DISCARD", "IMPORT", "WITH", "WITHOUT", "":
 		if k == "" && len(r.in) > 0 {
 			return "", r.unexpected()
@@ -203,16 +200,43 @@ func (r *reducer) dropClause() (string, error) {
 	return verb + quoteName(name), err
 }
 
+// convertClause reads what follows CONVERT: a character set, or, with MariaDB, a partition that becomes a table or the reverse.
+func (r *reducer) convertClause() (string, error) {
+	switch {
+	case r.accept("TO"):
+		return r.charsetClause(true), nil
+	case r.accept("PARTITION"):
+		if _, err := r.ident(); err != nil {
+			return "", err
+		}
+		if !r.accept("TO", "TABLE") {
+			return "", r.unexpected()
+		}
+		n, err := r.tableName()
+		r.red.detached = &n
+		return "FORCE", err
+	case r.accept("TABLE"):
+		n, err := r.tableName()
+		r.red.absorbed = &n
+		return "FORCE", err
+	default:
+		return "", r.unexpected()
+	}
+}
+
 func (r *reducer) renameClause() (string, error) {
 	kind := r.acceptAny("COLUMN", "INDEX", "KEY")
 	if kind != "" {
-		r.accept("IF", "EXISTS")
+		optional := r.accept("IF", "EXISTS")
 		from, err := r.ident()
 		if err != nil {
 			return "", err
 		}
 		if !r.accept("TO") {
 			return "", r.unexpected()
+		}
+		if optional && kind == "COLUMN" {
+			r.red.optional = append(r.red.optional, strings.ToLower(from))
 		}
 		to, err := r.ident()
 		if kind == "KEY" {

@@ -85,9 +85,7 @@ func (r *reducer) index() (string, error) {
 		r.in = nil
 		return "", nil
 	}
-	if r.accept("IF", "NOT", "EXISTS") && verb != "PRIMARY KEY " {
-		verb += "IF NOT EXISTS "
-	}
+	optional := r.accept("IF", "NOT", "EXISTS")
 	name := constraint
 	if k := r.peek(); !k.is("(") && !(k.keyword() == "USING" && r.at(2).is("(")) {
 		var err error
@@ -104,6 +102,9 @@ func (r *reducer) index() (string, error) {
 	}
 	if name != "" && verb != "PRIMARY KEY " {
 		verb += quoteName(name) + " "
+		if optional {
+			r.red.optionalIndexes = append(r.red.optionalIndexes, strings.ToLower(name))
+		}
 	}
 	return verb + parts, nil // options follow
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 func (r *reducer) create() error {
@@ -46,11 +47,10 @@ func (r *reducer) create() error {
 	if kind != "UNIQUE" {
 		kind = ""
 	}
-	r.write("ALTER TABLE ", n.sql(), " ADD ", kind, " KEY ")
 	if exists {
-		r.write("IF NOT EXISTS ")
+		r.red.optionalIndexes = append(r.red.optionalIndexes, strings.ToLower(name))
 	}
-	r.write(quoteName(name), " ", parts)
+	r.write("ALTER TABLE ", n.sql(), " ADD ", kind, " KEY ", quoteName(name), " ", parts)
 	return nil
 }
 

@@ -22,6 +22,12 @@ type reduced struct {
 	versioning int
 	// rowEnd is the column with the end of a row's life, if the statement names one.
 	rowEnd string
+	// optional are the columns, in lower case, that RENAME COLUMN IF EXISTS names.
+	optional []string
+	// optionalIndexes are the indexes, in lower case, that the statement adds where they are not there.
+	optionalIndexes []string
+	// detached is the table that a partition becomes, absorbed the table that becomes a partition.
+	detached, absorbed *tableName
 	// tables are the names that the statement is about, as far as it was read: they are there also when the rest was not
 	// understood.
 	tables []tableName

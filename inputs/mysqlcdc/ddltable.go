@@ -10,9 +10,17 @@ import (
 
 func (r *ddlRun) alterTable(n *ast.AlterTableStmt) error {
 	name := r.nameOf(n.Table)
+	if t := r.red.absorbed; t != nil {
+		if gone := r.fullName(t.db, t.table); r.lookup(gone) != nil {
+			r.set(gone, nil)
+		}
+	}
 	def := r.lookup(name)
 	if def == nil {
 		return nil // its shape is learnt when its rows come
+	}
+	if t := r.red.detached; t != nil && !r.guessed(def) {
+		r.set(r.fullName(t.db, t.table), def.clone())
 	}
 	to := name
 	for _, s := range n.Specs {
@@ -73,7 +81,7 @@ func (r *ddlRun) alter(def *tableDef, specs []*ast.AlterTableSpec) error {
 		}
 		columns = append(columns, col)
 	}
-	if err := unusedSpec(specs, used); err != nil {
+	if err := r.unusedSpec(specs, used); err != nil {
 		return err
 	}
 	for _, name := range dropped {
@@ -81,7 +89,14 @@ func (r *ddlRun) alter(def *tableDef, specs []*ast.AlterTableSpec) error {
 	}
 	def.renameInIndexes(renamed)
 	def.Columns = columns
-	return r.alterSecond(def, specs, moved)
+	if err := r.alterSecond(def, specs, moved); err != nil {
+		return err
+	}
+	if r.red.rowEnd != "" {
+		def.RowEnd = r.red.rowEnd
+	}
+	def.endUniques()
+	return nil
 }
 
 // movedColumn is a column that a clause puts elsewhere.
@@ -108,12 +123,12 @@ func specOf(specs []*ast.AlterTableSpec, column string) *ast.AlterTableSpec {
 }
 
 // unusedSpec complains about a clause whose column is not there.
-func unusedSpec(specs []*ast.AlterTableSpec, used map[*ast.AlterTableSpec]bool) error {
+func (r *ddlRun) unusedSpec(specs []*ast.AlterTableSpec, used map[*ast.AlterTableSpec]bool) error {
 	for _, s := range specs {
 		switch s.Tp {
 		case ast.AlterTableDropColumn, ast.AlterTableChangeColumn, ast.AlterTableRenameColumn:
-			if !used[s] && !s.IfExists {
-				return fmt.Errorf("%w: it has no column %s", errNotApplied, s.OldColumnName.Name.O)
+			if name := s.OldColumnName.Name; !used[s] && !s.IfExists && !slices.Contains(r.red.optional, strings.ToLower(name.O)) {
+				return fmt.Errorf("%w: it has no column %s", errNotApplied, name.O)
 			}
 		case ast.AlterTableModifyColumn:
 			if !used[s] && !s.IfExists {
@@ -182,7 +197,7 @@ func (r *ddlRun) alterSecond(def *tableDef, specs []*ast.AlterTableSpec, moved [
 				}
 			}
 		case ast.AlterTableAddConstraint:
-			addConstraint(def, s.Constraint)
+			r.addConstraint(def, s.Constraint)
 		default:
 		}
 	}
@@ -242,6 +257,16 @@ func (r *ddlRun) alterCharset(def *tableDef, specs []*ast.AlterTableSpec) error 
 		}
 		c := r.tableCharset(s.Options)
 		otherwise := def.Collation
+		if c.convert && c.charset == "default" {
+			db := r.st.db // MySQL takes that of the session, MariaDB that of the table
+			if r.dialect.flavor == flavorMariaDB {
+				db = r.red.tables[0].db
+				if db == "" {
+					db = r.st.db
+				}
+			}
+			otherwise = r.databaseCollation(r.fullName(db, "").db)
+		}
 		collation, err := r.rules.chosen(c, otherwise)
 		if err != nil {
 			return err

@@ -60,7 +60,7 @@ func (s *rowsSegment) Decode(dst service.MessageBatch) (service.MessageBatch, er
 	if err != nil {
 		return dst, s.wrap(s.row, err)
 	}
-	for n := 0; len(d.rest) > 0; n++ {
+	for n := 0; len(d.rest) > 0 || n == 0 && s.event.blank(); n++ {
 		ev := d.event()
 		if err := d.row(ev); err != nil {
 			return dst, s.wrap(s.row+n, err)
@@ -210,7 +210,7 @@ func (d *rowDecoder) row(ev *change.Event) (err error) {
 			return err
 		}
 	}
-	if len(d.rest) == left {
+	if len(d.rest) == left && !s.event.blank() {
 		return fmt.Errorf("a row without bytes: %w", errTruncated)
 	}
 	return nil
@@ -320,13 +320,13 @@ func (d *rowDecoder) differs(before change.Value, diff []byte) (change.Value, er
 	return change.JSONValue(out[start:len(out):len(out)]), nil
 }
 
-// truncateSegment is a TRUNCATE TABLE.
-type truncateSegment struct{ event change.Event }
+// tableSegment is an event about a table as a whole: TRUNCATE TABLE, or a change of its shape.
+type tableSegment struct{ event change.Event }
 
-var _ coordinator.Rows = (*truncateSegment)(nil)
+var _ coordinator.Rows = (*tableSegment)(nil)
 
 // Decode implements coordinator.Rows.
-func (s *truncateSegment) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
+func (s *tableSegment) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
 	msg, _ := envelope.AppendMessage(nil, &s.event)
 	return append(dst, msg), nil
 }

@@ -39,16 +39,22 @@ const maxJSONDepth = 100
 var errBadJSON = errors.New("binary JSON that is not well formed")
 
 // jsonWriter renders one document. Entries may refer to anything, so that a small malformed document could stand for an
-// endless one: nodes counts down from what the size of the document allows.
+// endless one: left counts down from the size of the document, of which each value, and each byte of a text, takes one.
 type jsonWriter struct {
-	dst   []byte
-	nodes int
+	dst  []byte
+	left int
+}
+
+// spend reports whether the document has room for that much more.
+func (w *jsonWriter) spend(n int) bool {
+	w.left -= n
+	return w.left >= 0
 }
 
 // appendBinaryJSON appends the JSON text of a document: integers and decimals exact, keys in the order stored, dates and other
 // opaque values as the server prints them.
 func appendBinaryJSON(dst, doc []byte) ([]byte, error) {
-	w := jsonWriter{dst: dst, nodes: len(doc)}
+	w := jsonWriter{dst: dst, left: len(doc)}
 	if len(doc) == 0 {
 		return dst, errBadJSON
 	}
@@ -59,7 +65,7 @@ func appendBinaryJSON(dst, doc []byte) ([]byte, error) {
 }
 
 func (w *jsonWriter) value(kind byte, p []byte, depth int) error {
-	if w.nodes--; w.nodes < 0 || depth > maxJSONDepth {
+	if !w.spend(1) || depth > maxJSONDepth {
 		return errBadJSON
 	}
 	switch kind {
@@ -69,7 +75,7 @@ func (w *jsonWriter) value(kind byte, p []byte, depth int) error {
 		return w.container(p, kind == jsonLargeArray, false, depth)
 	case jsonString:
 		s, ok := varString(p)
-		if !ok || !utf8.Valid(s) {
+		if !ok || !w.spend(len(s)) || !utf8.Valid(s) {
 			return errBadJSON
 		}
 		w.dst = envelope.AppendString(w.dst, s)
@@ -173,7 +179,7 @@ func (w *jsonWriter) container(p []byte, large, object bool, depth int) error {
 		}
 		if object {
 			at, n := keys.uint(width), keys.uint(2)
-			if at > uint64(len(p)) || n > uint64(len(p))-at || !utf8.Valid(p[at:at+n]) {
+			if at > uint64(len(p)) || n > uint64(len(p))-at || !w.spend(int(n)) || !utf8.Valid(p[at:at+n]) {
 				return errBadJSON
 			}
 			w.dst = append(envelope.AppendString(w.dst, p[at:at+n]), ':')
@@ -223,7 +229,7 @@ func (w *jsonWriter) opaque(p []byte) error {
 	}
 	kind := p[0]
 	data, ok := varString(p[1:])
-	if !ok {
+	if !ok || !w.spend(len(data)) {
 		return errBadJSON
 	}
 	var err error

@@ -172,13 +172,24 @@ func checkRows(t *testing.T, rows []byte) {
 	}
 }
 
-func checkTableMap(_ *testing.T, body []byte) {
+func checkTableMap(t *testing.T, body []byte) {
 	m, err := parseTableMap(body)
 	if err != nil {
 		return
 	}
-	_, _ = m.parseMetadata(flavorMySQL)
-	_, _ = m.parseMetadata(flavorMariaDB)
+	for _, flavor := range []string{flavorMySQL, flavorMariaDB} {
+		meta, err := m.parseMetadata(flavor)
+		if err != nil {
+			continue
+		}
+		size := len(meta.key)
+		for _, c := range meta.columns {
+			size += len(c.name) + len(c.labels)
+		}
+		if len(meta.columns) != len(m.types) || size > len(body) {
+			t.Fatalf("%x of %d columns: metadata of %d columns, %d names, labels and keys", body, len(m.types), len(meta.columns), size)
+		}
+	}
 	for i := range m.types {
 		c := column{}
 		c.typ, c.meta = realType(m.types[i], m.metas[i])
@@ -190,8 +201,17 @@ func checkTableMap(_ *testing.T, body []byte) {
 }
 
 func checkJSON(t *testing.T, doc []byte) {
-	if out, err := appendBinaryJSON(nil, doc); err == nil && !json.Valid(out) {
+	out, err := appendBinaryJSON(nil, doc)
+	if err == nil && !json.Valid(out) {
 		t.Fatalf("%x becomes %s", doc, out)
+	}
+	checkGrowth(t, doc, out)
+}
+
+// checkGrowth makes sure that a document is not a small text for a large one: it has each byte once, and no byte takes more than nine.
+func checkGrowth(t *testing.T, doc, out []byte) {
+	if len(out) > 9*len(doc)+32 {
+		t.Fatalf("%d bytes become %d: %x", len(doc), len(out), doc)
 	}
 }
 
@@ -202,7 +222,25 @@ func FuzzRows(f *testing.F) {
 
 func FuzzTableMap(f *testing.F) {
 	f.Add(sampleTableMap())
+	for _, flavor := range []string{flavorMySQL, flavorMariaDB} {
+		f.Add(recordedBodies(f, flavor, replication.TABLE_MAP_EVENT)[0])
+	}
 	f.Fuzz(func(t *testing.T, body []byte) { checkTableMap(t, body) })
+}
+
+// TestSharedJSON: a document whose entries all refer to the same long string is one that no server makes.
+func TestSharedJSON(t *testing.T) {
+	const entries, text = 1000, 2000
+	doc := []byte{jsonLargeArray}
+	doc = binary.LittleEndian.AppendUint32(doc, entries)
+	doc = binary.LittleEndian.AppendUint32(doc, 8+5*entries+2+text)
+	for range entries {
+		doc = binary.LittleEndian.AppendUint32(append(doc, jsonString), 8+5*entries)
+	}
+	doc = append(doc, 0x80|text&0x7f, text>>7)
+	doc = append(doc, bytes.Repeat([]byte("x"), text)...)
+	_, err := appendBinaryJSON(nil, doc)
+	require.ErrorIs(t, err, errBadJSON)
 }
 
 func FuzzBinaryJSON(f *testing.F) {
@@ -219,7 +257,18 @@ func FuzzBinaryJSON(f *testing.F) {
 // FuzzTaggedGTID is about the library's decoder, which indexes what it has not checked.
 func FuzzTaggedGTID(f *testing.F) {
 	f.Add([]byte("\x02\x76\x00"))
-	f.Fuzz(func(_ *testing.T, body []byte) { _, _, _ = parseTaggedGTID(body) })
+	for _, body := range recordedBodies(f, flavorMySQL, replication.GTID_TAGGED_LOG_EVENT) {
+		f.Add(body)
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		id, _, err := parseTaggedGTID(body)
+		if err != nil {
+			return
+		}
+		if set, err := parseGTIDSet(id.String()); err != nil || set.String() != id.String() {
+			t.Fatalf("%s cannot be read back: %v", id, err)
+		}
+	})
 }
 
 // Allocations are what a row costs most. Four are the map of its metadata; everything else is shared by the rows of a segment.

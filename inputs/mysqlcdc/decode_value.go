@@ -1,6 +1,7 @@
 package mysqlcdc
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -23,6 +24,8 @@ type column struct {
 	text *charset
 	// labels are those of an enum or set, in UTF-8.
 	labels [][]byte
+	// unsure says that a label with "?" may be another one.
+	unsure bool
 	// pad is the length that BINARY(n) is padded to.
 	pad int
 	// packed is set for MariaDB's UUID and INET types.
@@ -32,7 +35,9 @@ type column struct {
 }
 
 var (
-	errBadLabel   = errors.New("a number that is none of the column's labels")
+	errBadLabel = errors.New("a number that is none of the column's labels")
+	errUnsure   = errors.New("information_schema shows characters beyond U+FFFF as ?, so the label may be another one: SET GLOBAL " +
+		"binlog_row_metadata = 'FULL' puts labels into the log, and so does, once, ALTER TABLE … MODIFY with the column as it is")
 	errBadDecimal = errors.New("a decimal with digits that are none")
 )
 
@@ -188,6 +193,8 @@ func (c *column) decodeEnum(n uint64, arena []byte) (change.Value, []byte, error
 		return change.TextValue(nil), arena, nil
 	case n > uint64(len(c.labels)):
 		return change.UnavailableValue(), arena, fmt.Errorf("%w: %d of %d", errBadLabel, n, len(c.labels))
+	case c.unsure && bytes.IndexByte(c.labels[n-1], '?') >= 0:
+		return change.UnavailableValue(), arena, fmt.Errorf("label %d, %q: %w", n, c.labels[n-1], errUnsure)
 	default:
 		return change.TextValue(c.labels[n-1]), arena, nil
 	}
@@ -203,6 +210,9 @@ func (c *column) appendSet(dst []byte, mask uint64) ([]byte, error) {
 			dst = append(dst, ',')
 		}
 		first = false
+		if c.unsure && bytes.IndexByte(label, '?') >= 0 {
+			return dst, fmt.Errorf("label %d, %q: %w", i+1, label, errUnsure)
+		}
 		dst = append(dst, label...)
 	}
 	if n := len(c.labels); n < 64 && mask>>n != 0 {

@@ -16,13 +16,44 @@ const maxNetWriteTimeout = 31536000
 
 // openDump opens the connection on which the binlog arrives and asks for everything behind the position.
 func (s *session) openDump(ctx context.Context, from *Position) error {
-	srv := s.log.cfg.server
-	srv.readTimeout = s.log.cfg.readTimeout
-	c, err := srv.connect(ctx)
+	c, err := s.prepareDump(ctx, from, s.log.cfg.replicaUUID)
 	if err != nil {
 		return err
 	}
 	s.stream = c
+	if err := s.register(ctx); err != nil {
+		return err
+	}
+	return s.dump(c, from, s.log.cfg.serverID, 0)
+}
+
+// The id and the flag of a reader that is no replica and ends where the log ends, as mysqlbinlog does.
+const (
+	noReplica       = 0
+	dumpNonBlocking = 1
+)
+
+// openExcerpt opens another connection and asks for what is behind the position, up to where the log ends now.
+func (s *session) openExcerpt(ctx context.Context, from *Position) (events, error) {
+	c, err := s.prepareDump(ctx, from, s.log.cfg.excerptUUID)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.dump(c, from, noReplica, dumpNonBlocking); err != nil {
+		c.close()
+		return nil, err
+	}
+	return &dumpEvents{conn: c, in: c.packets()}, nil
+}
+
+// prepareDump opens a connection for a dump under a replica's UUID.
+func (s *session) prepareDump(ctx context.Context, from *Position, uuid string) (*conn, error) {
+	srv := s.log.cfg.server
+	srv.readTimeout = s.log.cfg.readTimeout
+	c, err := srv.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
 	period := s.log.cfg.heartbeat.Nanoseconds()
 	statements := []string{
 		// Events without checksums: the connection has its own.
@@ -38,21 +69,24 @@ func (s *session) openDump(ctx context.Context, from *Position) error {
 		}
 	} else {
 		// A server ends an older dump of the same replica UUID, such as one whose connection broke unnoticed.
-		id := quote(s.log.cfg.replicaUUID)
+		id := quote(uuid)
 		statements = append(statements, "SET @replica_uuid = "+id+", @slave_uuid = "+id)
 	}
 	for _, sql := range statements {
 		r, err := c.query(ctx, sql)
 		if err != nil {
-			return fmt.Errorf("preparing the binlog dump: %w", err)
+			c.close()
+			return nil, fmt.Errorf("preparing the binlog dump: %w", err)
 		}
 		r.Close()
 	}
-	if err := s.register(ctx); err != nil {
-		return err
-	}
+	return c, nil
+}
+
+// dump asks for the binlog.
+func (s *session) dump(c *conn, from *Position, serverID uint32, flags uint16) error {
 	c.ResetSequence()
-	if err := c.WritePacket(s.dumpCommand(from)); err != nil {
+	if err := c.WritePacket(s.dumpCommand(from, serverID, flags)); err != nil {
 		return c.classify(fmt.Errorf("asking for the binlog: %w", err), coordinator.KindConnect)
 	}
 	return nil
@@ -84,14 +118,14 @@ func (s *session) register(ctx context.Context) error {
 }
 
 // dumpCommand returns COM_BINLOG_DUMP or COM_BINLOG_DUMP_GTID, with room for the header in front.
-func (s *session) dumpCommand(from *Position) []byte {
+func (s *session) dumpCommand(from *Position, serverID uint32, flags uint16) []byte {
 	le := binary.LittleEndian
 	p := make([]byte, 4, 256)
 	if from.gtid && s.flavor == flavorMySQL {
 		set := from.set().encode()
 		p = append(p, mysql.COM_BINLOG_DUMP_GTID)
-		p = le.AppendUint16(p, 0)
-		p = le.AppendUint32(p, s.log.cfg.serverID)
+		p = le.AppendUint16(p, flags)
+		p = le.AppendUint32(p, serverID)
 		p = le.AppendUint32(p, 0) // no file
 		p = le.AppendUint64(p, 4)
 		p = le.AppendUint32(p, uint32(len(set)))
@@ -103,7 +137,7 @@ func (s *session) dumpCommand(from *Position) []byte {
 	}
 	p = append(p, mysql.COM_BINLOG_DUMP)
 	p = le.AppendUint32(p, uint32(pos))
-	p = le.AppendUint16(p, 0)
-	p = le.AppendUint32(p, s.log.cfg.serverID)
+	p = le.AppendUint16(p, flags)
+	p = le.AppendUint32(p, serverID)
 	return append(p, file...)
 }

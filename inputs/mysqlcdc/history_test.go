@@ -1,15 +1,18 @@
 package mysqlcdc
 
 import (
+	"database/sql"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
@@ -28,16 +31,50 @@ func (l *binlog) restarted(t *testing.T) *binlog {
 	return n
 }
 
-// shapes returns what a history knows at its end about the tables of a database, in a form to compare.
-func (l *binlog) shapes(t *testing.T, db string) map[string]string {
-	t.Helper()
+// shapes returns what a history knows at its end.
+func (l *binlog) shapes() schemaState {
 	l.history.mu.Lock()
 	defer l.history.mu.Unlock()
 	state := l.history.base.clone()
 	for _, e := range l.history.entries {
 		state.apply(e.changes)
 	}
-	return comparable(state, db)
+	return state
+}
+
+// facts are the columns of a state, one a line, with their character set and whether they are part of the key.
+func facts(state schemaState, db string) (lines []string) {
+	if state[db] == nil {
+		return nil
+	}
+	for name, def := range state[db].Tables {
+		for i, c := range def.Columns {
+			key := slices.ContainsFunc(def.key(), func(k string) bool { return strings.EqualFold(k, c.Name) })
+			lines = append(lines, fmt.Sprintf("%s %d %s %q %t", name, i+1, c.Name, c.charset(), key))
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// catalogFacts asks the server for the same, in words of its own: COLUMN_KEY is PRI for the columns of the primary key or, without
+// one, of the unique index that the server takes in its place. The connection is none whose settings the statements of a test change.
+func catalogFacts(t *testing.T, conn *sql.DB, db string) (lines []string) {
+	t.Helper()
+	rows, err := conn.QueryContext(t.Context(), `SELECT TABLE_NAME, ORDINAL_POSITION, COLUMN_NAME, IFNULL(CHARACTER_SET_NAME, ''), COLUMN_KEY = 'PRI'
+		FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? AND TABLE_NAME NOT IN (SELECT TABLE_NAME FROM information_schema.VIEWS)`, db)
+	require.NoError(t, err)
+	defer rows.Close()
+	for rows.Next() {
+		var table, column, charset string
+		var position int
+		var key bool
+		require.NoError(t, rows.Scan(&table, &position, &column, &charset, &key))
+		lines = append(lines, fmt.Sprintf("%s %d %s %q %t", table, position, column, charset, key))
+	}
+	require.NoError(t, rows.Err())
+	slices.Sort(lines)
+	return lines
 }
 
 func comparable(state schemaState, db string) map[string]string {
@@ -110,17 +147,18 @@ func TestCorpus(t *testing.T) {
 	onBoth(t, func(t *testing.T, b *bench) {
 		other := b.srv.Database(t)
 		b.exec(t, "CREATE TABLE marker (n INT PRIMARY KEY)")
-		l := b.newLog(t, fmt.Sprintf("tables: {include: [%q, %q]}", b.db+".*", other+"%.*"))
+		l := b.newLog(t, fmt.Sprintf("schema_changes: true\ntables: {include: [%q, %q]}", b.db+".*", other+"%.*"))
 		r := start(t, l, checkpoint.Token{}).connected(t)
 		c := &catalog{srv: &l.cfg.server}
 		defer c.close()
+		conn := b.srv.DB(t, b.db)
 		product := "mysql"
 		if b.srv.IsMariaDB() {
 			product = "mariadb"
 		}
 		statements := corpus(t, product)
 		require.Greater(t, len(statements), 150)
-		accepted, reported := 0, map[string]string{}
+		accepted, failed, reported, told := 0, false, map[string]string{}, map[tableName]*change.Table{}
 		for n, s := range statements {
 			s = strings.ReplaceAll(s, "OTHER", other)
 			if _, err := b.sql.ExecContext(t.Context(), s); err != nil {
@@ -137,11 +175,23 @@ func TestCorpus(t *testing.T) {
 				batch, err := seg.Rows.Decode(nil)
 				require.NoError(t, err)
 				for _, m := range batch {
-					done = done || part(receive(t, m).raw, "after") == fmt.Sprintf(`{"n":%d}`, n)
+					got := receive(t, m)
+					done = done || part(got.raw, "after") == fmt.Sprintf(`{"n":%d}`, n)
+					if c := got.event.Change; c != nil {
+						name := tableName{got.event.Table.Database, got.event.Table.Name}
+						require.NotEmpty(t, c.DDL, s)
+						require.Equal(t, described(told[name]), described(c.Old), s)
+						told[name] = c.New
+					}
 				}
 			}
 			for _, db := range []string{b.db, other, other + "_2"} {
-				want, got := b.catalogShapes(t, c, db), l.shapes(t, db)
+				state := l.shapes()
+				want, got := b.catalogShapes(t, c, db), comparable(state, db)
+				if !failed {
+					failed = !assert.Equal(t, catalogFacts(t, conn, db), facts(state, db), s)
+				}
+				b.checkTold(t, c, db, told, s)
 				for name := range want {
 					if want[name] != got[name] && reported[name] == "" {
 						reported[name] = s // what follows on the same table would follow from it
@@ -157,6 +207,46 @@ func TestCorpus(t *testing.T) {
 		}
 		require.Greater(t, accepted, 150)
 	})
+}
+
+// described is what an event says about a table; nil for none.
+func described(t *change.Table) []string {
+	if t == nil {
+		return nil
+	}
+	lines := []string{t.Name}
+	for _, c := range t.Columns {
+		lines = append(lines, fmt.Sprintf("%s %s %t", c.Name, c.Type, c.Nullable))
+	}
+	for _, k := range t.Key {
+		lines = append(lines, "key "+t.Columns[k].Name)
+	}
+	return lines
+}
+
+// checkTold compares what the events have told about the tables of a database with what the server shows.
+func (b *bench) checkTold(t *testing.T, c *catalog, db string, told map[tableName]*change.Table, after string) {
+	t.Helper()
+	flavor := flavorMySQL
+	if b.srv.IsMariaDB() {
+		flavor = flavorMariaDB
+	}
+	state, err := c.state(t.Context(), flavor, func(name string) bool { return name == db })
+	require.NoError(t, err)
+	s := &schemas{source: &change.Source{}, flavor: flavor}
+	for name, table := range told {
+		if name.db == db && table != nil {
+			require.Equal(t, described(s.tableOf(name, state.table(db, name.table))), described(table), after)
+		}
+	}
+	if state[db] == nil {
+		return
+	}
+	for name, def := range state[db].Tables {
+		if name != "marker" {
+			require.NotNil(t, told[tableName{db, name}], "%s: no event of %s %v", after, name, def)
+		}
+	}
 }
 
 // TestUnnamedColumns: MariaDB logs columns that no statement has named.

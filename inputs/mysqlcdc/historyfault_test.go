@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -332,6 +333,21 @@ func FuzzHistory(f *testing.F) {
 			}
 			return
 		}
-		_, _ = h.at(&Position{file: "bin.000001", pos: 100})
+		h.version++
+		again, _, _, err := h.record()
+		if err != nil {
+			t.Fatal(err)
+		}
+		back := &history{}
+		if err := back.restore(again); err != nil {
+			t.Fatalf("what was read cannot be read back: %v\n%s", err, again)
+		}
+		for _, pos := range []*Position{h.basePos, {file: "bin.000001", pos: 100}} {
+			was, err := h.at(pos)
+			is, errBack := back.at(pos)
+			if fmt.Sprint(err) != fmt.Sprint(errBack) || !reflect.DeepEqual(was, is) {
+				t.Fatalf("%+v (%v) at %s has become %+v (%v)", was, err, pos, is, errBack)
+			}
+		}
 	})
 }

@@ -131,9 +131,11 @@ func FuzzJSONDiff(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if out, err := appendJSONDiff(nil, text, diff); err == nil && !json.Valid(out) {
+		out, err := appendJSONDiff(nil, text, diff)
+		if err == nil && !json.Valid(out) {
 			t.Fatalf("%s with %x becomes %s", text, diff, out)
 		}
+		checkGrowth(t, append(text, diff...), out)
 	})
 }
 
@@ -207,4 +209,21 @@ func TestRowsOfAnotherWidth(t *testing.T) {
 	_, err = seg.Decode(nil)
 	require.ErrorContains(t, err, "shop.c at b.000001:4")
 	require.ErrorContains(t, err, "has 6 columns, its table map has 7")
+}
+
+// TestImageWithoutColumns: with MINIMAL, a row of nothing but defaults has no bytes in MySQL's log, and still is a row. MariaDB writes
+// all columns.
+func TestImageWithoutColumns(t *testing.T) {
+	onBothMetadata(t, func(t *testing.T, b *bench) {
+		b.exec(t, "CREATE TABLE c (a INT DEFAULT 5, b INT DEFAULT 6)")
+		r := start(t, b.newLog(t, ""), checkpoint.Token{}).connected(t)
+		b.exec(t, "SET SESSION binlog_row_image = MINIMAL", "BEGIN", "INSERT INTO c () VALUES ()", "UPDATE c SET a = NULL, b = NULL", "COMMIT")
+		after, last := `{}`, `{"a":null,"b":null}`
+		if b.srv.IsMariaDB() {
+			after = `{"a":5,"b":6}`
+		}
+		got := r.take(t, 2)
+		require.Equal(t, []string{`c  - ` + after, `u  {"a":5,"b":6} ` + last}, rows(t, got))
+		require.Equal(t, uint64(2), got[1].event.Index)
+	})
 }

@@ -98,6 +98,8 @@ func spec() *service.ConfigSpec {
 				Description("What happens when a DDL statement on a captured table is not understood, or does not fit the shape that the "+
 					"table is known to have: `stop` with an error that names statement and position, or `reload` the table's shape from "+
 					"`information_schema`, which is right when nothing else has changed the table since.").Advanced(),
+			coordinator.SchemaChangesField("These are the CREATE, ALTER, RENAME and DROP statements of the log; one that leaves all "+
+				"of that as it was, such as a new index, is none."),
 		).
 		Fields(valueFields()...)
 }
@@ -117,6 +119,8 @@ type config struct {
 	filter      tableFilter
 	serverID    uint32
 	replicaUUID string
+	// excerptUUID is that of a second connection beside the replica's.
+	excerptUUID string
 	start       string
 	startAt     *Position // nil for latest and earliest
 	useGTID     string
@@ -125,7 +129,9 @@ type config struct {
 	keys        map[string][]string
 	values      valueOptions
 	reloadDDL   bool
-	source      *change.Source
+	// schemaChanges: changes of shapes are events.
+	schemaChanges bool
+	source        *change.Source
 }
 
 // queryTimeout bounds the answers of everything but the binlog.
@@ -162,6 +168,9 @@ func parseConfig(conf *service.ParsedConfig, version string) (c config, err erro
 		return c, err
 	}
 	c.reloadDDL = onDDL == onDDLReload
+	if c.schemaChanges, err = coordinator.ParseSchemaChanges(conf); err != nil {
+		return c, err
+	}
 	if err := c.parseTables(conf); err != nil {
 		return c, err
 	}
@@ -242,6 +251,8 @@ func (c *config) parseServerID(conf *service.ParsedConfig) error {
 	copy(uuid[:], sum[4:])
 	binary.BigEndian.PutUint32(uuid[12:], c.serverID)
 	c.replicaUUID = string(appendUUID(nil, uuid))
+	uuid[0] ^= 0xff
+	c.excerptUUID = string(appendUUID(nil, uuid))
 	return nil
 }
 

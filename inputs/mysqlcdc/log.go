@@ -88,6 +88,8 @@ type session struct {
 	schemas *schemas
 	tables  tableLog
 	stream  *conn
+	// excerpts is openExcerpt.
+	excerpts func(ctx context.Context, from *Position) (events, error)
 
 	// What inspect and preflight learn.
 	vars     map[string]string
@@ -111,6 +113,7 @@ func (l *binlog) Run(ctx context.Context, from checkpoint.Token, out chan<- coor
 	defer cancel()
 	srv := l.cfg.server
 	s := &session{log: l, out: out, catalog: &catalog{srv: &srv}}
+	s.excerpts = s.openExcerpt
 	defer s.close()
 	err := s.run(sessionCtx, from)
 	if ctx.Err() != nil {
@@ -208,8 +211,9 @@ func (s *session) refreshFiles(ctx context.Context, now time.Time) {
 
 // readAll reads packets until the stream ends, which it does with an error only.
 func (s *session) readAll(ctx context.Context) error {
+	in := s.stream.packets()
 	for {
-		packet, err := s.stream.ReadPacket()
+		packet, now, err := in.next()
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -221,7 +225,6 @@ func (s *session) readAll(ctx context.Context) error {
 		}
 		switch packet[0] {
 		case 0:
-			now := time.Now()
 			if s.hello != nil {
 				s.hello.ReadAt = now
 				if err := s.send(ctx, *s.hello); err != nil {

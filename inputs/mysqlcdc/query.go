@@ -60,9 +60,16 @@ func (s *session) query(ctx context.Context, h eventHeader, body []byte, start u
 		if err := s.statementData(st, db); err != nil {
 			return err
 		}
+	case statementXAStart:
+		t.explicit, t.xa = true, true
+		return nil
+	case statementXACommit, statementXARollback:
+		if err := s.endXA(ctx, st); err != nil {
+			return err
+		}
 	case statementNeutral:
 	case statementOther:
-		if err := s.ddl(ctx, text, db, parseQueryVars(vars, s.flavor)); err != nil {
+		if err := s.ddl(ctx, text, db, parseQueryVars(vars, s.flavor), start, now); err != nil {
 			return err
 		}
 	}
@@ -80,9 +87,40 @@ func (s *session) statementData(st statement, db string) error {
 	if st.table != "" && !s.filter.captures(db, st.table) {
 		return nil
 	}
-	return coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("the change of table %s.%s that ends at %s is logged as a statement, "+
-		"without its rows: a session uses binlog_format=%s; SET GLOBAL binlog_format = 'ROW', take a new snapshot of the table and "+
-		"start behind this place", db, st.table, s.place(), "STATEMENT or MIXED"))
+	what := fmt.Sprintf("the change of table %s.%s", db, st.table)
+	if st.table == "" {
+		what = "a change of tables that cannot be told, in database " + db + ","
+	}
+	return coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("%s that ends at %s is logged as a statement, without its rows: a "+
+		"session uses binlog_format=STATEMENT or MIXED; SET GLOBAL binlog_format = 'ROW', take a new snapshot of the table and start "+
+		"behind this place", what, s.place()))
+}
+
+// load handles LOAD DATA that is logged as a statement (MySQL source, Execute_load_query_event).
+func (s *session) load(ctx context.Context, h eventHeader, body []byte, now time.Time) error {
+	c := cursor{b: body}
+	c.take(8)
+	dbLen := int(c.uint(1))
+	c.take(2)
+	varsLen := int(c.uint(2))
+	c.take(8)
+	fileEnd := int(c.uint(4)) // in the text: behind the name of the file
+	c.take(1 + varsLen)
+	db := string(c.take(dbLen))
+	c.take(1)
+	if c.short || fileEnd > len(c.b) {
+		return s.protocolError("%s: %w", h.kind, errTruncated)
+	}
+	if s.tx == nil {
+		return s.protocolError("%s outside a transaction", h.kind)
+	}
+	if err := s.statementData(parseLoad(c.b[fileEnd:]), db); err != nil {
+		return err
+	}
+	if s.tx.explicit {
+		return nil
+	}
+	return s.commit(ctx, now)
 }
 
 // truncate makes an event of TRUNCATE TABLE.
@@ -102,18 +140,26 @@ func (s *session) truncate(ctx context.Context, t *transaction, st statement, db
 		return err
 	}
 	s.name(t)
-	return s.hold(ctx, &truncateSegment{event: change.Event{
+	return s.hold(ctx, &tableSegment{event: change.Event{
 		Op: change.Truncate, Table: table, Index: t.index, Pos: start,
 		Origin: &change.Origin{Tx: t.tx, ReadAt: now, Snapshot: change.SnapshotFalse, File: s.file},
 	}}, now)
 }
 
-// tableByName returns the table that a statement names: as its rows were last seen, or without columns.
-func (s *session) tableByName(_ context.Context, db, name string) (*change.Table, error) {
-	if k := s.schemas.known[db+"."+name]; k != nil {
+// tableByName returns the table that a statement names: as its rows were last seen, else as its shape is known, else without
+// columns.
+func (s *session) tableByName(ctx context.Context, db, name string) (*change.Table, error) {
+	if k := s.schemas.known[db+"."+name]; k != nil && !k.stale {
 		return k.shape.table, nil
 	}
-	return &change.Table{Source: s.log.cfg.source, Database: db, Name: name}, nil
+	def, err := s.schemas.definition(ctx, db, name)
+	if err != nil {
+		return nil, err
+	}
+	if def == nil {
+		return &change.Table{Source: s.log.cfg.source, Database: db, Name: name}, nil
+	}
+	return s.schemas.tableOf(tableName{db, name}, def), nil
 }
 
 // maxPayloadWindow bounds the memory of decompression.

@@ -33,6 +33,8 @@ type reader struct {
 	// lastBeat is where the last heartbeat was.
 	lastBeat uint64
 	filesAt  time.Time
+	// excerpt is set while the rows of a prepared transaction are read.
+	excerpt *excerpt
 }
 
 type heldSegment struct{ seg coordinator.Segment }
@@ -115,20 +117,27 @@ func (s *session) advance(h eventHeader) {
 
 // dispatch handles an event without its checksum; start is its place.
 func (s *session) dispatch(ctx context.Context, h eventHeader, body []byte, start uint64, now time.Time) error {
+	if s.excerpt != nil && !s.excerpt.wants(s, h, body, start) {
+		return s.excerpt.err
+	}
 	if _, _, _, ok := rowsEventKind(h.kind); ok {
 		return s.rows(ctx, h, body, start, now)
 	}
 	switch h.kind {
 	case replication.TABLE_MAP_EVENT:
 		return s.tableMap(ctx, body)
-	case replication.XID_EVENT, replication.XA_PREPARE_LOG_EVENT:
+	case replication.XID_EVENT:
 		return s.commit(ctx, now)
+	case replication.XA_PREPARE_LOG_EVENT:
+		return s.prepareXA(ctx, h, body, now)
 	case replication.GTID_EVENT, replication.ANONYMOUS_GTID_EVENT, replication.GTID_TAGGED_LOG_EVENT:
 		return s.beginMySQL(h, body, start)
 	case replication.MARIADB_GTID_EVENT:
 		return s.beginMariaDB(h, body, start)
 	case replication.QUERY_EVENT, replication.MARIADB_QUERY_COMPRESSED_EVENT:
 		return s.query(ctx, h, body, start, now)
+	case replication.EXECUTE_LOAD_QUERY_EVENT:
+		return s.load(ctx, h, body, now)
 	case replication.ROTATE_EVENT:
 		return s.rotate(ctx, h, body, now)
 	case replication.HEARTBEAT_EVENT, replication.HEARTBEAT_LOG_EVENT_V2:
@@ -174,15 +183,19 @@ func (s *session) rows(ctx context.Context, h eventHeader, body []byte, start ui
 	if err != nil {
 		return s.protocolError("%s: %w", h.kind, err)
 	}
-	if len(ev.images) == 0 {
+	t, m := s.tx, s.maps[ev.tableID]
+	if len(ev.images) == 0 && (m == nil || !ev.blank()) {
 		return nil // a dummy that ends a statement
 	}
-	t, m := s.tx, s.maps[ev.tableID]
 	if t == nil || m == nil {
 		return s.protocolError("%s of table id %d outside a transaction or without its table map", h.kind, ev.tableID)
 	}
 	if ev.columns != len(m.tm.types) {
 		return s.protocolError("%s of %s has %d columns, its table map has %d", h.kind, m.tm.name(), ev.columns, len(m.tm.types))
+	}
+	if t.xa {
+		t.xaRows = t.xaRows || m.captured
+		return nil // they are read again when the transaction is committed
 	}
 	if err := s.count(t); err != nil {
 		return err

@@ -99,7 +99,11 @@ func (s *schemas) build(ctx context.Context, m *tableMap) (*shape, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sh, s.setKey(m, meta, def, sh)
+	var logged []int
+	if meta.full {
+		logged = meta.key
+	}
+	return sh, s.setKey(logged, def, sh.table)
 }
 
 // fromMetadata fills the shape from what the table map says.
@@ -181,36 +185,36 @@ func (s *schemas) charset(ctx context.Context, name string) (*charset, error) {
 	return cs, nil
 }
 
-// setKey finds the columns that identify a row.
-func (s *schemas) setKey(m *tableMap, meta *tableMeta, def *tableDef, sh *shape) error {
-	if names, ok := s.keys[m.name()]; ok {
+// setKey finds the columns that identify a row; logged are those that the table map names, if any.
+func (s *schemas) setKey(logged []int, def *tableDef, t *change.Table) error {
+	if names, ok := s.keys[t.Database+"."+t.Name]; ok {
 		for _, n := range names {
-			i := sh.column(n)
+			i := columnNamed(t, n)
 			if i < 0 {
 				return coordinator.WithKind(coordinator.KindSchema, fmt.Errorf("keys: it has no column %q", n))
 			}
-			sh.table.Key = append(sh.table.Key, i)
+			t.Key = append(t.Key, i)
 		}
 		return nil
 	}
-	if meta.full && len(meta.key) > 0 {
-		for _, i := range meta.key {
-			if i < len(sh.table.Columns) { // else a hidden one
-				sh.table.Key = append(sh.table.Key, i)
+	if len(logged) > 0 {
+		for _, i := range logged {
+			if i < len(t.Columns) { // else a hidden one
+				t.Key = append(t.Key, i)
 			}
 		}
 		return nil
 	}
 	for _, n := range def.key() {
-		if i := sh.column(n); i >= 0 {
-			sh.table.Key = append(sh.table.Key, i)
+		if i := columnNamed(t, n); i >= 0 {
+			t.Key = append(t.Key, i)
 		}
 	}
 	return nil
 }
 
-func (sh *shape) column(name string) int {
-	return slices.IndexFunc(sh.table.Columns, func(c change.Column) bool { return strings.EqualFold(c.Name, name) })
+func columnNamed(t *change.Table, name string) int {
+	return slices.IndexFunc(t.Columns, func(c change.Column) bool { return strings.EqualFold(c.Name, name) })
 }
 
 // logical returns the logical type, and precision and scale.

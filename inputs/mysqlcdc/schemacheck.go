@@ -83,6 +83,7 @@ func (s *schemas) fromHistory(ctx context.Context, def *tableDef, m *tableMap, m
 			if err != nil {
 				return fail(fmt.Errorf("column %s: %w", cc.Name, err))
 			}
+			c.unsure = cc.Unsure && !meta.full
 		}
 		s.finish(c, col)
 	}

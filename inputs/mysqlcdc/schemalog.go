@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
@@ -50,6 +51,7 @@ func (s *session) prepareHistory(ctx context.Context, from checkpoint.Token, sta
 	}
 	h.begin(s.identity, start, state)
 	s.tables.state = state
+	s.warnOfPrepared(ctx)
 	return start, nil
 }
 
@@ -135,21 +137,25 @@ func (f tableFilter) capturesIn(db string) bool {
 // maxStatement is how much of a statement an error shows.
 const maxStatement = 1000
 
-// ddl follows a statement that may have changed tables.
-func (s *session) ddl(ctx context.Context, text []byte, db string, vars queryVars) error {
+// ddl follows a statement that may have changed tables; start is its place.
+func (s *session) ddl(ctx context.Context, text []byte, db string, vars queryVars, start uint64, now time.Time) error {
 	st, err := s.ddlStatement(ctx, text, db, vars)
 	if err != nil {
 		return err
 	}
 	res, err := s.tables.applier.apply(s.tables.state, st)
 	if err != nil {
-		if len(st.text) > maxStatement {
-			st.text = st.text[:maxStatement] + "…"
+		shown := st.text
+		if len(shown) > maxStatement {
+			shown = shown[:maxStatement] + "…"
 		}
-		err = fmt.Errorf("the statement that ends at %s, %q: %w", s.place(), st.text, err)
+		err = fmt.Errorf("the statement that ends at %s, %q: %w", s.place(), shown, err)
 		if res.changes, err = s.unparseable(ctx, res, err); err != nil {
 			return err
 		}
+	}
+	if err := s.schemaEvents(ctx, st.text, res, start, now); err != nil {
+		return err
 	}
 	if len(res.changes) == 0 {
 		return nil

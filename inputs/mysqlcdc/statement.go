@@ -9,13 +9,16 @@ import (
 type statementKind byte
 
 const (
-	statementOther    statementKind = iota // may have changed any table's shape
-	statementBegin                         // a transaction begins
-	statementCommit                        // a transaction ends
-	statementRollback                      // a transaction ends, and what it wrote to transactional tables is undone
-	statementNeutral                       // changes no shape: savepoints, accounts, maintenance
-	statementTruncate                      // TRUNCATE TABLE
-	statementData                          // rows changed by a statement that is logged as such, not as rows
+	statementOther      statementKind = iota // may have changed any table's shape
+	statementBegin                           // a transaction begins
+	statementCommit                          // a transaction ends
+	statementRollback                        // a transaction ends, and what it wrote to transactional tables is undone
+	statementNeutral                         // changes no shape: savepoints, accounts, maintenance
+	statementTruncate                        // TRUNCATE TABLE
+	statementXAStart                         // an XA transaction begins
+	statementXACommit                        // a prepared XA transaction is made good
+	statementXARollback                      // a prepared XA transaction is undone
+	statementData                            // rows changed by a statement that is logged as such, not as rows
 )
 
 // statement is a query event, understood as far as the stream needs.
@@ -23,6 +26,8 @@ type statement struct {
 	kind statementKind
 	// db and table are those of a truncate or of changed data; db is empty for the current database.
 	db, table string
+	// xid is the id of the XA transaction that is made good or undone, as the server writes it.
+	xid string
 }
 
 // parseStatement classifies the text of a query event. What it does not know is statementOther, the safe answer.
@@ -46,15 +51,13 @@ func parseStatement(query []byte) statement {
 		}
 		return statement{kind: statementRollback}
 	case "XA":
-		// XA START and XA END frame the rows; XA COMMIT and XA ROLLBACK are transactions of their own, without rows.
-		if k := l.next().keyword(); k == "START" || k == "BEGIN" {
-			return statement{kind: statementBegin}
-		}
-		return statement{kind: statementNeutral}
+		return l.xa()
 	case "SAVEPOINT", "RELEASE", "GRANT", "REVOKE", "FLUSH", "ANALYZE", "OPTIMIZE", "REPAIR", "SET":
 		return statement{kind: statementNeutral}
 	case "INSERT", "UPDATE", "DELETE", "REPLACE":
-		return l.data()
+		return l.data(first.keyword())
+	case "WITH", "SELECT", "DO", "CALL", "LOAD": // what a statement behind WITH, or a function, has changed is hard to tell
+		return statement{kind: statementData}
 	case "TRUNCATE":
 		return l.truncate()
 	case "CREATE", "ALTER", "DROP":
@@ -66,18 +69,69 @@ func parseStatement(query []byte) statement {
 	return statement{kind: statementOther}
 }
 
-// data reads the table of INSERT, UPDATE, DELETE or REPLACE; the names stay empty when there is no telling.
-func (l *lexer) data() statement {
-	t := l.next()
+// data reads the table of INSERT, UPDATE, DELETE or REPLACE; the names stay empty when there is no telling, or when there can be
+// more than one.
+func (l *lexer) data(verb string) statement {
+	t, from := l.next(), false
 	for {
-		switch t.keyword() {
+		switch k := t.keyword(); k {
 		case "LOW_PRIORITY", "DELAYED", "HIGH_PRIORITY", "QUICK", "IGNORE", "INTO", "FROM":
+			from = from || k == "FROM"
 			t = l.next()
 			continue
 		}
 		break
 	}
 	st := statement{kind: statementData}
+	if !t.name || verb == "DELETE" && !from {
+		return st
+	}
+	table := tableName{table: t.text}
+	if l.peek() == '.' {
+		l.next()
+		table = tableName{t.text, l.next().text}
+	}
+	if (verb == "UPDATE" || verb == "DELETE") && l.joins() {
+		return st
+	}
+	st.db, st.table = table.db, table.table
+	return st
+}
+
+// joins reports whether more tables than one can follow the name of a table in UPDATE or DELETE.
+func (l *lexer) joins() bool {
+	for {
+		t := l.next()
+		switch t.keyword() {
+		case "SET", "WHERE", "ORDER", "LIMIT", "RETURNING", "PARTITION", "FOR":
+			return false
+		case "JOIN", "INNER", "CROSS", "LEFT", "RIGHT", "NATURAL", "STRAIGHT_JOIN", "USING":
+			return true
+		}
+		switch t.text {
+		case "":
+			return false
+		case ",":
+			return true
+		}
+	}
+}
+
+// parseLoad reads the table of LOAD DATA and LOAD XML, behind the name of the file.
+func parseLoad(rest []byte) statement {
+	l := lexer{s: string(rest)}
+	st := statement{kind: statementData}
+	for {
+		switch l.next().keyword() {
+		case "REPLACE", "IGNORE", "INTO":
+			continue
+		case "TABLE":
+		default:
+			return st
+		}
+		break
+	}
+	t := l.next()
 	if !t.name {
 		return st
 	}

@@ -10,7 +10,9 @@ func TestParseStatement(t *testing.T) {
 	for text, want := range map[string]statement{
 		"BEGIN":                        {kind: statementBegin},
 		"START TRANSACTION":            {kind: statementBegin},
-		"XA START X'01',X'',1":         {kind: statementBegin},
+		"XA START X'01',X'',1":         {kind: statementXAStart},
+		"XA COMMIT X'01',X'',1":        {kind: statementXACommit, xid: "X'01',X'',1"},
+		"XA ROLLBACK X'01',X'02',7":    {kind: statementXARollback, xid: "X'01',X'02',7"},
 		"XA END X'01',X'',1":           {kind: statementNeutral},
 		"COMMIT":                       {kind: statementCommit},
 		"COMMIT /* x */":               {kind: statementCommit},
@@ -38,6 +40,17 @@ func TestParseStatement(t *testing.T) {
 		"INSERT INTO d.t VALUES (1)":   {kind: statementData, db: "d", table: "t"},
 		"update low_priority `t` set":  {kind: statementData, table: "t"},
 		"DELETE FROM `d`.`t`":          {kind: statementData, db: "d", table: "t"},
+
+		"DELETE FROM t WHERE a = 1":    {kind: statementData, table: "t"},
+		"DELETE QUICK FROM d.t x":      {kind: statementData, db: "d", table: "t"},
+		"DELETE a FROM a JOIN b":       {kind: statementData},
+		"DELETE FROM a USING a JOIN b": {kind: statementData},
+		"UPDATE a, b SET x = 1":        {kind: statementData},
+		"UPDATE a x LEFT JOIN b SET y": {kind: statementData},
+		"UPDATE t SET a = 1, b = 2":    {kind: statementData, table: "t"},
+		"REPLACE INTO t SELECT 1":      {kind: statementData, table: "t"},
+		"WITH x AS (SELECT 1) UPDATE":  {kind: statementData},
+		"SELECT `d`.`f`()":             {kind: statementData},
 	} {
 		require.Equal(t, want, parseStatement([]byte(text)), text)
 	}
@@ -102,5 +115,17 @@ func TestParseLabels(t *testing.T) {
 	for _, s := range []string{"enum", "enum(a)", "enum('a", "enum('a'x'b')", "enum('a',)"} {
 		_, err := parseLabels(s)
 		require.Error(t, err, s)
+	}
+}
+
+func TestParseLoad(t *testing.T) {
+	for text, want := range map[string]statement{
+		" INTO TABLE `t` FIELDS TERMINATED BY ','": {kind: statementData, table: "t"},
+		" REPLACE INTO TABLE `d`.`t` (a)":          {kind: statementData, db: "d", table: "t"},
+		" IGNORE INTO TABLE t":                     {kind: statementData, table: "t"},
+		" INTO TABLE":                              {kind: statementData},
+		" ELSEWHERE":                               {kind: statementData},
+	} {
+		require.Equal(t, want, parseLoad([]byte(text)), text)
 	}
 }

@@ -2,6 +2,7 @@ package mysqlcdc
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +16,8 @@ type tableDef struct {
 	Indexes   []indexDef  `json:"indexes,omitempty"`
 	// Versioned is MariaDB's system versioning.
 	Versioned bool `json:"versioned,omitempty"`
+	// RowEnd is the column with the end of a row's life, if the table shows one: it belongs to every unique index.
+	RowEnd string `json:"row_end,omitempty"`
 	// AsOf is set when the shape was read from the catalogue at that position and is not known before it. Statements
 	// before it are in the shape already.
 	AsOf string `json:"as_of,omitempty"`
@@ -106,6 +109,23 @@ func (t *tableDef) addIndex(ix indexDef) {
 	t.Indexes = append(t.Indexes, ix)
 }
 
+// endUniques adds the end of a row's life to the unique indexes that lack it.
+func (t *tableDef) endUniques() {
+	i := t.column(t.RowEnd)
+	if i < 0 {
+		t.RowEnd = ""
+		return
+	}
+	if !t.Versioned {
+		return
+	}
+	for n := range t.Indexes {
+		if ix := &t.Indexes[n]; ix.Unique && !slices.ContainsFunc(ix.Columns, func(c string) bool { return strings.EqualFold(c, t.RowEnd) }) {
+			ix.Columns = append(ix.Columns, t.Columns[i].Name)
+		}
+	}
+}
+
 // forgetColumn takes a column out of the indexes; an index without columns goes.
 func (t *tableDef) forgetColumn(name string) {
 	t.Indexes = slices.DeleteFunc(t.Indexes, func(ix indexDef) bool {
@@ -123,7 +143,12 @@ type databaseDef struct {
 	// Complete says that all its tables are known; else only those that were made since the history began.
 	Complete bool                 `json:"complete,omitempty"`
 	Tables   map[string]*tableDef `json:"tables,omitempty"`
+	// Prepared are XA transactions by their ids; only the database noDatabase has them.
+	Prepared map[string]*xaPrepared `json:"prepared,omitempty"`
 }
+
+// noDatabase is the name under which a state has what belongs to no database.
+const noDatabase = ""
 
 // schemaChange is a part of what a statement did: a table's new shape, or a whole database.
 type schemaChange struct {
@@ -134,6 +159,9 @@ type schemaChange struct {
 	Def *tableDef `json:"def,omitempty"`
 	// Database is the database's new definition without tables; nil when it is gone.
 	Database *databaseDef `json:"database,omitempty"`
+	// XA is the id of an XA transaction that is prepared, or, when Prepared is nil, has ended; nothing else is set then.
+	XA       string      `json:"xa,omitempty"`
+	Prepared *xaPrepared `json:"prepared,omitempty"`
 }
 
 // schemaState is the shapes of all tables at one position.
@@ -150,7 +178,9 @@ func (s schemaState) table(db, table string) *tableDef {
 func (s schemaState) clone() schemaState {
 	c := make(schemaState, len(s))
 	for name, d := range s {
-		n := &databaseDef{Collation: d.Collation, Complete: d.Complete, Tables: make(map[string]*tableDef, len(d.Tables))}
+		n := &databaseDef{
+			Collation: d.Collation, Complete: d.Complete, Tables: make(map[string]*tableDef, len(d.Tables)), Prepared: maps.Clone(d.Prepared),
+		}
 		for t, def := range d.Tables {
 			n.Tables[t] = def
 		}
@@ -163,6 +193,9 @@ func (s schemaState) apply(changes []schemaChange) {
 	for _, c := range changes {
 		d := s[c.DB]
 		switch {
+		case c.XA != "":
+			s.applyXA(c)
+			continue
 		case c.Table == "" && c.Database == nil:
 			delete(s, c.DB)
 			continue

@@ -20,6 +20,8 @@ type transaction struct {
 	gtid     gtid // gno 0 for none
 	maria    mariaGTID
 	isMaria  bool
+	// xa says that it is an XA transaction, whose rows are nobody's before it is committed; xaRows that it has some for us.
+	xa, xaRows bool
 	// at is where it starts: the place of its GTID event.
 	at uint64
 	// index counts the events of the transaction that are counted; uncounted is the last rows event when it is not.
@@ -28,9 +30,18 @@ type transaction struct {
 	table     *tableMap // of uncounted
 }
 
+// beginning returns the place of an event that was read last. A server that leaves out what we have leaves a gap between the end of the
+// event before it, which is start, and its place.
+func (s *session) beginning(h eventHeader, start uint64) uint64 {
+	if size := uint64(h.size); h.logPos != 0 && s.pos > size {
+		return s.pos - size
+	}
+	return start
+}
+
 // beginMySQL starts a transaction at its GTID event (MySQL source, Gtid_event).
 func (s *session) beginMySQL(h eventHeader, body []byte, start uint64) (err error) {
-	t := &transaction{tx: &change.Tx{ServerID: h.serverID, CommitTime: time.Unix(int64(h.timestamp), 0).UTC()}, at: start}
+	t := &transaction{tx: &change.Tx{ServerID: h.serverID, CommitTime: time.Unix(int64(h.timestamp), 0).UTC()}, at: s.beginning(h, start)}
 	var micros uint64
 	if h.kind == replication.GTID_TAGGED_LOG_EVENT {
 		if t.gtid, micros, err = parseTaggedGTID(body); err != nil {
@@ -50,8 +61,11 @@ func (s *session) beginMySQL(h eventHeader, body []byte, start uint64) (err erro
 				micros = c.uint(7) // the commit on the server that it comes from
 			}
 		}
-		if h.kind == replication.ANONYMOUS_GTID_EVENT {
+		switch {
+		case h.kind == replication.ANONYMOUS_GTID_EVENT:
 			t.gtid.gno = 0
+		case t.gtid.gno == 0 || t.gtid.gno > maxGNO:
+			return s.protocolError("%s: %d is not the number of a transaction", h.kind, t.gtid.gno)
 		}
 	}
 	if micros > 0 && micros < 1<<55 {
@@ -72,13 +86,17 @@ func parseTaggedGTID(body []byte) (id gtid, micros uint64, err error) {
 	if err := e.Decode(body); err != nil {
 		return id, 0, err
 	}
-	if len(e.SID) != 16 || e.GNO <= 0 {
+	if len(e.SID) != 16 || e.GNO <= 0 || e.GNO > maxGNO {
 		return id, 0, errTruncated
 	}
 	copy(id.sid.uuid[:], e.SID)
-	id.sid.tag, id.gno = e.Tag.String(), uint64(e.GNO)
-	return id, e.OriginalCommitTimestamp, nil
+	id.gno = uint64(e.GNO)
+	id.sid.tag, err = parseTag(e.Tag.String())
+	return id, e.OriginalCommitTimestamp, err
 }
+
+// mariaPreparedXA is the flag of a GTID event whose transaction ends with XA PREPARE.
+const mariaPreparedXA = 64
 
 // beginMariaDB starts a transaction at its GTID event (MariaDB source, Gtid_log_event).
 func (s *session) beginMariaDB(h eventHeader, body []byte, start uint64) error {
@@ -89,9 +107,9 @@ func (s *session) beginMariaDB(h eventHeader, body []byte, start uint64) error {
 	}
 	s.tx = &transaction{
 		tx:    &change.Tx{ServerID: h.serverID, CommitTime: time.Unix(int64(h.timestamp), 0).UTC()},
-		maria: mariaGTID{domain: uint32(domain), server: h.serverID, seq: seq}, isMaria: true, at: start,
+		maria: mariaGTID{domain: uint32(domain), server: h.serverID, seq: seq}, isMaria: true, at: s.beginning(h, start),
 		// What is not standalone is framed: the event stands for BEGIN.
-		explicit: flags&replication.BINLOG_MARIADB_FL_STANDALONE == 0,
+		explicit: flags&replication.BINLOG_MARIADB_FL_STANDALONE == 0, xa: flags&mariaPreparedXA != 0,
 	}
 	return nil
 }

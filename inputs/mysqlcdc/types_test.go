@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/redpanda-data/benthos/v4/public/schema"
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
@@ -75,7 +74,7 @@ func (b *bench) checkTypes(t *testing.T, all []typeCase, yaml string) {
 func (b *bench) checkRow(t *testing.T, table string, cases []typeCase, got received) {
 	t.Helper()
 	after := strings.TrimPrefix(part(got.raw, "after"), `{"id":1`)
-	common, err := schema.ParseFromAny(got.event.Table.CommonSchema())
+	common, err := typematrix.Read(got.event.Table.CommonSchema())
 	require.NoError(t, err)
 	for j, c := range cases {
 		want := c.want

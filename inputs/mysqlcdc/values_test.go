@@ -5,12 +5,12 @@ import (
 	"testing"
 
 	_ "github.com/redpanda-data/benthos/v4/public/components/pure" // the output of a configuration to lint
-	"github.com/redpanda-data/benthos/v4/public/schema"
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/testenv"
+	"github.com/deltaforge/deltaforge/internal/typematrix"
 )
 
 // onBothMetadata runs a test on both products, with and without names in the log.
@@ -134,7 +134,7 @@ func TestSchemaOfSigns(t *testing.T) {
 	b.exec(t, "CREATE TABLE c (a INT, b INT UNSIGNED, c BIGINT, d BIGINT UNSIGNED, e VECTOR(2), f POINT)")
 	r := start(t, b.newLog(t, ""), checkpoint.Token{}).connected(t)
 	b.exec(t, "INSERT INTO c VALUES (1, 2, 3, 4, TO_VECTOR('[1,2]'), NULL)")
-	common, err := schema.ParseFromAny(r.take(t, 1)[0].event.Table.CommonSchema())
+	common, err := typematrix.Read(r.take(t, 1)[0].event.Table.CommonSchema())
 	require.NoError(t, err)
 	var types []string
 	for _, c := range common.Children {

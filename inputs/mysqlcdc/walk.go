@@ -195,6 +195,9 @@ func (m *tableMap) countRows(e *rowsEvent) (n int, err error) {
 	if e.columns != len(m.types) {
 		return 0, fmt.Errorf("the rows event has %d columns, its table map has %d", e.columns, len(m.types))
 	}
+	if e.blank() {
+		return 1, nil
+	}
 	for p := e.images; len(p) > 0; n++ {
 		if p, err = m.skipRow(e, p); err != nil {
 			return 0, fmt.Errorf("row %d: %w", n+1, err)

@@ -19,11 +19,15 @@ import (
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
-// Environment variables that set how many walks there are, and with which seed.
+// Environment variables that set how many walks there are, and with which seed; without them there are so many, and they differ from
+// run to run.
 const (
 	envWalksMySQL   = "DELTAFORGE_SCHEMA_WALKS_MYSQL"
 	envWalksMariaDB = "DELTAFORGE_SCHEMA_WALKS_MARIADB"
 	envWalkSeed     = "DELTAFORGE_SCHEMA_SEED"
+
+	walksMySQL   = 500
+	walksMariaDB = 200
 )
 
 func walksFromEnv(t *testing.T, name string, otherwise int) int {
@@ -49,10 +53,10 @@ func TestSchemaWalks(t *testing.T) {
 		}
 		t.Run(metadata, func(t *testing.T) {
 			t.Run("mysql", func(t *testing.T) {
-				walkSchemas(t, newBench(t, testenv.MySQL(t)), metadata, share(walksFromEnv(t, envWalksMySQL, 20)))
+				walkSchemas(t, newBench(t, testenv.MySQL(t)), metadata, share(walksFromEnv(t, envWalksMySQL, walksMySQL)))
 			})
 			t.Run("mariadb", func(t *testing.T) {
-				walkSchemas(t, newBench(t, testenv.MariaDB(t)), metadata, share(walksFromEnv(t, envWalksMariaDB, 20)))
+				walkSchemas(t, newBench(t, testenv.MariaDB(t)), metadata, share(walksFromEnv(t, envWalksMariaDB, walksMariaDB)))
 			})
 		})
 	}

@@ -29,6 +29,8 @@ func (d *decoder) appendNested(dst []byte, t *typeInfo, raw []byte, depth int) (
 		return d.appendArray(dst, t, raw, depth)
 	case codecComposite:
 		return d.appendComposite(dst, t, raw, depth)
+	case codecAltered:
+		return d.appendAltered(dst, t, raw, depth)
 	case codecHstore:
 		if depth > 0 && !d.isText(raw) {
 			return envelope.AppendValue(dst, change.BytesValue(raw)), nil
@@ -163,20 +165,51 @@ func quotedText(text []byte) (s, rest []byte, err error) {
 	return nil, nil, errors.New("quotes are not closed")
 }
 
-// readAgain is the way out where a composite is not what its type says: the log does not tell of an ALTER TYPE.
-const readAgain = "; if the type was altered, restart the source, which then reads it again"
+// appendAltered appends a composite that was written about when its type was altered, if the number of its fields tells what they are.
+func (d *decoder) appendAltered(dst []byte, t *typeInfo, raw []byte, depth int) ([]byte, error) {
+	n, err := countFields(raw)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range t.maybe {
+		if len(m.fields) == n {
+			return d.appendComposite(dst, m, raw, depth)
+		}
+	}
+	return nil, fmt.Errorf("the composite type %s was altered about then, and the log does not tell which fields this value of %d has: "+
+		"read the row from the database", t.text, n)
+}
+
+func countFields(raw []byte) (n int, err error) {
+	if len(raw) < 2 || raw[0] != '(' || raw[len(raw)-1] != ')' {
+		return 0, errParentheses
+	}
+	for text := raw[1 : len(raw)-1]; ; text = text[1:] {
+		if _, _, text, err = compositeField(text); err != nil {
+			return 0, err
+		}
+		if n++; len(text) == 0 {
+			return n, nil
+		}
+		if text[0] != ',' {
+			return 0, fmt.Errorf("composite value has %q where a comma belongs", text[0])
+		}
+	}
+}
+
+var errParentheses = errors.New("composite value has no parentheses")
 
 // appendComposite appends the text form of a composite, "(1,,\"a b\")", as an object.
 func (d *decoder) appendComposite(dst []byte, t *typeInfo, raw []byte, depth int) ([]byte, error) {
 	if len(raw) < 2 || raw[0] != '(' || raw[len(raw)-1] != ')' {
-		return nil, errors.New("composite value has no parentheses")
+		return nil, errParentheses
 	}
 	text := raw[1 : len(raw)-1]
 	dst = append(dst, '{')
 	for i, f := range t.fields {
 		if i > 0 {
 			if len(text) == 0 || text[0] != ',' {
-				return nil, fmt.Errorf("composite value has %d fields, its type %d%s", i, len(t.fields), readAgain)
+				return nil, fmt.Errorf("composite value has %d fields, its type %d", i, len(t.fields))
 			}
 			text = text[1:]
 			dst = append(dst, ',')
@@ -197,7 +230,7 @@ func (d *decoder) appendComposite(dst []byte, t *typeInfo, raw []byte, depth int
 		}
 	}
 	if len(text) != 0 {
-		return nil, fmt.Errorf("composite value has more fields than its type, %d%s", len(t.fields), readAgain)
+		return nil, fmt.Errorf("composite value has more fields than its type, %d", len(t.fields))
 	}
 	return append(dst, '}'), nil
 }

@@ -15,6 +15,7 @@ type catalogue struct {
 	config   *pgx.ConnConfig
 	requests chan catalogueRequest
 	onEnd    func(LSN) // called with the server's end of log
+	onTick   func(context.Context, *pgx.Conn)
 }
 
 type catalogueRequest struct {
@@ -45,13 +46,14 @@ func (c *catalogue) run(ctx context.Context, conn *pgx.Conn) {
 			}
 			r.done <- err
 		case <-tick.C:
-			// A server that does not answer here is noticed by the stream; the lag is then merely unknown.
+			// Composites are looked at too, so that it is known to about a second when one was altered. A server that does not answer here is noticed by the stream; the lag is then merely unknown.
 			if conn == nil || conn.IsClosed() {
 				continue
 			}
 			if end, err := serverEnd(ctx, conn); err == nil {
 				c.onEnd(end)
 			}
+			c.onTick(ctx, conn)
 		}
 	}
 }

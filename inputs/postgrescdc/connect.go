@@ -69,6 +69,9 @@ func (r *replication) open(ctx context.Context, from checkpoint.Token) (_ *sessi
 		cat: &catalogue{
 			config: r.cfg.conn, requests: make(chan catalogueRequest),
 			onEnd: func(end LSN) { r.serverEnd.Store(uint64(end)) },
+			onTick: func(ctx context.Context, conn *pgx.Conn) {
+				_ = r.schemas.shapes.look(ctx, conn, r.schemas.shapes.all()) // whoever needs a look takes one
+			},
 		},
 	}
 	if s.source, err = r.identify(ctx, repl, from.Source, saved); err != nil {
@@ -81,7 +84,7 @@ func (r *replication) open(ctx context.Context, from checkpoint.Token) (_ *sessi
 	if !from.IsZero() {
 		r.Confirm(checkpoint.Token{Commit: saved})
 	}
-	r.schemas.reset()
+	r.schemas.reset(s.source)
 	if err := r.start(ctx, s, repl); err != nil {
 		return nil, err
 	}

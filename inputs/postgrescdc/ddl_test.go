@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
@@ -94,25 +96,135 @@ func brief(t *testing.T, s *stream, n int) (out []string) {
 	return out
 }
 
-// TestCompositeChanges: the log says nothing of an ALTER TYPE on a composite. A value with other fields than the type had is an error
-// that says what to do, and the next connection knows the new ones.
-func TestCompositeChanges(t *testing.T) {
+// composites is a table with a composite, and a stream of it.
+func composites(t *testing.T, prepare ...string) (*database, *replication, *stream) {
+	t.Helper()
 	d := newDatabase(t)
 	d.exec("CREATE TYPE pair AS (n int, t text)", "CREATE TABLE item (id int PRIMARY KEY, p pair)")
+	d.exec(prepare...)
+	r, _ := d.source("")
+	return d, r, d.run(r, checkpoint.Token{})
+}
+
+// inDoubt makes sure that a message is marked as failed, and that its values are as the database prints them.
+func inDoubt(t *testing.T, m *service.Message, want string) {
+	t.Helper()
+	require.ErrorContains(t, m.GetError(), "decoding a change of public.item at ")
+	require.ErrorContains(t, m.GetError(), "column p: the composite type pair was altered about then")
+	b, err := m.AsBytes()
+	require.NoError(t, err)
+	require.Contains(t, string(b), want)
+}
+
+// looked waits until the catalogue has been looked at once more, from begin to end.
+func looked() { time.Sleep(2*endInterval + endInterval/2) }
+
+// TestCompositeChanges: the log says nothing of an ALTER TYPE on a composite. A value is decoded with the fields that the type had, or
+// its message is marked as failed.
+func TestCompositeChanges(t *testing.T) {
+	t.Run("at once", func(t *testing.T) {
+		d, _, s := composites(t)
+		d.exec("INSERT INTO item VALUES (1, ROW(1, 'x'))", "ALTER TYPE pair ADD ATTRIBUTE extra int", "INSERT INTO item VALUES (2, ROW(1, 'x', 2))")
+		require.Equal(t, []string{`c {"id":1,"p":{"n":1,"t":"x"}}`, `c {"id":2,"p":{"n":1,"t":"x","extra":2}}`}, brief(t, s, 2))
+		d.exec("ALTER TYPE pair DROP ATTRIBUTE t", "INSERT INTO item VALUES (3, ROW(1, 2))")
+		require.Equal(t, []string{`c {"id":3,"p":{"n":1,"extra":2}}`}, brief(t, s, 1))
+		d.exec("ALTER TYPE pair RENAME ATTRIBUTE n TO m", "INSERT INTO item VALUES (4, ROW(1, 2))", "INSERT INTO item VALUES (5, NULL)")
+		batch := s.events(2)
+		inDoubt(t, batch[0], `"after":{"id":4,"p":"(1,2)"}`)
+		require.Equal(t, `c item {"before":null,"after":{"id":5,"p":null}}`, short(t, batch[1]))
+		d.exec("ALTER TABLE item REPLICA IDENTITY FULL", "UPDATE item SET p.m = 7 WHERE id = 4")
+		require.Equal(t, `u item {"before":{"id":4,"p":{"m":1,"extra":2}},"after":{"id":4,"p":{"m":7,"extra":2}}}`, short(t, s.events(1)[0]))
+	})
+	t.Run("a while later", func(t *testing.T) {
+		d, _, s := composites(t)
+		d.exec("INSERT INTO item VALUES (1, ROW(1, 'x'))")
+		require.Equal(t, []string{`c {"id":1,"p":{"n":1,"t":"x"}}`}, brief(t, s, 1))
+		d.exec("ALTER TYPE pair RENAME ATTRIBUTE n TO m")
+		looked()
+		d.exec("INSERT INTO item VALUES (2, ROW(1, 'x'))")
+		require.Equal(t, []string{`c {"id":2,"p":{"m":1,"t":"x"}}`}, brief(t, s, 1))
+	})
+	t.Run("while the reader is behind", func(t *testing.T) {
+		d, _, s := composites(t)
+		d.exec("INSERT INTO item VALUES (1, ROW(1, 'x'))")
+		require.Equal(t, []string{`c {"id":1,"p":{"n":1,"t":"x"}}`}, brief(t, s, 1))
+		d.exec("INSERT INTO item VALUES (2, ROW(2, 'x'))") // nobody reads now
+		looked()
+		d.exec("ALTER TYPE pair RENAME ATTRIBUTE n TO m", "INSERT INTO item VALUES (3, ROW(3, 'x'))")
+		looked()
+		d.exec("INSERT INTO item VALUES (4, ROW(4, 'x'))")
+		batch := s.events(3)
+		require.Equal(t, `c item {"before":null,"after":{"id":2,"p":{"n":2,"t":"x"}}}`, short(t, batch[0]))
+		inDoubt(t, batch[1], `"after":{"id":3,"p":"(3,x)"}`)
+		require.Equal(t, `c item {"before":null,"after":{"id":4,"p":{"m":4,"t":"x"}}}`, short(t, batch[2]))
+	})
+	t.Run("in one transaction", func(t *testing.T) {
+		d, _, s := composites(t)
+		d.exec("BEGIN", "INSERT INTO item VALUES (1, ROW(1, 'x'))", "ALTER TYPE pair RENAME ATTRIBUTE n TO m", "INSERT INTO item VALUES (2, ROW(2, 'x'))", "COMMIT")
+		batch := s.events(2)
+		inDoubt(t, batch[0], `"after":{"id":1,"p":"(1,x)"}`)
+		inDoubt(t, batch[1], `"after":{"id":2,"p":"(2,x)"}`)
+	})
+	t.Run("in the transaction that makes it", func(t *testing.T) {
+		d, _, s := composites(t, "DROP TABLE item", "DROP TYPE pair")
+		d.exec("CREATE PUBLICATION all_of_it FOR ALL TABLES")
+		s.close()
+		r, _ := d.source("publication: all_of_it\nslot: other")
+		s = d.run(r, checkpoint.Token{})
+		d.exec("BEGIN", "CREATE TYPE pair AS (n int, t text)", "CREATE TABLE item (id int PRIMARY KEY, p pair)", "INSERT INTO item VALUES (1, ROW(1, 'x'))",
+			"ALTER TYPE pair RENAME ATTRIBUTE n TO m", "INSERT INTO item VALUES (2, ROW(2, 'x'))", "COMMIT")
+		batch := s.events(2)
+		inDoubt(t, batch[0], `"after":{"id":1,"p":"(1,x)"}`)
+		inDoubt(t, batch[1], `"after":{"id":2,"p":"(2,x)"}`)
+	})
+	t.Run("made and used at once", func(t *testing.T) {
+		d, _, s := composites(t)
+		d.exec("CREATE TYPE outer_pair AS (p pair, l pair[])", "ALTER TABLE item ADD o outer_pair", "INSERT INTO item VALUES (1, NULL, ROW(ROW(1, 'x'), ARRAY[ROW(2, 'y')::pair]))")
+		require.Equal(t, []string{`c {"id":1,"p":null,"o":{"p":{"n":1,"t":"x"},"l":[{"n":2,"t":"y"}]}}`}, brief(t, s, 1))
+	})
+	t.Run("the row of a table", func(t *testing.T) {
+		d, _, s := composites(t, "CREATE TABLE part (n int)", "ALTER TABLE part REPLICA IDENTITY FULL", "CREATE TABLE whole (id int PRIMARY KEY, p part)")
+		d.exec("INSERT INTO whole VALUES (1, ROW(1))", "ALTER TABLE part ADD t int", "INSERT INTO whole VALUES (2, ROW(2, 3))")
+		require.Equal(t, []string{`c {"id":1,"p":{"n":1}}`, `c {"id":2,"p":{"n":2,"t":3}}`}, brief(t, s, 2))
+	})
+}
+
+// TestCompositeChangesWhileDown: the same for a reader that knows nothing of what the type was.
+func TestCompositeChangesWhileDown(t *testing.T) {
+	d, _, s := composites(t)
+	s.close()
+	d.exec("INSERT INTO item VALUES (1, ROW(1, 'x'))", "ALTER TYPE pair ADD ATTRIBUTE extra int", "INSERT INTO item VALUES (2, ROW(2, 'x', 2))")
+	r, _ := d.source("")
+	s = d.run(r, s.last)
+	require.Equal(t, []string{`c {"id":1,"p":{"n":1,"t":"x"}}`, `c {"id":2,"p":{"n":2,"t":"x","extra":2}}`}, brief(t, s, 2))
+	s.close()
+	d.exec("ALTER TYPE pair RENAME ATTRIBUTE n TO m", "INSERT INTO item VALUES (3, ROW(3, 'x', 3))")
+	r, _ = d.source("")
+	s = d.run(r, s.last)
+	inDoubt(t, s.events(1)[0], `"after":{"id":3,"p":"(3,x,3)"}`)
+	d.exec("INSERT INTO item VALUES (4, ROW(4, 'x', 4))")
+	require.Equal(t, []string{`c {"id":4,"p":{"m":4,"t":"x","extra":4}}`}, brief(t, s, 1))
+}
+
+// TestDroppedTypes: rows whose type is gone when they are read.
+func TestDroppedTypes(t *testing.T) {
+	d := newDatabase(t)
+	d.exec("CREATE TYPE mood AS ENUM ('sad')", "CREATE TABLE item (id int PRIMARY KEY, m mood, l mood[])")
 	r, _ := d.source("")
 	s := d.run(r, checkpoint.Token{})
-	d.exec("INSERT INTO item VALUES (1, ROW(1, 'x'))")
-	require.Equal(t, []string{`c {"id":1,"p":{"n":1,"t":"x"}}`}, brief(t, s, 1))
-	d.exec("ALTER TYPE pair ADD ATTRIBUTE extra int", "INSERT INTO item VALUES (2, ROW(1, 'x', 2))")
-	require.ErrorContains(t, s.events(1)[0].GetError(), "column p: composite value has more fields than its type, 2; if the type was altered")
 	s.close()
+	d.exec("INSERT INTO item VALUES (1, 'sad', '{sad}')", "INSERT INTO item VALUES (2)", "ALTER TABLE item DROP m, DROP l", "DROP TYPE mood", "INSERT INTO item VALUES (3)")
 	s = d.run(r, s.last)
-	d.exec("INSERT INTO item VALUES (3, ROW(1, 'x', 2))")
-	require.Equal(t, []string{`c {"id":3,"p":{"n":1,"t":"x","extra":2}}`}, brief(t, s, 1))
-	s.close()
-	d.exec("ALTER TYPE pair DROP ATTRIBUTE t", "INSERT INTO item VALUES (4, ROW(1, 2))")
-	s = d.run(r, s.last)
-	require.Equal(t, []string{`c {"id":4,"p":{"n":1,"extra":2}}`}, brief(t, s, 1))
+	batch := s.events(3)
+	require.ErrorContains(t, batch[0].GetError(), "decoding a change of public.item at ")
+	require.ErrorContains(t, batch[0].GetError(), "column m: the type with the oid ")
+	require.ErrorContains(t, batch[0].GetError(), "column l: the type with the oid ")
+	b, err := batch[0].AsBytes()
+	require.NoError(t, err)
+	require.Contains(t, string(b), `"after":{"id":1,"m":"sad","l":"{sad}"}`)
+	require.Equal(t, []string{
+		`c item {"before":null,"after":{"id":2,"m":null,"l":null}}`, `c item {"before":null,"after":{"id":3}}`,
+	}, shorts(t, batch[1:]))
 }
 
 // TestRecreated: a table that is dropped and made again under its name, with the rows of both.

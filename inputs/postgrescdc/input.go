@@ -74,6 +74,8 @@ func spec() *service.ConfigSpec {
 		Field(service.NewDurationField(fieldReadTimeout).Description("How long the server may be silent before the connection counts " +
 			"as dead. The server is asked for an answer every `status_interval`, so this must be longer; but some versions are also " +
 			"silent while they decode a large transaction on tables that are not captured.").Default("60s").Advanced()).
+		Field(coordinator.SchemaChangesField("The log has no DDL statements, so an event comes before the first row of another shape than the " +
+			"table's row before, and has no statement; one that leaves columns, their types and the key as they were is none.")).
 		Field(service.NewTLSToggledField(fieldTLS)).
 		Fields(valueFields()...).
 		Fields(coordinator.Fields()...)
@@ -94,6 +96,7 @@ type config struct {
 	createSlot        bool
 	createPublication bool
 	messages          bool
+	schemaChanges     bool
 	statusInterval    time.Duration
 	readTimeout       time.Duration
 	values            valueOptions
@@ -130,6 +133,7 @@ func parseConfig(conf *service.ParsedConfig, name string) (c config, err error) 
 		return e
 	})
 	get(func() (e error) { c.values, e = parseValueOptions(conf); return e })
+	get(func() (e error) { c.schemaChanges, e = coordinator.ParseSchemaChanges(conf); return e })
 	get(c.complete)
 	return c, err
 }
@@ -243,7 +247,7 @@ func newInput(conf *service.ParsedConfig, res *service.Resources) (service.Batch
 
 // newReplication returns a log that is not connected.
 func newReplication(c config, source *change.Source, log logger, schemaChanged func(table string)) *replication {
-	r := &replication{cfg: c, logger: log, kick: make(chan struct{}, 1), warned: map[string]bool{}}
+	r := &replication{cfg: c, logger: log, kick: make(chan struct{}, 1), warned: map[string]bool{}, history: history{tables: map[string][]tableVersion{}}}
 	r.schemas = &schemas{
 		source: source, database: c.conn.Database, filter: &r.cfg.filter, values: r.cfg.values,
 		warn: func(table, column, typ string) {
@@ -251,6 +255,7 @@ func newReplication(c config, source *change.Source, log logger, schemaChanged f
 		},
 		changed: schemaChanged,
 		tables:  map[string]*change.Table{}, warned: map[string]bool{}, types: map[typeKey]*typeInfo{},
+		shapes: shapes{slot: c.slot, known: map[uint32][]*shape{}},
 	}
 	return r
 }

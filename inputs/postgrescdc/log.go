@@ -21,6 +21,7 @@ import (
 type replication struct {
 	cfg     config
 	schemas *schemas
+	history history
 	logger  logger
 
 	confirmed atomic.Uint64 // LSN that is saved and may be given back to the server
@@ -29,6 +30,8 @@ type replication struct {
 	kick   chan struct{}
 	warned map[string]bool        // of the goroutine in Run
 	hook   func(goroutine string) // tests plant panics with it; nil: none
+
+	testing bool // the slot may be in use
 }
 
 var (
@@ -176,6 +179,7 @@ type session struct {
 	seg       coordinator.Segment
 	rows      *rows
 	tx        *change.Tx // nil between transactions
+	final     LSN        // where the transaction commits
 	index     uint64     // events of the transaction that were read
 	skip      uint64     // events of the first transaction that are delivered already
 	end       LSN        // the newest position that was sent on
@@ -289,7 +293,7 @@ func (s *session) change(ctx context.Context, m walData) error {
 			return protocolError(m.start, errors.New("a transaction begins inside another one"))
 		}
 		s.tx = &change.Tx{ID: xidText(b.xid), Position: b.final.String(), CommitTime: b.commit, XID: b.xid}
-		s.index = 0
+		s.index, s.final = 0, b.final
 		return nil
 	case msgCommit:
 		return s.commit(ctx, m)
@@ -351,15 +355,36 @@ func (s *session) row(ctx context.Context, m walData, oid uint32) error {
 	if s.tx == nil {
 		return protocolError(m.start, errors.New("a row outside of a transaction"))
 	}
+	was := s.relations[oid]
 	rel, err := s.relation(ctx, oid)
 	if err != nil {
 		return fmt.Errorf("table of the change at %s: %w", m.start, err)
 	}
 	s.index++
+	if rel != was && rel.captured && s.r.cfg.schemaChanges {
+		if err := s.shapeChanges(ctx, m, rel); err != nil {
+			return err
+		}
+	}
 	if s.index <= s.skip || !rel.captured {
 		return nil
 	}
 	return s.add(ctx, rowMsg{rel: rel, body: m.data, lsn: m.start, index: s.index})
+}
+
+// shapeChanges takes notice of the shape that the row at s.index is the first to have, and sends what has changed. The change stands
+// behind the row before, whose number it shares, so that the numbers of rows are the same without it.
+func (s *session) shapeChanges(ctx context.Context, m walData, rel *relation) error {
+	changes := s.r.history.see(versionOf(rel.msg, rel.table, place{s.final, s.index}))
+	if s.index <= s.skip {
+		return nil
+	}
+	for i, c := range changes {
+		if err := s.add(ctx, rowMsg{rel: rel, lsn: m.start, index: s.index - 1, sub: i + 1, change: c}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *session) add(ctx context.Context, m rowMsg) error {
@@ -415,7 +440,7 @@ func (s *session) relation(ctx context.Context, oid uint32) (*relation, error) {
 		if msg, ok := s.pending[oid]; ok {
 			var rel *relation
 			err := s.cat.do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-				rel, err = s.r.schemas.build(ctx, conn, msg)
+				rel, err = s.r.schemas.build(ctx, conn, msg, s.final)
 				return err
 			})
 			if err != nil {
@@ -429,6 +454,17 @@ func (s *session) relation(ctx context.Context, oid uint32) (*relation, error) {
 	if rel == nil {
 		return nil, coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("relation %d was not announced", oid))
 	}
+	if rel.holds(s.final) {
+		return rel, nil
+	}
+	err := s.cat.do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		rel, err = s.r.schemas.settle(ctx, conn, rel, s.final)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", rel.table.FullName(), err)
+	}
+	s.relations[oid] = rel
 	return rel, nil
 }
 

@@ -17,7 +17,8 @@ func typesOfCases() []string {
 		`CREATE TYPE mood AS ENUM ('sad', 'so so', 'happy', 'a,b', 'q"''\', '')`, "CREATE DOMAIN positive AS int CHECK (VALUE > 0)",
 		"CREATE DOMAIN price AS numeric(10,2)", "CREATE DOMAIN names AS text[]", "CREATE TYPE pair AS (n int, t text)",
 		"CREATE TYPE nested AS (p pair, l text[])", "CREATE TYPE aged AS (day date, n positive)",
-		"CREATE TYPE floatrange AS RANGE (subtype = float8)",
+		"CREATE TYPE floatrange AS RANGE (subtype = float8)", "CREATE TYPE labels AS (m mood, l mood[], r floatrange, b bytea, j jsonb)",
+		"CREATE DOMAIN pairs AS pair[]", "CREATE DOMAIN couple AS pair", "CREATE DOMAIN cheap AS price CHECK (VALUE < 10)", "CREATE DOMAIN feeling AS mood",
 	}
 }
 

@@ -3,6 +3,8 @@ package postgrescdc
 import (
 	"context"
 	"fmt"
+	"maps"
+	"math"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -19,6 +21,13 @@ type relation struct {
 	identity []bool
 	// names is the size of all column names in JSON, to size buffers with.
 	names int
+
+	msg relationMsg // what the relation was made from
+
+	// Of the reading goroutine, for a table with composites: the transactions that the relation holds for, by the position of their
+	// commit.
+	composites  map[uint32]*shape // by pg_class OID; nil: in doubt
+	from, until LSN
 }
 
 // schemas turns Relation messages into tables. It outlives sessions, so that a reconnect is no schema change. One session
@@ -26,6 +35,7 @@ type relation struct {
 type schemas struct {
 	source   *change.Source
 	database string
+	server   string // whose positions shapes has
 	filter   *tableFilter
 	values   valueOptions
 	warn     func(table, column, typ string)
@@ -34,16 +44,61 @@ type schemas struct {
 	tables map[string]*change.Table // newest shape by full name
 	warned map[string]bool          // table.column:type
 	types  map[typeKey]*typeInfo    // of this session
+	shapes shapes
+
+	// Of the build that is under way.
+	at   LSN
+	uses map[uint32]*shape
 }
 
 // reset forgets what may have changed while no session was there to notice.
-func (s *schemas) reset() {
+func (s *schemas) reset(server string) {
 	s.types = map[typeKey]*typeInfo{}
+	if s.server != server {
+		s.server = server
+		s.shapes.reset()
+	}
 }
 
-// build makes the relation of a message. It asks the catalogue for what the message does not say.
-func (s *schemas) build(ctx context.Context, conn *pgx.Conn, msg relationMsg) (*relation, error) {
+// holds reports whether the relation is right for a transaction that commits at a position.
+func (r *relation) holds(at LSN) bool {
+	return len(r.composites) == 0 || r.from <= at && at < r.until
+}
+
+// settle makes sure that a relation with composites is right for a transaction that commits at a position, and returns it or the one
+// that is.
+func (s *schemas) settle(ctx context.Context, conn *pgx.Conn, rel *relation, at LSN) (*relation, error) {
+	types := slices.Collect(maps.Keys(rel.composites))
+	if err := s.shapes.look(ctx, conn, types); err != nil {
+		return nil, err
+	}
+	for relation, was := range rel.composites {
+		if is, _ := s.shapes.find(relation, at); is == nil || is != was {
+			return s.build(ctx, conn, rel.msg, at)
+		}
+	}
+	rel.bound(at)
+	return rel, nil
+}
+
+// bound works out which transactions the relation holds for.
+func (r *relation) bound(at LSN) {
+	r.from, r.until = 0, math.MaxUint64
+	for _, sh := range r.composites {
+		if sh == nil {
+			r.from, r.until = at, at+1
+			return
+		}
+		r.from, r.until = max(r.from, sh.from), min(r.until, sh.until)
+	}
+}
+
+// build makes the relation of a message, as it is for a transaction that commits at a position. It asks the catalogue for what the
+// message does not say.
+func (s *schemas) build(ctx context.Context, conn *pgx.Conn, msg relationMsg, at LSN) (*relation, error) {
+	s.at, s.uses = at, map[uint32]*shape{}
 	rel := &relation{
+		msg:      msg,
 		captured: s.filter.match(msg.schema, msg.name),
 		identity: make([]bool, len(msg.columns)),
 		types:    make([]*typeInfo, len(msg.columns)),
@@ -82,6 +137,10 @@ func (s *schemas) build(ctx context.Context, conn *pgx.Conn, msg relationMsg) (*
 		return nil, err
 	}
 	s.remember(rel)
+	if len(s.uses) > 0 {
+		rel.composites = s.uses
+		rel.bound(at)
+	}
 	return rel, nil
 }
 
@@ -168,7 +227,7 @@ func (s *schemas) typeOf(ctx context.Context, conn *pgx.Conn, key typeKey, depth
 	}
 	t := &typeInfo{codec: codecText, text: row.text, unlisted: true, digits: -1}
 	if !ok {
-		t.text = fmt.Sprintf("oid %d", key.oid)
+		t.codec, t.text, t.unlisted = codecGone, fmt.Sprintf("oid %d", key.oid), false
 		s.types[key] = t
 		return t, nil
 	}
@@ -209,13 +268,36 @@ func (s *schemas) typeOf(ctx context.Context, conn *pgx.Conn, key typeKey, depth
 	return t, nil
 }
 
+// composite explains a composite type as it was for the transaction that the build is for. Where that is in doubt, it has the fields
+// that the type has now, and its values are told apart by the number of theirs.
 func (s *schemas) composite(ctx context.Context, conn *pgx.Conn, t *typeInfo, relation uint32, depth int) error {
-	attributes, err := queryAttributes(ctx, conn, relation)
-	if err != nil {
-		return err
+	if sure, _ := s.shapes.find(relation, s.at); sure == nil {
+		if err := s.shapes.look(ctx, conn, []uint32{relation}); err != nil {
+			return err
+		}
 	}
+	sure, maybe := s.shapes.find(relation, s.at)
+	s.uses[relation] = sure
 	t.codec, t.logical, t.unlisted = codecComposite, change.LogicalObject, false
+	if sure != nil {
+		return s.fields(ctx, conn, t, sure.attributes, depth)
+	}
+	for _, attributes := range maybe {
+		m := &typeInfo{codec: codecComposite}
+		if err := s.fields(ctx, conn, m, attributes, depth); err != nil {
+			return err
+		}
+		t.maybe = append(t.maybe, m)
+	}
+	t.codec = codecAltered
+	return s.fields(ctx, conn, t, s.shapes.newest(relation), depth)
+}
+
+func (s *schemas) fields(ctx context.Context, conn *pgx.Conn, t *typeInfo, attributes []attributeState, depth int) error {
 	for _, a := range attributes {
+		if a.dropped {
+			continue
+		}
 		f, err := s.typeOf(ctx, conn, typeKey{a.typ, a.typmod}, depth+1)
 		if err != nil {
 			return err

@@ -25,7 +25,9 @@ const (
 	codecHstore
 	codecPoint
 	codecGeometry
-	codecDigits // an integer that is delivered as a string
+	codecDigits  // an integer that is delivered as a string
+	codecAltered // a composite of which it is in doubt what fields it had
+	codecGone    // a type that the catalogue no longer has
 )
 
 // typeKey identifies a type with its modifier.
@@ -47,6 +49,7 @@ type typeInfo struct {
 	elem             *typeInfo      // of an array
 	delimiter        byte           // between the elements of an array
 	fields           []field        // of a composite
+	maybe            []*typeInfo    // what an altered composite may be, each with another number of fields
 	parts            change.Logical // of a list that has no elem
 }
 
@@ -59,7 +62,7 @@ func (t *typeInfo) column(name string, nullable bool) change.Column {
 	switch {
 	case t.codec == codecArray:
 		c.Parts = []change.Column{t.elem.column("", true)}
-	case t.codec == codecComposite:
+	case t.codec == codecComposite, t.codec == codecAltered:
 		for _, f := range t.fields {
 			c.Parts = append(c.Parts, f.typ.column(f.name, true))
 		}

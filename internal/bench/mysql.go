@@ -17,10 +17,10 @@ func mysqlDrain(server *servers.MySQL, config, from, tables string, rows int) dr
 	}}
 }
 
-// goMySQL is the reference of what reads a binlog.
-func (s *suite) goMySQL(server *servers.MySQL, from string, rows int) variant {
-	return variant{"go-mysql", func(ctx context.Context, _ int) (sample, error) {
-		return s.reference(ctx, "go-mysql", "-addr", server.Addr(), "-user", servers.User, "-password", servers.Password, "-from", from,
+// goMySQL is the reference of what reads a binlog: go-mysql, or mysql-raw.
+func (s *suite) goMySQL(name string, server *servers.MySQL, from string, rows int) variant {
+	return variant{name, func(ctx context.Context, _ int) (sample, error) {
+		return s.reference(ctx, name, "-addr", server.Addr(), "-user", servers.User, "-password", servers.Password, "-from", from,
 			"-rows", strconv.Itoa(rows))
 	}}
 }
@@ -59,7 +59,7 @@ func mysqlCases(ctx context.Context, s *suite, wanted map[string]bool) (err erro
 func (s *suite) mysqlDrop(ctx context.Context, server *servers.MySQL, from string, rows int) error {
 	d := mysqlDrain(server, "mysql_drop.yaml", from, benchDB+".orders", rows)
 	ours := func(ctx context.Context, _ int) (sample, error) { return d.run(ctx, s) }
-	variants := []variant{s.goMySQL(server, from, rows), {"mysql_drop", ours}}
+	variants := []variant{s.goMySQL("go-mysql", server, from, rows), {"mysql_drop", ours}}
 	if s.control {
 		variants = append(variants, variant{"mysql_drop again", ours})
 	}
@@ -178,7 +178,7 @@ func otherShapes(ctx context.Context, s *suite, wanted map[string]bool) (err err
 			return err
 		}
 		d := mysqlDrain(load.server, "mysql_drop.yaml", from, benchDB+"."+c.t.name, rows)
-		got, err := s.alternate(ctx, s.goMySQL(load.server, from, rows),
+		got, err := s.alternate(ctx, s.goMySQL("go-mysql", load.server, from, rows),
 			variant{c.name, func(ctx context.Context, _ int) (sample, error) { return d.run(ctx, s) }})
 		if err != nil {
 			return err

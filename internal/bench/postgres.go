@@ -224,11 +224,14 @@ func (s *suite) mysqlSingleRows(ctx context.Context) (err error) {
 	s.note("loaded %d rows into singles in %.1f s", rows, time.Since(began).Seconds())
 	d := mysqlDrain(load.server, "mysql_drop.yaml", from, benchDB+".singles", rows)
 	const name = "mysql_single_row_tx"
-	got, err := s.alternate(ctx, variant{name, func(ctx context.Context, _ int) (sample, error) { return d.run(ctx, s) }})
+	got, err := s.alternate(ctx, s.goMySQL("mysql-raw", load.server, from, rows),
+		variant{name, func(ctx context.Context, _ int) (sample, error) { return d.run(ctx, s) }})
 	if err != nil {
 		return err
 	}
 	s.report(name, "rows/s", got[name], reference, ratioAtLeast(0.5))
+	// What bounds it: as many transactions as the server can send to a client that looks at none of them.
+	s.report("control (the server alone)", "rows/s", got[name], got["mysql-raw"], none())
 	return nil
 }
 

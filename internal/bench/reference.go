@@ -46,7 +46,9 @@ func runReference(ctx context.Context, args []string) error {
 	var err error
 	switch args[0] {
 	case "go-mysql":
-		m, err = decodeBinlog(ctx, *addr, *user, *password, *from, *rows)
+		m, err = decodeBinlog(ctx, *addr, *user, *password, *from, *rows, false)
+	case "mysql-raw":
+		m, err = decodeBinlog(ctx, *addr, *user, *password, *from, *rows, true)
 	case "kgo":
 		m, err = produce(ctx, *addr, *from, *to, *rows)
 	case "go-redis":
@@ -67,8 +69,9 @@ func cpuSeconds() float64 {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
 }
 
-// decodeBinlog has go-mysql decode rows to []any, and does nothing with them.
-func decodeBinlog(ctx context.Context, addr, user, password, from string, rows int) (measured, error) {
+// decodeBinlog has go-mysql decode rows to []any, and does nothing with them. When raw is set it decodes nothing and counts commits:
+// what the server can send.
+func decodeBinlog(ctx context.Context, addr, user, password, from string, rows int, raw bool) (measured, error) {
 	host, portText, err := net.SplitHostPort(addr)
 	if err != nil {
 		return measured{}, err
@@ -83,6 +86,7 @@ func decodeBinlog(ctx context.Context, addr, user, password, from string, rows i
 	}
 	syncer := replication.NewBinlogSyncer(replication.BinlogSyncerConfig{
 		ServerID: 77, Flavor: "mysql", Host: host, Port: uint16(port), User: user, Password: password, Logger: slog.New(slog.DiscardHandler),
+		RawModeEnabled: raw,
 	})
 	defer syncer.Close()
 	cpu, began := cpuSeconds(), time.Now()
@@ -98,6 +102,9 @@ func decodeBinlog(ctx context.Context, addr, user, password, from string, rows i
 		}
 		if e, ok := ev.Event.(*replication.RowsEvent); ok {
 			n += len(e.Rows)
+		}
+		if raw && ev.Header.EventType == replication.XID_EVENT {
+			n++
 		}
 	}
 	return measured{Rows: n, Seconds: time.Since(began).Seconds(), CPU: cpuSeconds() - cpu}, nil

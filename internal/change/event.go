@@ -17,9 +17,10 @@ const (
 	Read     Op = 'r' // a row of a snapshot
 	Truncate Op = 't'
 	Message  Op = 'm' // a logical message, pg_logical_emit_message
+	Schema   Op = 's' // a change of a table's shape, Event.Change says which
 )
 
-// Name returns the operation as a word: insert, update, delete, read, truncate, message.
+// Name returns the operation as a word: insert, update, delete, read, truncate, message, schema.
 func (o Op) Name() string {
 	switch o {
 	case Create:
@@ -34,6 +35,8 @@ func (o Op) Name() string {
 		return "truncate"
 	case Message:
 		return "message"
+	case Schema:
+		return "schema"
 	default:
 		return string(rune(o))
 	}
@@ -89,16 +92,32 @@ type Origin struct {
 	File string
 }
 
-// Event is one change of one row, a truncate, or a logical message. A logical message is an insert-like event on the
-// table that MessageTable returns, so that nothing downstream needs a special case for it.
+// SchemaChange is what has become of the table of one name. One that is renamed is two changes: under its old name it is
+// gone, under its new one it is there.
+type SchemaChange struct {
+	// DDL is the statement, in UTF-8; empty where the log does not have it.
+	DDL string
+	// Old and New are the table before and after; nil when there was or is none of that name, or when its shape is not
+	// known. At least one is there.
+	Old, New *Table
+}
+
+// Event is one change of one row, a truncate, a logical message, or a change of a table's shape. A logical message is an
+// insert-like event on the table that MessageTable returns, so that nothing downstream needs a special case for it.
 type Event struct {
-	Op    Op
+	Op Op
+	// Table is the row's; of a Schema event, the table as it is after the change, or was before it when it is gone.
 	Table *Table
 	*Origin
 	// Index counts from 1 in the transaction, before table filters.
 	Index uint64
+	// Sub is above 0 for events that have no number of their own, but that of the event before them: PostgreSQL's changes of
+	// shapes. Several with one number count from 1.
+	Sub int
 	// Before and After are the row images, one Value a column of Table; nil when there is none.
 	Before, After []Value
+	// Change is what a Schema event is about; such an event has no row images and no key.
+	Change *SchemaChange
 	// Pos and Row are MySQL's: position of the rows event in its file, index of the row in it.
 	Pos uint64
 	Row int
@@ -110,9 +129,20 @@ type Event struct {
 	err          error
 }
 
-// AppendID appends the event id, "<position of the transaction>:<index>". It is the same on every replay.
+// AppendID appends the event id, "<position of the transaction>:<index>", and ".<sub>" where that is above 0. It is the same on every
+// replay.
 func (e *Event) AppendID(dst []byte) []byte {
 	dst = append(dst, e.Tx.Position...)
 	dst = append(dst, ':')
-	return strconv.AppendUint(dst, e.Index, 10)
+	return e.AppendNumber(dst)
+}
+
+// AppendNumber appends the last part of the event id.
+func (e *Event) AppendNumber(dst []byte) []byte {
+	dst = strconv.AppendUint(dst, e.Index, 10)
+	if e.Sub > 0 {
+		dst = append(dst, '.')
+		dst = strconv.AppendInt(dst, int64(e.Sub), 10)
+	}
+	return dst
 }

@@ -3,6 +3,7 @@ package change
 import (
 	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 )
@@ -156,8 +157,8 @@ type lazyID Event
 
 // Copy implements service.ImmutableValue.
 func (l *lazyID) Copy() any {
-	ev := (*Event)(l)
-	return string(ev.AppendID(make([]byte, 0, len(ev.Tx.Position)+8)))
+	var room [96]byte
+	return string((*Event)(l).AppendID(room[:0]))
 }
 
 // lazyKey is the metadata key.
@@ -165,6 +166,28 @@ type lazyKey Event
 
 // Copy implements service.ImmutableValue.
 func (l *lazyKey) Copy() any { return string(l.key) }
+
+// Meta returns metadata of any message as text, or false where there is none, like MetaGet. Text that is not there yet is appended
+// to buf, which the caller goes on with: for outputs, that would else make a string a message. The text must not be changed.
+func Meta(m *service.Message, key string, buf []byte) (text, grown []byte, ok bool) {
+	v, ok := m.MetaGetImmut(key)
+	if !ok {
+		return nil, buf, false
+	}
+	start := len(buf)
+	switch v := v.(type) {
+	case *lazyKey:
+		return v.key, buf, true
+	case *lazyID:
+		buf = (*Event)(v).AppendID(buf)
+	case string:
+		return unsafe.Slice(unsafe.StringData(v), len(v)), buf, true
+	default:
+		s, _ := m.MetaGet(key)
+		buf = append(buf, s...)
+	}
+	return buf[start:len(buf):len(buf)], buf, true
+}
 
 // SetError marks the message of an event as one that cannot be represented exactly, for good: Renew keeps the error.
 func SetError(m *service.Message, err error) {
@@ -222,6 +245,6 @@ func (t *Table) newTemplate(op Op) *service.Message {
 	m.MetaSetMut(MetaOp, string(rune(op)))
 	m.MetaSetMut(MetaOperation, op.Name())
 	m.MetaSetMut(MetaSnapshot, string(SnapshotFalse))
-	m.MetaSetImmut(MetaSchema, t.common)
+	m.MetaSetImmut(MetaSchema, immutableSchema{t})
 	return m
 }

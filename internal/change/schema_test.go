@@ -1,6 +1,8 @@
 package change
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"testing"
 
 	"github.com/redpanda-data/benthos/v4/public/schema"
@@ -84,6 +86,9 @@ func TestCommonSchema(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, got.Validate())
 	require.Equal(t, want, got)
+	again, err := schema.ParseFromAny(got.ToAny())
+	require.NoError(t, err)
+	require.Equal(t, got, again)
 	for l := range LogicalGeometry + 1 {
 		found := false
 		for _, c := range cases {
@@ -119,4 +124,24 @@ func TestFingerprint(t *testing.T) {
 		seen[p] = true
 	}
 	require.Equal(t, prints[0], of(Column{Name: "a", Type: "x"}))
+}
+
+// Consumers keep fingerprints, so they may not change from one version of DeltaForge to the next.
+func TestFingerprintIsLasting(t *testing.T) {
+	table := &Table{
+		Source: &Source{Connector: "mysql", Name: "any"}, Database: "sh\"op", Name: "ord\u00e9rs", Key: []int{1, 0},
+		Columns: []Column{
+			{Name: "id", Type: "bigint unsigned", Logical: LogicalUint64, Quoted: true},
+			{Name: "x", Type: "numeric(10,2)[]", Logical: LogicalArray, Nullable: true, Parts: []Column{{Logical: LogicalDecimal, Precision: 10, Scale: 2}}},
+			{Name: "n", Type: "text", Precision: -1},
+		},
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "%q %q %q %q\n", "mysql", "sh\"op", "", "ord\u00e9rs")
+	fmt.Fprintf(h, "%q %q %d %t %d %d\n%t %d\n", "id", "bigint unsigned", LogicalUint64, false, 0, 0, true, 0)
+	fmt.Fprintf(h, "%q %q %d %t %d %d\n%t %d\n", "x", "numeric(10,2)[]", LogicalArray, true, 0, 0, false, 1)
+	fmt.Fprintf(h, "%q %q %d %t %d %d\n", "", "", LogicalDecimal, false, 10, 2)
+	fmt.Fprintf(h, "%q %q %d %t %d %d\n", "n", "text", LogicalText, false, -1, 0)
+	fmt.Fprintf(h, "%v\n", []int{1, 0})
+	require.Equal(t, fmt.Sprintf("sha256:%x", h.Sum(nil)), table.Fingerprint())
 }

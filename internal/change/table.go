@@ -4,7 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -84,7 +84,8 @@ type Table struct {
 	once        sync.Once
 	fingerprint string
 	fullName    string
-	common      immutableSchema
+	commonOnce  sync.Once
+	common      any
 	templates   [len(templateOps)]atomic.Pointer[service.Message] // one an operation, made when it is needed
 
 	textOnce sync.Once
@@ -114,40 +115,57 @@ func (t *Table) Fingerprint() string {
 // CommonSchema returns the table as a Benthos schema.Common in its Any form, as encoders expect it in the metadata key
 // "schema". It must not be changed.
 func (t *Table) CommonSchema() any {
-	t.once.Do(t.derive)
-	return t.common.v
+	t.commonOnce.Do(func() {
+		c := t.commonSchema()
+		t.common = c.ToAny()
+	})
+	return t.common
 }
 
-// derive computes, once, everything that is equal for all rows of the table.
+// derive computes, once, what all rows of the table need.
 func (t *Table) derive() {
-	h := sha256.New()
-	fmt.Fprintf(h, "%q %q %q %q\n", t.Source.Connector, t.Database, t.Schema, t.Name)
-	hashColumns(h, t.Columns)
-	fmt.Fprintf(h, "%v\n", t.Key)
-	t.fingerprint = "sha256:" + hex.EncodeToString(h.Sum(nil))
+	text := make([]byte, 0, 128+64*len(t.Columns))
+	for i, name := range []string{t.Source.Connector, t.Database, t.Schema, t.Name} {
+		if i > 0 {
+			text = append(text, ' ')
+		}
+		text = strconv.AppendQuote(text, name)
+	}
+	text = append(text, '\n')
+	text = appendColumns(text, t.Columns)
+	text = fmt.Appendf(text, "%v\n", t.Key)
+	sum := sha256.Sum256(text)
+	t.fingerprint = "sha256:" + hex.EncodeToString(sum[:])
 	t.fullName = t.Database + "." + t.Name
 	if t.Schema != "" {
 		t.fullName = t.Schema + "." + t.Name
 	}
-	c := t.commonSchema()
-	t.common = immutableSchema{v: c.ToAny()}
 }
 
-func hashColumns(h io.Writer, columns []Column) {
-	for _, c := range columns {
-		fmt.Fprintf(h, "%q %q %d %t %d %d\n", c.Name, c.Type, c.Logical, c.Nullable, c.Precision, c.Scale)
+// appendColumns appends what the fingerprint is made of. A change of this text changes every fingerprint.
+func appendColumns(dst []byte, columns []Column) []byte {
+	for i := range columns {
+		c := &columns[i]
+		dst = append(strconv.AppendQuote(dst, c.Name), ' ')
+		dst = append(strconv.AppendQuote(dst, c.Type), ' ')
+		dst = append(strconv.AppendUint(dst, uint64(c.Logical), 10), ' ')
+		dst = append(strconv.AppendBool(dst, c.Nullable), ' ')
+		dst = append(strconv.AppendInt(dst, int64(c.Precision), 10), ' ')
+		dst = append(strconv.AppendInt(dst, int64(c.Scale), 10), '\n')
 		if c.Quoted || len(c.Parts) > 0 { // what few columns have, so that the others keep the fingerprint they always had
-			fmt.Fprintf(h, "%t %d\n", c.Quoted, len(c.Parts))
-			hashColumns(h, c.Parts)
+			dst = append(strconv.AppendBool(dst, c.Quoted), ' ')
+			dst = append(strconv.AppendInt(dst, int64(len(c.Parts)), 10), '\n')
+			dst = appendColumns(dst, c.Parts)
 		}
 	}
+	return dst
 }
 
-// immutableSchema lets all rows of a table share one schema value.
-type immutableSchema struct{ v any }
+// immutableSchema is the metadata schema of a table, which is made when somebody asks.
+type immutableSchema struct{ t *Table }
 
 // Copy implements service.ImmutableValue.
-func (s immutableSchema) Copy() any { return cloneAny(s.v) }
+func (s immutableSchema) Copy() any { return cloneAny(s.t.CommonSchema()) }
 
 func cloneAny(v any) any {
 	switch v := v.(type) {

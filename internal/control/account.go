@@ -25,18 +25,38 @@ type stats struct {
 	status    *service.MetricGauge
 	info      *service.MetricGauge
 	panics    *service.MetricCounter
+	tenant    func(pipeline string) string // nil: numbers carry none
 }
 
-func newStats(m *service.Metrics) *stats {
+func newStats(m *service.Metrics, tenant func(pipeline string) string) *stats {
+	of := func(more ...string) []string { // the labels of a pipeline
+		if tenant != nil {
+			return append([]string{"pipeline", "tenant"}, more...)
+		}
+		return append([]string{"pipeline"}, more...)
+	}
 	return &stats{
+		tenant:    tenant,
 		requests:  m.NewCounter("api_requests_total", "route", "method", "status"),
 		duration:  m.NewTimer("api_request_duration_seconds", "route", "method"),
-		lifecycle: m.NewCounter("pipeline_lifecycle_total", "pipeline", "action", "outcome"),
+		lifecycle: m.NewCounter("pipeline_lifecycle_total", of("action", "outcome")...),
 		pipelines: m.NewGauge("pipelines", "status"),
-		status:    m.NewGauge("pipeline_status", "pipeline"),
-		info:      m.NewGauge("pipeline_info", "pipeline", "source_type"),
+		status:    m.NewGauge("pipeline_status", of()...),
+		info:      m.NewGauge("pipeline_info", of("source_type")...),
 		panics:    m.NewCounter("panics_total", "pipeline", "component"),
 	}
+}
+
+// of returns the values of the labels of a pipeline.
+func (s *stats) of(pipeline string, more ...string) []string {
+	if s.tenant == nil {
+		return append([]string{pipeline}, more...)
+	}
+	tenant := ""
+	if pipeline != "" {
+		tenant = s.tenant(pipeline)
+	}
+	return append([]string{pipeline, tenant}, more...)
 }
 
 // recorder remembers the status of an answer.
@@ -131,8 +151,8 @@ func callerOf(ctx context.Context) caller {
 	return caller{user: "deltaforge"}
 }
 
-// audit logs and counts one lifecycle action. The pipeline label is empty for a pipeline that does not exist, so that
-// callers cannot make series.
+// audit logs and counts one lifecycle action. The pipeline label is empty for a pipeline that does not exist, also when it
+// does not any more, so that callers cannot make series that stay.
 func (s *Server) audit(ctx context.Context, action, id string, known bool, status int, cause error) {
 	outcome, label := "success", ""
 	if cause != nil {
@@ -141,9 +161,13 @@ func (s *Server) audit(ctx context.Context, action, id string, known bool, statu
 	if known {
 		label = id
 	}
-	s.stats.lifecycle.Incr(1, label, action, outcome)
+	s.stats.lifecycle.Incr(1, s.stats.of(label, action, outcome)...)
 	c := callerOf(ctx)
-	l := s.log.With("action", action, "pipeline", id, "tenant", s.opts.Tenant, "outcome", outcome, "status", status,
+	tenant := ""
+	if s.opts.Tenant != nil {
+		tenant = s.opts.Tenant(id)
+	}
+	l := s.log.With("action", action, "pipeline", id, "tenant", tenant, "outcome", outcome, "status", status,
 		"remote_address", c.remote, "user", c.user, "request_id", c.requestID)
 	if cause != nil {
 		l.With("error", redactText(cause.Error())).Warnf("Pipeline %s: %s refused", id, action)

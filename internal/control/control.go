@@ -39,8 +39,11 @@ type Options struct {
 	StopTimeout time.Duration
 	// Interval is how often the gauges are set and readiness is looked at; 0: 1 s.
 	Interval time.Duration
-	// Tenant is named in audit lines.
-	Tenant string
+	// Tenant returns the tenant of a pipeline, which audit lines name; nil: they name none.
+	Tenant func(pipeline string) string
+	// LabelTenants makes the numbers of a pipeline carry its tenant. The engine's `metrics.mapping`, which says the tenant of
+	// everything else, does not see which pipeline these are about. Other exporters than ours refuse a label that it sets too.
+	LabelTenants bool
 
 	// Engine says how to reach the engine's API.
 	Engine Engine
@@ -50,6 +53,14 @@ type Options struct {
 	SourceTypes []string
 	// Checkpoints reads and deletes saved positions; nil: those routes answer 501.
 	Checkpoints Checkpoints
+}
+
+// labels returns what gives the tenant label of a pipeline; nil: numbers have none.
+func (o Options) labels() func(pipeline string) string {
+	if !o.LabelTenants {
+		return nil
+	}
+	return o.Tenant
 }
 
 func (o Options) withDefaults() Options {
@@ -67,12 +78,20 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// streams is where the pipelines are looked up.
+type streams interface {
+	list(ctx context.Context) (map[string]streamInfo, error)
+	get(ctx context.Context, id string) (info streamInfo, found bool, err error)
+	connections(ctx context.Context, id string) ([]connection, error)
+}
+
 // Server is the control plane of one process.
 type Server struct {
 	opts    Options
 	log     *service.Logger
 	stats   *stats
-	engine  *engine
+	engine  *engine // nil in run mode
+	streams streams
 	state   *state
 	sources *Sources
 	checker checker
@@ -99,10 +118,11 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		opts: o, log: o.Resources.Logger().With("target", "control"), stats: newStats(o.Resources.Metrics()),
+		opts: o, log: o.Resources.Logger().With("target", "control"), stats: newStats(o.Resources.Metrics(), o.labels()),
 		engine: newEngine(o.Engine), state: st, sources: NewSources(), checker: checker{o.Resources},
 		pipelines: newRegistry(), stop: func() {},
 	}
+	s.streams = s.engine
 	for id, p := range st.saved() {
 		s.sources.SetPaused(id, p.Status != statusRunning)
 	}
@@ -141,6 +161,7 @@ func (s *Server) Start(ctx context.Context) error {
 		ErrorLog:    serverLog(s.log),
 	}
 	s.wg.Go(func() {
+		defer s.caught()
 		if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 			s.log.With("error", err.Error()).Error("Control plane listener ended")
 		}
@@ -175,9 +196,13 @@ func (s *Server) Close(ctx context.Context) error {
 				errs = append(errs, fmt.Errorf("closing the control plane: %w", err), s.http.Close())
 			}
 		}
-		_ = s.listener.Close() // closed already when it served
+		if s.listener != nil {
+			_ = s.listener.Close() // closed already when it served
+		}
 		s.wg.Wait()
-		s.engine.close()
+		if s.engine != nil {
+			s.engine.close()
+		}
 		errs = append(errs, s.state.close())
 	})
 	return errors.Join(errs...)

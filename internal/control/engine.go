@@ -95,22 +95,30 @@ func (e *engine) identify(res *service.Resources) error {
 	if e.err != nil {
 		return e.err
 	}
-	type registrar interface {
-		RegisterEndpoint(path, desc string, h http.HandlerFunc)
-	}
-	// The public API has no way to register an endpoint outside a component.
-	unwrap := reflect.ValueOf(res.XUnwrapper()).MethodByName("Unwrap")
-	if !unwrap.IsValid() || unwrap.Type().NumIn() != 0 || unwrap.Type().NumOut() != 1 {
-		return errors.New("the control plane does not know this version of the engine")
-	}
-	r, ok := reflect.TypeAssert[registrar](unwrap.Call(nil)[0])
-	if !ok {
-		return errors.New("the control plane does not know this version of the engine")
+	r, err := registrarOf(res)
+	if err != nil {
+		return err
 	}
 	r.RegisterEndpoint(instancePath, "Identifies the process to its control plane.", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, e.instance)
 	})
 	return nil
+}
+
+// registrar is the engine's own HTTP server. Who registers a path again replaces its handler.
+type registrar interface {
+	RegisterEndpoint(path, desc string, h http.HandlerFunc)
+}
+
+// registrarOf finds the engine's HTTP server: the public API has no way to register an endpoint outside a component.
+func registrarOf(res *service.Resources) (registrar, error) {
+	unwrap := reflect.ValueOf(res.XUnwrapper()).MethodByName("Unwrap")
+	if unwrap.IsValid() && unwrap.Type().NumIn() == 0 && unwrap.Type().NumOut() == 1 {
+		if r, ok := reflect.TypeAssert[registrar](unwrap.Call(nil)[0]); ok {
+			return r, nil
+		}
+	}
+	return nil, errors.New("the control plane does not know this version of the engine")
 }
 
 // await returns when the engine serves, or why it will not.

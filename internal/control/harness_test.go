@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -253,6 +254,13 @@ type numbers struct {
 	values map[string]float64
 }
 
+func (n *numbers) has(name string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	_, ok := n.values[name]
+	return ok
+}
+
 func (n *numbers) get(name string) float64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -290,6 +298,10 @@ func (c number) Set(v int64)           { c.SetFloat64(float64(v)) }
 func (c number) SetFloat64(v float64) {
 	c.n.mu.Lock()
 	defer c.n.mu.Unlock()
+	if math.IsNaN(v) {
+		delete(c.n.values, c.key)
+		return
+	}
 	c.n.values[c.key] = v
 }
 

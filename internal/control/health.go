@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -32,7 +33,7 @@ const probes = 16
 
 // states returns the state of every pipeline, sorted by name.
 func (s *Server) states(ctx context.Context) ([]State, error) {
-	streams, err := s.engine.list(ctx)
+	streams, err := s.streams.list(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +97,7 @@ func (s *Server) stateOf(ctx context.Context, id string, p pipeline, info stream
 	if !found || !info.Active || p.status != statusRunning {
 		return st
 	}
-	connections, err := s.engine.connections(ctx, id)
+	connections, err := s.streams.connections(ctx, id)
 	if err != nil {
 		connections = []connection{{Path: "root", Error: err.Error()}}
 	}
@@ -134,7 +135,7 @@ func (s *Server) sourceType(ctx context.Context, id string, p pipeline) string {
 	if ok {
 		return kind
 	}
-	info, found, err := s.engine.get(ctx, id)
+	info, found, err := s.streams.get(ctx, id)
 	if err != nil || !found {
 		return "unknown"
 	}
@@ -220,7 +221,7 @@ func (s *Server) look(ctx context.Context) {
 		}
 		return
 	}
-	s.publish(states)
+	s.publish(ctx, states)
 	s.logReadiness(states)
 }
 
@@ -237,25 +238,44 @@ func statusValue(status string) float64 {
 	return 0
 }
 
-func (s *Server) publish(states []State) {
+func (s *Server) publish(ctx context.Context, states []State) {
 	counts := count(states)
 	for _, status := range []string{statusRunning, statusPaused, statusStopped, statusFailed} {
 		s.stats.pipelines.Set(int64(counts[status]), status)
 	}
-	gone := maps.Clone(s.readiness.shown)
+	gone := maps.Clone(s.readiness.shown) // deleted, here or behind our back on the engine's own address
 	for _, st := range states {
-		s.stats.status.SetFloat64(statusValue(st.Status), st.Name)
+		s.stats.status.SetFloat64(statusValue(st.Status), s.stats.of(st.Name)...)
 		if was, ok := s.readiness.shown[st.Name]; ok && was != st.sourceType {
-			s.stats.info.Set(0, st.Name, was)
+			s.stats.info.SetFloat64(math.NaN(), s.stats.of(st.Name, was)...)
 		}
-		s.stats.info.Set(1, st.Name, st.sourceType)
+		s.stats.info.Set(1, s.stats.of(st.Name, st.sourceType)...)
 		s.readiness.shown[st.Name] = st.sourceType
 		delete(gone, st.Name)
 	}
-	for id, kind := range gone { // the engine's metrics cannot forget a series
-		s.stats.status.Set(0, id)
-		s.stats.info.Set(0, id, kind)
+	for id := range gone {
+		s.withdrawGone(ctx, id)
 		delete(s.readiness.shown, id)
+		s.readiness.mu.Lock()
+		delete(s.readiness.types, id)
+		s.readiness.mu.Unlock()
+	}
+}
+
+// withdraw takes the numbers of a deleted pipeline off the metrics page. The engine's metrics cannot forget a series; our
+// exporter takes a status that is not a number for the end of the pipeline, and forgets all that it has of it. The caller
+// holds the pipeline's lock: nobody may make it again meanwhile.
+func (s *Server) withdraw(id string) { s.stats.status.SetFloat64(math.NaN(), s.stats.of(id)...) }
+
+// withdrawGone is withdraw for a pipeline that was not there a moment ago.
+func (s *Server) withdrawGone(ctx context.Context, id string) {
+	unlock := s.pipelines.lock(id)
+	defer unlock()
+	if _, known := s.pipelines.get(id); known {
+		return
+	}
+	if _, found, err := s.streams.get(ctx, id); err == nil && !found {
+		s.withdraw(id)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 func TestReadiness(t *testing.T) {
-	p := start(t, Options{Tenant: "acme", StopTimeout: 2 * time.Second}, map[string]string{"good": ticking})
+	p := start(t, Options{Tenant: func(string) string { return "acme" }, StopTimeout: 2 * time.Second}, map[string]string{"good": ticking})
 	eventually(t, "ready", func() bool { status, _ := p.states("/ready"); return status == 200 })
 	time.Sleep(100 * time.Millisecond)
 	p.want(200, "POST", "/streams/bad", "input: {generate: {mapping: 'root = 1'}}\noutput: {label: sinker, test_unreachable: {}}\n")
@@ -68,6 +68,9 @@ func TestFailedAndEnded(t *testing.T) {
 	p.want(200, "GET", "/health", "")
 	p.want(200, "DELETE", "/streams/lost", "")
 	eventually(t, "gauges of a deleted pipeline", func() bool {
-		return p.stats.get("pipeline_status{lost}") == 0 && p.stats.get("pipeline_info{lost,test_source}") == 0
+		return !p.stats.has("pipeline_status{lost}")
 	})
+	time.Sleep(100 * time.Millisecond) // five looks later
+	assert.False(t, p.stats.has("pipeline_status{lost}"))
+	assert.InDelta(t, 1, p.stats.get("pipeline_lifecycle_total{,delete,success}"), 0)
 }

@@ -194,6 +194,7 @@ func TestCredentials(t *testing.T) {
 // Without credentials, callers on other machines get health and nothing else.
 func TestNoCredentials(t *testing.T) {
 	p := start(t, Options{}, map[string]string{"x": ticking})
+	eventually(t, "connected", func() bool { status, _ := p.states("/ready"); return status == 200 })
 	ask := func(method, path, remote string) int {
 		r := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(""))
 		r.RemoteAddr = remote

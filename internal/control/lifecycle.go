@@ -30,14 +30,13 @@ func (s *Server) actOn(ctx context.Context, action, id string, do func(ctx conte
 	ctx = context.WithoutCancel(ctx)
 	unlock := s.pipelines.lock(id)
 	defer unlock()
-	_, before := s.pipelines.get(id)
 	err := do(ctx, id)
-	_, after := s.pipelines.get(id)
+	_, known := s.pipelines.get(id)
 	status := http.StatusOK
 	if err != nil {
 		status = replyTo(err).status
 	}
-	s.audit(ctx, action, id, before || after, status, err)
+	s.audit(ctx, action, id, known, status, err)
 	return err
 }
 
@@ -181,6 +180,7 @@ func (s *Server) remove(ctx context.Context, id string, query url.Values) error 
 	}
 	s.pipelines.delete(id)
 	s.sources.forget(id)
+	s.withdraw(id)
 	return nil
 }
 

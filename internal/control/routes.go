@@ -16,6 +16,7 @@ import (
 type route struct {
 	method, path, summary string
 	open                  bool   // answered without credentials
+	probe                 bool   // also there in run mode
 	input                 string // what the body is; "" for none
 	statuses              []int  // what it may answer besides what every route may
 	handle                func(r *http.Request, body []byte) *reply
@@ -38,31 +39,31 @@ func (s *Server) routes() []route {
 		badGateway  = http.StatusBadGateway
 	)
 	routes := []route{
-		{"GET", "/health", "Whether the process serves and no pipeline has failed", true, "", []int{200, unavailable, badGateway}, s.health},
-		{"GET", "/ready", "Whether every running pipeline has its input and output connected", true, "", []int{200, unavailable, badGateway}, s.ready},
-		{"GET", "/openapi.json", "This document", true, "", []int{200}, s.openAPI},
-		{"GET", "/streams", "List the pipelines with their status", false, "", []int{200, badGateway}, s.listStreams},
-		{"POST", "/streams", "Replace all pipelines by a map of ids to configurations", false, "A map of stream ids to configurations, YAML or JSON", []int{200, badRequest, conflict, badGateway}, s.replaceStreams},
-		{"GET", "/streams/{id}", "The configuration of a pipeline, without its secrets", false, "", []int{200, notFound, badGateway}, s.getStream},
-		{"POST", "/streams/{id}", "Create a pipeline", false, streamInput, []int{200, badRequest, badGateway}, s.createStream},
-		{"PUT", "/streams/{id}", "Replace the configuration of a pipeline", false, streamInput, []int{200, badRequest, notFound, badGateway}, s.updateStream},
-		{"PATCH", "/streams/{id}", "Change parts of the configuration of a pipeline", false, "The fields that change, YAML or JSON", []int{200, badRequest, notFound, badGateway}, s.patchStream},
-		{"DELETE", "/streams/{id}", "Stop and delete a pipeline; its saved position stays", false, "", []int{200, notFound, badGateway}, s.deleteStream},
-		{"GET", "/streams/{id}/stats", "The engine's numbers of a pipeline", false, "", []int{200, notFound, badGateway}, s.streamStats},
-		{"POST", "/streams/{id}/pause", "Stop reading; keep the source connected and its position", false, "", []int{200, notFound, conflict, badGateway}, s.pauseStream},
-		{"POST", "/streams/{id}/resume", "Read on after a pause", false, "", []int{200, notFound, conflict, badGateway}, s.resumeStream},
-		{"POST", "/streams/{id}/stop", "Save the position and disconnect", false, "", []int{200, notFound, badGateway}, s.stopStream},
-		{"POST", "/streams/{id}/start", "Run a stopped pipeline from its saved position", false, "", []int{200, badRequest, notFound, conflict, badGateway}, s.startStream},
-		{"GET", "/streams/{id}/checkpoint", "The saved positions of a pipeline's sources", false, "", []int{200, notFound, http.StatusNotImplemented, badGateway}, s.getCheckpoint},
-		{"DELETE", "/streams/{id}/checkpoint", "Forget the saved positions of a stopped pipeline", false, "", []int{200, notFound, conflict, http.StatusNotImplemented, badGateway}, s.deleteCheckpoint},
-		{"POST", "/validate", "Lint a configuration and test its connections; nothing is created", false, streamInput, []int{200, badRequest}, s.validate},
-		{"POST", "/resources/{type}/{id}", "Create or replace a resource", false, resourceInput, []int{200, badRequest, badGateway}, s.storeResource},
+		{"GET", "/health", "Whether the process serves and no pipeline has failed", true, true, "", []int{200, unavailable, badGateway}, s.health},
+		{"GET", "/ready", "Whether every running pipeline has its input and output connected", true, true, "", []int{200, unavailable, badGateway}, s.ready},
+		{"GET", "/openapi.json", "This document", true, false, "", []int{200}, s.openAPI},
+		{"GET", "/streams", "List the pipelines with their status", false, false, "", []int{200, badGateway}, s.listStreams},
+		{"POST", "/streams", "Replace all pipelines by a map of ids to configurations", false, false, "A map of stream ids to configurations, YAML or JSON", []int{200, badRequest, conflict, badGateway}, s.replaceStreams},
+		{"GET", "/streams/{id}", "The configuration of a pipeline, without its secrets", false, false, "", []int{200, notFound, badGateway}, s.getStream},
+		{"POST", "/streams/{id}", "Create a pipeline", false, false, streamInput, []int{200, badRequest, badGateway}, s.createStream},
+		{"PUT", "/streams/{id}", "Replace the configuration of a pipeline", false, false, streamInput, []int{200, badRequest, notFound, badGateway}, s.updateStream},
+		{"PATCH", "/streams/{id}", "Change parts of the configuration of a pipeline", false, false, "The fields that change, YAML or JSON", []int{200, badRequest, notFound, badGateway}, s.patchStream},
+		{"DELETE", "/streams/{id}", "Stop and delete a pipeline; its saved position stays", false, false, "", []int{200, notFound, badGateway}, s.deleteStream},
+		{"GET", "/streams/{id}/stats", "The engine's numbers of a pipeline", false, false, "", []int{200, notFound, badGateway}, s.streamStats},
+		{"POST", "/streams/{id}/pause", "Stop reading; keep the source connected and its position", false, false, "", []int{200, notFound, conflict, badGateway}, s.pauseStream},
+		{"POST", "/streams/{id}/resume", "Read on after a pause", false, false, "", []int{200, notFound, conflict, badGateway}, s.resumeStream},
+		{"POST", "/streams/{id}/stop", "Save the position and disconnect", false, false, "", []int{200, notFound, badGateway}, s.stopStream},
+		{"POST", "/streams/{id}/start", "Run a stopped pipeline from its saved position", false, false, "", []int{200, badRequest, notFound, conflict, badGateway}, s.startStream},
+		{"GET", "/streams/{id}/checkpoint", "The saved positions of a pipeline's sources", false, false, "", []int{200, notFound, http.StatusNotImplemented, badGateway}, s.getCheckpoint},
+		{"DELETE", "/streams/{id}/checkpoint", "Forget the saved positions of a stopped pipeline", false, false, "", []int{200, notFound, conflict, http.StatusNotImplemented, badGateway}, s.deleteCheckpoint},
+		{"POST", "/validate", "Lint a configuration and test its connections; nothing is created", false, false, streamInput, []int{200, badRequest}, s.validate},
+		{"POST", "/resources/{type}/{id}", "Create or replace a resource", false, false, resourceInput, []int{200, badRequest, badGateway}, s.storeResource},
 	}
 	for path, summary := range map[string]string{
 		"/ping": "Answers pong", "/version": "The version of the process", "/endpoints": "The endpoints of the engine's own server",
 		"/metrics": "The metrics page of the engine's server", "/stats": "The metrics page of the engine's server",
 	} {
-		routes = append(routes, route{"GET", path, summary, path == "/ping", "", []int{200, notFound, badGateway}, s.passThrough})
+		routes = append(routes, route{"GET", path, summary, path == "/ping", false, "", []int{200, notFound, badGateway}, s.passThrough})
 	}
 	return routes
 }

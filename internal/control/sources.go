@@ -12,6 +12,8 @@ const SourcesKey = "deltaforge.sources"
 // Sources connects the control plane with the sources in the process: it tells them when their pipeline is paused, and
 // they tell it where they are.
 type Sources struct {
+	only string // run mode: the name of the pipeline, which the engine gives none
+
 	mu        sync.Mutex
 	pipelines map[string]*attached // guarded by mu
 }
@@ -31,6 +33,9 @@ type report = func() (position string, lag float64, failure string)
 func NewSources() *Sources { return &Sources{pipelines: map[string]*attached{}} }
 
 func (s *Sources) get(pipeline string) *attached {
+	if pipeline == "" {
+		pipeline = s.only
+	}
 	a := s.pipelines[pipeline]
 	if a == nil {
 		a = &attached{changed: make(chan struct{}), sources: map[string]report{}}

@@ -2,15 +2,11 @@ package control
 
 import (
 	"cmp"
-	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 )
 
 // levelOff is above every level.
@@ -59,6 +55,8 @@ func parseLevel(s string) (slog.Level, error) {
 	switch strings.ToLower(s) {
 	case "off", "none":
 		return levelOff, nil
+	case "fatal":
+		return slog.LevelError + 1, nil
 	case "error":
 		return slog.LevelError, nil
 	case "warn", "warning":
@@ -81,176 +79,4 @@ func (l Levels) of(names []string) slog.Level {
 		}
 	}
 	return l.all
-}
-
-// LogFormat is how lines are written, from the logger section of the configuration.
-type LogFormat struct {
-	Text              bool // logfmt; else JSON
-	Time              bool
-	TimeKey, LevelKey string
-	MessageKey        string
-	Static            map[string]string
-	Out               io.Writer
-}
-
-// TargetLog writes the engine's log with levels by target, which the engine's own writer does not have. What is logged
-// before SetFormat waits for it.
-type TargetLog struct {
-	levels Levels
-
-	mu      sync.Mutex
-	handler slog.Handler  // nil until SetFormat; guarded by mu
-	pending []slog.Record // guarded by mu
-	off     bool          // guarded by mu
-}
-
-// NewTargetLog returns a log with the levels.
-func NewTargetLog(l Levels) *TargetLog { return &TargetLog{levels: l} }
-
-// Logger returns the logger to hand to the engine.
-func (t *TargetLog) Logger() *slog.Logger {
-	return slog.New(&targetHandler{log: t, min: t.levels.of(nil)})
-}
-
-// Disable makes the log write nothing: somebody else does.
-func (t *TargetLog) Disable() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.off, t.pending = true, nil
-}
-
-// SetFormat says how and where to write, and writes what has waited.
-func (t *TargetLog) SetFormat(f LogFormat) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	options := &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-		return f.attr(a)
-	}}
-	if f.Text {
-		t.handler = slog.NewTextHandler(f.Out, options)
-	} else {
-		t.handler = slog.NewJSONHandler(f.Out, options)
-	}
-	static := make([]slog.Attr, 0, len(f.Static))
-	for key, value := range f.Static {
-		static = append(static, slog.String(key, value))
-	}
-	slices.SortFunc(static, func(a, b slog.Attr) int { return cmp.Compare(a.Key, b.Key) })
-	t.handler = t.handler.WithAttrs(static)
-	for _, r := range t.pending {
-		_ = t.handler.Handle(context.Background(), r) // slog wants a context, and its own handlers use none
-	}
-	t.pending = nil
-}
-
-// Flush writes what still waits, as JSON to w: the process ends before its configuration was read.
-func (t *TargetLog) Flush(w io.Writer) {
-	t.mu.Lock()
-	waiting := t.handler == nil && !t.off && len(t.pending) > 0
-	t.mu.Unlock()
-	if waiting {
-		t.SetFormat(LogFormat{Time: true, Out: w})
-	}
-}
-
-// attr gives the built-in attributes the names and forms of the engine's log.
-func (f LogFormat) attr(a slog.Attr) slog.Attr {
-	switch a.Key {
-	case slog.TimeKey:
-		if !f.Time {
-			return slog.Attr{}
-		}
-		if a.Value.Kind() == slog.KindTime {
-			return slog.String(cmp.Or(f.TimeKey, "time"), a.Value.Time().Format(time.RFC3339))
-		}
-	case slog.LevelKey:
-		if level, ok := a.Value.Any().(slog.Level); ok {
-			name := strings.ToLower(level.String())
-			if level == slog.LevelWarn {
-				name = "warning"
-			}
-			return slog.String(cmp.Or(f.LevelKey, "level"), name)
-		}
-	case slog.MessageKey:
-		return slog.String(cmp.Or(f.MessageKey, "msg"), strings.TrimSuffix(a.Value.String(), "\n"))
-	}
-	return a
-}
-
-func (t *TargetLog) write(ctx context.Context, r slog.Record) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch {
-	case t.off:
-		return nil
-	case t.handler == nil:
-		t.pending = append(t.pending, r)
-		return nil
-	}
-	return t.handler.Handle(ctx, r)
-}
-
-// targetHandler is one branch of the log, as each component has one.
-type targetHandler struct {
-	log   *TargetLog
-	attrs []slog.Attr
-	min   slog.Level
-}
-
-// Enabled implements slog.Handler.
-func (h *targetHandler) Enabled(_ context.Context, level slog.Level) bool { return level >= h.min }
-
-// Handle implements slog.Handler.
-func (h *targetHandler) Handle(ctx context.Context, r slog.Record) error {
-	line := slog.NewRecord(r.Time, r.Level, r.Message, 0)
-	line.AddAttrs(h.attrs...)
-	r.Attrs(func(a slog.Attr) bool { line.AddAttrs(a); return true })
-	return h.log.write(ctx, line)
-}
-
-// WithAttrs implements slog.Handler. A later attribute of the same name replaces the earlier one.
-func (h *targetHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	next := &targetHandler{log: h.log, attrs: slices.Clone(h.attrs)}
-	for _, a := range attrs {
-		next.attrs = slices.DeleteFunc(next.attrs, func(b slog.Attr) bool { return b.Key == a.Key })
-		next.attrs = append(next.attrs, a)
-		if a.Key == "stream" {
-			next.attrs = append(next.attrs, slog.Attr{Key: "pipeline", Value: a.Value})
-		}
-	}
-	next.min = h.log.levels.of(names(next.attrs))
-	return next
-}
-
-// WithGroup implements slog.Handler; the engine has no groups.
-func (h *targetHandler) WithGroup(string) slog.Handler { return h }
-
-// names are what the lines of a component go by: its target, its path (input.broker.inputs.0), its kind with its label
-// (output.orders_kafka), and its kind with the name of its source or sink.
-func names(attrs []slog.Attr) []string {
-	var path, label string
-	var all []string
-	for _, a := range attrs {
-		switch a.Key {
-		case "path":
-			path = strings.TrimPrefix(strings.TrimPrefix(a.Value.String(), "root."), "pipeline.")
-		case "label":
-			label = a.Value.String()
-		case "target":
-			all = append(all, a.Value.String())
-		case "source":
-			all = append(all, "input."+a.Value.String())
-		case "sink":
-			all = append(all, "output."+a.Value.String())
-		}
-	}
-	if path != "" {
-		all = append(all, path)
-	}
-	if label != "" {
-		kind, _, _ := strings.Cut(path, ".")
-		kind = strings.TrimSuffix(strings.TrimSuffix(kind, "_resources"), "s") // processors.0: processor
-		all = append(all, strings.TrimPrefix(kind+"."+label, "."))
-	}
-	return all
 }

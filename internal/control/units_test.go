@@ -3,6 +3,7 @@ package control
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http/httptest"
 	"strings"
@@ -39,11 +40,12 @@ func TestParseLevels(t *testing.T) {
 func TestTargetLog(t *testing.T) {
 	levels, err := ParseLevels("warn,input.orders=debug,output.sinker=info,processors=off")
 	require.NoError(t, err)
-	log := NewTargetLog(levels)
+	log := NewTargetLog()
 	root := log.Logger()
 	root.Info("dropped")
 	root.Warn("waits\n")
 	var out bytes.Buffer
+	log.SetLevels(levels)
 	log.SetFormat(LogFormat{Out: &out, Static: map[string]string{"@service": "x"}, MessageKey: "message"})
 	stream := root.With("stream", "p1").With("path", "root.input", "label", "")
 	stream.Info("dropped")
@@ -55,24 +57,65 @@ func TestTargetLog(t *testing.T) {
 	root.With("path", "root.output").With("path", "root.input").Error("replaced")
 	assert.Equal(t, strings.TrimPrefix(`
 {"level":"warning","message":"waits","@service":"x"}
-{"level":"debug","message":"from the source","@service":"x","stream":"p1","pipeline":"p1","path":"root.input","label":"","source":"orders","position":7}
-{"level":"info","message":"from the sink","@service":"x","path":"root.output","label":"sinker"}
-{"level":"error","message":"replaced","@service":"x","path":"root.input"}
+{"level":"debug","message":"from the source","@service":"x","pipeline":"p1","path":"root.input","label":"","position":7,"name":"orders","source":"root.input"}
+{"level":"info","message":"from the sink","@service":"x","sink":"sinker","path":"root.output","label":"sinker"}
+{"level":"error","message":"replaced","@service":"x","path":"root.input","source":"root.input"}
 `, "\n"), out.String())
+
+	out.Reset()
+	sink.Error("Failed to connect to x: dialing amqp://u:hunter2@h: refused", "dsn", "u:hunter3@tcp(h)/d", "cause", errors.New("postgres://u:hunter4@h"))
+	assert.Equal(t, `{"level":"error","message":"Failed to connect to x: dialing amqp://u:#@h: refused","@service":"x","sink":"sinker",`+
+		`"error":"dialing amqp://u:#@h: refused","path":"root.output","label":"sinker","dsn":"u:#@tcp(h)/d","cause":"postgres://u:#@h"}`+"\n",
+		strings.ReplaceAll(out.String(), Mask, "#"))
 
 	out.Reset()
 	log.SetFormat(LogFormat{Out: &out, Text: true, Time: true})
 	root.Warn("as text")
 	assert.Regexp(t, `^time=\S+ level=warning msg="as text"\n$`, out.String())
 	out.Reset()
-	early := NewTargetLog(levels)
+	early := NewTargetLog()
+	early.Logger().Debug("of no interest")
 	early.Logger().Error("the configuration was never read")
 	early.Flush(&out)
 	early.Flush(&out)
 	assert.Equal(t, 1, strings.Count(out.String(), "\n"))
-	early.Disable()
-	early.Logger().Error("somebody else writes it")
-	assert.Equal(t, 1, strings.Count(out.String(), "\n"))
+}
+
+// What each line says of where it is from.
+func TestLogFields(t *testing.T) {
+	log := NewTargetLog()
+	log.SetLevels(Levels{})
+	var out bytes.Buffer
+	log.SetFormat(LogFormat{Out: &out, Pipeline: "only", Tenant: func(pipeline string) string { return "tenant of " + pipeline }})
+	root := log.Logger()
+	for _, c := range []struct {
+		with []any
+		want string
+	}{
+		{nil, `{}`},
+		{[]any{"path", "config.yaml"}, `{"path":"config.yaml"}`},
+		{[]any{"path", "root.yaml"}, `{"path":"root.yaml"}`},
+		{[]any{"target", "control", "pipeline", "x", "tenant", "own"}, `{"target":"control","pipeline":"x","tenant":"own"}`},
+		{[]any{"path", "root.output"}, `{"pipeline":"only","tenant":"tenant of only","sink":"root.output","path":"root.output"}`},
+		{
+			[]any{"stream", "s", "path", "root.output.broker.outputs.1", "label", "b"},
+			`{"tenant":"tenant of s","sink":"b","pipeline":"s","path":"root.output.broker.outputs.1","label":"b"}`,
+		},
+		{
+			[]any{"stream", "s", "path", "root.input", "label", "a", "source", "orders", "tenant", "own", "pipeline", "s"},
+			`{"path":"root.input","label":"a","tenant":"own","pipeline":"s","name":"orders","source":"a"}`,
+		},
+		{
+			[]any{"stream", "s", "path", "root.input.processors.0", "label", "p"},
+			`{"tenant":"tenant of s","pipeline":"s","path":"root.input.processors.0","label":"p"}`,
+		},
+		{[]any{"path", "root.output_resources", "label", "r"}, `{"pipeline":"only","tenant":"tenant of only","sink":"r","path":"root.output_resources","label":"r"}`},
+	} {
+		out.Reset()
+		root.With(c.with...).Error("x")
+		want := strings.TrimSuffix(`{"level":"error","msg":"x",`+c.want[1:], ",}")
+		assert.Equal(t, strings.TrimSuffix(want, "}")+"}\n", out.String())
+	}
 }
 
 func TestMergeYAML(t *testing.T) {
@@ -127,8 +170,8 @@ func TestFindSources(t *testing.T) {
 }
 
 func TestPanicIsAnAnswer(t *testing.T) {
-	s := &Server{opts: Options{}.withDefaults(), stats: newStats(service.MockResources().Metrics()), log: service.MockResources().Logger()}
-	rec := serveOnce(s, route{"GET", "/x", "", true, "", nil, nil})
+	s := &Server{opts: Options{}.withDefaults(), stats: newStats(service.MockResources().Metrics(), nil), log: service.MockResources().Logger()}
+	rec := serveOnce(s, route{"GET", "/x", "", true, false, "", nil, nil})
 	assert.Equal(t, 500, rec.Code)
 	assert.JSONEq(t, `{"error":"internal error"}`, rec.Body.String())
 }

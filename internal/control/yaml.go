@@ -137,10 +137,15 @@ func inputType(config []byte) string {
 	if err := yaml.Unmarshal(config, &root); err != nil {
 		return "unknown"
 	}
-	if t, ok := root.Input["type"].(string); ok {
+	return InputType(root.Input)
+}
+
+// InputType names the type of an input.
+func InputType(input map[string]any) string {
+	if t, ok := input["type"].(string); ok {
 		return t
 	}
-	for key := range root.Input {
+	for key := range input {
 		if key != "label" && key != "processors" && key != "plugin" {
 			return key
 		}

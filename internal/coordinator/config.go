@@ -94,6 +94,22 @@ func Fields() []*service.ConfigField {
 	}
 }
 
+// fieldSchemaChanges is a field of the sources that can deliver changes of shapes.
+const fieldSchemaChanges = "schema_changes"
+
+// SchemaChangesField is the field of a source that can deliver changes of its tables' shapes as events. The input says in
+// details what its log makes of them.
+func SchemaChangesField(details string) *service.ConfigField {
+	return service.NewBoolField(fieldSchemaChanges).Default(false).Advanced().
+		Description("Whether a change of a captured table's shape is an event too, with `op` `s`, in its place between the rows: columns, " +
+			"their types and whether they may be null, and the key, before and after. " + details)
+}
+
+// ParseSchemaChanges reads the field that SchemaChangesField returns.
+func ParseSchemaChanges(conf *service.ParsedConfig) (bool, error) {
+	return conf.FieldBool(fieldSchemaChanges)
+}
+
 // atLeast is a lint rule for a number.
 func atLeast(least int) string {
 	return fmt.Sprintf(`root = if this < %d { ["want at least %d, got " + this.string()] }`, least, least)

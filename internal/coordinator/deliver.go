@@ -27,6 +27,7 @@ type deliveries struct {
 	in      *Input
 	tracker *checkpoint.Tracker
 	changed chan struct{} // has a token when an attempt was answered
+	end     func(error)   // ends the session
 
 	mu        sync.Mutex
 	pending   []*delivery   // oldest first; guarded by mu
@@ -49,7 +50,7 @@ type delivery struct {
 }
 
 func newDeliveries(in *Input, from checkpoint.Token) *deliveries {
-	return &deliveries{in: in, tracker: checkpoint.NewTracker(from), changed: make(chan struct{}, 1)}
+	return &deliveries{in: in, end: func(error) {}, tracker: checkpoint.NewTracker(from), changed: make(chan struct{}, 1)}
 }
 
 func (d *deliveries) safe() checkpoint.Token { return d.tracker.Safe() }
@@ -161,7 +162,10 @@ func (d *deliveries) result(a *attempt) (service.MessageBatch, service.AckFunc, 
 	a.startSpan(d.in, messages)
 	messages[0] = a.passage.With(messages[0])
 	return messages, func(_ context.Context, err error) error {
-		d.resolve(a, err)
+		// What a panic leaves behind is not to be trusted: the session ends, and another one sends the batch again.
+		if panicked := protect(d.in, "acknowledgement", func() error { d.resolve(a, err); return nil }); panicked != nil {
+			d.end(panicked)
+		}
 		return nil
 	}, nil
 }

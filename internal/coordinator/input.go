@@ -55,7 +55,10 @@ type Input struct {
 	tracer   trace.Tracer // makes a span of each batch; nil: tracing is off
 }
 
-var _ service.BatchInput = (*Input)(nil)
+var (
+	_ service.BatchInput         = (*Input)(nil)
+	_ service.ConnectionTestable = (*Input)(nil)
+)
 
 // New returns an input that reads from log. The kind names the database in the saved record, "mysql" or "postgresql". It
 // works offline; only Connect opens the checkpoint store and the log.
@@ -74,9 +77,25 @@ func New(cfg Config, kind string, log Log, res *service.Resources) (*Input, erro
 	}, nil
 }
 
+// ConnectionTest implements service.ConnectionTestable. It may be called at any time, from any goroutine.
+func (i *Input) ConnectionTest(ctx context.Context) service.ConnectionTestResults {
+	t, ok := i.log.(Tester)
+	if !ok {
+		return service.ConnectionTestNotSupported().AsList()
+	}
+	if err := protect(i, "connection test", func() error { return t.Test(ctx) }); err != nil {
+		return service.ConnectionTestFailed(err).AsList()
+	}
+	return service.ConnectionTestSucceeded().AsList()
+}
+
 // Connect implements service.BatchInput: it starts a session that reads from the saved position, and returns when the log
 // has answered.
 func (i *Input) Connect(ctx context.Context) error {
+	return protect(i, "connect", func() error { return i.begin(ctx) })
+}
+
+func (i *Input) begin(ctx context.Context) error {
 	if i.isClosed() {
 		return service.ErrEndOfInput
 	}
@@ -131,11 +150,11 @@ func (i *Input) connect(ctx context.Context) error {
 		}
 		return err
 	}
+	i.session = s // from here on somebody stops it
 	i.sessions++
 	if i.sessions > 1 {
 		i.st.sourceReconnects.Incr(1)
 	}
-	i.session = s
 	i.out.With("position", s.start().String()).Infof("Reading the log of %s from %s", i.cfg.Name, s.start())
 	return nil
 }
@@ -193,7 +212,19 @@ func (i *Input) backoff() time.Duration {
 }
 
 // ReadBatch implements service.BatchInput.
-func (i *Input) ReadBatch(ctx context.Context) (service.MessageBatch, service.AckFunc, error) {
+func (i *Input) ReadBatch(ctx context.Context) (batch service.MessageBatch, ack service.AckFunc, err error) {
+	panicked := protect(i, "read", func() error { batch, ack, err = i.read(ctx); return nil })
+	if panicked == nil {
+		return batch, ack, err
+	}
+	i.st.sourceErrors.Incr(1, string(KindOther))
+	if i.session != nil {
+		i.session.end(panicked)
+	}
+	return nil, nil, service.ErrNotConnected
+}
+
+func (i *Input) read(ctx context.Context) (service.MessageBatch, service.AckFunc, error) {
 	if i.isClosed() {
 		return nil, nil, service.ErrEndOfInput
 	}
@@ -216,6 +247,10 @@ func (i *Input) ReadBatch(ctx context.Context) (service.MessageBatch, service.Ac
 // Close implements service.BatchInput. It saves and confirms what is acknowledged, ends the session, and returns within
 // closeTimeout. It may be called before Connect and more than once.
 func (i *Input) Close(ctx context.Context) error {
+	return protect(i, "close", func() error { return i.close(ctx) })
+}
+
+func (i *Input) close(ctx context.Context) error {
 	i.mu.Lock()
 	if i.closed {
 		i.mu.Unlock()

@@ -37,6 +37,14 @@ type LagReporter interface {
 	LagBytes() (int64, bool)
 }
 
+// Tester is implemented by a Log that can say whether it could run from its start configuration, without running.
+type Tester interface {
+	// Test connects, checks what Run checks before it streams, and that the tables named in full exist. It changes
+	// nothing on the server and leaves nothing open. It is called from any goroutine, also while Run is active, and
+	// returns every reason it has found.
+	Test(ctx context.Context) error
+}
+
 // Historian is implemented by a Log that has to know more than a position to read on from there, such as the shapes that tables
 // had. What it knows is kept as one record beside the position, and saved before any position that may depend on it; after a
 // crash it may therefore be ahead of the saved position, never behind.
@@ -77,8 +85,9 @@ type Segment struct {
 // Rows are undecoded changes.
 type Rows interface {
 	// Decode appends one message a change to dst, in log order; each is made by change.NewMessage, with the
-	// transaction index of its event strictly increasing. A change that cannot be represented exactly becomes a message
-	// with an error set (SetError) when the rest of the segment can still be trusted, else Decode returns an error
-	// that names table and position. It is called once, from any goroutine, while other segments are being decoded.
+	// transaction index of its event strictly increasing, but for events with a Sub, which have that of the one before. A
+	// change that cannot be represented exactly becomes a message with an error set (SetError) when the rest of the
+	// segment can still be trusted, else Decode returns an error that names table and position. It is called once, from
+	// any goroutine, while other segments are being decoded.
 	Decode(dst service.MessageBatch) (service.MessageBatch, error)
 }

@@ -20,16 +20,23 @@ type fakePlane struct {
 	paused  bool
 	changed chan struct{}
 	report  func() (string, float64, string)
+	explode func(where string) // may panic; nil: nothing
 	gone    int
 }
 
 func (p *fakePlane) Attach(_, source string, report func() (string, float64, string)) (func() (bool, <-chan struct{}), func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.explode != nil {
+		p.explode("connect")
+	}
 	if source == "fake" {
 		p.report = report
 	}
 	return func() (bool, <-chan struct{}) {
+		if p.explode != nil {
+			p.explode("read")
+		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		return p.paused, p.changed

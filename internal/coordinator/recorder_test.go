@@ -103,6 +103,9 @@ func (m recorded) SetFloat64(v float64) {
 }
 
 func (m recorded) Timing(n int64) {
+	if m.r.onIncr != nil {
+		m.r.onIncr(m.name)
+	}
 	m.r.mu.Lock()
 	m.r.times[m.name] = append(m.r.times[m.name], n)
 	m.r.mu.Unlock()

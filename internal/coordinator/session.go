@@ -54,6 +54,7 @@ func startSession(ctx context.Context, in *Input, from checkpoint.Token) *sessio
 		segments: make(chan Segment, segmentDepth), connected: make(chan struct{}), ready: make(chan *batch, 1),
 		deliver: newDeliveries(in, from), done: make(chan struct{}),
 	}
+	s.deliver.end = cancel
 	workers := in.cfg.Decoders
 	if workers == 0 {
 		workers = min(runtime.GOMAXPROCS(0), maxDecoders)

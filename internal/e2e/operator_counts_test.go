@@ -246,12 +246,15 @@ func lifecycle(t *testing.T, d *deck) {
 	d.want(200, "POST", "/streams/books/start", "")
 	shows(1, 3, 0, 0)
 	d.until(30*time.Second, atMost(0), "source_lag_seconds", "pipeline=books")
+	now = d.scrape()
+	for _, action := range []string{"create", "pause", "resume", "stop"} {
+		now.is(1, "pipeline_lifecycle_total", "pipeline=books", "action="+action, "outcome=success")
+	}
 	d.want(200, "DELETE", "/streams/books", "")
 	d.want(404, "POST", "/streams/nobody/pause", "")
 	now = d.scrape()
-	for _, action := range []string{"create", "pause", "resume", "stop", "delete"} {
-		now.is(1, "pipeline_lifecycle_total", "pipeline=books", "action="+action, "outcome=success")
-	}
+	assert.NotContains(t, now.text, `pipeline="books"`, "a deleted pipeline takes its numbers with it")
+	now.is(1, "pipeline_lifecycle_total", "pipeline=default", "action=delete", "outcome=success")
 	now.is(1, "pipeline_lifecycle_total", "action=create", "outcome=error")
 	now.is(3, "api_requests_total", "route=/streams/{id}", "method=POST", "status=200")
 	now.is(1, "api_requests_total", "route=/streams/{id}", "method=POST", "status=400")

@@ -89,6 +89,13 @@ func events() map[string]*change.Event {
 	msg := pg(change.Message, nil, []change.Value{text("audit"), change.BytesValue([]byte("hello"))})
 	msg.Table = change.MessageTable(postgresTable().Source, "shop")
 	all["postgres_message"] = msg
+	all["mysql_schema"] = my(change.Schema, mysqlTable(0), nil, nil)
+	all["mysql_schema"].Change = &change.SchemaChange{DDL: "ALTER TABLE customers\n ADD PRIMARY KEY (id)", Old: mysqlTable(), New: mysqlTable(0)}
+	all["mysql_schema_dropped"] = my(change.Schema, mysqlTable(0), nil, nil)
+	all["mysql_schema_dropped"].Change = &change.SchemaChange{DDL: "DROP TABLE `customers`", Old: mysqlTable(0)}
+	all["postgres_schema"] = pg(change.Schema, nil, nil)
+	all["postgres_schema"].Sub = 1
+	all["postgres_schema"].Change = &change.SchemaChange{New: postgresTable()}
 	return all
 }
 

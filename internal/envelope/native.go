@@ -158,7 +158,11 @@ func (e *Encoder) appendNative(dst []byte, ev *change.Event) []byte {
 	dst = append(dst, `{"before":`...)
 	dst = appendRow(dst, e.names, ev.Before)
 	dst = append(dst, `,"after":`...)
-	dst = appendRow(dst, e.names, ev.After)
+	if ev.Change != nil {
+		dst = appendSchemaChange(dst, ev.Change)
+	} else {
+		dst = appendRow(dst, e.names, ev.After)
+	}
 	dst = append(dst, e.source...)
 	if ev.Table.Schema != "" {
 		dst = strconv.AppendUint(dst, ev.LSN, 10)
@@ -172,7 +176,7 @@ func (e *Encoder) appendNative(dst []byte, ev *change.Event) []byte {
 		dst = strconv.AppendUint(dst, ev.Index, 10)
 	}
 	dst = append(dst, e.id...)
-	dst = strconv.AppendUint(dst, ev.Index, 10)
+	dst = ev.AppendNumber(dst)
 	return append(dst, e.names.end...)
 }
 

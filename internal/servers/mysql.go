@@ -90,6 +90,10 @@ func newMySQL(name string, opts Options) (*MySQL, error) {
 	s.admin.Logger = quietLogger{} // the driver would print its failed attempts
 	s.stop = syscall.SIGTERM
 	s.probe = func(ctx context.Context) error { return s.exec(ctx, "SELECT 1") }
+	// A folder of its own: a server that starts deletes the temporary tables that it finds, also those of another one.
+	if err := os.MkdirAll(s.path("tmp"), 0o700); err != nil {
+		return nil, s.abandon(err)
+	}
 	return s, nil
 }
 
@@ -98,7 +102,7 @@ func (s *MySQL) serverArgs(opts Options) []string {
 	args := []string{
 		"--port=" + strconv.Itoa(s.port), "--bind-address=127.0.0.1", "--socket=" + s.path("socket"),
 		"--pid-file=" + s.path("pid"), "--skip-name-resolve", "--server-id=1", "--log-bin=bin",
-		"--innodb-buffer-pool-size=128M",
+		"--innodb-buffer-pool-size=128M", "--tmpdir=" + s.path("tmp"),
 	}
 	if opts.NoSync {
 		args = append(args, "--sync-binlog=0", "--innodb-flush-log-at-trx-commit=2")

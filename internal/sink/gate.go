@@ -31,6 +31,16 @@ func (g *Gate) Shut(cause error) error {
 	return service.ErrNotConnected
 }
 
+// Repeat calls write, which writes a batch, and makes a panic in it a reason to write the batch again. With it, lost is called.
+func (g *Gate) Repeat(s *Stats, log *service.Logger, component string, write func() error, lost func()) (err error) {
+	if panicked := s.Guard(log, component, func() error { err = write(); return nil }); panicked != nil {
+		s.Failed(Other)
+		lost()
+		return g.Shut(panicked)
+	}
+	return err
+}
+
 // Pass returns the reason once, with the time that the engine has to wait, and then nil. Connect calls it when the
 // server could be reached.
 func (g *Gate) Pass() error {

@@ -109,15 +109,35 @@ func (s *Stats) Go(log *service.Logger, component string, f func()) (ended <-cha
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		defer func() {
-			if r := recover(); r != nil {
-				s.panics.Incr(1, component)
-				log.With("stack", string(debug.Stack())).Errorf("Panic in the %s: %v", component, r)
-			}
-		}()
+		defer s.Caught(log, component)
 		f()
 	}()
 	return done
+}
+
+// Caught ends a panic in a function of ours that somebody else's goroutine calls: it is counted and logged with its stack, and
+// the function has returned. It is deferred.
+func (s *Stats) Caught(log *service.Logger, component string) {
+	if r := recover(); r != nil {
+		s.panicked(log, component, r)
+	}
+}
+
+// Guard calls f on behalf of the engine, whose goroutine would end the process with a panic. One is counted, logged with its
+// stack, and becomes an error.
+func (s *Stats) Guard(log *service.Logger, component string, f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.panicked(log, component, r)
+			err = Errorf(Other, "panic in the %s: %v", component, r)
+		}
+	}()
+	return f()
+}
+
+func (s *Stats) panicked(log *service.Logger, component string, r any) {
+	s.panics.Incr(1, component)
+	log.With("error", fmt.Sprint(r), "stack", string(debug.Stack())).Errorf("Panic in the %s: %v", component, r)
 }
 
 // Delivered counts messages and payload bytes that the server has acknowledged.

@@ -26,8 +26,8 @@ func StartPostgres(t testing.TB, opts servers.Options) *PostgresServer {
 	return &PostgresServer{privateServer(t, opts, servers.StartPostgres)}
 }
 
-// StartNewPostgres starts, for this test alone, a PostgreSQL of a newer version than the installed one, which is fetched. Without network the
-// test is skipped.
+// StartNewPostgres starts, for this test alone, a PostgreSQL of a newer version than the installed one, with pgvector where the install
+// command has brought it.
 func StartNewPostgres(t testing.TB) *PostgresServer {
 	t.Helper()
 	skipShort(t)
@@ -35,7 +35,7 @@ func StartNewPostgres(t testing.TB) *PostgresServer {
 	defer cancel()
 	server, err := servers.StartFetchedPostgres(ctx, servers.Options{NoSync: true})
 	if err != nil {
-		t.Skipf("NOT TESTED, a newer PostgreSQL could not be fetched: %v", err)
+		unavailable(t, err)
 	}
 	t.Cleanup(func() {
 		if err := server.Close(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -12,6 +13,36 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/schema"
 )
+
+// Read reads the schema metadata of a message, and makes sure that the engine takes it for valid and gives back the same, also when
+// it has been through JSON on the way, as in a cache or another process.
+func Read(v any) (schema.Common, error) {
+	c, err := schema.ParseFromAny(v)
+	if err != nil {
+		return c, err
+	}
+	if err := c.Validate(); err != nil {
+		return c, err
+	}
+	text, err := json.Marshal(c.ToAny())
+	if err != nil {
+		return c, err
+	}
+	var through any
+	if err := json.Unmarshal(text, &through); err != nil {
+		return c, err
+	}
+	for _, form := range []any{c.ToAny(), through} {
+		again, err := schema.ParseFromAny(form)
+		if err != nil {
+			return c, err
+		}
+		if !reflect.DeepEqual(again, c) {
+			return c, fmt.Errorf("%s: the schema is %+v, and after a round trip %+v", c.Name, c, again)
+		}
+	}
+	return c, nil
+}
 
 // Conforms reports what keeps a value, as a json.Decoder with UseNumber reads it, from being what the schema says. It is as
 // strict as the encoders that use the schema: a timestamp has to be RFC 3339, an integer has to fit.

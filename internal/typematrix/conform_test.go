@@ -49,3 +49,21 @@ func TestConforms(t *testing.T) {
 		}
 	}
 }
+
+func TestRead(t *testing.T) {
+	good := schema.Common{Name: "t", Type: schema.Object, Children: []schema.Common{
+		{Name: "d", Type: schema.Decimal, Optional: true, Logical: &schema.LogicalParams{Decimal: &schema.DecimalParams{Precision: 38, Scale: 2}}},
+		{Name: "m", Type: schema.Map, Children: []schema.Common{{Type: schema.String}}},
+	}}
+	got, err := Read(good.ToAny())
+	require.NoError(t, err)
+	require.Equal(t, good, got)
+	_, err = Read(map[string]any{"name": "t", "type": "NONSENSE"})
+	require.Error(t, err)
+	_, err = Read("t")
+	require.Error(t, err)
+	bad := good
+	bad.Children = []schema.Common{{Name: "d", Type: schema.Decimal}}
+	_, err = Read(bad.ToAny())
+	require.Error(t, err, "a decimal without its digits")
+}

@@ -37,6 +37,7 @@ type attempt struct {
 	msgs     []int32 // msgs[i]: which message of the batch recs[i] belongs to
 	sizes    []int32 // sizes[i]: bytes of key, value and headers of recs[i]
 	headers  []kgo.RecordHeader
+	text     []byte // of keys and headers that a message does not have as bytes
 	messages int
 
 	failed map[int]error // messages that failed for good
@@ -77,7 +78,7 @@ func (a *attempt) reset(messages int, tombstones bool) {
 func (a *attempt) drop() {
 	clear(a.recs)
 	clear(a.headers)
-	a.recs, a.msgs, a.sizes, a.headers = a.recs[:0], a.msgs[:0], a.sizes[:0], a.headers[:0]
+	a.recs, a.msgs, a.sizes, a.headers, a.text = a.recs[:0], a.msgs[:0], a.sizes[:0], a.headers[:0], a.text[:0]
 }
 
 func (a *attempt) add(message, size int, r kgo.Record) {

@@ -28,7 +28,7 @@ func clientOptions(c *config, log *service.Logger, stats *sink.Stats) []kgo.Opt 
 		kgo.SeedBrokers(c.seeds...),
 		kgo.ClientID(c.clientID),
 		kgo.WithLogger(demoted{log}),
-		kgo.WithHooks(&hooks{stats: stats, up: map[int32]bool{}}),
+		kgo.WithHooks(&hooks{stats: stats, log: log, up: map[int32]bool{}}),
 		kgo.DisableClientMetrics(),
 		// A batch refused by a broker that is no longer the leader waits for this long before it finds the new one.
 		kgo.MetadataMinAge(250 * time.Millisecond),
@@ -41,6 +41,7 @@ func clientOptions(c *config, log *service.Logger, stats *sink.Stats) []kgo.Opt 
 		kgo.MaxBufferedRecords(math.MaxInt32),
 		kgo.ManualFlushing(),
 		kgo.ProducerOnDataLossDetected(func(topic string, partition int32) {
+			defer stats.Caught(log, clientComponent)
 			log.With("topic", topic, "partition", partition).
 				Warn("The broker has lost records that it had acknowledged; going on with a new producer epoch")
 		}),
@@ -66,6 +67,7 @@ func (d demoted) Log(_ kgo.LogLevel, msg string, keyvals ...any) {
 // hooks counts what the client does by itself. The client calls them from many goroutines.
 type hooks struct {
 	stats *sink.Stats
+	log   *service.Logger
 
 	mu sync.Mutex
 	up map[int32]bool // broker: true when its connection works, false when it broke; guarded by mu
@@ -75,6 +77,7 @@ const produceKey = 0 // Kafka protocol, API key of Produce
 
 // OnBrokerConnect counts a connection that follows a broken one.
 func (h *hooks) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
+	defer h.stats.Caught(h.log, clientComponent)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	up, seen := h.up[meta.NodeID]
@@ -91,6 +94,7 @@ func (h *hooks) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, _ net.
 
 // OnBrokerE2E counts a produce request that broke, which the client repeats.
 func (h *hooks) OnBrokerE2E(meta kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2E) {
+	defer h.stats.Caught(h.log, clientComponent)
 	if e2e.WriteErr == nil && e2e.ReadErr == nil {
 		return
 	}

@@ -30,6 +30,12 @@ func init() {
 
 const closeLimit = 10 * time.Second
 
+// component is what panics_total calls what the engine does with the output; clientComponent, what the client does with us.
+const (
+	component       = "kafka output"
+	clientComponent = "kafka client"
+)
+
 // output is the service.BatchOutput. The engine calls Connect until it succeeds, then WriteBatch from up to
 // max_in_flight goroutines.
 type output struct {
@@ -82,6 +88,10 @@ func (o *output) ConnectionTest(ctx context.Context) service.ConnectionTestResul
 // Connect reaches a broker. After WriteBatch gave up on a batch, the first call reports why; the next one lets the
 // batch be tried again.
 func (o *output) Connect(ctx context.Context) error {
+	return o.stats.Guard(o.log, component, func() error { return o.connect(ctx) })
+}
+
+func (o *output) connect(ctx context.Context) error {
 	cl, err := o.client()
 	if err != nil {
 		return err
@@ -127,6 +137,10 @@ func (o *output) ping(ctx context.Context, cl *kgo.Client) error {
 // WriteBatch returns nil when the brokers have acknowledged every record of the batch, a BatchError when some messages
 // can never be written and all others are, and ErrNotConnected when the rest is to be tried again.
 func (o *output) WriteBatch(ctx context.Context, batch service.MessageBatch) error {
+	return o.gate.Repeat(o.stats, o.log, component, func() error { return o.write(ctx, batch) }, func() {})
+}
+
+func (o *output) write(ctx context.Context, batch service.MessageBatch) error {
 	o.mu.Lock()
 	cl := o.cl
 	o.mu.Unlock()
@@ -149,9 +163,11 @@ func (o *output) WriteBatch(ctx context.Context, batch service.MessageBatch) err
 // begin builds the records of a batch, or finds the attempt that an earlier call with this batch has left.
 func (o *output) begin(batch service.MessageBatch) (a *attempt, resumed bool) {
 	a = o.free.Get().(*attempt)
-	o.building.Lock()
-	o.build.build(a, batch)
-	o.building.Unlock()
+	func() {
+		o.building.Lock()
+		defer o.building.Unlock()
+		o.build.build(a, batch)
+	}()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for i, p := range o.parked {
@@ -265,7 +281,7 @@ func (o *output) Close(ctx context.Context) error {
 	if cl == nil {
 		return nil
 	}
-	ended := o.stats.Go(o.log, "kafka client", cl.Close)
+	ended := o.stats.Go(o.log, clientComponent, cl.Close)
 	ctx, cancel := context.WithTimeout(ctx, closeLimit)
 	defer cancel()
 	select {

@@ -15,6 +15,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/envelope"
 	"github.com/deltaforge/deltaforge/internal/sink"
 )
 
@@ -61,6 +63,29 @@ func TestRecordsCarryTheWholeChange(t *testing.T) {
 
 	assert.Equal(t, "df.sales.orders", byValue[`{"a":1}`].Topic)
 	assert.Nil(t, byValue[`{"before":2}`].Key)
+}
+
+// TestSchemaChangeIsARecordOfItsTable: a change of a table's shape goes where the table's rows go, without a key, and leaves no
+// tombstone.
+func TestSchemaChangeIsARecordOfItsTable(t *testing.T) {
+	c := fake(t, kfake.SeedTopics(1, "df.shop.orders"))
+	o := connected(t, c.ListenAddrs(), "topic_prefix: df\ntombstones: true\n")
+	table := &change.Table{
+		Source: &change.Source{Connector: "mysql", Name: "shop"}, Database: "shop", Name: "orders",
+		Columns: []change.Column{{Name: "id", Type: "int", Logical: change.LogicalInt32}}, Key: []int{0},
+	}
+	m, _ := envelope.AppendMessage(nil, &change.Event{
+		Op: change.Schema, Table: table, Origin: &change.Origin{Tx: &change.Tx{ID: "tx", Position: "tx"}}, Index: 1,
+		Change: &change.SchemaChange{DDL: "DROP TABLE orders", Old: table},
+	})
+	require.NoError(t, o.WriteBatch(t.Context(), service.MessageBatch{
+		changed("orders", "c", `{"id":1}`, "tx:0", "before"), m, changed("orders", "c", `{"id":1}`, "tx:2", "behind"),
+	}))
+	recs := consume(t, c.ListenAddrs(), 3, "df.shop.orders")
+	require.Len(t, recs, 3)
+	assert.Nil(t, recs[1].Key)
+	assert.Contains(t, string(recs[1].Value), `"after":{"ddl":"DROP TABLE orders","old":{"db":"shop","table":"orders"`)
+	assert.Equal(t, []kgo.RecordHeader{{Key: "event_id", Value: []byte("tx:1")}, {Key: "op", Value: []byte("s")}}, recs[1].Headers)
 }
 
 func TestMessagesThatCannotBeRecordsFailAlone(t *testing.T) {

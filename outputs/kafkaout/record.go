@@ -11,6 +11,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/sink"
 )
 
@@ -36,6 +37,12 @@ type tableName struct{ schema, table string }
 type builder struct {
 	conf   *config
 	topics map[tableName]string // default topic by table; emptied when it grows past maxTopicsNamed
+
+	// What the last message had, which the next one probably has too.
+	lastTable tableName
+	lastTopic string
+	lastTS    string
+	lastTime  time.Time
 }
 
 // build fills a.recs from batch: one record a message, plus a tombstone where one is due, in batch order. A message
@@ -68,7 +75,7 @@ func (b *builder) one(a *attempt, i int, m *service.Message) error {
 	if err != nil {
 		return err
 	}
-	key, err := b.key(m)
+	key, err := b.key(a, m)
 	if err != nil {
 		return err
 	}
@@ -87,7 +94,7 @@ func (b *builder) one(a *attempt, i int, m *service.Message) error {
 		return sink.Errorf(sink.TooLarge, "record for topic %s has %d bytes and %s is %d", topic, size+recordOverhead,
 			fieldMaxMessageBytes, b.conf.maxMessageBytes)
 	}
-	ts := commitTime(m)
+	ts := b.commitTime(m)
 	a.add(i, size, kgo.Record{Topic: topic, Key: key, Value: value, Headers: headers, Timestamp: ts})
 	if b.conf.tombstones && op == "d" && key != nil {
 		a.add(i, len(key), kgo.Record{Topic: topic, Key: key, Headers: headers, Timestamp: ts})
@@ -114,7 +121,11 @@ func (b *builder) topic(m *service.Message) (string, error) {
 	if n.schema, _ = m.MetaGet(metaSchema); n.schema == "" {
 		n.schema, _ = m.MetaGet(metaDatabase)
 	}
+	if n == b.lastTable && b.lastTopic != "" {
+		return b.lastTopic, nil
+	}
 	if name, ok := b.topics[n]; ok {
+		b.lastTable, b.lastTopic = n, name
 		return name, nil
 	}
 	if n.table == "" || n.schema == "" {
@@ -133,16 +144,15 @@ func (b *builder) topic(m *service.Message) (string, error) {
 }
 
 // key returns nil, Kafka's null key, when there is none.
-func (b *builder) key(m *service.Message) ([]byte, error) {
+func (b *builder) key(a *attempt, m *service.Message) (k []byte, err error) {
 	if b.conf.key == nil {
-		s, ok := m.MetaGet(metaKey)
-		if !ok {
-			return nil, nil
+		var ok bool
+		if k, a.text, ok = change.Meta(m, metaKey, a.text); ok && k == nil {
+			k = []byte{}
 		}
-		return bytesOf(s), nil
+		return k, nil
 	}
-	k, err := b.conf.key.TryBytes(m)
-	if err != nil {
+	if k, err = b.conf.key.TryBytes(m); err != nil {
 		return nil, sink.Errorf(sink.Serialization, "interpolating %s: %w", fieldKey, err)
 	}
 	if len(k) == 0 {
@@ -152,8 +162,10 @@ func (b *builder) key(m *service.Message) ([]byte, error) {
 }
 
 func (b *builder) appendHeaders(a *attempt, m *service.Message, op string) error {
-	if id, ok := m.MetaGet(metaEventID); ok {
-		a.headers = append(a.headers, kgo.RecordHeader{Key: metaEventID, Value: bytesOf(id)})
+	var id []byte
+	var ok bool
+	if id, a.text, ok = change.Meta(m, metaEventID, a.text); ok {
+		a.headers = append(a.headers, kgo.RecordHeader{Key: metaEventID, Value: id})
 	}
 	if op != "" {
 		a.headers = append(a.headers, kgo.RecordHeader{Key: metaOp, Value: bytesOf(op)})
@@ -180,7 +192,7 @@ func (b *builder) appendHeaders(a *attempt, m *service.Message, op string) error
 }
 
 // commitTime returns the zero time, for which the client takes its clock, when there is no usable commit time.
-func commitTime(m *service.Message) time.Time {
+func (b *builder) commitTime(m *service.Message) time.Time {
 	v, ok := m.MetaGetMut(metaCommitTS)
 	if !ok {
 		return time.Time{}
@@ -189,8 +201,12 @@ func commitTime(m *service.Message) time.Time {
 	case int64:
 		return time.UnixMilli(t)
 	case string:
+		if t == b.lastTS {
+			return b.lastTime
+		}
 		if ms, err := strconv.ParseInt(t, 10, 64); err == nil {
-			return time.UnixMilli(ms)
+			b.lastTS, b.lastTime = t, time.UnixMilli(ms)
+			return b.lastTime
 		}
 	case float64:
 		return time.UnixMilli(int64(t))

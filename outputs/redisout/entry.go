@@ -1,13 +1,13 @@
 package redisout
 
 import (
-	"bytes"
 	"context"
 	"unsafe"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redpanda-data/benthos/v4/public/service"
 
+	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/sink"
 )
 
@@ -24,6 +24,7 @@ const (
 const (
 	entryOverhead   = 256 // more than the protocol adds to the fields of an entry
 	maxStreamsNamed = 20_000
+	idSize          = 48 // of an event id, about
 )
 
 type tableName struct{ schema, table string }
@@ -38,20 +39,22 @@ type name struct {
 type builder struct {
 	conf    *config
 	streams map[tableName]name // default stream by table; emptied when it grows past maxStreamsNamed
+	text    []byte             // of what the messages of the attempt have as metadata, but not as text
 }
 
 // entry is one stream entry to be.
 type entry struct {
 	message int
 	stream  name
-	eventID any // string
-	op      any // string
-	key     any // string
-	event   []byte
+	eventID string
+	op      string
+	key     string
+	event   string
 	size    int
 }
 
-// appendArgs appends the XADD command. Every entry has all four fields; what a message lacks is empty.
+// appendArgs appends the XADD command. Every entry has all four fields; what a message lacks is empty. The client takes pointers
+// to strings, which cost no allocation.
 func (e *entry) appendArgs(args []any, maxLen int64, exact bool) []any {
 	args = append(args, "xadd", e.stream.boxed)
 	if maxLen > 0 {
@@ -61,7 +64,7 @@ func (e *entry) appendArgs(args []any, maxLen int64, exact bool) []any {
 		}
 		args = append(args, "maxlen", how, maxLen)
 	}
-	return append(args, "*", "event_id", e.eventID, "op", e.op, "key", e.key, "event", e.event)
+	return append(args, "*", "event_id", &e.eventID, "op", &e.op, "key", &e.key, "event", &e.event)
 }
 
 // command is answered with QUEUED inside a transaction.
@@ -72,11 +75,12 @@ func (e *entry) command(ctx context.Context, c *config) *redis.StatusCmd {
 // same says whether adding e adds o.
 func (e *entry) same(o *entry) bool {
 	return e.message == o.message && e.stream.text == o.stream.text && e.eventID == o.eventID && e.op == o.op && e.key == o.key &&
-		len(e.event) == len(o.event) && (unsafe.SliceData(e.event) == unsafe.SliceData(o.event) || bytes.Equal(e.event, o.event))
+		e.event == o.event // in the expected case the same memory
 }
 
 func (b *builder) build(batch service.MessageBatch) *attempt {
 	a := &attempt{entries: make([]entry, 0, len(batch)), messages: len(batch)}
+	b.text = make([]byte, 0, idSize*len(batch))
 	for i, m := range batch {
 		e, err := b.one(m)
 		if err != nil {
@@ -94,24 +98,17 @@ func (b *builder) one(m *service.Message) (e entry, err error) {
 		return e, sink.Errorf(sink.Serialization, "message carries an error of an earlier step: %w; "+
 			"route it with a switch on errored(), clear it with a catch processor, or set %s: false", err, fieldRejectErrored)
 	}
-	if e.event, err = m.AsBytes(); err != nil {
+	event, err := m.AsBytes()
+	if err != nil {
 		return e, sink.Errorf(sink.Serialization, "reading the payload: %w", err)
 	}
-	if e.event == nil {
-		e.event = []byte{}
-	}
+	e.event = stringOf(event)
 	if e.stream, err = b.stream(m); err != nil {
 		return e, err
 	}
 	e.size = entryOverhead + len(e.event) + len(e.stream.text)
-	for _, f := range []struct {
-		key string
-		dst *any
-	}{{metaEventID, &e.eventID}, {metaOp, &e.op}, {metaKey, &e.key}} {
-		var n int
-		*f.dst, n = text(m, f.key)
-		e.size += n
-	}
+	e.eventID, e.op, e.key = b.meta(m, metaEventID), b.meta(m, metaOp), b.meta(m, metaKey)
+	e.size += len(e.eventID) + len(e.op) + len(e.key)
 	if e.size > b.conf.maxMessageBytes {
 		return e, sink.Errorf(sink.TooLarge, "entry for stream %s has %d bytes and %s is %d", e.stream.text, e.size,
 			fieldMaxMessageBytes, b.conf.maxMessageBytes)
@@ -119,19 +116,15 @@ func (b *builder) one(m *service.Message) (e entry, err error) {
 	return e, nil
 }
 
-// text returns metadata as a boxed string, the one that the message has where it has one, and its length.
-func text(m *service.Message, key string) (any, int) {
-	v, ok := m.MetaGetMut(key)
-	if !ok {
-		return "", 0
-	}
-	s, isString := v.(string)
-	if !isString {
-		s, _ = m.MetaGet(key)
-		v = s
-	}
-	return v, len(s)
+// meta returns metadata, empty where there is none.
+func (b *builder) meta(m *service.Message, key string) string {
+	var text []byte
+	text, b.text, _ = change.Meta(m, key, b.text)
+	return stringOf(text)
 }
+
+// stringOf views b, which nobody changes any more, as a string.
+func stringOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 func (b *builder) stream(m *service.Message) (name, error) {
 	if b.conf.stream != nil {

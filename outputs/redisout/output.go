@@ -28,10 +28,14 @@ func init() {
 		})
 }
 
+// component is what panics_total calls what the engine does with the output.
+const component = "redis output"
+
 // output is the service.BatchOutput. The engine calls Connect until it succeeds, then WriteBatch from up to
 // max_in_flight goroutines.
 type output struct {
 	conf  *config
+	log   *service.Logger
 	stats *sink.Stats
 	gate  sink.Gate
 
@@ -55,6 +59,7 @@ func newOutput(c *config, res *service.Resources) *output {
 	redis.SetLogger(demoted{res.Logger()})
 	return &output{
 		conf:  c,
+		log:   res.Logger(),
 		stats: sink.NewStats(res.Metrics(), int64(c.maxBuffered)*int64(c.maxInFlight)),
 		build: builder{conf: c, streams: make(map[tableName]name)},
 	}
@@ -81,6 +86,10 @@ func (o *output) ConnectionTest(ctx context.Context) service.ConnectionTestResul
 // Connect reaches the server, and holds it against what is needed. After WriteBatch gave up on a batch, the first call
 // reports why; the next one lets the batch be tried again.
 func (o *output) Connect(ctx context.Context) error {
+	return o.stats.Guard(o.log, component, func() error { return o.connect(ctx) })
+}
+
+func (o *output) connect(ctx context.Context) error {
 	o.mu.Lock()
 	closed, cl := o.closed, o.cl
 	o.mu.Unlock()
@@ -137,6 +146,20 @@ func (o *output) dial(ctx context.Context) (*redis.Client, error) {
 // WriteBatch returns nil when the server has added every entry of the batch, a BatchError when some messages can never
 // be added and all others are, and ErrNotConnected when the rest is to be tried again.
 func (o *output) WriteBatch(ctx context.Context, batch service.MessageBatch) error {
+	return o.gate.Repeat(o.stats, o.log, component, func() error { return o.write(ctx, batch) }, o.disconnect)
+}
+
+// disconnect gives up the client, whose connection may be in the middle of a transaction.
+func (o *output) disconnect() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.cl != nil {
+		_ = o.cl.Close() // what there is to say has been said
+		o.cl = nil
+	}
+}
+
+func (o *output) write(ctx context.Context, batch service.MessageBatch) error {
 	o.mu.Lock()
 	cl := o.cl
 	o.mu.Unlock()
@@ -161,9 +184,11 @@ func (o *output) WriteBatch(ctx context.Context, batch service.MessageBatch) err
 
 // begin builds the entries of a batch, or finds the attempt that an earlier call with this batch has left.
 func (o *output) begin(batch service.MessageBatch) (a *attempt, resumed bool) {
-	o.building.Lock()
-	a = o.build.build(batch)
-	o.building.Unlock()
+	func() {
+		o.building.Lock()
+		defer o.building.Unlock()
+		a = o.build.build(batch)
+	}()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for i, p := range o.parked {

@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/envelope"
 	"github.com/deltaforge/deltaforge/internal/servers"
 	"github.com/deltaforge/deltaforge/internal/sink"
 	"github.com/deltaforge/deltaforge/internal/testenv"
@@ -33,6 +35,23 @@ func TestEntriesCarryTheWholeChange(t *testing.T) {
 	assert.Equal(t, map[string]any{"event_id": "tx:2", "op": "t", "key": "", "event": ""}, got[1].Values)
 	got = s.Stream(t, prefix+":sales.orders", 1)
 	assert.Equal(t, map[string]any{"event_id": "0/16:1", "op": "c", "key": `{"id":2}`, "event": `{"a":1}`}, got[0].Values)
+}
+
+func TestSchemaChangeIsAnEntryOfItsTable(t *testing.T) {
+	s := testenv.Redis(t)
+	prefix := testenv.Name(t)
+	o := connected(t, fmt.Sprintf("url: %s\nprefix: %s\n", s.URL(), prefix))
+	table := &change.Table{
+		Source: &change.Source{Connector: "mysql", Name: "shop"}, Database: "shop", Name: "orders",
+		Columns: []change.Column{{Name: "id", Type: "int", Logical: change.LogicalInt32}}, Key: []int{0},
+	}
+	m, payload := envelope.AppendMessage(nil, &change.Event{
+		Op: change.Schema, Table: table, Origin: &change.Origin{Tx: &change.Tx{ID: "tx", Position: "tx"}}, Index: 1,
+		Change: &change.SchemaChange{DDL: "CREATE TABLE orders (id INT PRIMARY KEY)", New: table},
+	})
+	require.NoError(t, o.WriteBatch(t.Context(), service.MessageBatch{m}))
+	got := s.Stream(t, prefix+":shop.orders", 1)
+	assert.Equal(t, map[string]any{"event_id": "tx:1", "op": "s", "key": "", "event": string(payload)}, got[0].Values)
 }
 
 func TestStreamsAreTrimmed(t *testing.T) {

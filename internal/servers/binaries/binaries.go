@@ -73,13 +73,57 @@ func Postgres() (string, error) {
 	return "", &MissingError{Name: "PostgreSQL", Package: "postgresql"}
 }
 
-// EmbeddedPostgres is where a fetched PostgreSQL is kept when none is installed.
+// EmbeddedPostgresMajor is the version of the PostgreSQL that is fetched.
+const EmbeddedPostgresMajor = "18"
+
+// EmbeddedPostgres is where a fetched PostgreSQL is kept, whether it is there or not.
 func EmbeddedPostgres() (string, error) {
 	prefix, err := Prefix()
 	if err != nil {
 		return "", err
 	}
-	return filepath.Join(prefix, "postgres-embedded"), nil
+	return filepath.Join(prefix, "postgres-"+EmbeddedPostgresMajor), nil
+}
+
+// PgvectorDir is where pgvector for the fetched PostgreSQL belongs, whether it is there or not.
+func PgvectorDir() (string, error) {
+	prefix, err := Prefix()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(prefix, "pgvector-"+EmbeddedPostgresMajor), nil
+}
+
+// PostgresExtensions are extensions for the fetched PostgreSQL.
+type PostgresExtensions struct {
+	// Loader is the program, and the arguments of it, that PostgreSQL has to be started with: they are built against a newer C library
+	// than the system's.
+	Loader []string
+	// Settings tell PostgreSQL where they are.
+	Settings []string
+}
+
+// PgvectorIn describes the pgvector of Debian packages that were unpacked into root. It reports false when root has none.
+func PgvectorIn(root string) (PostgresExtensions, bool) {
+	library := filepath.Join(root, "usr/lib/postgresql", EmbeddedPostgresMajor, "lib")
+	_, err := os.Stat(filepath.Join(library, "vector.so"))
+	loader, ok := loaderIn(root)
+	if err != nil || !ok {
+		return PostgresExtensions{}, false
+	}
+	return PostgresExtensions{Loader: loader, Settings: []string{
+		"dynamic_library_path=" + library + ":$libdir",
+		"extension_control_path=" + filepath.Join(root, "usr/share/postgresql", EmbeddedPostgresMajor) + ":$system",
+	}}, true
+}
+
+// loaderIn returns the command that runs programs with the C library of the Debian packages in root.
+func loaderIn(root string) ([]string, bool) {
+	loaders, err := filepath.Glob(filepath.Join(root, "usr/lib/*/ld-linux-*.so.*"))
+	if err != nil || len(loaders) != 1 {
+		return nil, false
+	}
+	return []string{loaders[0], "--library-path", filepath.Dir(loaders[0])}, true
 }
 
 // MySQLServer is a way to run mysqld.
@@ -113,12 +157,12 @@ func MySQL() (MySQLServer, error) {
 // because it is built against a newer C library than the system's. It reports false when root has none.
 func MySQLIn(root string) (MySQLServer, bool) {
 	mysqld := filepath.Join(root, "usr/sbin/mysqld")
-	loaders, err := filepath.Glob(filepath.Join(root, "usr/lib/*/ld-linux-*.so.*"))
-	if err != nil || len(loaders) != 1 || !executable(mysqld) {
+	loader, ok := loaderIn(root)
+	if !ok || !executable(mysqld) {
 		return MySQLServer{}, false
 	}
 	return MySQLServer{
-		Command: []string{loaders[0], "--library-path", filepath.Dir(loaders[0]), mysqld},
+		Command: append(loader, mysqld),
 		Args: []string{
 			"--basedir=" + filepath.Join(root, "usr"),
 			"--lc-messages-dir=" + filepath.Join(root, "usr/share/mysql"),

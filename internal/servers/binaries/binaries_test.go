@@ -27,6 +27,23 @@ func TestMySQLIn(t *testing.T) {
 	}, got)
 }
 
+func TestPgvectorIn(t *testing.T) {
+	root := t.TempDir()
+	lib, loaders := filepath.Join(root, "usr/lib/postgresql/18/lib"), filepath.Join(root, "usr/lib/x86_64-linux-gnu")
+	require.NoError(t, os.MkdirAll(lib, 0o755))
+	require.NoError(t, os.MkdirAll(loaders, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(lib, "vector.so"), nil, 0o755))
+	_, ok := PgvectorIn(root)
+	require.False(t, ok, "no loader")
+	loader := filepath.Join(loaders, "ld-linux-x86-64.so.2")
+	require.NoError(t, os.WriteFile(loader, nil, 0o755))
+	got, ok := PgvectorIn(root)
+	require.True(t, ok)
+	require.Equal(t, PostgresExtensions{Loader: []string{loader, "--library-path", loaders}, Settings: []string{
+		"dynamic_library_path=" + lib + ":$libdir", "extension_control_path=" + root + "/usr/share/postgresql/18:$system",
+	}}, got)
+}
+
 func TestMissing(t *testing.T) {
 	t.Setenv("DELTAFORGE_SERVERS", t.TempDir())
 	t.Setenv("PATH", t.TempDir())

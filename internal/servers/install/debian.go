@@ -68,25 +68,52 @@ func forbidServices() (restore func() error, err error) {
 // installMySQL unpacks MySQL and every library it needs out of Debian's unstable suite, the only one that has it. Nothing of it
 // touches the system's own packages.
 func installMySQL(ctx context.Context, prefix string) error {
+	final := filepath.Join(prefix, "mysql")
+	say("MySQL, from Debian unstable, into %s", final)
+	return stage(final, func(dir string) error {
+		return unpackUnstable(ctx, prefix, dir, checkMySQL, "--no-install-recommends", "--download-only", "install",
+			"mysql-server-core", "mysql-client-core")
+	})
+}
+
+// installPgvector unpacks pgvector, which the stable suite does not have, and the C library that it is built against. The rest of what
+// the package depends on is the fetched PostgreSQL.
+func installPgvector(ctx context.Context, prefix, final string) error {
+	say("pgvector, from Debian unstable, into %s", final)
+	return stage(final, func(dir string) error {
+		return unpackUnstable(ctx, prefix, dir, checkPgvector, "download", "postgresql-"+binaries.EmbeddedPostgresMajor+"-pgvector", "libc6")
+	})
+}
+
+func checkPgvector(_ context.Context, dir string) error {
+	if _, ok := binaries.PgvectorIn(dir); !ok {
+		return errors.New("no pgvector in the packages that were unpacked")
+	}
+	return nil
+}
+
+// unpackUnstable unpacks the packages that an apt-get command brings out of Debian's unstable suite into dir, and checks what it got.
+func unpackUnstable(ctx context.Context, prefix, dir string, check func(context.Context, string) error, command ...string) error {
 	if _, err := exec.LookPath("apt-get"); err != nil {
-		return errors.New("this system has no apt-get: install a MySQL server 8.0 or newer, so that mysqld is in PATH")
+		return errors.New("this system has no apt-get to bring packages of Debian unstable with; for MySQL, a server 8.0 or newer in PATH does")
 	}
 	source, err := systemSource()
 	if err != nil {
 		return err
 	}
-	final := filepath.Join(prefix, "mysql")
-	say("MySQL, from Debian unstable, into %s", final)
-	return stage(final, func(dir string) error {
-		work := filepath.Join(prefix, "apt.partial")
-		if err := os.RemoveAll(work); err != nil {
-			return err
-		}
-		return errors.Join(unpackMySQL(ctx, source, work, dir), os.RemoveAll(work))
-	})
+	work := filepath.Join(prefix, "apt.partial")
+	if err := os.RemoveAll(work); err != nil {
+		return err
+	}
+	err = errors.Join(downloadUnstable(ctx, source, work, dir, command), os.RemoveAll(work))
+	if err != nil {
+		return err
+	}
+	return check(ctx, dir)
 }
 
-func unpackMySQL(ctx context.Context, source aptSource, work, dir string) error {
+func downloadUnstable(ctx context.Context, source aptSource, work, dir string, command []string) error {
+	archives := filepath.Join(work, "cache/archives")
 	for _, sub := range []string{"sources", "lists/partial", "cache/archives/partial"} {
 		if err := os.MkdirAll(filepath.Join(work, sub), 0o755); err != nil {
 			return err
@@ -116,25 +143,29 @@ func unpackMySQL(ctx context.Context, source aptSource, work, dir string) error 
 		"-o", "Dir::Cache=" + filepath.Join(work, "cache"),
 		"-o", "Debug::NoLocking=true",
 	}
-	if err := run(ctx, nil, "apt-get", append(options, "update")...); err != nil {
+	if err := runIn(ctx, archives, nil, "apt-get", append(options, "update")...); err != nil {
 		return err
 	}
-	if err := run(ctx, nil, "apt-get", append(options, "--no-install-recommends", "--download-only", "install",
-		"mysql-server-core", "mysql-client-core")...); err != nil {
+	// "install" keeps what it downloads in the cache, "download" in the current directory.
+	if err := runIn(ctx, archives, nil, "apt-get", append(options, command...)...); err != nil {
 		return err
 	}
-	archives, err := filepath.Glob(filepath.Join(work, "cache/archives/*.deb"))
+	found, err := filepath.Glob(filepath.Join(archives, "*.deb"))
 	if err != nil {
 		return err
 	}
-	for _, archive := range archives {
+	for _, archive := range found {
 		if err := run(ctx, nil, "dpkg", "-x", archive, dir); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+func checkMySQL(ctx context.Context, dir string) error {
 	server, ok := binaries.MySQLIn(dir)
 	if !ok {
-		return fmt.Errorf("no mysqld in the %d packages that were unpacked", len(archives))
+		return errors.New("no mysqld in the packages that were unpacked")
 	}
 	return run(ctx, nil, server.Command[0], append(server.Command[1:], "--no-defaults", "--version")...)
 }

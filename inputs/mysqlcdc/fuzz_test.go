@@ -1,0 +1,308 @@
+package mysqlcdc
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+	"github.com/go-mysql-org/go-mysql/replication"
+	"github.com/klauspost/compress/zstd"
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/coordinator"
+)
+
+func flavorOf(maria bool) string {
+	if maria {
+		return flavorMariaDB
+	}
+	return flavorMySQL
+}
+
+// checkSegments checks what holds for everything that a session sends: what can be decoded is JSON, events of a transaction are
+// counted upwards, a position can be read back. It returns the messages.
+func checkSegments(t *testing.T, segments []coordinator.Segment) (payloads []string) {
+	t.Helper()
+	index := map[*change.Tx]uint64{}
+	for _, seg := range segments {
+		if seg.Commit != nil {
+			text := seg.Commit.String()
+			if _, err := ParsePosition(text); err != nil {
+				t.Fatalf("position %q cannot be read back: %v", text, err)
+			}
+		}
+		if seg.Rows == nil {
+			continue
+		}
+		batch, err := seg.Rows.Decode(nil)
+		if err != nil {
+			continue
+		}
+		for _, m := range batch {
+			ev, _ := change.FromMessage(m)
+			if ev.Index <= index[ev.Tx] {
+				t.Fatalf("event %d of %s behind event %d", ev.Index, ev.Tx.ID, index[ev.Tx])
+			}
+			index[ev.Tx] = ev.Index
+			payloads = append(payloads, checkMessage(t, m))
+		}
+	}
+	return payloads
+}
+
+func checkMessage(t *testing.T, m *service.Message) string {
+	t.Helper()
+	if err := m.GetError(); err != nil {
+		return err.Error()
+	}
+	raw, err := m.AsBytes()
+	if err != nil || !json.Valid(raw) {
+		t.Fatalf("%s: %v", raw, err)
+	}
+	return string(raw)
+}
+
+// FuzzEvents gives a whole session events: the recorded logs, and what becomes of them.
+func FuzzEvents(f *testing.F) {
+	for _, maria := range []bool{false, true} {
+		events := recordedEvents(f, flavorOf(maria))
+		f.Add(slices.Concat(events...), maria)
+		for i := range events { // each with what it needs before it, as far as the same transaction has it
+			f.Add(slices.Concat(events[max(0, i-3):i+1]...), maria)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte, maria bool) {
+		s := offline(flavorOf(maria))
+		segments, _ := playEvents(t, s, splitEvents(data))
+		checkSegments(t, segments)
+		s.log.history.version++
+		record, _, _, err := s.log.history.record()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := (&history{}).restore(record); err != nil {
+			t.Fatalf("the history cannot be read back: %v\n%s", err, record)
+		}
+	})
+}
+
+// rowsKinds are all kinds of rows events.
+func rowsKinds() []replication.EventType {
+	return []replication.EventType{
+		replication.WRITE_ROWS_EVENTv1, replication.UPDATE_ROWS_EVENTv1, replication.DELETE_ROWS_EVENTv1,
+		replication.WRITE_ROWS_EVENTv2, replication.UPDATE_ROWS_EVENTv2, replication.DELETE_ROWS_EVENTv2,
+		replication.PARTIAL_UPDATE_ROWS_EVENT, replication.MARIADB_WRITE_ROWS_COMPRESSED_EVENT_V1,
+		replication.MARIADB_UPDATE_ROWS_COMPRESSED_EVENT_V1, replication.MARIADB_DELETE_ROWS_COMPRESSED_EVENT_V1,
+	}
+}
+
+// FuzzRowsEvent gives rows of every kind of event to a table of every type: counting, splitting and decoding them agree.
+func FuzzRowsEvent(f *testing.F) {
+	for i, k := range rowsKinds() {
+		for _, flavor := range []string{flavorMySQL, flavorMariaDB} {
+			for _, e := range recordedEvents(f, flavor) {
+				if eventKind(e) == k {
+					f.Add(e[replication.EventHeaderSize:], byte(i), flavor == flavorMariaDB)
+				}
+			}
+		}
+	}
+	tables := map[bool]*mappedTable{}
+	for _, maria := range []bool{false, true} {
+		s := offline(flavorOf(maria))
+		if err := s.tableMap(f.Context(), recordedBodies(f, flavorOf(maria), replication.TABLE_MAP_EVENT)[0]); err != nil {
+			f.Fatal(err)
+		}
+		for _, m := range s.maps {
+			tables[maria] = m
+		}
+	}
+	f.Fuzz(func(t *testing.T, body []byte, kind byte, maria bool) {
+		ev, err := parseRows(rowsKinds()[int(kind)%len(rowsKinds())], body)
+		if err != nil {
+			return
+		}
+		m := tables[maria]
+		seg := &rowsSegment{
+			shape: m.shape, event: ev, tm: m.tm, images: ev.images, index: 1, file: "b.000001", pos: 4, readAt: playedAt,
+			tx: &change.Tx{ID: "x:1", Position: "x:1", CommitTime: playedAt.UTC()},
+		}
+		n, err := m.tm.countRows(ev)
+		batch, decodeErr := seg.Decode(nil)
+		if (err == nil) != (decodeErr == nil) || len(batch) != n {
+			t.Fatalf("%d rows (%v), %d decoded (%v)", n, err, len(batch), decodeErr)
+		}
+		if err != nil {
+			return
+		}
+		checkSegments(t, []coordinator.Segment{{Rows: seg}})
+		total := 0
+		var parts []byte
+		for rest := ev.images; len(rest) > 0; {
+			head, next, n, err := m.tm.split(ev, rest, 64)
+			if err != nil || len(head) == 0 {
+				t.Fatalf("split into %d bytes: %v", len(head), err)
+			}
+			total, parts, rest = total+n, append(parts, head...), next
+		}
+		if !bytes.Equal(parts, ev.images) || total != n && !ev.blank() {
+			t.Fatalf("split into %d rows of %d", total, n)
+		}
+	})
+}
+
+// FuzzPayload gives any bytes to the reader of compressed transactions, and wraps them as events into one: plain and compressed they
+// say what they say without a wrapping.
+func FuzzPayload(f *testing.F) {
+	for _, body := range recordedBodies(f, flavorMySQL, replication.TRANSACTION_PAYLOAD_EVENT) {
+		f.Add(body)
+	}
+	events := recordedEvents(f, flavorMySQL)
+	for i := range events {
+		if eventKind(events[i]) == replication.TABLE_MAP_EVENT {
+			f.Add(slices.Concat(events[i-1 : i+3]...)) // BEGIN to the commit
+		}
+	}
+	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		inside := func(body []byte) ([]string, error) {
+			s := offline(flavorMySQL)
+			s.tx = &transaction{tx: &change.Tx{ID: "x:1", Position: "x:1", CommitTime: playedAt.UTC()}, gtid: gtid{gno: 1}}
+			segments, err := play(t, s, func(ctx context.Context) error { return s.payload(ctx, body, 4, playedAt) })
+			return checkSegments(t, segments), err
+		}
+		_, _ = inside(data)
+		events := splitEvents(data)
+		whole := slices.Concat(events...)
+		wrap := func(compression byte, content []byte) []byte {
+			return append([]byte{replication.OTW_PAYLOAD_COMPRESSION_TYPE_FIELD, 3, 0xfc, compression, 0, replication.OTW_PAYLOAD_HEADER_END_MARK}, content...)
+		}
+		plain, plainErr := inside(wrap(replication.NONE, whole))
+		packed, packedErr := inside(wrap(replication.ZSTD, encoder.EncodeAll(whole, nil)))
+		if !slices.Equal(plain, packed) || fmt.Sprint(plainErr) != fmt.Sprint(packedErr) {
+			t.Fatalf("plain %q (%v), compressed %q (%v)", plain, plainErr, packed, packedErr)
+		}
+	})
+}
+
+// FuzzGTIDEvent gives any bytes to the readers of the events that a transaction starts with: the transaction has a name, and the
+// position behind it can be read back and includes it.
+func FuzzGTIDEvent(f *testing.F) {
+	kinds := []replication.EventType{
+		replication.GTID_EVENT, replication.GTID_TAGGED_LOG_EVENT, replication.MARIADB_GTID_EVENT, replication.ANONYMOUS_GTID_EVENT,
+	}
+	for i, k := range kinds[:3] {
+		for _, body := range recordedBodies(f, flavorOf(i == 2), k) {
+			f.Add(body, byte(i), uint32(1))
+		}
+	}
+	f.Fuzz(func(t *testing.T, body []byte, kind byte, server uint32) {
+		k := kinds[int(kind)%len(kinds)]
+		s := offline(flavorOf(k == replication.MARIADB_GTID_EVENT))
+		h := eventHeader{kind: k, serverID: server, timestamp: 1}
+		if s.dispatch(t.Context(), h, body, 4, playedAt) != nil {
+			return
+		}
+		tx := s.tx
+		if tx == nil || tx.tx.CommitTime.IsZero() {
+			t.Fatal("no transaction")
+		}
+		s.name(tx)
+		segments, err := play(t, s, func(ctx context.Context) error { return s.commit(ctx, playedAt) })
+		checkSegments(t, segments)
+		if err != nil {
+			if k != replication.ANONYMOUS_GTID_EVENT {
+				t.Fatal(err)
+			}
+			return
+		}
+		p, err := ParsePosition(tx.tx.GTID)
+		if err != nil {
+			t.Fatalf("GTID %q cannot be read back: %v", tx.tx.GTID, err)
+		}
+		if c, ok := s.position.Compare(p); !ok || c != 0 {
+			t.Fatalf("the position is %s behind %s", s.position, p)
+		}
+	})
+}
+
+// FuzzGTIDSet compares GTID sets with go-mysql's, and checks what holds for sets.
+func FuzzGTIDSet(f *testing.F) {
+	f.Add(uuidA+":1-5:7:tag:9", uuidA+":3-6,"+uuidB+":1")
+	f.Add(uuidB+":1-3:5-9223372036854775806", uuidB+":4")
+	f.Add("0-1-57,3-4-5", "0-2-6")
+	f.Fuzz(func(t *testing.T, x, y string) {
+		a, errA := parseGTIDSet(x)
+		b, errB := parseGTIDSet(y)
+		if errA == nil {
+			oracle, err := mysql.ParseMysqlGTIDSet(a.String())
+			if err != nil {
+				t.Fatalf("%s: go-mysql says %v", a, err)
+			}
+			if !bytes.Equal(oracle.Encode(), a.encode()) {
+				t.Fatalf("%s: %x, go-mysql has %x", a, a.encode(), oracle.Encode())
+			}
+		}
+		if errA == nil && errB == nil {
+			only, common := a.minus(b), a.minus(a.minus(b))
+			union := common
+			for _, src := range only.sources {
+				union = union.withIntervals(src.sid, src.intervals)
+			}
+			if union.String() != a.String() || !only.minus(a).empty() || !common.minus(b).empty() || only.minus(b).String() != only.String() {
+				t.Fatalf("%s without %s is %s, and in both is %s", a, b, only, common)
+			}
+		}
+		if set, err := parseMariaSet(x); err == nil {
+			again, err := parseMariaSet(set.String())
+			if err != nil || !again.includes(set) || !set.includes(again) {
+				t.Fatalf("%s cannot be read back: %v", set, err)
+			}
+		}
+	})
+}
+
+// FuzzQuery gives any bytes to the reader of statements, and any status variables in front of a known one.
+func FuzzQuery(f *testing.F) {
+	for _, maria := range []bool{false, true} {
+		for _, body := range recordedBodies(f, flavorOf(maria), replication.QUERY_EVENT) {
+			f.Add(body, maria, uint64(4), uint16(33), uint16(45), "db")
+		}
+	}
+	for _, body := range recordedBodies(f, flavorMariaDB, replication.MARIADB_QUERY_COMPRESSED_EVENT) {
+		f.Add(body, true, uint64(1<<20), uint16(255), uint16(0), "")
+	}
+	f.Fuzz(func(t *testing.T, body []byte, maria bool, mode uint64, client, server uint16, db string) {
+		for _, kind := range []replication.EventType{replication.QUERY_EVENT, replication.MARIADB_QUERY_COMPRESSED_EVENT} {
+			s := offline(flavorOf(maria))
+			s.tx = &transaction{tx: &change.Tx{CommitTime: playedAt}, gtid: gtid{gno: 1}, isMaria: maria}
+			segments, _ := play(t, s, func(ctx context.Context) error { return s.query(ctx, eventHeader{kind: kind}, body, 4, playedAt) })
+			checkSegments(t, segments)
+		}
+		_ = parseQueryVars(body, flavorOf(maria))
+
+		db = string(bytes.ReplaceAll([]byte(db), []byte{0}, nil))
+		le := binary.LittleEndian
+		vars := append([]byte{queryFlags2, 1, 2, 3, byte(mode)}, querySQLMode)
+		vars = append(le.AppendUint64(vars, mode), queryCatalogNZ, 3)
+		vars = append(append(vars, "std"...), queryAutoIncrement, 1, 0, 2, 0, queryCharset)
+		vars = le.AppendUint16(le.AppendUint16(le.AppendUint16(vars, client), 8), server)
+		vars = append(append(append(vars, queryTimeZone, 3), "UTC"...), queryUpdatedDBs, 2)
+		vars = append(append(append(vars, db...), 0), "x\x00"...)
+		vars = append(vars, queryMicroseconds, 1, 2, 3, queryDDLXid, 1, 2, 3, 4, 5, 6, 7, 8, queryDefaultUTF8MB4)
+		vars = append(le.AppendUint16(vars, client), queryExplicitDefaults, 0)
+		want := queryVars{sqlMode: mode, client: uint64(client), server: uint64(server), defaultUTF8MB4: uint64(client), implicitTimestamp: true}
+		if got := parseQueryVars(vars, flavorMySQL); got != want {
+			t.Fatalf("%x is %+v, not %+v", vars, got, want)
+		}
+	})
+}

@@ -1,0 +1,270 @@
+package mysqlcdc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+	"github.com/go-mysql-org/go-mysql/replication"
+
+	"github.com/deltaforge/deltaforge/internal/coordinator"
+)
+
+// XA transactions. The log has the rows at XA PREPARE, which says nothing about whether they will ever count; XA COMMIT and XA
+// ROLLBACK are transactions of their own, without rows. So at XA PREPARE only the place of the rows is kept, with the schema history,
+// which is saved before any position behind it; at XA COMMIT the rows are read from there, over a second connection, and are the rows
+// of the transaction that XA COMMIT is. A prepared transaction keeps its tables locked, so their shapes have not changed between.
+
+// xaPrepared is where the rows of a prepared transaction are. It is immutable.
+type xaPrepared struct {
+	// At is the position before the transaction, Server the server whose files that names.
+	At     string `json:"at"`
+	Server string `json:"server"`
+	// GTID is the transaction's, where it has one: another server has it at another place.
+	GTID string `json:"gtid,omitempty"`
+}
+
+// applyXA takes over the part of a change that is about an XA transaction.
+func (s schemaState) applyXA(c schemaChange) {
+	d := s[noDatabase]
+	if d == nil {
+		d = &databaseDef{}
+		s[noDatabase] = d
+	}
+	if c.Prepared == nil {
+		delete(d.Prepared, c.XA)
+		return
+	}
+	if d.Prepared == nil {
+		d.Prepared = map[string]*xaPrepared{}
+	}
+	d.Prepared[c.XA] = c.Prepared
+}
+
+func (s schemaState) prepared(xid string) *xaPrepared {
+	if d := s[noDatabase]; d != nil {
+		return d.Prepared[xid]
+	}
+	return nil
+}
+
+// xa reads the rest of an XA statement. The server writes its id as X'…',X'…',n.
+func (l *lexer) xa() statement {
+	verb := l.next().keyword()
+	st := statement{kind: statementNeutral, xid: strings.TrimSpace(l.s)}
+	switch verb {
+	case "START", "BEGIN":
+		return statement{kind: statementXAStart}
+	case "COMMIT":
+		st.kind = statementXACommit
+	case "ROLLBACK":
+		st.kind = statementXARollback
+	default:
+		st.xid = ""
+	}
+	return st
+}
+
+// parsePrepare reads an XA_PREPARE_LOG_EVENT (MySQL source, XA_prepare_event); the id is as the server writes it in statements.
+func parsePrepare(body []byte) (xid string, onePhase bool, err error) {
+	c := cursor{b: body}
+	onePhase = c.uint(1) != 0
+	format, global, branch := c.uint(4), int(c.uint(4)), int(c.uint(4))
+	g, b := c.take(global), c.take(branch)
+	if c.short {
+		return "", false, errTruncated
+	}
+	return fmt.Sprintf("X'%x',X'%x',%d", g, b, format), onePhase, nil
+}
+
+// prepareXA ends the part of an XA transaction that has the rows.
+func (s *session) prepareXA(ctx context.Context, h eventHeader, body []byte, now time.Time) error {
+	xid, onePhase, err := parsePrepare(body)
+	if err != nil {
+		return s.protocolError("%s: %w", h.kind, err)
+	}
+	t := s.tx
+	if t == nil || !t.xaRows {
+		return s.commit(ctx, now)
+	}
+	s.name(t)
+	p := &xaPrepared{At: s.position.at(s.file, t.at).String(), Server: s.identity, GTID: t.tx.GTID}
+	if onePhase {
+		if err := s.readPrepared(ctx, p, xid); err != nil {
+			return err
+		}
+		return s.commit(ctx, now)
+	}
+	s.changeXA(xid, p)
+	return s.commit(ctx, now)
+}
+
+// endXA makes the rows of a prepared transaction those of the one that is being read, or forgets them.
+func (s *session) endXA(ctx context.Context, st statement) error {
+	p := s.tables.state.prepared(st.xid)
+	if p == nil {
+		return nil // it has nothing for us
+	}
+	if st.kind == statementXACommit {
+		if err := s.readPrepared(ctx, p, st.xid); err != nil {
+			return err
+		}
+	}
+	s.changeXA(st.xid, nil)
+	return nil
+}
+
+func (s *session) changeXA(xid string, p *xaPrepared) {
+	changes := []schemaChange{{XA: xid, Prepared: p}}
+	s.tables.state.apply(changes)
+	s.tables.pending = append(s.tables.pending, changes...)
+}
+
+// excerpt is the reading of one prepared transaction.
+type excerpt struct {
+	gtid        string // of the transaction; empty for the first that comes
+	found, done bool
+	err         error
+}
+
+// wants reports whether an event shall be handled as usual, and notes where the transaction begins and ends; an event that is not
+// wanted may leave an error.
+func (e *excerpt) wants(s *session, h eventHeader, body []byte, start uint64) bool {
+	switch h.kind {
+	case replication.ROTATE_EVENT, replication.FORMAT_DESCRIPTION_EVENT:
+		return true
+	case replication.GTID_EVENT, replication.ANONYMOUS_GTID_EVENT, replication.GTID_TAGGED_LOG_EVENT, replication.MARIADB_GTID_EVENT:
+		if e.found {
+			e.err = errNoPrepared
+			return false
+		}
+		e.found, e.err = e.begins(s, h, body, start)
+		return false
+	case replication.XA_PREPARE_LOG_EVENT:
+		e.done = e.found
+		return false
+	case replication.XID_EVENT, replication.QUERY_EVENT, replication.MARIADB_QUERY_COMPRESSED_EVENT:
+		return false
+	default:
+		return e.found && !e.done
+	}
+}
+
+// begins reports whether a GTID event is that of the transaction.
+func (e *excerpt) begins(s *session, h eventHeader, body []byte, start uint64) (bool, error) {
+	t := s.tx
+	defer func() { s.tx = t }()
+	var err error
+	if h.kind == replication.MARIADB_GTID_EVENT {
+		err = s.beginMariaDB(h, body, start)
+	} else {
+		err = s.beginMySQL(h, body, start)
+	}
+	if err != nil {
+		return false, err
+	}
+	s.name(s.tx)
+	return e.gtid == "" || e.gtid == s.tx.tx.GTID, nil
+}
+
+var errNoPrepared = errors.New("the transaction is not there")
+
+// readPrepared reads the rows of a prepared transaction as rows of the one that is being read.
+func (s *session) readPrepared(ctx context.Context, p *xaPrepared, xid string) error {
+	fail := func(err error) error {
+		return fmt.Errorf("XA transaction %s, which is committed at %s: its rows were prepared at %s: %w", xid, s.place(), p.At, err)
+	}
+	from, err := ParsePosition(p.At)
+	if err != nil {
+		return fail(err)
+	}
+	e := &excerpt{}
+	switch {
+	case p.Server == s.identity:
+		from = &Position{file: from.file, pos: from.pos}
+	case from.gtid && p.GTID != "":
+		e.gtid = p.GTID
+	default:
+		return fail(lost("that is a place in the files of server %s, this is server %s", p.Server, s.identity))
+	}
+	c, err := s.excerpts(ctx, from)
+	if err != nil {
+		return fail(err)
+	}
+	defer c.close()
+
+	outer, t := s.reader, s.tx
+	t.xa = false
+	s.name(t)
+	s.reader = newReader(from)
+	s.tx, s.skip, s.held, s.excerpt = t, outer.skip, outer.held, e
+	err = s.readExcerpt(ctx, c)
+	inner := s.reader
+	s.reader = outer
+	s.held, s.bytes = inner.held, s.bytes+inner.bytes
+	if err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// events are those behind a position, up to the end of the log.
+type events interface {
+	// next returns an event and when it was read; errNoPrepared at the end of the log.
+	next() ([]byte, time.Time, error)
+	close()
+}
+
+// dumpEvents are the events of a server.
+type dumpEvents struct {
+	*conn
+	in *packets
+}
+
+func (d *dumpEvents) next() ([]byte, time.Time, error) {
+	packet, now, err := d.in.next()
+	if err == nil && len(packet) > 0 && packet[0] == 0xff {
+		err = d.HandleErrorPacket(packet)
+	}
+	var my *mysql.MyError
+	switch {
+	case errors.As(err, &my):
+		return nil, now, lost("the server says %w", my)
+	case err != nil:
+		return nil, now, d.classify(err, coordinator.KindConnect)
+	case len(packet) == 0 || packet[0] != 0:
+		return nil, now, errNoPrepared
+	}
+	return packet[1:], now, nil
+}
+
+// readExcerpt reads until the transaction that is looked for has ended.
+func (s *session) readExcerpt(ctx context.Context, from events) error {
+	for !s.excerpt.done {
+		event, now, err := from.next()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err == nil {
+			err = s.event(ctx, event, now)
+		}
+		if err != nil {
+			if errors.Is(err, errNoPrepared) {
+				return lost("%w", err)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// warnOfPrepared tells, where the account may know, that transactions are prepared whose rows are before the history.
+func (s *session) warnOfPrepared(ctx context.Context) {
+	rows, err := s.catalog.query(ctx, "XA RECOVER")
+	if err == nil && len(rows) > 0 {
+		s.log.logger.Warnf("%d XA transactions are prepared; what lies before the start of those is not read when they are committed", len(rows))
+	}
+}

@@ -1,0 +1,127 @@
+package control
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+)
+
+// SingleOptions say how the health of run mode's one pipeline is told.
+type SingleOptions struct {
+	// Pipeline is the name of the pipeline, as on the metrics page.
+	Pipeline string
+	// SourceType is the type of its input.
+	SourceType string
+	// Interval is how often the gauges are set and readiness is looked at; 0: 1 s.
+	Interval time.Duration
+	// Resources are those of the process.
+	Resources *service.Resources
+}
+
+// NewSingle returns the control plane of run mode: /health and /ready on the engine's own HTTP server, the gauges of the
+// pipeline, and its changes of readiness in the log. There is nothing to create or to stop, and so no listener of its own.
+// Close it in any case.
+func NewSingle(o SingleOptions) (*Server, error) {
+	s := &Server{
+		opts: Options{Interval: o.Interval, Resources: o.Resources}.withDefaults(), log: o.Resources.Logger().With("target", "control"),
+		stats: newStats(o.Resources.Metrics(), nil), state: &state{}, sources: NewSources(), pipelines: newRegistry(), stop: func() {},
+	}
+	s.sources.only = o.Pipeline
+	s.pipelines.put(o.Pipeline, pipeline{status: statusRunning})
+	s.readiness.types = map[string]string{o.Pipeline: o.SourceType}
+	s.streams = &single{name: o.Pipeline}
+	o.Resources.SetGeneric(SourcesKey, s.sources)
+	return s, nil
+}
+
+// StartSingle begins to tell how the pipeline is. Connections are asked for from any goroutine.
+func (s *Server) StartSingle(ctx context.Context, connections func() []service.ConnectionStatus) error {
+	server, err := registrarOf(s.opts.Resources)
+	if err != nil {
+		return err
+	}
+	s.streams.(*single).ask = connections
+	ctx, s.stop = context.WithCancel(ctx)
+	probes := map[string]http.Handler{}
+	for _, rt := range s.routes() {
+		if rt.probe {
+			probes[rt.path] = s.account(rt.path, s.getOnly(rt))
+		}
+	}
+	claim := func() {
+		for path, h := range probes {
+			server.RegisterEndpoint(path, "How the pipeline is, as JSON.", h.ServeHTTP)
+		}
+	}
+	claim()
+	s.wg.Go(func() { s.watch(ctx, claim) })
+	return nil
+}
+
+// getOnly serves a route on a server that does not look at methods.
+func (s *Server) getOnly(rt route) http.Handler {
+	next := s.serve(rt)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			next.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Allow", http.MethodGet)
+		fail(http.StatusMethodNotAllowed, "%s takes GET, not %s", rt.path, knownMethod(r.Method)).write(w)
+	})
+}
+
+// watch is monitor in run mode. It claims the endpoints over and over: a stream that the engine builds again, because its file
+// has changed, registers its own /ready. Readiness is not looked at in the first moment, when nothing can be connected yet.
+func (s *Server) watch(ctx context.Context, claim func()) {
+	s.readiness.shown = map[string]string{}
+	tick := time.NewTicker(s.opts.Interval)
+	defer tick.Stop()
+	s.show(ctx)
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		claim()
+		s.look(ctx)
+	}
+}
+
+// show sets the gauges.
+func (s *Server) show(ctx context.Context) {
+	defer s.caught()
+	if states, err := s.states(ctx); err == nil {
+		s.publish(ctx, states)
+	}
+}
+
+// single is the one pipeline of run mode. It is there as long as the process.
+type single struct {
+	name string
+	ask  func() []service.ConnectionStatus
+}
+
+func (o *single) list(context.Context) (map[string]streamInfo, error) {
+	return map[string]streamInfo{o.name: {Active: true}}, nil
+}
+
+func (o *single) get(_ context.Context, id string) (streamInfo, bool, error) {
+	return streamInfo{Active: true}, id == o.name, nil
+}
+
+func (o *single) connections(context.Context, string) ([]connection, error) {
+	var all []connection
+	for _, c := range o.ask() {
+		one := connection{Label: c.Label(), Path: strings.Join(c.Path(), "."), Connected: c.Active()}
+		if err := c.Err(); err != nil {
+			one.Error = err.Error()
+		}
+		all = append(all, one)
+	}
+	return all, nil
+}
