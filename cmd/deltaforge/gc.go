@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"math"
 	"os"
 	"runtime/debug"
 	"runtime/metrics"
@@ -9,16 +10,19 @@ import (
 )
 
 // Rows are garbage as soon as they are delivered. With Go's default a busy pipeline, which holds little at any time, would
-// collect dozens of times a second; so while much is allocated the heap may grow to busyHeap between collections. When
-// nothing happens it shrinks back, which keeps idle processes small.
+// collect dozens of times a second; so while much is allocated, memory is used up to a bound before it is collected. When
+// nothing happens the heap stays small, for many idle processes.
 const (
-	busyHeap    = 160 << 20
-	maxPercent  = 800
-	idlePercent = 100
+	busyPercent = 800
+	idlePercent = 50
+	// busyMemory bounds what Go takes from the system while rows flow, unless more than a third of it is live: then the
+	// bound rises with that.
+	busyMemory = 180 << 20
+	liveFactor = 3
 	// tunePeriod is how often the pace is looked at, and busyCycles how many collections in that time are many.
 	tunePeriod = 250 * time.Millisecond
 	busyCycles = 2
-	// calmPeriods is how long the pace must have been low before the default returns.
+	// calmPeriods is how long the pace must have been low before the heap is kept small again.
 	calmPeriods = 20
 )
 
@@ -31,7 +35,8 @@ func tuneGC(ctx context.Context) {
 	samples := []metrics.Sample{{Name: "/gc/cycles/automatic:gc-cycles"}, {Name: "/gc/heap/live:bytes"}}
 	ticker := time.NewTicker(tunePeriod)
 	defer ticker.Stop()
-	var p pace
+	p := pace{limit: math.MaxInt64}
+	debug.SetGCPercent(idlePercent)
 	for {
 		select {
 		case <-ctx.Done():
@@ -39,36 +44,49 @@ func tuneGC(ctx context.Context) {
 		case <-ticker.C:
 		}
 		metrics.Read(samples)
-		if percent, changed := p.next(samples[0].Value.Uint64(), samples[1].Value.Uint64()); changed {
-			debug.SetGCPercent(percent)
+		if p.next(samples[0].Value.Uint64(), samples[1].Value.Uint64()) {
+			p.set()
 		}
 	}
 }
 
-// pace decides on the garbage collector's percentage.
+// pace decides how often garbage is collected.
 type pace struct {
-	percent int // 0 is idlePercent
-	cycles  uint64
-	calm    int
+	busy   bool
+	limit  int64 // of the memory that Go takes
+	cycles uint64
+	calm   int
 }
 
-// next takes the number of collections so far and the bytes that were live after the last one.
-func (p *pace) next(cycles, live uint64) (percent int, changed bool) {
+// next takes the number of collections so far and the bytes that were live after the last one. It reports whether the pace
+// is another one now.
+func (p *pace) next(cycles, live uint64) (changed bool) {
 	n := cycles - p.cycles
 	p.cycles = cycles
-	old := max(p.percent, idlePercent)
 	switch {
-	case n >= busyCycles || n > 0 && old > idlePercent:
+	case n >= busyCycles || n > 0 && p.busy:
 		p.calm = 0
-		want := min(max(int(100*busyHeap/max(live, 1))-100, idlePercent), maxPercent)
-		// The live heap changes a little all the time; changing the percentage stops the world.
-		if want > old*5/4 || want < old*4/5 {
-			p.percent = want
+		limit := max(busyMemory, liveFactor*int64(live))
+		// What is live changes a little all the time; changing the pace stops the world.
+		if !p.busy || limit > p.limit || limit < p.limit/2 {
+			p.busy, p.limit = true, limit
+			return true
 		}
-	case n == 0 && old > idlePercent:
+	case n == 0 && p.busy:
 		if p.calm++; p.calm >= calmPeriods {
-			p.percent = idlePercent
+			p.busy, p.limit = false, math.MaxInt64
+			return true
 		}
 	}
-	return max(p.percent, idlePercent), max(p.percent, idlePercent) != old
+	return false
+}
+
+// set makes the runtime go at the pace.
+func (p *pace) set() {
+	debug.SetMemoryLimit(p.limit)
+	if p.busy {
+		debug.SetGCPercent(busyPercent)
+	} else {
+		debug.SetGCPercent(idlePercent)
+	}
 }

@@ -1,30 +1,33 @@
 package main
 
 import (
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 )
 
 func TestPace(t *testing.T) {
-	var p pace
+	p := pace{limit: math.MaxInt64}
 	var cycles uint64
-	step := func(n, live uint64) int {
+	step := func(n, live uint64) bool {
 		cycles += n
-		percent, _ := p.next(cycles, live)
-		return percent
+		return p.next(cycles, live)
 	}
-	assert.Equal(t, 100, step(1, 10<<20), "one collection now and then is no load")
-	assert.Equal(t, 700, step(9, 20<<20), "busy: up to busyHeap")
-	assert.Equal(t, 700, step(1, 21<<20), "small changes are not followed")
-	assert.Equal(t, 300, step(2, 40<<20), "more is live")
-	assert.Equal(t, 100, step(2, 500<<20), "much is live: as by default")
-	assert.Equal(t, 800, step(3, 1<<20), "bounded")
+	assert.False(t, step(1, 10<<20), "one collection now and then is no load")
+	assert.True(t, step(9, 20<<20))
+	assert.Equal(t, pace{busy: true, limit: busyMemory, cycles: 10}, p)
+	assert.False(t, step(1, 21<<20), "still busy")
+	assert.True(t, step(2, 500<<20), "much is live: no more is collected than needed")
+	assert.EqualValues(t, 1500<<20, p.limit)
+	assert.False(t, step(2, 400<<20), "small changes are not followed")
+	assert.True(t, step(3, 1<<20))
+	assert.EqualValues(t, busyMemory, p.limit, "no less than the bound")
 	for range calmPeriods - 1 {
-		assert.Equal(t, 800, step(0, 1<<20), "a pause is not the end")
+		assert.False(t, step(0, 1<<20), "a pause is not the end")
 	}
-	assert.Equal(t, 100, step(0, 1<<20), "idle again")
-	percent, changed := p.next(cycles, 1<<20)
-	assert.Equal(t, 100, percent)
-	assert.False(t, changed)
+	assert.True(t, step(0, 1<<20), "idle again")
+	assert.False(t, p.busy)
+	assert.EqualValues(t, math.MaxInt64, p.limit)
+	assert.False(t, step(0, 1<<20))
 }

@@ -216,4 +216,14 @@ func TestFlagsBeforeTheSubcommand(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "https://b", resp.Header.Get("Access-Control-Allow-Origin"))
 	require.NoError(t, resp.Body.Close())
+	p.end(syscall.SIGTERM)
+
+	// What no flag says is in the environment.
+	p = launch(t, dir, []string{"DELTAFORGE_CONTROL_ADDRESS=" + address, "DELTAFORGE_STATE_DIR=kept"}, "streams", "-o", root)
+	p.url = "http://" + address
+	require.Eventually(t, func() bool {
+		resp, err := http.Get(p.url + "/ping") //nolint:noctx // a test
+		return err == nil && resp.Body.Close() == nil
+	}, 20*time.Second, 20*time.Millisecond, "%s", p.out)
+	assert.DirExists(t, filepath.Join(dir, "kept"))
 }

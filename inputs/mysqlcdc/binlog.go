@@ -14,7 +14,8 @@ import (
 )
 
 // errTruncated means that an event ends before what it announces.
-var errTruncated = errors.New("the event is truncated")
+var errTruncated = errors.New("the event is truncated: `mysqlbinlog --verify-binlog-checksum` on the file tells whether the server's log is " +
+	"damaged; if so, take a new snapshot of the tables and start behind the damage")
 
 // maxInflated bounds what one compressed event may grow to; MySQL's greatest event is 1 GiB.
 const maxInflated = 1 << 30

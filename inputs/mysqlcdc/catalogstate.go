@@ -82,6 +82,22 @@ func (c *catalog) tables(ctx context.Context, flavor, db, table string, state sc
 	return nil
 }
 
+// hasUnsureLabels reports whether labels that the catalogue shows may be others: it has those of character sets with characters beyond
+// U+FFFF in one that lacks them.
+func (c columnDef) hasUnsureLabels() bool {
+	switch c.dataType() {
+	case "enum", "set":
+	default:
+		return false
+	}
+	switch c.charset() {
+	case "utf8mb4", "utf16", "utf16le", "utf32", "gb18030":
+		return strings.Contains(c.Type, "?")
+	default:
+		return false
+	}
+}
+
 // addIndexPart adds a column to an index that comes in parts; no column is an expression.
 func (t *tableDef) addIndexPart(index string, unique bool, column string) {
 	i := t.index(index)

@@ -16,7 +16,7 @@ type charset struct {
 }
 
 var (
-	errNotText        = errors.New("bytes that are not text of the column's character set")
+	errNotText        = errors.New("bytes that are not text of the column's character set; undecodable_text: base64 delivers them as binary")
 	errUnknownCharset = errors.New("a character set that this version does not know")
 )
 

@@ -18,22 +18,6 @@ type columnDef struct {
 	Unsure bool `json:"u,omitempty"`
 }
 
-// hasUnsureLabels reports whether labels that the catalogue shows may be others: it has those of character sets with characters beyond
-// U+FFFF in one that lacks them.
-func (c columnDef) hasUnsureLabels() bool {
-	switch c.dataType() {
-	case "enum", "set":
-	default:
-		return false
-	}
-	switch c.charset() {
-	case "utf8mb4", "utf16", "utf16le", "utf32", "gb18030":
-		return strings.Contains(c.Type, "?")
-	default:
-		return false
-	}
-}
-
 // dataType is DATA_TYPE: the type without its arguments.
 func (c columnDef) dataType() string { return leadingName(c.Type) }
 

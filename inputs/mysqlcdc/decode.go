@@ -81,8 +81,9 @@ func (s *rowsSegment) Decode(dst service.MessageBatch) (service.MessageBatch, er
 
 // wrap says where in the log an error lies.
 func (s *rowsSegment) wrap(row int, err error) error {
-	return coordinator.WithKind(coordinator.KindDecode,
-		fmt.Errorf("decoding row %d of %s at %s:%d: %w", row, s.shape.table.FullName(), s.file, s.pos, err))
+	table := s.shape.table.FullName()
+	return coordinator.WithTable(table, coordinator.WithKind(coordinator.KindDecode,
+		fmt.Errorf("decoding row %d of %s at %s:%d: %w", row, table, s.file, s.pos, err)))
 }
 
 // rowDecoder holds what all rows of a segment share: the slabs that their values, texts and payloads are cut from.

@@ -58,7 +58,7 @@ func (s *schemas) resolve(ctx context.Context, m *tableMap, place string) (*shap
 	}
 	sh, err := s.build(ctx, m)
 	if err != nil {
-		return nil, fmt.Errorf("shape of table %s at %s: %w", name, place, err)
+		return nil, coordinator.WithTable(name, fmt.Errorf("shape of table %s at %s: %w", name, place, err))
 	}
 	if k != nil {
 		if k.shape.table.Fingerprint() == sh.table.Fingerprint() {

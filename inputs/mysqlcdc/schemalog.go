@@ -267,7 +267,7 @@ func (s *session) definition(ctx context.Context, db, table string) (*tableDef, 
 		return nil, err
 	}
 	def.AsOf = at.String()
-	s.log.logger.Warnf("The schema history does not know table %s.%s: it is taken as it is now", db, table)
+	s.log.logger.With("table", db+"."+table).Warnf("The schema history does not know table %s.%s: it is taken as it is now", db, table)
 	s.define(n.db, n.table, def)
 	return def, nil
 }

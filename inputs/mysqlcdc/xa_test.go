@@ -74,12 +74,16 @@ func TestXA(t *testing.T) {
 			`c {"id":102} - {"id":102,"v":"meanwhile"}`, `c {"id":4} - {"id":4,"v":"c"}`, `d {"id":1} {"id":1,"v":"a"} -`,
 			`c {"id":5} - {"id":5,"v":"last"}`,
 		}
-		r = start(t, l.restarted(t), reparsed(prepared)).connected(t)
+		again := l.restarted(t)
+		r = start(t, again, reparsed(prepared)).connected(t)
 		got := r.take(t, len(want))
 		require.Equal(t, want, rows(t, got))
 		require.Equal(t, []uint64{1, 2, 4}, []uint64{got[1].event.Index, got[2].event.Index, got[3].event.Index}, "ignored counts")
 		require.Same(t, got[1].event.Tx, got[3].event.Tx)
 		r.stop(t)
+		state, err := again.history.at(parsedPosition(t, r.tok))
+		require.NoError(t, err)
+		require.Empty(t, state[noDatabase].Prepared, "what has ended is forgotten")
 
 		// From before the first one, and from each place in the transaction.
 		all := start(t, l.restarted(t), reparsed(from)).connected(t).take(t, 1+len(want))
@@ -101,6 +105,9 @@ func TestXAOnAnotherServer(t *testing.T) {
 		b.exec(t, "CREATE TABLE c (id INT PRIMARY KEY)")
 		l := b.newLog(t, yaml)
 		r := start(t, l, checkpoint.Token{}).connected(t)
+		from := r.tok.Commit.String() // another server can have others in between
+		b.exec(t, "INSERT INTO c VALUES (9)")
+		r.take(t, 1)
 		b.prepare(t, "'one'", "INSERT INTO c VALUES (1)")
 		for seg := r.segment(t); seg.CommitTime.IsZero(); seg = r.segment(t) {
 		}
@@ -110,7 +117,7 @@ func TestXAOnAnotherServer(t *testing.T) {
 		for _, e := range l.history.entries { // as if it had come from elsewhere
 			for i := range e.changes {
 				if p := e.changes[i].Prepared; p != nil {
-					e.changes[i].Prepared = &xaPrepared{At: p.At, Server: "elsewhere", GTID: p.GTID}
+					e.changes[i].Prepared = &xaPrepared{At: from, Server: "elsewhere", GTID: p.GTID}
 				}
 			}
 		}
@@ -159,4 +166,18 @@ func TestParsePrepare(t *testing.T) {
 	}
 	_, _, err = parsePrepare([]byte{0, 1, 0, 0, 0, 255, 255, 255, 255, 1, 0, 0, 0, 'a'})
 	require.ErrorIs(t, err, errTruncated)
+}
+
+func FuzzPrepare(f *testing.F) {
+	f.Add([]byte{1, 7, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 'a', 'b', 'c'})
+	f.Add([]byte{0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, body []byte) {
+		xid, _, err := parsePrepare(body)
+		if err != nil {
+			return
+		}
+		if st := parseStatement([]byte("XA COMMIT " + xid)); st != (statement{kind: statementXACommit, xid: xid}) {
+			t.Fatalf("%x is %s, which a statement names %+v", body, xid, st)
+		}
+	})
 }

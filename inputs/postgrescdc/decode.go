@@ -68,7 +68,8 @@ func (r *rows) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
 		ev.Table, ev.Origin, ev.Index, ev.LSN = m.rel.table, origin, m.index, uint64(m.lsn)
 		d.invalid = nil
 		if err := d.event(ev, m); err != nil {
-			return dst, fmt.Errorf("decoding a change of %s at %s: %w", m.rel.table.FullName(), m.lsn, err)
+			return dst, coordinator.WithTable(m.rel.table.FullName(),
+				fmt.Errorf("decoding a change of %s at %s: %w", m.rel.table.FullName(), m.lsn, err))
 		}
 		var msg *service.Message
 		msg, buf = d.encoder.AppendMessage(buf, ev)
@@ -156,7 +157,7 @@ func (d *decoder) message(ev *change.Event, body []byte) error {
 func (d *decoder) tuple(c *cursor, rel *relation, marker byte, before []change.Value) ([]change.Value, error) {
 	n := int(c.u16())
 	if n != len(rel.types) {
-		return nil, fmt.Errorf("row has %d columns, its table %d", n, len(rel.types))
+		return nil, fmt.Errorf("row has %d columns, its table %d: %s", n, len(rel.types), readAgain)
 	}
 	start := len(d.values)
 	for i := range n {
@@ -174,7 +175,7 @@ func (d *decoder) tuple(c *cursor, rel *relation, marker byte, before []change.V
 		case tupleText:
 			raw := c.take(int(c.u32()))
 			if c.bad {
-				return nil, errors.New("row is cut short")
+				return nil, cutShort(rel, i)
 			}
 			var err error
 			if v, err = d.value(rel.types[i], raw); err != nil {
@@ -183,13 +184,20 @@ func (d *decoder) tuple(c *cursor, rel *relation, marker byte, before []change.V
 			}
 		default:
 			if c.bad {
-				return nil, errors.New("row is cut short")
+				return nil, cutShort(rel, i)
 			}
-			return nil, fmt.Errorf("column %d has the unknown format %q", i, kind)
+			return nil, fmt.Errorf("column %s has the unknown format %q: %s", rel.table.Columns[i].Name, kind, readAgain)
 		}
 		d.values = append(d.values, v)
 	}
 	return d.values[start:len(d.values):len(d.values)], nil
+}
+
+// readAgain is the way out where a message is not what the protocol promises.
+const readAgain = "the source reads it again when it reconnects; where it stays like that, tables.exclude leaves the table out"
+
+func cutShort(rel *relation, column int) error {
+	return fmt.Errorf("row is cut short in column %s: %s", rel.table.Columns[column].Name, readAgain)
 }
 
 // inexact keeps what could not be decoded where a person can see it.

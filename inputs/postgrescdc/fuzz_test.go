@@ -161,6 +161,8 @@ func FuzzText(f *testing.F) {
 	pair := &typeInfo{codec: codecComposite, fields: []field{{"n", number}, {"t", text}}}
 	types := []*typeInfo{
 		text, number, pair,
+		{codec: codecAltered, maybe: []*typeInfo{{codec: codecComposite, fields: []field{{"n", number}}}, pair}},
+		{codec: codecGone},
 		{codec: codecBool},
 		{codec: codecUint},
 		{codec: codecDigits},

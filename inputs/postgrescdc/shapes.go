@@ -190,13 +190,12 @@ const (
 		AND a.state IS DISTINCT FROM 'idle in transaction'`
 	queryFields = `SELECT c.oid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attisdropped, a.xmin::text,
 			s.catalog_xmin IS NOT NULL AND (age(a.xmin) < 0 OR age(a.xmin) > age(s.catalog_xmin)),
-			coalesce(d.xmin = a.xmin AND d.cmin = a.cmin, false), c.xmin = a.xmin AND c.cmin = a.cmin AND a.attnum = c.relnatts
+			coalesce(d.xmin = a.xmin AND d.cmin = a.cmin, e.xmin = a.xmin AND e.cmin = a.cmin, false), c.xmin = a.xmin AND c.cmin = a.cmin AND a.attnum = c.relnatts
 		FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
-		LEFT JOIN pg_catalog.pg_depend d ON d.deptype = 'i' AND (
-			(d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0
-				AND d.refclassid = 'pg_catalog.pg_type'::regclass AND d.refobjid = c.reltype)
-			OR (d.classid = 'pg_catalog.pg_type'::regclass AND d.objid = c.reltype
-				AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = c.oid))
+		LEFT JOIN pg_catalog.pg_depend d ON d.deptype = 'i' AND d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid
+			AND d.objsubid = 0 AND d.refclassid = 'pg_catalog.pg_type'::regclass AND d.refobjid = c.reltype
+		LEFT JOIN pg_catalog.pg_depend e ON e.deptype = 'i' AND e.classid = 'pg_catalog.pg_type'::regclass AND e.objid = c.reltype
+			AND e.objsubid = 0 AND e.refclassid = 'pg_catalog.pg_class'::regclass AND e.refobjid = c.oid
 		LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = $2
 		WHERE c.oid = ANY ($1::oid[]) ORDER BY c.oid, a.attnum`
 	queryAfter = `SELECT (CASE WHEN pg_is_in_recovery() THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())

@@ -234,6 +234,46 @@ func TestInexactRow(t *testing.T) {
 	require.ErrorContains(t, err, "decoding a change of public.orders at 0/2B: row is cut short")
 }
 
+// TestTruncatedRow: wherever a row message ends, it is an error that says where and what to do.
+func TestTruncatedRow(t *testing.T) {
+	rel := benchRelation()
+	good := insertMessage("1", "2", "e", "1.0", "t", "2024-02-29 11:51:30+00", "n")
+	for n := 8; n < len(good); n++ { // behind the number of columns
+		r := &rows{tx: benchTx(), readAt: time.UnixMilli(1)}
+		r.add(rowMsg{rel: rel, body: good[:n], lsn: 0x2A, index: 1})
+		_, err := r.Decode(nil)
+		require.ErrorContains(t, err, "decoding a change of public.orders at 0/2A: row is cut short in column ")
+		require.ErrorContains(t, err, "the source reads it again when it reconnects")
+	}
+	few := insertMessage("1")
+	r := &rows{tx: benchTx(), readAt: time.UnixMilli(1)}
+	r.add(rowMsg{rel: rel, body: few, lsn: 0x2A, index: 1})
+	_, err := r.Decode(nil)
+	require.ErrorContains(t, err, "public.orders at 0/2A: row has 1 columns, its table 7: ")
+}
+
+// TestAlteredComposite: the number of fields tells what a value is, or it is not decoded.
+func TestAlteredComposite(t *testing.T) {
+	text := &typeInfo{codec: codecText}
+	one := &typeInfo{codec: codecComposite, fields: []field{{"a", text}}}
+	two := &typeInfo{codec: codecComposite, fields: []field{{"a", text}, {"b", text}}}
+	altered := &typeInfo{codec: codecAltered, text: "pair", maybe: []*typeInfo{one, two}}
+	d := decoder{}
+	for raw, want := range map[string]string{
+		`()`: `{"a":null}`, `(x)`: `{"a":"x"}`, `("x,y")`: `{"a":"x,y"}`, `(,)`: `{"a":null,"b":null}`, `("""",")")`: `{"a":"\"","b":")"}`,
+	} {
+		v, err := d.value(altered, []byte(raw))
+		require.NoError(t, err, raw)
+		require.Equal(t, want, string(envelope.AppendValue(nil, v)), raw)
+	}
+	for _, raw := range []string{"(,,)", "", "(", "x", `("x)`, `("x"y)`} {
+		_, err := d.value(altered, []byte(raw))
+		require.Error(t, err, raw)
+	}
+	_, err := d.value(&typeInfo{codec: codecAltered, text: "pair"}, []byte("(1)"))
+	require.ErrorContains(t, err, "the composite type pair was altered about then")
+}
+
 // TestWire cuts a stream of messages everywhere.
 func TestWire(t *testing.T) {
 	var stream []byte

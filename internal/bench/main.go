@@ -58,7 +58,7 @@ func run(ctx context.Context, args []string) (err error) {
 	out := flags.String("out", "bench.json", "the file for the results")
 	flags.IntVar(&s.rounds, "rounds", 3, "how often each measurement is repeated")
 	flags.Float64Var(&s.scale, "scale", 1, "multiplies the number of rows of every case")
-	flags.StringVar(&s.profile, "profile", "", "a folder for CPU profiles of the measured process; they cost a little speed")
+	flags.StringVar(&s.profile, "profile", "", "a folder for CPU profiles of the measured process, and flame graphs of them; they cost a little speed")
 	flags.BoolVar(&s.control, "control", true, "measure the binary against itself too, which shows how far equal things differ")
 	flags.Usage = func() {
 		fmt.Fprintln(flags.Output(), "usage: bench [flags] [case ...]\n\ncases:", strings.Join(caseNames(), " "), "\n\nflags:")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/deltaforge/deltaforge/internal/servers"
@@ -12,7 +13,7 @@ import (
 
 // mysqlDrain is the measurement of one table with one configuration.
 func mysqlDrain(server *servers.MySQL, config, from, tables string, rows int) drain {
-	return drain{config: config, total: rows, profile: config, env: map[string]string{
+	return drain{config: config, total: rows, profile: strings.TrimSuffix(config, ".yaml"), env: map[string]string{
 		"MYSQL_DSN": server.UserDSN(""), "START": from, "TABLES": tables,
 	}}
 }
@@ -178,6 +179,7 @@ func otherShapes(ctx context.Context, s *suite, wanted map[string]bool) (err err
 			return err
 		}
 		d := mysqlDrain(load.server, "mysql_drop.yaml", from, benchDB+"."+c.t.name, rows)
+		d.profile = c.name
 		got, err := s.alternate(ctx, s.goMySQL("go-mysql", load.server, from, rows),
 			variant{c.name, func(ctx context.Context, _ int) (sample, error) { return d.run(ctx, s) }})
 		if err != nil {
@@ -226,6 +228,7 @@ func hugeCase(ctx context.Context, s *suite, _ map[string]bool) (err error) {
 	}
 	s.note("loaded %d rows into huge in %.1f s", rows, time.Since(began).Seconds())
 	d := mysqlDrain(load.server, "mysql_drop.yaml", from, benchDB+".huge", rows)
+	d.profile = "huge_tx"
 	got, err := s.alternate(ctx, variant{"huge_tx", func(ctx context.Context, _ int) (sample, error) { return d.run(ctx, s) }})
 	if err != nil {
 		return err
@@ -284,6 +287,7 @@ func manyTablesCase(ctx context.Context, s *suite, _ map[string]bool) (err error
 	rows := tables * perTable
 	s.note("loaded %d rows into %d tables in %.1f s", rows, tables, time.Since(began).Seconds())
 	d := mysqlDrain(load.server, "mysql_drop.yaml", from, "many.*", rows)
+	d.profile = "many_tables"
 	got, err := s.alternate(ctx, variant{"many_tables", func(ctx context.Context, _ int) (sample, error) { return d.run(ctx, s) }})
 	if err != nil {
 		return err

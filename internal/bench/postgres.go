@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os/exec"
 	"syscall"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -69,7 +70,7 @@ func (l *postgresLog) drop(ctx context.Context, slot string) error {
 
 func (l *postgresLog) drain(config, slot string) drain {
 	return drain{
-		config: config, total: l.rows, profile: config,
+		config: config, total: l.rows, profile: strings.TrimSuffix(config, ".yaml"),
 		began: func(ctx context.Context) (bool, error) { return l.active(ctx, slot) },
 		env: map[string]string{
 			"POSTGRES_DSN": l.server.UserDSN(benchDB), "SLOT": slot, "PUBLICATION": l.table, "TABLES": "public." + l.table,
@@ -224,6 +225,7 @@ func (s *suite) mysqlSingleRows(ctx context.Context) (err error) {
 	s.note("loaded %d rows into singles in %.1f s", rows, time.Since(began).Seconds())
 	d := mysqlDrain(load.server, "mysql_drop.yaml", from, benchDB+".singles", rows)
 	const name = "mysql_single_row_tx"
+	d.profile = name
 	got, err := s.alternate(ctx, s.goMySQL("mysql-raw", load.server, from, rows),
 		variant{name, func(ctx context.Context, _ int) (sample, error) { return d.run(ctx, s) }})
 	if err != nil {

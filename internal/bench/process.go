@@ -180,11 +180,13 @@ func usageOf(pid int) (cpu, rss float64, err error) {
 	return 0, 0, fmt.Errorf("reading the usage of process %d: it has ended", pid)
 }
 
-// cpuProfile fetches a profile of that many seconds from the engine's debug endpoints and keeps it under the name.
+// cpuProfile fetches a profile of that many seconds from the engine's debug endpoints and keeps it, and its flame graph, under
+// the name.
 func (s *suite) cpuProfile(ctx context.Context, p *process, name string, seconds int) {
 	data, err := get(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", p.http, seconds), time.Duration(seconds+10)*time.Second)
 	if err == nil {
-		err = os.WriteFile(filepath.Join(s.profile, name+".pprof"), data, 0o644)
+		err = errors.Join(os.WriteFile(filepath.Join(s.profile, name+".pprof"), data, 0o644),
+			writeFlame(filepath.Join(s.profile, name+".svg"), name+", CPU time of the process", data))
 	}
 	if err != nil {
 		s.note("no profile of %s: %v", name, err)

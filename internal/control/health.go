@@ -308,5 +308,5 @@ func (s *Server) logReadiness(states []State) {
 		log.Infof("Ready: %s", quantity(len(states)))
 		return
 	}
-	log.With("not_ready", notReady).Warnf("Not ready: %s of %d", quantity(len(notReady)), len(states))
+	log.With("not_ready", strings.Join(notReady, " | ")).Warnf("Not ready: %s of %d", quantity(len(notReady)), len(states))
 }

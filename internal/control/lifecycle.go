@@ -197,8 +197,8 @@ func (s *Server) pauseStream(r *http.Request, _ []byte) *reply {
 		if err != nil {
 			return err
 		}
-		if len(findSources(config, s.opts.SourceTypes)) == 0 {
-			return refusef(http.StatusConflict, "its input cannot be paused, only %s can; stop the pipeline instead",
+		if foreign := foreignInput(config, s.opts.SourceTypes); foreign != "" {
+			return refusef(http.StatusConflict, "its input %s cannot be paused, only %s can; stop the pipeline instead", foreign,
 				strings.Join(s.opts.SourceTypes, " and "))
 		}
 		p.status = statusPaused

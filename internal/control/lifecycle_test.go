@@ -73,8 +73,16 @@ func TestPauseKeepsTheConnection(t *testing.T) {
 func TestForeignInputCannotPause(t *testing.T) {
 	p := start(t, Options{}, map[string]string{"file": ticking})
 	text := p.want(409, "POST", "/streams/file/pause", "")
-	assert.Contains(t, text, "only test_source can; stop the pipeline instead")
+	assert.Contains(t, text, "its input generate cannot be paused, only test_source can; stop the pipeline instead")
 	assert.Equal(t, map[string]string{"file": "running"}, p.statuses())
+
+	// One foreign input among ours would go on.
+	const both = "input: {broker: {inputs: [{test_source: {name: orders}}, {generate: {mapping: 'root = 1'}}]}}\noutput: {drop: {}}\n"
+	p.want(200, "POST", "/streams/mixed", both)
+	assert.Contains(t, p.want(409, "POST", "/streams/mixed/pause", ""), "its input generate cannot be paused")
+	p.want(200, "POST", "/streams/pair", "input: {broker: {inputs: [{test_source: {name: a}}, {test_source: {name: b}}]}}\noutput: {drop: {}}\n")
+	p.want(200, "POST", "/streams/pair/pause", "")
+	assert.Equal(t, map[string]string{"file": "running", "mixed": "running", "pair": "paused"}, p.statuses())
 }
 
 func TestStopAndStart(t *testing.T) {

@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/assert"
@@ -167,6 +169,71 @@ func TestFindSources(t *testing.T) {
 	assert.Empty(t, found[0].text("checkpoint", "path"))
 	assert.Equal(t, "broker", inputType([]byte("input: {label: a, broker: {}}")))
 	assert.Equal(t, "d", expandEnv("${SOURCE_MISSING:d}"))
+}
+
+func TestForeignInput(t *testing.T) {
+	for config, want := range map[string]string{
+		"input: {test_source: {}}":                                  "",
+		"input: {label: a, processors: [], test_source: {}}":        "",
+		"input: {type: test_source, test_source: {}}":               "",
+		"input: {generate: {}}":                                     "generate",
+		"input: {resource: a}":                                      "resource",
+		"{}":                                                        "unknown",
+		"input: {read_until: {input: {test_source: {}}}}":           "",
+		"input: {batched: {child: {stdin: {}}}}":                    "stdin",
+		"input: {dynamic: {inputs: {a: {test_source: {}}}}}":        "",
+		"input: {dynamic: {inputs: {a: {file: {}}}}}":               "file",
+		"input: {broker: {inputs: []}}":                             "broker",
+		"input: {sequence: {inputs: [{test_source: {}}, {x: {}}]}}": "x",
+	} {
+		assert.Equal(t, want, foreignInput([]byte(config), []string{"test_source"}), config)
+	}
+}
+
+// In run mode there is one pipeline, without a name as far as the engine knows.
+func TestSingle(t *testing.T) {
+	res := service.MockResources()
+	s, err := NewSingle(SingleOptions{Pipeline: "orders", SourceType: "test_source", Interval: time.Millisecond, Resources: res})
+	require.NoError(t, err)
+	var down atomic.Bool
+	require.NoError(t, s.StartSingle(t.Context(), func() []service.ConnectionStatus {
+		if down.Load() {
+			return make([]service.ConnectionStatus, 1)
+		}
+		return nil
+	}))
+	defer func() { assert.NoError(t, s.Close(t.Context())) }()
+	ask := func(path string) (int, answerOf) {
+		for _, rt := range s.routes() {
+			if rt.path == path {
+				w := serveOnce(s, rt)
+				var a answerOf
+				require.NoError(t, json.Unmarshal(w.Body.Bytes(), &a))
+				return w.Code, a
+			}
+		}
+		return 0, answerOf{}
+	}
+	v, _ := res.GetGeneric(SourcesKey)
+	var failure atomic.Value
+	failure.Store("")
+	gate, detach := v.(*Sources).Attach("", "shop", func() (string, float64, string) { return "tx7", 3, failure.Load().(string) })
+	paused, _ := gate()
+	assert.False(t, paused)
+	status, a := ask("/ready")
+	assert.Equal(t, 200, status)
+	lag := 3.0
+	assert.Equal(t, []State{{Name: "orders", Status: "running", Source: "shop", Position: "tx7", LagSeconds: &lag}}, a.Pipelines)
+	down.Store(true)
+	status, _ = ask("/ready")
+	assert.Equal(t, 503, status)
+	status, _ = ask("/health")
+	assert.Equal(t, 200, status)
+	failure.Store("position lost")
+	status, a = ask("/health")
+	assert.Equal(t, 503, status)
+	assert.Equal(t, []string{"orders"}, a.Failed)
+	detach()
 }
 
 func TestPanicIsAnAnswer(t *testing.T) {

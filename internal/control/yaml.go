@@ -129,6 +129,51 @@ func findSources(config []byte, types []string) []source {
 	return found
 }
 
+// foreignInput returns the type of an input of the configuration that is none of the given types; empty: there is none. What
+// holds inputs itself, such as a broker, counts for them.
+func foreignInput(config []byte, types []string) string {
+	var root struct {
+		Input map[string]any `yaml:"input"`
+	}
+	if err := yaml.Unmarshal([]byte(expandEnv(string(config))), &root); err != nil {
+		return "unknown"
+	}
+	return foreignIn(root.Input, types)
+}
+
+func foreignIn(input map[string]any, types []string) string {
+	kind := InputType(input)
+	if slices.Contains(types, kind) {
+		return ""
+	}
+	fields, _ := input[kind].(map[string]any)
+	var inner []any
+	for _, key := range []string{"input", "child", "inputs"} {
+		switch v := fields[key].(type) {
+		case []any:
+			inner = append(inner, v...)
+		case map[string]any:
+			if key != "inputs" {
+				inner = append(inner, v)
+				continue
+			}
+			for _, one := range v { // dynamic: by label
+				inner = append(inner, one)
+			}
+		}
+	}
+	for _, one := range inner {
+		in, _ := one.(map[string]any)
+		if foreign := foreignIn(in, types); foreign != "" {
+			return foreign
+		}
+	}
+	if len(inner) == 0 {
+		return kind
+	}
+	return ""
+}
+
 // inputType names the type of a configuration's input.
 func inputType(config []byte) string {
 	var root struct {

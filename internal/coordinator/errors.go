@@ -51,6 +51,31 @@ func WithKind(kind Kind, err error) error {
 	return &kindError{kind: kind, err: err}
 }
 
+type tableError struct {
+	table string
+	err   error
+}
+
+func (e *tableError) Error() string { return e.err.Error() }
+func (e *tableError) Unwrap() error { return e.err }
+
+// WithTable notes which table an error is about, for the log. A nil err stays nil.
+func WithTable(table string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &tableError{table: table, err: err}
+}
+
+// tableOf returns the table that an error is about; empty: none.
+func tableOf(err error) string {
+	var t *tableError
+	if errors.As(err, &t) {
+		return t.table
+	}
+	return ""
+}
+
 // orKind marks err with a kind unless it has a mark.
 func orKind(kind Kind, err error) error {
 	var k *kindError

@@ -239,8 +239,11 @@ func (i *Input) read(ctx context.Context) (service.MessageBatch, service.AckFunc
 	// The engine does not log the cause behind ErrNotConnected, so this is the one place that does.
 	i.st.sourceErrors.Incr(1, string(KindOf(err)))
 	safe := s.deliver.safe()
-	i.out.With("position", safe.String(), "error", err.Error()).
-		Errorf("Session of %s ended, reading again from %s: %v", i.cfg.Name, safe, err)
+	out := i.out.With("position", safe.String(), "error", err.Error())
+	if table := tableOf(err); table != "" {
+		out = out.With("table", table)
+	}
+	out.Errorf("Session of %s ended, reading again from %s: %v", i.cfg.Name, safe, err)
 	return nil, nil, service.ErrNotConnected
 }
 

@@ -2,11 +2,13 @@ package testenv
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/deltaforge/deltaforge/internal/servers"
@@ -109,10 +111,7 @@ func (s *KafkaServer) ConsumeAll(t testing.TB, topic string) []*kgo.Record {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), wait)
 	defer cancel()
-	ends, err := kadm.NewClient(s.Client(t)).ListCommittedOffsets(ctx, topic)
-	if err == nil {
-		err = ends.Error()
-	}
+	ends, err := s.ends(ctx, t, topic)
 	if err != nil {
 		t.Fatalf("asking for the end of %s: %v", topic, err)
 	}
@@ -142,6 +141,25 @@ func (s *KafkaServer) ConsumeAll(t testing.TB, topic string) []*kgo.Record {
 		})
 	}
 	return records
+}
+
+// ends asks for the ends of a topic's partitions, again while a broker under load has no leader for one.
+func (s *KafkaServer) ends(ctx context.Context, t testing.TB, topic string) (kadm.ListedOffsets, error) {
+	t.Helper()
+	admin := kadm.NewClient(s.Client(t))
+	for {
+		ends, err := admin.ListCommittedOffsets(ctx, topic)
+		if err == nil {
+			err = ends.Error()
+		}
+		if shards := new(kadm.ShardErrors); errors.As(err, &shards) && len(shards.Errs) > 0 {
+			err = shards.Errs[0].Err
+		}
+		if !kerr.IsRetriable(err) || ctx.Err() != nil {
+			return ends, err
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
 }
 
 func (s *KafkaServer) consumer(t testing.TB, topics []string, opts ...kgo.Opt) *kgo.Client {
