@@ -35,16 +35,10 @@ func (l *binlog) Test(ctx context.Context) error {
 // made later.
 func (s *session) checkExist(ctx context.Context) error {
 	var errs []error
-	tried := 0
-	for _, p := range s.filter.include {
-		if !p.exact() || tried >= maxSelectChecks {
-			continue
-		}
-		tried++
-		_, err := s.catalog.query(ctx, "SELECT 1 FROM "+quoteName(p.db)+"."+quoteName(p.table)+" LIMIT 0")
+	s.tryTables(ctx, func(p pattern, err error) {
 		if isServerError(err, mysql.ER_NO_SUCH_TABLE, mysql.ER_BAD_DB_ERROR) {
 			errs = append(errs, fmt.Errorf("%s.%s: there is no table %s.%s: correct its name, or make it", fieldTables, fieldInclude, p.db, p.table))
 		}
-	}
+	})
 	return coordinator.WithKind(coordinator.KindSchema, errors.Join(errs...))
 }

@@ -140,9 +140,8 @@ func (s *session) checkReplica(ctx context.Context) error {
 // maxSelectChecks bounds the tables that are tried.
 const maxSelectChecks = 100
 
-// checkSelect tries to read the tables that the configuration names in full. Others are checked when their rows arrive.
-func (s *session) checkSelect(ctx context.Context) error {
-	var errs []error
+// tryTables reads from the tables that the configuration names in full, and reports how that went.
+func (s *session) tryTables(ctx context.Context, report func(p pattern, err error)) {
 	tried := 0
 	for _, p := range s.filter.include {
 		if !p.exact() || tried >= maxSelectChecks {
@@ -150,6 +149,14 @@ func (s *session) checkSelect(ctx context.Context) error {
 		}
 		tried++
 		_, err := s.catalog.query(ctx, "SELECT 1 FROM "+quoteName(p.db)+"."+quoteName(p.table)+" LIMIT 0")
+		report(p, err)
+	}
+}
+
+// checkSelect tries to read the tables that the configuration names in full. Others are checked when their rows arrive.
+func (s *session) checkSelect(ctx context.Context) error {
+	var errs []error
+	s.tryTables(ctx, func(p pattern, err error) {
 		switch {
 		case err == nil, isServerError(err, mysql.ER_NO_SUCH_TABLE, mysql.ER_BAD_DB_ERROR):
 		case isServerError(err, mysql.ER_TABLEACCESS_DENIED_ERROR, mysql.ER_DBACCESS_DENIED_ERROR):
@@ -158,7 +165,7 @@ func (s *session) checkSelect(ctx context.Context) error {
 		default:
 			errs = append(errs, err)
 		}
-	}
+	})
 	return errors.Join(errs...)
 }
 
