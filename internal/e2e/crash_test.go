@@ -53,6 +53,32 @@ func TestKilledUnderLoad(t *testing.T) {
 	}
 }
 
+// On one processor nothing that must run beside something else may wait for it.
+func TestOneProcessor(t *testing.T) {
+	binary(t)
+	for name, open := range sources(t) {
+		t.Run(name, func(t *testing.T) {
+			src := open(t)
+			dst := kafkaSink(t, testenv.Kafka(t), 3)
+			w := src.workload(t)
+			p := newProcess(t, src.input+dst.output)
+			p.env = []string{"GOMAXPROCS=1"}
+			p.start()
+			awaitSaved(t, p)
+			guard := watchSlot(t, src, p)
+			w.run(4, time.Millisecond)
+			time.Sleep(time.Second)
+			p.kill()
+			p.start()
+			time.Sleep(2 * time.Second)
+			w.end()
+			finish(t, w, dst, 60*time.Second)
+			guard()
+			p.stop()
+		})
+	}
+}
+
 // awaitSaved waits until the process has saved its first position.
 func awaitSaved(t *testing.T, p *process) {
 	t.Helper()

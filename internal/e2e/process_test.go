@@ -30,7 +30,8 @@ type process struct {
 	metrics string // address
 	http    string // the engine's address
 	log     syncBuffer
-	record  *record // log and pages, for the end of the run
+	record  *record  // log and pages, for the end of the run
+	env     []string // more than environment has
 	cmd     *exec.Cmd
 	done    chan error
 	peakKiB int // greatest resident size seen over all runs
@@ -66,7 +67,7 @@ metrics:
 func (p *process) start() {
 	p.t.Helper()
 	p.cmd = exec.Command(p.bin, "run", p.config)
-	p.cmd.Dir, p.cmd.Env = p.dir, environment(p.t, p.dir)
+	p.cmd.Dir, p.cmd.Env = p.dir, append(environment(p.t, p.dir), p.env...)
 	out := io.MultiWriter(&p.log, p.record)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
