@@ -184,17 +184,6 @@ func (s *rowsSegment) missing() change.Value {
 	return change.UnavailableValue()
 }
 
-// reserve grows the payload buffer once it is known how large a row is, so that the rows behind it fit.
-func (d *rowDecoder) reserve(rows int) {
-	switch {
-	case d.buf == nil:
-		d.buf = make([]byte, 0, envelopeSize+2*len(d.seg.images)/len(d.events)+24*len(d.seg.shape.columns))
-	case d.rowSize == 0:
-		d.rowSize = len(d.buf) + len(d.buf)/8 + 128
-		d.buf = make([]byte, 0, rows*d.rowSize)
-	}
-}
-
 // row decodes the next row. An error means that the rest cannot be trusted; d.err that one value cannot be represented.
 func (d *rowDecoder) row(ev *change.Event) (err error) {
 	s := d.seg
