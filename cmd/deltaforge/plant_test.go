@@ -43,7 +43,7 @@ func plantPanics(plan string) {
 		return
 	}
 	p := &planter{left: map[string]bool{}}
-	for _, entry := range strings.Split(plan, ",") {
+	for entry := range strings.SplitSeq(plan, ",") {
 		p.left[entry] = true
 	}
 	service.MustRegisterMetricsExporter("deltaforge", metrics.Spec(), func(conf *service.ParsedConfig, log *service.Logger) (service.MetricsExporter, error) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -196,12 +197,7 @@ func isServerError(err error, codes ...uint16) bool {
 	if !errors.As(err, &my) {
 		return false
 	}
-	for _, code := range codes {
-		if my.Code == code {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(codes, my.Code)
 }
 
 func kindOfCode(code uint16) coordinator.Kind {

@@ -181,9 +181,7 @@ func (s schemaState) clone() schemaState {
 		n := &databaseDef{
 			Collation: d.Collation, Complete: d.Complete, Tables: make(map[string]*tableDef, len(d.Tables)), Prepared: maps.Clone(d.Prepared),
 		}
-		for t, def := range d.Tables {
-			n.Tables[t] = def
-		}
+		maps.Copy(n.Tables, d.Tables)
 		c[name] = n
 	}
 	return c

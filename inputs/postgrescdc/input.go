@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -191,12 +192,10 @@ func connConfig(dsn string) (*pgx.ConnConfig, error) {
 	if c.Database == "" {
 		c.Database = c.User
 	}
-	for k, v := range map[string]string{
+	maps.Copy(c.RuntimeParams, map[string]string{
 		"TimeZone": "UTC", "DateStyle": "ISO", "IntervalStyle": "iso_8601", "extra_float_digits": "3", "bytea_output": "hex",
 		"client_encoding": "UTF8",
-	} {
-		c.RuntimeParams[k] = v
-	}
+	})
 	if c.RuntimeParams["application_name"] == "" {
 		c.RuntimeParams["application_name"] = "deltaforge"
 	}

@@ -92,13 +92,11 @@ func (r *replication) Run(ctx context.Context, from checkpoint.Token, out chan<-
 		return cause(ctx, err)
 	}
 	spawn := func(name string, f func() error) {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			if err := guard(func() error { r.planted(name); return f() }); err != nil {
 				cancel(err)
 			}
-		}()
+		})
 	}
 	s.out, s.skip = out, from.Sent
 	spawn("catalogue", func() error { s.cat.run(ctx, s.side); return nil })
@@ -112,8 +110,7 @@ func (r *replication) Run(ctx context.Context, from checkpoint.Token, out chan<-
 	wg.Wait() // the reporter no longer writes
 	s.close()
 	err = cause(ctx, err)
-	var p *panicError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*panicError](err); ok {
 		panic(p) // to the coordinator, which counts and logs it
 	}
 	return err

@@ -139,8 +139,8 @@ func (h *shapes) newest(relation uint32) []attributeState {
 // shapes that it can be recognised as by the number of fields are there instead.
 func (h *shapes) find(relation uint32, at LSN) (sure *shape, maybe [][]attributeState) {
 	list := h.known[relation]
-	for i := len(list) - 1; i >= 0; i-- {
-		if s := list[i]; s.from <= at && at < s.until {
+	for _, l := range slices.Backward(list) {
+		if s := l; s.from <= at && at < s.until {
 			return s, nil
 		}
 	}

@@ -73,7 +73,7 @@ func TestTablePatterns(t *testing.T) {
 		f.exclude, err = parsePatterns("exclude", strings.Fields(c.exclude))
 		require.NoError(t, err)
 		for want, list := range map[bool]string{true: c.yes, false: c.no} {
-			for _, name := range strings.Fields(list) {
+			for name := range strings.FieldsSeq(list) {
 				schema, table, _ := strings.Cut(name, ".")
 				assert.Equal(t, want, f.match(schema, table), "%q without %q: %s", c.include, c.exclude, name)
 			}

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"syscall"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"slices"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -195,9 +196,9 @@ func (b *batcher) wholeAtMost(n int) int {
 	if !b.in.cfg.RespectTx {
 		return n
 	}
-	for i := len(b.ends) - 1; i >= 0; i-- {
-		if b.ends[i].n <= n {
-			return b.ends[i].n
+	for _, v := range slices.Backward(b.ends) {
+		if v.n <= n {
+			return v.n
 		}
 	}
 	return n

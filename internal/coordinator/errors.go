@@ -69,8 +69,7 @@ func WithTable(table string, err error) error {
 
 // tableOf returns the table that an error is about; empty: none.
 func tableOf(err error) string {
-	var t *tableError
-	if errors.As(err, &t) {
+	if t, ok := errors.AsType[*tableError](err); ok {
 		return t.table
 	}
 	return ""
@@ -78,8 +77,7 @@ func tableOf(err error) string {
 
 // orKind marks err with a kind unless it has a mark.
 func orKind(kind Kind, err error) error {
-	var k *kindError
-	if errors.As(err, &k) {
+	if _, ok := errors.AsType[*kindError](err); ok {
 		return err
 	}
 	return WithKind(kind, err)

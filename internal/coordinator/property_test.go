@@ -312,8 +312,7 @@ func (w *world) live(life context.Context, crash bool) {
 				}
 			}
 		}
-		var back *service.ErrBackOff
-		if errors.As(err, &back) {
+		if back, ok := errors.AsType[*service.ErrBackOff](err); ok {
 			_ = sleep(life, back.Wait)
 		} else if life.Err() == nil {
 			require.ErrorIs(w.t, err, service.ErrNotConnected)

@@ -110,8 +110,7 @@ func startPostgres(ctx context.Context, dir string) (*database, error) {
 // startMySQL starts a MySQL, else a MariaDB.
 func startMySQL(ctx context.Context, dir string) (*database, error) {
 	server, err := servers.StartMySQL(ctx, servers.Options{Dir: dir, NoSync: true})
-	var missing *binaries.MissingError
-	if errors.As(err, &missing) {
+	if missing, ok := errors.AsType[*binaries.MissingError](err); ok {
 		mysqlMissing := err
 		if server, err = servers.StartMariaDB(ctx, servers.Options{Dir: dir, NoSync: true}); errors.As(err, &missing) {
 			err = errors.Join(mysqlMissing, err)

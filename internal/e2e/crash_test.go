@@ -124,9 +124,7 @@ func watchSlot(t *testing.T, src source, p *process) (end func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	samples := 0
-	wg.Add(1)
-	go func() {
-		defer wg.Done()
+	wg.Go(func() {
 		for ctx.Err() == nil {
 			// The confirmed position first: the saved one only grows.
 			confirmed, err := confirmedFlush(ctx, src)
@@ -146,7 +144,7 @@ func watchSlot(t *testing.T, src source, p *process) (end func()) {
 			}
 			time.Sleep(20 * time.Millisecond)
 		}
-	}()
+	})
 	return func() {
 		cancel()
 		wg.Wait()

@@ -66,9 +66,7 @@ func runWalkers(t *testing.T, walkers []*ddlWalker) (end func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	for _, w := range walkers {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			for ctx.Err() == nil {
 				if err := w.step(); err != nil {
 					t.Errorf("%s: %v", w.owner, err)
@@ -76,7 +74,7 @@ func runWalkers(t *testing.T, walkers []*ddlWalker) (end func()) {
 				}
 				time.Sleep(time.Duration(w.r.IntN(15)) * time.Millisecond)
 			}
-		}()
+		})
 	}
 	return func() {
 		cancel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -55,11 +56,9 @@ func (w *workload) run(workers int, pause time.Duration) {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	w.stop = cancel
 	for n := range workers {
-		w.wg.Add(1)
-		go func() {
-			defer w.wg.Done()
+		w.wg.Go(func() {
 			w.worker(ctx, n, pause)
-		}()
+		})
 	}
 }
 
@@ -104,9 +103,7 @@ func (w *workload) transaction(r *rand.Rand, n int, rows map[int]row) (map[int]r
 	}
 	defer func() { _ = tx.Rollback() }()
 	next := map[int]row{}
-	for id, s := range rows {
-		next[id] = s
-	}
+	maps.Copy(next, rows)
 	steps := map[int][]step{}
 	for range 1 + r.IntN(8) {
 		id := n*1000 + r.IntN(40)

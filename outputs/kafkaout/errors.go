@@ -14,8 +14,7 @@ import (
 
 // classify gives a client or broker error its kind and, where there is one, the way out. what names what was touched.
 func classify(err error, what string) *sink.Error {
-	var known *sink.Error
-	if errors.As(err, &known) {
+	if known, ok := errors.AsType[*sink.Error](err); ok {
 		return known
 	}
 	kind, hint := kindOf(err)

@@ -45,8 +45,7 @@ func answers() []answer {
 
 // classify gives an error of the client or the server its kind and, where there is one, the way out.
 func classify(err error, what string) *sink.Error {
-	var known *sink.Error
-	if errors.As(err, &known) {
+	if known, ok := errors.AsType[*sink.Error](err); ok {
 		return known
 	}
 	kind, hint := kindOf(err)

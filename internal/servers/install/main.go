@@ -127,8 +127,7 @@ func missingPackages() []string {
 		packages = append(packages, "gcc", "libc6-dev")
 	}
 	for _, check := range checks {
-		var missing *binaries.MissingError
-		if errors.As(check(), &missing) {
+		if missing, ok := errors.AsType[*binaries.MissingError](check()); ok {
 			packages = append(packages, missing.Package)
 		}
 	}

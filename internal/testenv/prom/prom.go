@@ -75,13 +75,14 @@ func Start(t *testing.T, rulesFile string, targets ...Target) Prometheus {
 	server, _ := Tools(t)
 	rules, err := filepath.Abs(rulesFile)
 	require.NoError(t, err)
-	config := fmt.Sprintf("global: {scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}\nrule_files: [%q]\nscrape_configs:\n", rules)
+	var config strings.Builder
+	config.WriteString(fmt.Sprintf("global: {scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}\nrule_files: [%q]\nscrape_configs:\n", rules))
 	for _, tg := range targets {
-		config += fmt.Sprintf("  - {job_name: %s, static_configs: [{targets: [%q], labels: {instance: %s}}]}\n", tg.Job, tg.Addr, tg.Instance)
+		config.WriteString(fmt.Sprintf("  - {job_name: %s, static_configs: [{targets: [%q], labels: {instance: %s}}]}\n", tg.Job, tg.Addr, tg.Instance))
 	}
 	dir := t.TempDir()
 	path := filepath.Join(dir, "prometheus.yaml")
-	require.NoError(t, os.WriteFile(path, []byte(config), 0o600))
+	require.NoError(t, os.WriteFile(path, []byte(config.String()), 0o600))
 	addr := testenv.FreeAddr(t)
 	var log bytes.Buffer
 	cmd := exec.Command(server, "--config.file="+path, "--storage.tsdb.path="+filepath.Join(dir, "data"), //nolint:noctx // ended below
