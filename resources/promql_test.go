@@ -36,8 +36,8 @@ var (
 	token = regexp.MustCompile("\"(?:[^\"\\\\]|\\\\.)*\"|'(?:[^'\\\\]|\\\\.)*'|`[^`]*`|\\$?[a-zA-Z_:][a-zA-Z0-9_:]*|[0-9.]+[a-zA-Z0-9.+]*|\\S")
 	word  = regexp.MustCompile(`^[a-zA-Z_:][a-zA-Z0-9_:]*$`)
 	// Words of the language that are neither functions nor series.
-	operators  = []string{"and", "or", "unless", "bool", "offset", "atan2", "inf", "nan"}
-	groupWords = []string{"by", "without", "on", "ignoring", "group_left", "group_right"}
+	operators  = []string{"and", "or", "unless", "bool", "offset", "atan2", "inf", "nan"} //nolint:gochecknoglobals // a constant
+	groupWords = []string{"by", "without", "on", "ignoring", "group_left", "group_right"} //nolint:gochecknoglobals // a constant
 )
 
 type lexeme struct {

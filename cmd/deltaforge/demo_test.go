@@ -45,7 +45,7 @@ func startDemo(t *testing.T) *child {
 		t.Skip("starts a server")
 	}
 	// Not t.TempDir: the database runs under another account, which has to get through it.
-	dir, err := os.MkdirTemp("", "deltaforge-test-")
+	dir, err := os.MkdirTemp("", "deltaforge-test-") //nolint:usetesting // see above
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
 	require.NoError(t, os.Chmod(dir, 0o711))

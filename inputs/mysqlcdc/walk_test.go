@@ -2,6 +2,7 @@ package mysqlcdc
 
 import (
 	"bytes"
+	"context"
 	"database/sql"
 	"encoding/json"
 	"fmt"
@@ -91,7 +92,9 @@ func walkSchemas(t *testing.T, b *bench, metadata string, walks int) {
 	seed := uint64(walksFromEnv(t, envWalkSeed, int(time.Now().UnixNano()&0xffffff)))
 	t.Logf("%s=%d gives these walks again", envWalkSeed, seed)
 	b.exec(t, "SET GLOBAL binlog_row_metadata = "+metadata, "SET SESSION sql_mode = ''")
-	t.Cleanup(func() { _, _ = b.srv.DB(t, "").Exec("SET GLOBAL binlog_row_metadata = DEFAULT") })
+	t.Cleanup(func() {
+		_, _ = b.srv.DB(t, "").ExecContext(context.WithoutCancel(t.Context()), "SET GLOBAL binlog_row_metadata = DEFAULT")
+	})
 	w := &walker{t: t, b: b, r: rand.New(rand.NewPCG(seed, 0)), l: b.newLog(t, "")}
 	w.run = start(t, w.l, checkpoint.Token{}).connected(t)
 	w.points = []walkPoint{{tok: w.run.tok}}

@@ -196,7 +196,7 @@ func parseTruncate(b []byte) ([]uint32, error) {
 	n := int(c.u32())
 	c.u8() // CASCADE, RESTART IDENTITY
 	if n > len(c.b)/4 {
-		return nil, fmt.Errorf("Truncate message is cut short") //nolint:revive // the message's name
+		return nil, fmt.Errorf("message Truncate of %d bytes is cut short", len(b))
 	}
 	oids := make([]uint32, n)
 	for i := range oids {

@@ -104,7 +104,7 @@ func (s *suite) latencyOurs(ctx context.Context, load *mysqlLoader, topic string
 	}()
 	if err := every(ctx, latencyEvery, ticks, insert); err != nil {
 		cancel()
-		<-received
+		<-received //nolint:errcheck // the other error is the reason
 		return m, nil, err
 	}
 	if err := <-received; err != nil {

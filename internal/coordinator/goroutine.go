@@ -43,7 +43,7 @@ func startWorker(ctx context.Context, in *Input, component string, run func(cont
 		for ctx.Err() == nil {
 			err := protect(in, component, func() error { run(ctx); return nil })
 			if err != nil && sleep(ctx, workerPause) != nil {
-				return nil
+				return nil //nolint:nilerr // protect has told of it, and the worker is to end
 			}
 		}
 		return nil

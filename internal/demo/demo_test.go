@@ -42,7 +42,7 @@ func (o *output) String() string {
 // tempDir makes the demo's directories show up in one that is checked to be empty at the end. Servers that run under another
 // account have to get through it, so it is not t.TempDir.
 func tempDir(t *testing.T) {
-	dir, err := os.MkdirTemp("", "deltaforge-test-")
+	dir, err := os.MkdirTemp("", "deltaforge-test-") //nolint:usetesting // see above
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(dir, 0o711))
 	t.Setenv("TMPDIR", dir)
@@ -72,7 +72,7 @@ func runDemo(t *testing.T, opts demo.Options) string {
 	checkLeaks(t)
 	tempDir(t)
 	// Somebody else has the port of the metrics page.
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	taken, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a port that is taken
 	require.NoError(t, err)
 	defer taken.Close()
 	opts.MetricsAddress = taken.Addr().String()

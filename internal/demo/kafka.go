@@ -65,7 +65,7 @@ func (b *broker) consume(ctx context.Context) error {
 	for {
 		fetches := b.client.PollFetches(ctx)
 		if ctx.Err() != nil || fetches.IsClientClosed() {
-			return nil
+			return nil //nolint:nilerr // that is how it is stopped
 		}
 		if err := fetches.Err(); err != nil {
 			return fmt.Errorf("consuming from Kafka: %w", err)

@@ -70,7 +70,7 @@ func newDeckOf(t *testing.T, bin, more, resources string) *deck {
 		require.NoError(t, os.WriteFile(shared, []byte(resources), 0o600))
 		args = append(args, "-r", shared)
 	}
-	d.cmd = exec.Command(bin, args...)
+	d.cmd = exec.Command(bin, args...) //nolint:noctx // outlives no test: see kill
 	return d
 }
 
@@ -117,7 +117,7 @@ func (d *deck) end() {
 	case <-time.After(60 * time.Second):
 		d.t.Error("still running 60 s after SIGTERM")
 		_ = d.cmd.Process.Kill()
-		<-d.done
+		<-d.done //nolint:errcheck // it was killed
 	}
 }
 

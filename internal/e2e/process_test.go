@@ -66,7 +66,7 @@ metrics:
 // start runs the binary.
 func (p *process) start() {
 	p.t.Helper()
-	p.cmd = exec.Command(p.bin, "run", p.config)
+	p.cmd = exec.Command(p.bin, "run", p.config) //nolint:noctx // outlives no test: see kill
 	p.cmd.Dir, p.cmd.Env = p.dir, append(environment(p.t, p.dir), p.env...)
 	out := io.MultiWriter(&p.log, p.record)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
@@ -84,7 +84,7 @@ func (p *process) kill() {
 	}
 	p.samplePeak()
 	_ = p.cmd.Process.Kill()
-	<-p.done
+	<-p.done //nolint:errcheck // it was killed
 	p.cmd = nil
 }
 

@@ -151,7 +151,7 @@ func TestPostgresUnreachableDir(t *testing.T) {
 
 // A server that does not start says why.
 func TestStartErrorShowsLog(t *testing.T) {
-	testenv.StartPostgres(t, servers.Options{}).Close() //nolint:errcheck // only skips the test where there is none
+	testenv.StartPostgres(t, servers.Options{}).Close() // only skips the test where there is none
 	temp := openTempDir(t)
 	t.Setenv("TMPDIR", temp)
 	_, err := servers.StartPostgres(t.Context(), servers.Options{Args: []string{"nonsense=1"}})

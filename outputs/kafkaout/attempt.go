@@ -167,7 +167,7 @@ func (a *attempt) handOver(ctx context.Context, cl *kgo.Client) {
 		live = append(live, i)
 		a.pending.Add(1)
 		r := &a.recs[i]
-		r.Context = ctx
+		r.Context = ctx //nolint:fatcontext // the same for each
 		cl.Produce(ctx, r, a.finish)
 	}
 	a.sent = live

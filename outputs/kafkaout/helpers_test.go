@@ -111,7 +111,7 @@ func values(recs []*kgo.Record, partition int32) []string {
 
 // engine writes a batch the way the engine does: as long as the output is not connected, it connects and writes the
 // same messages again, wrapped anew.
-func engine(t testing.TB, o *output, b service.MessageBatch) (error, []error) {
+func engine(t testing.TB, o *output, b service.MessageBatch) (error, []error) { //nolint:staticcheck // the first is the result
 	t.Helper()
 	var causes []error
 	for range 200 {

@@ -69,7 +69,7 @@ func numbered(from, n int, tables ...string) service.MessageBatch {
 
 // engine writes a batch the way the engine does: as long as the output is not connected, it connects and writes the
 // same messages again, wrapped anew. It returns what Connect said meanwhile.
-func engine(t testing.TB, o *output, b service.MessageBatch) (error, []error) {
+func engine(t testing.TB, o *output, b service.MessageBatch) (error, []error) { //nolint:staticcheck // the first is the result
 	t.Helper()
 	var causes []error
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); {

@@ -95,10 +95,10 @@ func Start(t *testing.T, rulesFile string, targets ...Target) Prometheus {
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		select {
-		case <-ended:
+		case <-ended: //nolint:errcheck // it was told to end
 		case <-time.After(20 * time.Second):
 			_ = cmd.Process.Kill()
-			<-ended
+			<-ended //nolint:errcheck // it was told to end
 		}
 		if t.Failed() {
 			t.Logf("log of Prometheus:\n%s", log.String())
@@ -146,7 +146,7 @@ func (p Prometheus) Get(t require.TestingT, path string, values url.Values, into
 		return err
 	}
 	if answer.Status != "success" {
-		return fmt.Errorf("Prometheus answered %s: %s", resp.Status, answer.Error) //nolint:revive,staticcheck // a name
+		return fmt.Errorf("Prometheus answered %s: %s", resp.Status, answer.Error)
 	}
 	return json.Unmarshal(answer.Data, into)
 }
