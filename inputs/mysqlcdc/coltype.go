@@ -403,3 +403,58 @@ func (r *typeRules) converted(c columnDef, collation string) columnDef {
 	}
 	return c
 }
+
+// convertedAnew returns a column that a statement both defines anew and converts. MySQL then makes a BLOB or TEXT, unless it has
+// a length, of the size that the old column's value takes, whatever the statement says: MODIFY c MEDIUMTEXT, CONVERT TO … turns
+// an INT into a TINYTEXT (MySQL source, prepare_blob_field). It counts the old column's characters, and those of a VARCHAR
+// divided by the bytes of one.
+func (r *typeRules) convertedAnew(c columnDef, t typeSpec, old columnDef) columnDef {
+	name := leadingName(c.Type)
+	characters := strings.HasSuffix(name, "text")
+	switch strings.TrimSuffix(strings.TrimSuffix(name, "text"), "blob") {
+	case "tiny", "", "medium":
+	default:
+		return c
+	}
+	if name == "" {
+		return c
+	}
+	width := func(c columnDef) int {
+		if c.Collation == "" {
+			return 1
+		}
+		return max(r.charsets.widths[c.charset()], 1)
+	}
+	n := t.arg(0, 0)
+	if n == 0 {
+		n = displayWidth(old.Type) / width(old)
+	}
+	c.Type = blobName(blobSize(n*width(c)), characters)
+	return c
+}
+
+// displayWidth is how long values of a type are: bytes of a BLOB or TEXT, else characters, or about so.
+func displayWidth(typ string) int {
+	switch leadingName(typ) {
+	case "tinytext", "tinyblob":
+		return 1<<8 - 1
+	case "text", "blob":
+		return 1<<16 - 1
+	case "mediumtext", "mediumblob":
+		return 1<<24 - 1
+	case "longtext", "longblob", "json", "geometry":
+		return 1<<32 - 1
+	case "char", "varchar", "binary", "varbinary", "bit":
+		if n := typeArguments(typ); len(n) == 1 {
+			return n[0]
+		}
+		return 1
+	case "decimal":
+		if n := typeArguments(typ); len(n) > 0 {
+			return n[0] + 2
+		}
+		return 12
+	default: // numbers and times
+		return 20
+	}
+}

@@ -58,6 +58,8 @@ type ddlRun struct {
 	res   ddlResult
 	// convertTo is the collation that the statement converts the table to, if it does.
 	convertTo string
+	// unconverted are the columns before that.
+	unconverted []columnDef
 }
 
 // apply returns what a statement changes in the state, and does not change it. The result is valid as far as it goes when there

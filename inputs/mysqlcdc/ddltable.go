@@ -52,7 +52,7 @@ func (r *ddlRun) alter(def *tableDef, specs []*ast.AlterTableSpec) error {
 	columns := make([]columnDef, 0, len(def.Columns))
 	var renamed, dropped []string // pairs of old and new names; names
 	used := map[*ast.AlterTableSpec]bool{}
-	for _, old := range def.Columns {
+	for i, old := range def.Columns {
 		spec := specOf(specs, old.Name)
 		if spec == nil {
 			columns = append(columns, old)
@@ -70,6 +70,9 @@ func (r *ddlRun) alter(def *tableDef, specs []*ast.AlterTableSpec) error {
 			var err error
 			if col, err = r.columnOf(def, spec.NewColumns[0]); err != nil {
 				return err
+			}
+			if r.convertTo != "" && r.dialect.flavor == flavorMySQL {
+				col = r.rules.convertedAnew(col, r.red.types[spec.NewColumns[0].Tp.GetFlen()], r.unconverted[i])
 			}
 		}
 		if !strings.EqualFold(col.Name, old.Name) || col.Name != old.Name {
@@ -277,7 +280,7 @@ func (r *ddlRun) alterCharset(def *tableDef, specs []*ast.AlterTableSpec) error 
 		if !c.convert {
 			continue
 		}
-		r.convertTo = collation
+		r.convertTo, r.unconverted = collation, slices.Clone(def.Columns)
 		for i := range def.Columns {
 			def.Columns[i] = r.rules.converted(def.Columns[i], collation)
 		}
