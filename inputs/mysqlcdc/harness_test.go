@@ -17,6 +17,7 @@ import (
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/servers"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
@@ -38,6 +39,12 @@ const patience = 20 * time.Second
 func onBoth(t *testing.T, test func(t *testing.T, b *bench)) {
 	t.Run("mysql", func(t *testing.T) { test(t, newBench(t, testenv.MySQL(t))) })
 	t.Run("mariadb", func(t *testing.T) { test(t, newBench(t, testenv.MariaDB(t))) })
+}
+
+// onOwn is onBoth with servers that no other test has written to.
+func onOwn(t *testing.T, test func(t *testing.T, b *bench)) {
+	t.Run("mysql", func(t *testing.T) { test(t, newBench(t, testenv.StartMySQL(t, servers.Options{NoSync: true}))) })
+	t.Run("mariadb", func(t *testing.T) { test(t, newBench(t, testenv.StartMariaDB(t, servers.Options{NoSync: true}))) })
 }
 
 // bench is a server and a database on it.
