@@ -6,6 +6,7 @@ import (
 	"html"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -135,6 +136,23 @@ func shortName(name string) string {
 		name = name[:i]
 	}
 	return name[strings.LastIndexByte(name, '/')+1:]
+}
+
+// portable returns a profile without the folders of this machine, so that it can be committed.
+func portable(data []byte) ([]byte, error) {
+	p, err := profile.ParseData(data)
+	if err != nil {
+		return nil, fmt.Errorf("reading a profile: %w", err)
+	}
+	for _, m := range p.Mapping {
+		m.File = filepath.Base(m.File)
+	}
+	for _, f := range p.Function {
+		f.Filename = filepath.Base(f.Filename)
+	}
+	var b bytes.Buffer
+	err = p.Write(&b)
+	return b.Bytes(), err
 }
 
 // writeFlame draws a profile into a file.

@@ -71,6 +71,11 @@ func TestFlameOfThisProcess(t *testing.T) {
 		_ = bytes.Repeat([]byte("x"), 1000)
 	}
 	pprof.StopCPUProfile()
-	_, err := parseFlame(data.Bytes())
+	clean, err := portable(data.Bytes())
 	require.NoError(t, err)
+	_, err = parseFlame(clean)
+	require.NoError(t, err)
+	p, err := profile.ParseData(clean)
+	require.NoError(t, err)
+	require.NotContains(t, p.String(), "/internal/bench/", "no folder of a machine")
 }

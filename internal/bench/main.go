@@ -130,7 +130,7 @@ func (s *suite) prepare(ctx context.Context) (err error) {
 	}
 	s.bin = filepath.Join(s.dir, "deltaforge")
 	s.note("building the binary")
-	build := exec.CommandContext(ctx, "go", "build", "-o", s.bin, "./cmd/deltaforge")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", s.bin, "./cmd/deltaforge")
 	if out, err := build.CombinedOutput(); err != nil {
 		return errors.Join(fmt.Errorf("building ./cmd/deltaforge (run this from the top of the repository): %w\n%s", err, out), os.RemoveAll(s.dir))
 	}

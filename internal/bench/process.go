@@ -185,6 +185,9 @@ func usageOf(pid int) (cpu, rss float64, err error) {
 func (s *suite) cpuProfile(ctx context.Context, p *process, name string, seconds int) {
 	data, err := get(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", p.http, seconds), time.Duration(seconds+10)*time.Second)
 	if err == nil {
+		data, err = portable(data)
+	}
+	if err == nil {
 		err = errors.Join(os.WriteFile(filepath.Join(s.profile, name+".pprof"), data, 0o644),
 			writeFlame(filepath.Join(s.profile, name+".svg"), name+", CPU time of the process", data))
 	}
