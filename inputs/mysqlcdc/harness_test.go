@@ -41,7 +41,7 @@ func onBoth(t *testing.T, test func(t *testing.T, b *bench)) {
 	t.Run("mariadb", func(t *testing.T) { test(t, newBench(t, testenv.MariaDB(t))) })
 }
 
-// onOwn is onBoth with servers that no other test has written to.
+// onOwn is onBoth with servers of its own, for a test after which a log cannot be read from its start.
 func onOwn(t *testing.T, test func(t *testing.T, b *bench)) {
 	t.Run("mysql", func(t *testing.T) { test(t, newBench(t, testenv.StartMySQL(t, servers.Options{NoSync: true}))) })
 	t.Run("mariadb", func(t *testing.T) { test(t, newBench(t, testenv.StartMariaDB(t, servers.Options{NoSync: true}))) })

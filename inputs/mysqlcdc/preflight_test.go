@@ -187,7 +187,7 @@ func TestPreconditions(t *testing.T) {
 
 // TestStatementFormat: changes that are logged as statements have no rows, and are not passed over.
 func TestStatementFormat(t *testing.T) {
-	onBoth(t, func(t *testing.T, b *bench) {
+	onOwn(t, func(t *testing.T, b *bench) {
 		b.exec(t, "CREATE TABLE c (id INT PRIMARY KEY)", "CREATE TABLE other (id INT PRIMARY KEY)")
 		l := b.newLog(t, fmt.Sprintf("tables: {include: [%q]}", b.db+".c"))
 		r := start(t, l, checkpoint.Token{}).connected(t)
