@@ -410,13 +410,9 @@ func (r *typeRules) converted(c columnDef, collation string) columnDef {
 // divided by the bytes of one.
 func (r *typeRules) convertedAnew(c columnDef, t typeSpec, old columnDef) columnDef {
 	name := leadingName(c.Type)
-	characters := strings.HasSuffix(name, "text")
-	switch strings.TrimSuffix(strings.TrimSuffix(name, "text"), "blob") {
-	case "tiny", "", "medium":
+	switch name {
+	case "tinytext", "text", "mediumtext", "tinyblob", "blob", "mediumblob":
 	default:
-		return c
-	}
-	if name == "" {
 		return c
 	}
 	width := func(c columnDef) int {
@@ -429,7 +425,7 @@ func (r *typeRules) convertedAnew(c columnDef, t typeSpec, old columnDef) column
 	if n == 0 {
 		n = displayWidth(old.Type) / width(old)
 	}
-	c.Type = blobName(blobSize(n*width(c)), characters)
+	c.Type = blobName(blobSize(n*width(c)), strings.HasSuffix(name, "text"))
 	return c
 }
 
