@@ -110,6 +110,8 @@ var (
 	_ kgo.HookBrokerConnect = (*hooks)(nil)
 	_ kgo.HookBrokerE2E     = (*hooks)(nil)
 	_ kgo.Logger            = demoted{}
+
+	_ kgo.HookProduceRecordPartitioned = (*hooks)(nil)
 )
 
 // topics knows which topics exist. Records of a topic that does not are not given to the client: it would fail those

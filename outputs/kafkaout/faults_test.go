@@ -7,12 +7,14 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/deltaforge/deltaforge/internal/sink"
@@ -50,6 +52,42 @@ func TestBrokerRefusesLargeRecordsOnly(t *testing.T) {
 	}
 	assert.Equal(t, bad, failures(t, o, b))
 	assert.Equal(t, want, values(consume(t, c.ListenAddrs(), len(want), "df.shop.orders"), 0), "order, completeness, nothing twice")
+}
+
+// slowly partitions like the partitioner it holds, and takes its time with one record of a topic that the client has just
+// loaded: long enough for what lies in the queues before it to be sent, if it may.
+type slowly struct{ kgo.Partitioner }
+
+func (s slowly) ForTopic(topic string) kgo.TopicPartitioner {
+	return slowTopic{s.Partitioner.ForTopic(topic)}
+}
+
+type slowTopic struct{ kgo.TopicPartitioner }
+
+func (s slowTopic) Partition(r *kgo.Record, n int) int {
+	if string(r.Value) == "50" {
+		time.Sleep(200 * time.Millisecond)
+	}
+	return s.TopicPartitioner.Partition(r, n)
+}
+
+func TestFirstRecordsOfATopicKeepOrder(t *testing.T) {
+	// The broker refuses the record 7, and with it all that is sent with it. 50 and those after it are small enough.
+	c := fake(t)
+	require.NoError(t, c.CreateTopic("df.shop.orders", 1, map[string]string{"max.message.bytes": "1000"}))
+	o := newTestOutput(t, c.ListenAddrs(), "topic_prefix: df\ncompression: none\n")
+	o.conf.partitioner = slowly{o.conf.partitioner}
+	require.NoError(t, o.Connect(t.Context()))
+	b := numbered("orders", 0, 55, 3)
+	b[7].SetBytes([]byte(strings.Repeat("x", 2000)))
+	assert.Equal(t, map[int]sink.Kind{7: sink.TooLarge}, failures(t, o, b))
+	var want []string
+	for i := range b {
+		if i != 7 {
+			want = append(want, fmt.Sprint(i))
+		}
+	}
+	assert.Equal(t, want, values(consume(t, c.ListenAddrs(), len(want), "df.shop.orders"), 0))
 }
 
 func TestPassingFailuresKeepOrder(t *testing.T) {
