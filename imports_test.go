@@ -29,7 +29,7 @@ const anything = "**"
 
 // layers is the direction of imports: the first pattern that matches a package counts.
 func layers() []layer {
-	forTests := []string{"internal/testenv", "internal/servers", "internal/e2e", "internal/typematrix"}
+	forTests := []string{"internal/testenv", "internal/testenv/plant", "internal/servers", "internal/e2e", "internal/typematrix"}
 	with := func(l layer) layer { l.tests = append(l.tests, forTests...); return l }
 	return []layer{
 		{pattern: ".", imports: []string{anything}},

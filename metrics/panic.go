@@ -15,7 +15,7 @@ type panics struct {
 	log   *service.Logger
 }
 
-// caught is deferred.
+// caught is deferred. It is the guard of every goroutine and callback here.
 func (p panics) caught() {
 	if r := recover(); r != nil {
 		p.note(r)

@@ -2,9 +2,11 @@ package metrics
 
 import (
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"sync"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -50,6 +52,35 @@ func TestPanicsOfThePage(t *testing.T) {
 		ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil)) //nolint:noctx // a test
 	assert.Equal(t, 500, w.Code)
 	assert.Contains(t, log.String(), "planted in the handler")
+}
+
+// shaky is a listener that panics once.
+type shaky struct {
+	net.Listener
+	once *sync.Once
+}
+
+func (l shaky) Accept() (net.Conn, error) {
+	l.once.Do(func() { panic("planted in the listener") })
+	return l.Listener.Accept()
+}
+
+// A panic while serving is counted, and the page is served on.
+func TestPanicOfTheListener(t *testing.T) {
+	log := &logBuffer{}
+	logger := loggerOf(t, log.logger())
+	e, err := newExporter(config{pipeline: "default", tenant: "default", maxTables: 5}, logger)
+	require.NoError(t, err)
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test
+	require.NoError(t, err)
+	e.server = serve(shaky{l, &sync.Once{}}, e.handler, logger, panics{e.stats, logger})
+	assert.Contains(t, scrape(t, "http://"+l.Addr().String()+"/metrics"),
+		`deltaforge_panics_total{component="metrics",pipeline="default",tenant="default"} 1`)
+	assert.Contains(t, log.String(), "Panic in the metrics: planted in the listener")
+	assert.Contains(t, log.String(), "metrics.shaky.Accept", "the stack")
+	require.NoError(t, e.Close(t.Context()))
+	require.NoError(t, e.Close(t.Context()))
+	assert.NotContains(t, log.String(), "Metrics listener ended")
 }
 
 // loggerOf makes an engine's logger.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -16,8 +17,11 @@ const closeTimeout = 5 * time.Second
 
 // server serves /metrics on a listener of its own.
 type server struct {
-	http http.Server
-	done chan struct{} // closed when serving has ended
+	http     http.Server
+	listener net.Listener
+	stop     chan struct{} // closed when serving is to end
+	done     chan struct{} // closed when serving has ended
+	once     sync.Once
 }
 
 // listen opens the listener and starts serving. An address in use is an error: a page that is not there, or that is
@@ -29,25 +33,60 @@ func listen(address string, page http.Handler, log *service.Logger, p panics) (*
 		return nil, fmt.Errorf("listening for metrics on %s: %w; choose another %s, or an empty one to serve on the engine's HTTP server only",
 			address, err, fieldAddress)
 	}
+	return serve(listener, page, log, p), nil
+}
+
+func serve(listener net.Listener, page http.Handler, log *service.Logger, p panics) *server {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", page)
-	s := &server{http: http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}, done: make(chan struct{})}
+	s := &server{
+		http: http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}, listener: listener,
+		stop: make(chan struct{}), done: make(chan struct{}),
+	}
 	log = log.With(fieldAddress, listener.Addr().String())
 	go func() {
 		defer close(s.done)
 		defer p.caught()
-		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			log.With("error", err).Error("Metrics listener ended")
+		for !s.serve(log, p) {
+			select {
+			case <-time.After(serveAgain):
+			case <-s.stop:
+			}
 		}
 	}()
 	log.Info("Serving metrics")
-	return s, nil
+	return s
 }
+
+// serveAgain is how long serving waits after a panic.
+const serveAgain = 100 * time.Millisecond
+
+// serve serves until the server is closed. It returns false when it has panicked, and is to be called again.
+func (s *server) serve(log *service.Logger, p panics) (ended bool) {
+	defer p.caught()
+	err := s.http.Serve(lasting{s.listener}) // a panic would close it
+	select {
+	case <-s.stop:
+	default:
+		log.With("error", err).Error("Metrics listener ended")
+	}
+	return true
+}
+
+// lasting is a listener that stays when one who listens with it ends.
+type lasting struct{ net.Listener }
+
+// Close implements net.Listener.
+func (lasting) Close() error { return nil }
 
 // close lets scrapes in progress end, for at most closeTimeout. It may be called more than once.
 func (s *server) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
+	s.once.Do(func() {
+		close(s.stop)
+		_ = s.listener.Close() // nothing is to be done about it
+	})
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = errors.Join(fmt.Errorf("closing the metrics listener: %w", err), s.http.Close())

@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -310,23 +309,12 @@ func (p *plane) start(running *service.RunningStreamSummary) error {
 		cancel()
 		return err
 	}
-	go p.protect("signals", func() {
+	go p.goOn("signals", func() {
 		<-ctx.Done()
 		cancel()
 		_ = p.close()
 	})
 	return nil
-}
-
-// protect calls f. A panic in it is logged with its stack and, once there are numbers, counted, and the process goes on.
-func (p *plane) protect(component string, f func()) {
-	defer func() {
-		if r := recover(); r != nil {
-			p.log.Logger().Error(fmt.Sprintf("Panic in the %s: %v", component, r), "error", fmt.Sprint(r), "stack", string(debug.Stack()))
-			p.panics.Load().Incr(1, component)
-		}
-	}()
-	f()
 }
 
 // close ends what start and configure began. It may be called more than once.

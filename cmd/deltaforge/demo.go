@@ -56,6 +56,11 @@ func interrupts(parent context.Context) (ctx context.Context, stop <-chan struct
 	signals, stopped, done := make(chan os.Signal, 4), make(chan struct{}), make(chan struct{})
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	go func() {
+		defer func() {
+			if recover() != nil {
+				cancel() // nobody would hear the next Ctrl-C
+			}
+		}()
 		for first := true; ; first = false {
 			select {
 			case sig := <-signals:

@@ -27,8 +27,8 @@ const (
 )
 
 // tuneGC sets the garbage collector's pace until ctx ends. GOGC or GOMEMLIMIT in the environment is the operator's own
-// choice; then it does nothing.
-func tuneGC(ctx context.Context) {
+// choice; then it does nothing. What it does, it does by way of protect.
+func tuneGC(ctx context.Context, protect func(component string, f func()) (ended bool)) {
 	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
 		return
 	}
@@ -43,10 +43,12 @@ func tuneGC(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		metrics.Read(samples)
-		if p.next(samples[0].Value.Uint64(), samples[1].Value.Uint64()) {
-			p.set()
-		}
+		protect("garbage collector", func() {
+			metrics.Read(samples)
+			if p.next(samples[0].Value.Uint64(), samples[1].Value.Uint64()) {
+				p.set()
+			}
+		})
 	}
 }
 

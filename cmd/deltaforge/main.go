@@ -20,7 +20,7 @@ import (
 
 func main() {
 	p := newPlane()
-	go p.protect("garbage collector", func() { tuneGC(context.Background()) }) // ends with the process
+	go p.goOn("garbage collector", func() { tuneGC(context.Background(), p.protect) }) // ends with the process
 	code, err := service.RunCLIToCode(context.Background(), options(p)...)
 	if closeErr := p.close(); closeErr != nil {
 		fmt.Fprintln(os.Stderr, closeErr)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,11 +15,11 @@ import (
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/testenv/plant"
 	"github.com/deltaforge/deltaforge/metrics"
 )
 
-// plantVariable tells the program under test which stats panic, as stat@label: once each, the first time that the stat moves
-// with that value of any of its labels. A stat that only one goroutine moves thus stands for that goroutine.
+// plantVariable tells the program under test where to panic, as entries of package plant, with commas between them.
 const plantVariable = "DELTAFORGE_TEST_PLANT"
 
 // plantPanics puts components of the test into the program: the source test_log, and our exporter with panics in it.
@@ -42,88 +41,12 @@ func plantPanics(plan string) {
 	if plan == "" {
 		return
 	}
-	p := &planter{left: map[string]bool{}}
-	for entry := range strings.SplitSeq(plan, ",") {
-		p.left[entry] = true
-	}
+	p := plant.New(strings.Split(plan, ",")...)
 	service.MustRegisterMetricsExporter("deltaforge", metrics.Spec(), func(conf *service.ParsedConfig, log *service.Logger) (service.MetricsExporter, error) {
 		inner, err := metrics.New(conf, log)
-		return plantedExporter{inner, p}, err
+		return p.Around(inner), err
 	})
 }
-
-type planter struct {
-	mu   sync.Mutex
-	left map[string]bool // by stat@label; guarded by mu
-}
-
-// step panics when it is time to.
-func (p *planter) step(stat string, labels []string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, label := range labels {
-		if entry := stat + "@" + label; p.left[entry] {
-			delete(p.left, entry)
-			panic("planted in " + entry)
-		}
-	}
-}
-
-type plantedExporter struct {
-	service.MetricsExporter
-	planter *planter
-}
-
-func (e plantedExporter) HandlerFunc() http.HandlerFunc {
-	return e.MetricsExporter.(interface{ HandlerFunc() http.HandlerFunc }).HandlerFunc()
-}
-
-func (e plantedExporter) NewCounterCtor(name string, keys ...string) service.MetricsExporterCounterCtor {
-	inner := e.MetricsExporter.NewCounterCtor(name, keys...)
-	return func(v ...string) service.MetricsExporterCounter {
-		return planted{counter: inner(v...), step: func() { e.planter.step(name, v) }}
-	}
-}
-
-func (e plantedExporter) NewTimerCtor(name string, keys ...string) service.MetricsExporterTimerCtor {
-	inner := e.MetricsExporter.NewTimerCtor(name, keys...)
-	return func(v ...string) service.MetricsExporterTimer {
-		return planted{timer: inner(v...), step: func() { e.planter.step(name, v) }}
-	}
-}
-
-func (e plantedExporter) NewGaugeCtor(name string, keys ...string) service.MetricsExporterGaugeCtor {
-	inner := e.MetricsExporter.NewGaugeCtor(name, keys...)
-	return func(v ...string) service.MetricsExporterGauge {
-		return planted{gauge: inner(v...), step: func() { e.planter.step(name, v) }}
-	}
-}
-
-// planted is a handle of the exporter that may panic when it moves.
-type planted struct {
-	counter service.MetricsExporterCounter
-	timer   service.MetricsExporterTimer
-	gauge   service.MetricsExporterGauge
-	step    func()
-}
-
-func (p planted) Incr(n int64) {
-	if n > 0 {
-		p.step()
-	}
-	p.counter.Incr(n)
-}
-
-func (p planted) Timing(n int64) { p.step(); p.timer.Timing(n) }
-
-func (p planted) Set(n int64) {
-	if n > 0 {
-		p.step()
-	}
-	p.gauge.Set(n)
-}
-
-func (p planted) SetFloat64(v float64) { p.gauge.(interface{ SetFloat64(float64) }).SetFloat64(v) }
 
 // testLog is a change log without a database: a row every few milliseconds. It panics once where it is told to, or ends once.
 type testLog struct {
@@ -141,6 +64,9 @@ func (l *testLog) explode(where string) {
 }
 
 func (l *testLog) Confirm(checkpoint.Token) { l.explode("confirm") }
+
+// Test implements coordinator.Tester.
+func (l *testLog) Test(context.Context) error { return nil }
 
 func (l *testLog) LagBytes() (int64, bool) { l.explode("lag"); return 7, true }
 

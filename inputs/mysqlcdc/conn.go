@@ -33,6 +33,7 @@ type server struct {
 	tls              *tls.Config
 	// readTimeout bounds the time that nothing arrives while something is expected.
 	readTimeout time.Duration
+	guard       coordinator.Guard
 }
 
 // parseDSN reads user:password@tcp(host:port)/ or user:password@unix(/path)/. A database behind the slash means nothing: the
@@ -118,7 +119,7 @@ func (s *server) connect(ctx context.Context) (*conn, error) {
 	var err error
 	c.Conn, err = client.ConnectWithDialer(dialCtx, s.network, s.address, s.user, s.password, "", dial, func(cc *client.Conn) error {
 		raw := c.raw
-		stopDial = context.AfterFunc(dialCtx, func() { raw.Close() })
+		stopDial = s.closeAfter(dialCtx, raw)
 		cc.ReadTimeout, cc.WriteTimeout = s.readTimeout, s.readTimeout
 		cc.SetAttributes(map[string]string{"program_name": "deltaforge"})
 		if s.tls != nil {
@@ -144,14 +145,20 @@ func (s *server) connect(ctx context.Context) (*conn, error) {
 		}
 		return nil, c.classify(fmt.Errorf("connecting to %s as %s: %w", s.address, s.user, err), coordinator.KindConnect)
 	}
-	raw := c.raw
-	c.stop = context.AfterFunc(ctx, func() { raw.Close() })
+	c.stop = s.closeAfter(ctx, c.raw)
 	// The session's SQL mode would change what quotes and backslashes mean.
 	if _, err := c.query(ctx, "SET NAMES utf8mb4, sql_mode = ''"); err != nil {
 		c.close()
 		return nil, err
 	}
 	return c, nil
+}
+
+// closeAfter closes a connection when ctx ends, unless the function that it returns was called before.
+func (s *server) closeAfter(ctx context.Context, raw *watchedConn) (stop func() bool) {
+	return context.AfterFunc(ctx, func() {
+		_ = s.guard.Do("connection", raw.Close) // whoever reads from it sees that it is closed
+	})
 }
 
 // packets takes over what the server sends from now on; only packets reads from the connection then.

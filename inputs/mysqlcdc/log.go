@@ -32,6 +32,11 @@ var (
 )
 
 func newBinlog(cfg config, res *service.Resources) *binlog {
+	name := ""
+	if cfg.source != nil {
+		name = cfg.source.Name
+	}
+	cfg.server.guard = coordinator.NewGuard(name, res)
 	return &binlog{
 		cfg:     cfg,
 		logger:  res.Logger(),

@@ -94,7 +94,7 @@ func (s *Server) account(route string, next http.Handler) http.Handler {
 		r = r.WithContext(context.WithValue(r.Context(), callerKey{}, &caller{remote: r.RemoteAddr, requestID: id}))
 		defer func() {
 			if p := recover(); p != nil {
-				s.stats.panics.Incr(1, "", "control")
+				s.stats.panics.Incr(1, "", requestComponent)
 				s.log.With("stack", string(debug.Stack()), "request_id", id).Errorf("Panic while answering %s %s: %v", r.Method, route, p)
 				if rec.status == 0 {
 					fail(http.StatusInternalServerError, "internal error").write(rec)
@@ -106,14 +106,6 @@ func (s *Server) account(route string, next http.Handler) http.Handler {
 		}()
 		next.ServeHTTP(rec, r)
 	})
-}
-
-// caught ends a panic in a goroutine of the control plane: it is counted and logged, and the process goes on. Deferred.
-func (s *Server) caught() {
-	if p := recover(); p != nil {
-		s.stats.panics.Incr(1, "", "control")
-		s.log.With("stack", string(debug.Stack())).Errorf("Panic in the control plane: %v", p)
-	}
 }
 
 // knownMethod bounds the method label: a method is whatever a client sends.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -16,7 +15,10 @@ import (
 )
 
 // checker builds the components of a configuration to see whether they can be built, without starting any of them.
-type checker struct{ res *service.Resources }
+type checker struct {
+	res     *service.Resources
+	witness witness
+}
 
 // resources returns a stand-in for each resource of the process that the configuration may refer to: real ones would
 // connect. Any text in it that is the label of a resource counts.
@@ -161,14 +163,17 @@ func (c checker) runTrial(ctx context.Context, env *service.Environment, fields 
 	doc["input"] = map[string]any{"generate": map[string]any{"mapping": "root = {}", "count": 1, "interval": ""}}
 	doc["pipeline"] = map[string]any{"threads": 1, "processors": []any{map[string]any{trialName: fields}}}
 	doc["output"] = map[string]any{"drop": map[string]any{}}
-	doc["metrics"] = map[string]any{"none": map[string]any{}}
+	doc["metrics"] = map[string]any{trialMetrics: map[string]any{}}
+	if err := c.witness.register(env); err != nil {
+		return err
+	}
 	text, err := yaml.Marshal(doc)
 	if err != nil {
 		return err
 	}
 	builder := env.NewStreamBuilder()
 	builder.DisableLinting() // done before, on the text that the caller knows
-	builder.SetLogger(slog.New(slog.NewTextHandler(io.Discard, nil)))
+	builder.SetLogger(slog.New(c.witness))
 	if err := builder.SetYAML(string(text)); err != nil {
 		return errors.New(plain(err))
 	}

@@ -119,9 +119,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	s := &Server{
 		opts: o, log: o.Resources.Logger().With("target", "control"), stats: newStats(o.Resources.Metrics(), o.labels()),
-		engine: newEngine(o.Engine), state: st, sources: NewSources(), checker: checker{o.Resources},
-		pipelines: newRegistry(), stop: func() {},
+		engine: newEngine(o.Engine), state: st, sources: NewSources(), pipelines: newRegistry(), stop: func() {},
 	}
+	s.checker = checker{o.Resources, witness{stats: s.stats, log: s.log}}
 	s.streams = s.engine
 	for id, p := range st.saved() {
 		s.sources.SetPaused(id, p.Status != statusRunning)
@@ -160,16 +160,23 @@ func (s *Server) Start(ctx context.Context) error {
 		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 		ErrorLog:    serverLog(s.log),
 	}
-	s.wg.Go(func() {
-		defer s.caught()
-		if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
-			s.log.With("error", err.Error()).Error("Control plane listener ended")
-		}
-	})
-	s.wg.Go(func() { s.monitor(ctx) })
+	s.wg.Go(func() { s.goOn(ctx, listenerComponent, func() { s.serveHTTP(ctx) }) })
+	s.wg.Go(func() { s.goOn(ctx, monitorComponent, func() { s.monitor(ctx) }) })
 	s.announce()
 	return nil
 }
+
+func (s *Server) serveHTTP(ctx context.Context) {
+	if err := s.http.Serve(lasting{s.listener}); ctx.Err() == nil { // a panic would close the listener
+		s.log.With("error", err.Error()).Error("Control plane listener ended")
+	}
+}
+
+// lasting is a listener that stays when one who listens with it ends.
+type lasting struct{ net.Listener }
+
+// Close implements net.Listener.
+func (lasting) Close() error { return nil }
 
 // announce says where the control plane listens and who may use it.
 func (s *Server) announce() {
@@ -191,13 +198,13 @@ func (s *Server) Close(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 		defer cancel()
 		s.stop()
+		if s.listener != nil {
+			_ = s.listener.Close() // nothing is to be done about it
+		}
 		if s.http != nil {
 			if err := s.http.Shutdown(ctx); err != nil {
 				errs = append(errs, fmt.Errorf("closing the control plane: %w", err), s.http.Close())
 			}
-		}
-		if s.listener != nil {
-			_ = s.listener.Close() // closed already when it served
 		}
 		s.wg.Wait()
 		if s.engine != nil {

@@ -78,10 +78,15 @@ func newEngine(o Engine) *engine {
 func pinned(pem []byte) *tls.Config {
 	return &tls.Config{
 		InsecureSkipVerify: true, // the name is not checked, the certificate is: see VerifyConnection
-		VerifyConnection: func(cs tls.ConnectionState) error {
+		VerifyConnection: func(cs tls.ConnectionState) (err error) {
+			defer func() { // on a goroutine of the client's
+				if p := recover(); p != nil {
+					err = fmt.Errorf("panic while looking at the engine's certificate: %v", p)
+				}
+			}()
 			pool := x509.NewCertPool()
 			pool.AppendCertsFromPEM(pem)
-			_, err := cs.PeerCertificates[0].Verify(x509.VerifyOptions{
+			_, err = cs.PeerCertificates[0].Verify(x509.VerifyOptions{
 				Roots: pool, Intermediates: pool, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 			})
 			return err

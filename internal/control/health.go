@@ -52,8 +52,8 @@ func (s *Server) states(ctx context.Context) ([]State, error) {
 		slot <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slot }()
-			defer s.caught()
-			all[i] = s.stateOf(ctx, id, known[id], info, found)
+			all[i] = State{Name: id, Status: known[id].status, Reason: "it could not be looked at"} // if that panics
+			_ = s.guard(probeComponent, func() { all[i] = s.stateOf(ctx, id, known[id], info, found) })
 		})
 	}
 	wg.Wait()
@@ -202,7 +202,7 @@ func (s *Server) monitor(ctx context.Context) {
 	tick := time.NewTicker(s.opts.Interval)
 	defer tick.Stop()
 	for {
-		s.look(ctx)
+		_ = s.guard(monitorComponent, func() { s.look(ctx) })
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -213,7 +213,6 @@ func (s *Server) monitor(ctx context.Context) {
 
 // look sets the gauges and logs a change of readiness.
 func (s *Server) look(ctx context.Context) {
-	defer s.caught()
 	states, err := s.states(ctx)
 	if err != nil {
 		if ctx.Err() == nil {

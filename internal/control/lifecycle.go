@@ -340,8 +340,11 @@ func (s *Server) replaceAll(ctx context.Context, wanted map[string][]byte, prese
 		slot <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slot }()
-			defer s.caught()
-			if err := s.actOn(ctx, action, id, do); err != nil {
+			var err error
+			if panicked := s.guard(changeComponent, func() { err = s.actOn(ctx, action, id, do) }); panicked != nil {
+				err = panicked
+			}
+			if err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				errs = append(errs, action+" "+id+": "+err.Error())

@@ -57,7 +57,7 @@ func (s *Server) StartSingle(ctx context.Context, connections func() []service.C
 		}
 	}
 	claim()
-	s.wg.Go(func() { s.watch(ctx, claim) })
+	s.wg.Go(func() { s.goOn(ctx, monitorComponent, func() { s.watch(ctx, claim) }) })
 	return nil
 }
 
@@ -80,21 +80,19 @@ func (s *Server) watch(ctx context.Context, claim func()) {
 	s.readiness.shown = map[string]string{}
 	tick := time.NewTicker(s.opts.Interval)
 	defer tick.Stop()
-	s.show(ctx)
+	_ = s.guard(monitorComponent, func() { s.show(ctx) })
 	for {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
-		claim()
-		s.look(ctx)
+		_ = s.guard(monitorComponent, func() { claim(); s.look(ctx) })
 	}
 }
 
 // show sets the gauges.
 func (s *Server) show(ctx context.Context) {
-	defer s.caught()
 	if states, err := s.states(ctx); err == nil {
 		s.publish(ctx, states)
 	}

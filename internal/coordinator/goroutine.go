@@ -5,24 +5,50 @@ import (
 	"fmt"
 	"runtime/debug"
 	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
 )
 
 // goSafe starts a goroutine of ours. A panic in it is counted, logged with its stack, and becomes the goroutine's error,
 // so that it ends this session and no other pipeline. The result of run goes to done, on the same goroutine.
 func goSafe(in *Input, component string, run func() error, done func(error)) {
-	go func() { done(protect(in, component, run)) }()
+	go protect(in, component, func() error { //nolint:errcheck // done has it
+		err := protect(in, component, run)
+		done(err)
+		return nil
+	})
 }
 
 // protect calls run and turns a panic into an error.
-func protect(in *Input, component string, run func() error) (err error) {
+func protect(in *Input, component string, run func() error) error {
+	return Guard{in.st.panics, in.out, in.cfg.Name}.Do(component, run)
+}
+
+// Guard ends panics in what a log has others call on their goroutines. The zero value neither counts nor logs them.
+type Guard struct {
+	panics *service.MetricCounter
+	out    *service.Logger
+	name   string
+}
+
+// NewGuard returns the guard of a log. The name is that of the source.
+func NewGuard(name string, res *service.Resources) Guard {
+	return Guard{res.Metrics().NewCounter("panics_total", "component"), res.Logger().With("source", name), name}
+}
+
+// Do calls run. A panic in it is counted, logged with its stack, and returned as an error.
+func (g Guard) Do(component string, run func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			in.st.panics.Incr(1, component)
-			in.out.With("error", fmt.Sprint(r), "stack", string(debug.Stack())).
-				Errorf("Panic in the %s of %s: %v", component, in.cfg.Name, r)
+			g.panics.Incr(1, component)
+			if g.out != nil {
+				g.out.With("error", fmt.Sprint(r), "stack", string(debug.Stack())).
+					Errorf("Panic in the %s of %s: %v", component, g.name, r)
+			}
 			err = fmt.Errorf("panic in the %s: %v", component, r)
 		}
 	}()
+	g.panics.Incr(0, component) // the series is there before the first panic; a test plants its panics here
 	return run()
 }
 

@@ -250,44 +250,65 @@ func (i *Input) read(ctx context.Context) (service.MessageBatch, service.AckFunc
 // Close implements service.BatchInput. It saves and confirms what is acknowledged, ends the session, and returns within
 // closeTimeout. It may be called before Connect and more than once.
 func (i *Input) Close(ctx context.Context) error {
-	return protect(i, "close", func() error { return i.close(ctx) })
-}
-
-func (i *Input) close(ctx context.Context) error {
 	i.mu.Lock()
-	if i.closed {
-		i.mu.Unlock()
-		return nil
-	}
+	first := !i.closed
 	i.closed = true
 	i.mu.Unlock()
-	i.link.close()
-
+	if !first {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
 	var errs []error
-	if i.saver != nil {
+	// Whatever becomes of one step, the others are done: what is left open would keep the next session out.
+	for _, step := range []func(context.Context) error{
+		func(context.Context) error { i.link.close(); return nil },
 		// Saved and confirmed while the session still runs, so that its last words to the server carry the position.
-		saveCtx, cancel := context.WithTimeout(ctx, closeTimeout-stopTimeout)
-		errs = append(errs, i.saver.stop(saveCtx))
-		cancel()
-		errs = append(errs, i.gauges.stop(ctx))
-		i.lag.withdraw(i.st)
-	}
-	if i.session != nil {
-		i.session.deliver.retire()
-		if err := i.session.stop(ctx); err != nil {
-			// The engine throws away what Close returns.
-			i.out.With("error", err.Error()).Warnf("Stopped %s without its log: %v", i.cfg.Name, err)
-			errs = append(errs, err)
-		}
-		at := i.session.deliver.safe()
-		i.out.With("position", at.String()).Infof("Stopped reading the log of %s at %s", i.cfg.Name, at)
-	}
-	if i.store != nil {
-		errs = append(errs, i.store.Close())
+		i.closeSaver, i.closeGauges, i.closeSession, i.closeStore,
+	} {
+		errs = append(errs, protect(i, "close", func() error { return step(ctx) }))
 	}
 	return errors.Join(errs...)
+}
+
+func (i *Input) closeSaver(ctx context.Context) error {
+	if i.saver == nil {
+		return nil
+	}
+	saveCtx, cancel := context.WithTimeout(ctx, closeTimeout-stopTimeout)
+	defer cancel()
+	return i.saver.stop(saveCtx)
+}
+
+func (i *Input) closeGauges(ctx context.Context) error {
+	if i.gauges == nil {
+		return nil
+	}
+	err := i.gauges.stop(ctx)
+	i.lag.withdraw(i.st)
+	return err
+}
+
+func (i *Input) closeSession(ctx context.Context) error {
+	if i.session == nil {
+		return nil
+	}
+	i.session.deliver.retire()
+	err := i.session.stop(ctx)
+	if err != nil {
+		// The engine throws away what Close returns.
+		i.out.With("error", err.Error()).Warnf("Stopped %s without its log: %v", i.cfg.Name, err)
+	}
+	at := i.session.deliver.safe()
+	i.out.With("position", at.String()).Infof("Stopped reading the log of %s at %s", i.cfg.Name, at)
+	return err
+}
+
+func (i *Input) closeStore(context.Context) error {
+	if i.store == nil {
+		return nil
+	}
+	return i.store.Close()
 }
 
 func (i *Input) isClosed() bool {

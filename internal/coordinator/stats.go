@@ -87,9 +87,6 @@ func newStats(m *service.Metrics) *stats {
 
 // zero makes the series of what should not happen exist before it does, so that its first time is an increase.
 func (s *stats) zero() {
-	for _, component := range []string{"log", "dispatch", "decode", "batch", "lag", "checkpoint", "connect", "read", "acknowledgement"} {
-		s.panics.Incr(0, component)
-	}
 	for _, kind := range kinds() {
 		s.sourceErrors.Incr(0, string(kind))
 	}

@@ -211,10 +211,11 @@ func (c crew) failure() error {
 // wait waits until all have ended, or the limit is over: what hangs is left to the end of the process.
 func (c crew) wait(limit time.Duration) {
 	done := make(chan struct{})
-	go func() {
+	go guarded(func() error { //nolint:errcheck // it has none
+		defer close(done)
 		c.group.Wait()
-		close(done)
-	}()
+		return nil
+	})
 	select {
 	case <-done:
 	case <-time.After(limit):

@@ -82,7 +82,14 @@ func fetchPostgres(ctx context.Context, root string) (err error) {
 		Version(version).Port(uint32(port)).Logger(io.Discard). //nolint:gosec // a port fits
 		CachePath(filepath.Join(stage, "cache")).RuntimePath(filepath.Join(stage, "run")).
 		BinariesPath(unpacked).DataPath(data))
-	go func() { ended <- database.Start() }()
+	go func() {
+		defer func() {
+			if r := recover(); r != nil {
+				ended <- fmt.Errorf("panic while fetching PostgreSQL: %v", r)
+			}
+		}()
+		ended <- database.Start()
+	}()
 	defer http.DefaultClient.CloseIdleConnections() // the library's
 	var startErr error
 	select {

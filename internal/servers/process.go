@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/debug"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -45,8 +46,19 @@ func startProcess(name string, c command, logPath string, extra io.Writer, onDea
 	cmd.WaitDelay = time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: onDeath, Credential: c.cred}
 	p := &process{cmd: cmd, logPath: logPath, done: make(chan struct{})}
-	started := make(chan error)
+	started := make(chan error, 1)
 	go func() {
+		defer func() {
+			if r := recover(); r != nil {
+				p.err = fmt.Errorf("panic while starting or awaiting %s: %v\n%s", name, r, debug.Stack())
+				p.reaped.Store(true)
+				close(p.done)
+				select {
+				case started <- p.err:
+				default:
+				}
+			}
+		}()
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		defer logFile.Close()

@@ -108,18 +108,14 @@ func (s *Stats) Go(log *service.Logger, component string, f func()) (ended <-cha
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		defer s.Caught(log, component)
-		f()
+		s.Do(log, component, f)
 	}()
 	return done
 }
 
-// Caught ends a panic in a function of ours that somebody else's goroutine calls: it is counted and logged with its stack, and
-// the function has returned. It is deferred.
-func (s *Stats) Caught(log *service.Logger, component string) {
-	if r := recover(); r != nil {
-		s.panicked(log, component, r)
-	}
+// Do is Guard for a function of ours that a client library calls on a goroutine of its own, and that returns nothing.
+func (s *Stats) Do(log *service.Logger, component string, f func()) {
+	_ = s.Guard(log, component, func() error { f(); return nil }) // it has been told
 }
 
 // Guard calls f on behalf of the engine, whose goroutine would end the process with a panic. One is counted, logged with its
@@ -127,16 +123,13 @@ func (s *Stats) Caught(log *service.Logger, component string) {
 func (s *Stats) Guard(log *service.Logger, component string, f func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			s.panicked(log, component, r)
+			s.panics.Incr(1, component)
+			log.With("error", fmt.Sprint(r), "stack", string(debug.Stack())).Errorf("Panic in the %s: %v", component, r)
 			err = Errorf(Other, "panic in the %s: %v", component, r)
 		}
 	}()
+	s.panics.Incr(0, component) // the series is there before the first panic; a test plants its panics here
 	return f()
-}
-
-func (s *Stats) panicked(log *service.Logger, component string, r any) {
-	s.panics.Incr(1, component)
-	log.With("error", fmt.Sprint(r), "stack", string(debug.Stack())).Errorf("Panic in the %s: %v", component, r)
 }
 
 // Delivered counts messages and payload bytes that the server has acknowledged.

@@ -87,7 +87,11 @@ type panicked struct {
 	component string
 }
 
-func (p panicked) Incr(int64) { p.counted <- p.component }
+func (p panicked) Incr(n int64) {
+	if n > 0 {
+		p.counted <- p.component
+	}
+}
 
 func (p panics) NewCounterCtor(name string, _ ...string) service.MetricsExporterCounterCtor {
 	return func(labels ...string) service.MetricsExporterCounter {

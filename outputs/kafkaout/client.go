@@ -24,11 +24,12 @@ import (
 // never gives up on a record by itself: no retry limit, no delivery timeout. Its record and byte limits are lifted
 // because an attempt bounds what it hands over.
 func clientOptions(c *config, log *service.Logger, stats *sink.Stats) []kgo.Opt {
+	h := &hooks{stats: stats, log: log, up: map[int32]bool{}}
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(c.seeds...),
 		kgo.ClientID(c.clientID),
-		kgo.WithLogger(demoted{log}),
-		kgo.WithHooks(&hooks{stats: stats, log: log, up: map[int32]bool{}}),
+		kgo.WithLogger(demoted{log, stats}),
+		kgo.WithHooks(h),
 		kgo.DisableClientMetrics(),
 		// A batch refused by a broker that is no longer the leader waits for this long before it finds the new one.
 		kgo.MetadataMinAge(250 * time.Millisecond),
@@ -40,11 +41,7 @@ func clientOptions(c *config, log *service.Logger, stats *sink.Stats) []kgo.Opt 
 		kgo.BrokerMaxWriteBytes(int32(max(100<<20, c.maxMessageBytes+1<<20))),
 		kgo.MaxBufferedRecords(math.MaxInt32),
 		kgo.ManualFlushing(),
-		kgo.ProducerOnDataLossDetected(func(topic string, partition int32) {
-			defer stats.Caught(log, clientComponent)
-			log.With("topic", topic, "partition", partition).
-				Warn("The broker has lost records that it had acknowledged; going on with a new producer epoch")
-		}),
+		kgo.ProducerOnDataLossDetected(h.lost),
 	}
 	if c.tls != nil {
 		opts = append(opts, kgo.DialTLSConfig(c.tls))
@@ -56,12 +53,17 @@ func clientOptions(c *config, log *service.Logger, stats *sink.Stats) []kgo.Opt 
 }
 
 // demoted passes the client's log on at a level at which it does not disturb: what matters comes back as errors.
-type demoted struct{ log *service.Logger }
+type demoted struct {
+	log   *service.Logger
+	stats *sink.Stats
+}
 
 func (demoted) Level() kgo.LogLevel { return kgo.LogLevelWarn }
 
 func (d demoted) Log(_ kgo.LogLevel, msg string, keyvals ...any) {
-	d.log.With(append([]any{"client", "franz-go"}, keyvals...)...).Debug(msg)
+	d.stats.Do(d.log, logComponent, func() {
+		d.log.With(append([]any{"client", "franz-go"}, keyvals...)...).Debug(msg)
+	})
 }
 
 // hooks counts what the client does by itself. The client calls them from many goroutines.
@@ -77,7 +79,10 @@ const produceKey = 0 // Kafka protocol, API key of Produce
 
 // OnBrokerConnect counts a connection that follows a broken one.
 func (h *hooks) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
-	defer h.stats.Caught(h.log, clientComponent)
+	h.stats.Do(h.log, hookComponent, func() { h.connected(meta, err) })
+}
+
+func (h *hooks) connected(meta kgo.BrokerMetadata, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	up, seen := h.up[meta.NodeID]
@@ -94,16 +99,27 @@ func (h *hooks) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, _ net.
 
 // OnBrokerE2E counts a produce request that broke, which the client repeats.
 func (h *hooks) OnBrokerE2E(meta kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2E) {
-	defer h.stats.Caught(h.log, clientComponent)
 	if e2e.WriteErr == nil && e2e.ReadErr == nil {
 		return
 	}
+	h.stats.Do(h.log, hookComponent, func() { h.broke(meta, key) })
+}
+
+func (h *hooks) broke(meta kgo.BrokerMetadata, key int16) {
 	if key == produceKey {
 		h.stats.Retried()
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.up[meta.NodeID] = false
+}
+
+// lost is told of records that a broker had acknowledged and has not any more.
+func (h *hooks) lost(topic string, partition int32) {
+	h.stats.Do(h.log, lossComponent, func() {
+		h.log.With("topic", topic, "partition", partition).
+			Warn("The broker has lost records that it had acknowledged; going on with a new producer epoch")
+	})
 }
 
 var (

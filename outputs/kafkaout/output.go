@@ -30,10 +30,15 @@ func init() {
 
 const closeLimit = 10 * time.Second
 
-// component is what panics_total calls what the engine does with the output; clientComponent, what the client does with us.
+// What panics_total calls what the engine does with the output, and what the client does with us.
 const (
-	component       = "kafka output"
-	clientComponent = "kafka client"
+	component      = "kafka output"
+	testComponent  = "kafka connection test"
+	closeComponent = "kafka output close"
+	endComponent   = "kafka client close"
+	hookComponent  = "kafka client"
+	logComponent   = "kafka client log"
+	lossComponent  = "kafka client data loss"
 )
 
 // output is the service.BatchOutput. The engine calls Connect until it succeeds, then WriteBatch from up to
@@ -74,15 +79,19 @@ func newOutput(c *config, res *service.Resources) *output {
 
 // ConnectionTest reaches a broker with a client of its own.
 func (o *output) ConnectionTest(ctx context.Context) service.ConnectionTestResults {
-	cl, err := kgo.NewClient(clientOptions(o.conf, o.log, &sink.Stats{})...)
-	if err != nil {
-		return service.ConnectionTestFailed(classify(err, "making a Kafka client")).AsList()
-	}
-	defer cl.Close()
-	if err := o.ping(ctx, cl); err != nil {
+	if err := o.stats.Guard(o.log, testComponent, func() error { return o.test(ctx) }); err != nil {
 		return service.ConnectionTestFailed(err).AsList()
 	}
 	return service.ConnectionTestSucceeded().AsList()
+}
+
+func (o *output) test(ctx context.Context) error {
+	cl, err := kgo.NewClient(clientOptions(o.conf, o.log, &sink.Stats{})...)
+	if err != nil {
+		return classify(err, "making a Kafka client")
+	}
+	defer cl.Close()
+	return o.ping(ctx, cl)
 }
 
 // Connect reaches a broker. After WriteBatch gave up on a batch, the first call reports why; the next one lets the
@@ -274,6 +283,10 @@ func (o *output) done(a *attempt, batch service.MessageBatch) error {
 
 // Close gives up on what is unsent and ends the client. It may be called before Connect and more than once.
 func (o *output) Close(ctx context.Context) error {
+	return o.stats.Guard(o.log, closeComponent, func() error { return o.close(ctx) })
+}
+
+func (o *output) close(ctx context.Context) error {
 	o.mu.Lock()
 	cl := o.cl
 	o.cl, o.closed, o.parked = nil, true, nil
@@ -281,7 +294,7 @@ func (o *output) Close(ctx context.Context) error {
 	if cl == nil {
 		return nil
 	}
-	ended := o.stats.Go(o.log, clientComponent, cl.Close)
+	ended := o.stats.Go(o.log, endComponent, cl.Close)
 	ctx, cancel := context.WithTimeout(ctx, closeLimit)
 	defer cancel()
 	select {

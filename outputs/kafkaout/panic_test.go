@@ -6,6 +6,10 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/deltaforge/deltaforge/internal/sink"
+	"github.com/deltaforge/deltaforge/internal/testenv/plant"
 )
 
 // A panic in WriteBatch, which the engine's goroutine calls, is a reason to write the batch again.
@@ -24,4 +28,23 @@ func TestPanicWhileWriting(t *testing.T) {
 	require.NoError(t, o.Connect(t.Context()))
 	require.NoError(t, o.WriteBatch(t.Context(), numbered("orders", 5, 5, 2)))
 	assert.Equal(t, []string{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}, values(consume(t, c.ListenAddrs(), 10, "orders"), 0))
+}
+
+// A panic in what the client calls is told, and goes no further. Those that a broker in this process can bring about, and those in
+// what the engine calls, are in the tests of the binary.
+func TestPanicInTheNewsOfLostRecords(t *testing.T) {
+	res, caught := plant.Resources(t, "panics_total@"+lossComponent, "panics_total@"+hookComponent)
+	h := &hooks{stats: sink.NewStats(res.Metrics(), 1), log: res.Logger(), up: map[int32]bool{}}
+	h.lost("orders", 3)
+	h.lost("orders", 4)
+	h.OnBrokerConnect(kgo.BrokerMetadata{NodeID: 1}, 0, nil, nil)
+	h.OnBrokerConnect(kgo.BrokerMetadata{NodeID: 1}, 0, nil, nil)
+	assert.Equal(t, map[int32]bool{1: true}, h.up)
+	for _, one := range []string{lossComponent, hookComponent} {
+		assert.Equal(t, int64(1), caught.Count(one), one)
+		assert.Contains(t, caught.Log(), "Panic in the "+one+": planted")
+	}
+	assert.Contains(t, caught.Log(), "kafkaout.(*hooks).lost", "the stack")
+	assert.Contains(t, caught.Log(), "partition=4")
+	assert.NotContains(t, caught.Log(), "partition=3")
 }

@@ -28,8 +28,13 @@ func init() {
 		})
 }
 
-// component is what panics_total calls what the engine does with the output.
-const component = "redis output"
+// What panics_total calls what the engine does with the output, and what the client does with us.
+const (
+	component      = "redis output"
+	testComponent  = "redis connection test"
+	closeComponent = "redis output close"
+	logComponent   = "redis client log"
+)
 
 // output is the service.BatchOutput. The engine calls Connect until it succeeds, then WriteBatch from up to
 // max_in_flight goroutines.
@@ -55,29 +60,36 @@ var (
 )
 
 func newOutput(c *config, res *service.Resources) *output {
-	// The client library has one logger for the whole process. What matters comes back as errors.
-	redis.SetLogger(demoted{res.Logger()})
-	return &output{
+	o := &output{
 		conf:  c,
 		log:   res.Logger(),
 		stats: sink.NewStats(res.Metrics(), int64(c.maxBuffered)*int64(c.maxInFlight)),
 		build: builder{conf: c, streams: make(map[tableName]name)},
 	}
+	// The client library has one logger for the whole process. What matters comes back as errors.
+	redis.SetLogger(demoted{o.log, o.stats})
+	return o
 }
 
-type demoted struct{ log *service.Logger }
+type demoted struct {
+	log   *service.Logger
+	stats *sink.Stats
+}
 
 func (d demoted) Printf(_ context.Context, format string, v ...any) {
-	d.log.Debugf("go-redis: "+format, v...)
+	d.stats.Do(d.log, logComponent, func() { d.log.Debugf("go-redis: "+format, v...) })
 }
 
 // ConnectionTest reaches the server with a client of its own.
 func (o *output) ConnectionTest(ctx context.Context) service.ConnectionTestResults {
-	cl, err := o.dial(ctx)
+	err := o.stats.Guard(o.log, testComponent, func() error {
+		cl, err := o.dial(ctx)
+		if err != nil {
+			return err
+		}
+		return cl.Close()
+	})
 	if err != nil {
-		return service.ConnectionTestFailed(err).AsList()
-	}
-	if err := cl.Close(); err != nil {
 		return service.ConnectionTestFailed(err).AsList()
 	}
 	return service.ConnectionTestSucceeded().AsList()
@@ -246,6 +258,10 @@ func (o *output) done(a *attempt, batch service.MessageBatch) error {
 
 // Close drops the connections. It may be called before Connect and more than once.
 func (o *output) Close(context.Context) error {
+	return o.stats.Guard(o.log, closeComponent, o.close)
+}
+
+func (o *output) close() error {
 	o.mu.Lock()
 	cl := o.cl
 	o.cl, o.closed, o.parked = nil, true, nil

@@ -1,0 +1,37 @@
+package mysqlcdc
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/testenv"
+	"github.com/deltaforge/deltaforge/internal/testenv/plant"
+)
+
+// A panic on the goroutine that closes a connection is told, and goes no further. That of the log itself is the coordinator's.
+func TestPanicWhileClosing(t *testing.T) {
+	srv, err := parseDSN(testenv.MySQL(t).UserDSN(""))
+	require.NoError(t, err)
+	res, caught := plant.Resources(t, "panics_total@connection")
+	l := newBinlog(config{server: srv, source: &change.Source{Name: "orders"}}, res)
+	l.cfg.server.readTimeout = patience
+	ctx, cancel := context.WithCancel(t.Context())
+	first, err := l.cfg.server.connect(ctx)
+	require.NoError(t, err)
+	cancel()
+	require.Eventually(t, func() bool { return caught.Count("connection") == 1 }, patience, patience/1000)
+	assert.Contains(t, caught.Log(), "Panic in the connection of orders: planted")
+	require.NoError(t, first.Ping(), "closed by nobody")
+	first.close()
+
+	ctx, cancel = context.WithCancel(t.Context())
+	second, err := l.cfg.server.connect(ctx)
+	require.NoError(t, err)
+	cancel()
+	require.Eventually(t, func() bool { return second.Ping() != nil }, patience, patience/1000)
+	second.close()
+}
