@@ -53,7 +53,7 @@ func layers() []layer {
 		{pattern: "internal/docgen/*", imports: []string{anything}},
 		{pattern: "internal/servers", tests: forTests, imports: []string{"internal/servers/*"}},
 		{pattern: "internal/servers/*", imports: []string{"internal/servers", "internal/servers/*"}},
-		{pattern: "internal/testenv", imports: []string{"internal/servers", "internal/servers/*"}},
+		{pattern: "internal/testenv", imports: []string{"internal/servers", "internal/servers/*", "internal/testenv/secrets"}},
 		{pattern: "internal/testenv/*", imports: []string{"internal/testenv", "internal/servers", "internal/servers/*"}},
 		{pattern: "internal/e2e", imports: []string{anything}},
 		{pattern: "internal/e2e/*", imports: []string{anything}},

@@ -18,6 +18,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 // holderEnv makes the test binary a process that locks the key "k" of a store, says so, and waits.
@@ -37,7 +39,7 @@ func TestMain(m *testing.M) {
 		time.Sleep(time.Minute)
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	os.Exit(testenv.Main(m))
 }
 
 func open(t *testing.T, path string) *SQLite {
@@ -48,7 +50,7 @@ func open(t *testing.T, path string) *SQLite {
 }
 
 func TestSQLiteKeepsRecords(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "with space#?%.db")
+	path := filepath.Join(testenv.TempDir(t), "with space#?%.db")
 	s := open(t, path)
 	_, err := s.Get(t.Context(), "k")
 	require.ErrorIs(t, err, ErrNotFound)
@@ -83,7 +85,7 @@ func TestSQLiteKeepsRecords(t *testing.T) {
 
 // Whatever is wrong, it is not "nothing saved".
 func TestLoadTellsWhatIsWrong(t *testing.T) {
-	s := open(t, filepath.Join(t.TempDir(), "c.db"))
+	s := open(t, filepath.Join(testenv.TempDir(t), "c.db"))
 	for record, want := range map[string]error{
 		"":              ErrBroken,
 		"garbage":       ErrBroken,
@@ -108,7 +110,7 @@ func TestLoadTellsWhatIsWrong(t *testing.T) {
 }
 
 func TestSQLiteCorruptFile(t *testing.T) {
-	dir := t.TempDir()
+	dir := testenv.TempDir(t)
 	whole := filepath.Join(dir, "whole.db")
 	require.NoError(t, os.WriteFile(whole, []byte(strings.Repeat("this is no database ", 500)), 0o600))
 	_, err := OpenSQLite(t.Context(), whole)
@@ -142,7 +144,7 @@ func TestSQLiteCorruptFile(t *testing.T) {
 }
 
 func TestSQLiteFolderMissing(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "none")
+	dir := filepath.Join(testenv.TempDir(t), "none")
 	_, err := OpenSQLite(t.Context(), filepath.Join(dir, "c.db"))
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	assert.ErrorContains(t, err, "folder "+dir+": no such file or directory")
@@ -164,7 +166,7 @@ func asNobody(f func()) {
 }
 
 func TestSQLiteReadOnly(t *testing.T) {
-	dir := t.TempDir()
+	dir := testenv.TempDir(t)
 	path := filepath.Join(dir, "c.db")
 	s, err := OpenSQLite(t.Context(), path)
 	require.NoError(t, err)
@@ -189,7 +191,7 @@ func TestSQLiteReadOnly(t *testing.T) {
 }
 
 func TestSQLiteLocksBetweenHandles(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "c.db")
+	path := filepath.Join(testenv.TempDir(t), "c.db")
 	a, b := open(t, path), open(t, path)
 	require.NoError(t, a.Set(t.Context(), "k", []byte("a")))
 	for _, err := range []error{
@@ -217,7 +219,7 @@ func TestSQLiteLocksBetweenHandles(t *testing.T) {
 }
 
 func TestSQLiteLocksBetweenProcesses(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "c.db")
+	path := filepath.Join(testenv.TempDir(t), "c.db")
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), holderEnv+"="+path)
 	out, err := cmd.StdoutPipe()
@@ -239,7 +241,7 @@ func TestSQLiteLocksBetweenProcesses(t *testing.T) {
 
 // The cache resource, through the engine.
 func TestCacheResource(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "c.db")
+	path := filepath.Join(testenv.TempDir(t), "c.db")
 	b := service.NewResourceBuilder()
 	require.NoError(t, b.AddCacheYAML("label: positions\ndeltaforge_checkpoint:\n  path: "+path))
 	res, stop, err := b.Build()

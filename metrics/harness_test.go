@@ -23,6 +23,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 // cliVariable makes the test binary the engine's CLI: what runs until a signal is best run as a process.
@@ -38,8 +40,13 @@ func TestMain(m *testing.M) {
 		service.RunCLI(context.Background(), service.CLIOptSetEnvironment(env), service.CLIOptAddTeeLogger(log))
 		return
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(watched{m})
 }
+
+// watched fails the run when a password is in a log or on a page.
+type watched struct{ m *testing.M }
+
+func (w watched) Run() int { return testenv.Main(w.m) }
 
 // logBuffer collects the log of a stream, where tests find the address that was bound.
 type logBuffer struct {
@@ -50,6 +57,7 @@ type logBuffer struct {
 func (b *logBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	_, _ = testenv.Said().Write(p)
 	return b.buf.Write(p)
 }
 
@@ -158,6 +166,7 @@ func scrape(t require.TestingT, url string) string {
 	require.NoError(t, err)
 	body, err := io.ReadAll(resp.Body)
 	require.NoError(t, errors.Join(err, resp.Body.Close()))
+	_, _ = testenv.Said().Write(body)
 	require.Equal(t, http.StatusOK, resp.StatusCode, string(body))
 	problems, err := promlint.New(bytes.NewReader(body)).Lint()
 	require.NoError(t, err)

@@ -12,6 +12,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 func runCheckpoint(t *testing.T, args ...string) (string, error) {
@@ -24,7 +26,7 @@ func runCheckpoint(t *testing.T, args ...string) (string, error) {
 }
 
 func TestCheckpointCommand(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "positions.db")
+	path := filepath.Join(testenv.TempDir(t), "positions.db")
 	_, err := runCheckpoint(t, "list", "--path", path)
 	require.ErrorContains(t, err, "no such file", "a store that nobody made is not made by looking at it")
 	assert.NoFileExists(t, path)
@@ -70,7 +72,7 @@ func TestCheckpointCommand(t *testing.T) {
 }
 
 func TestResetSchema(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "positions.db")
+	path := filepath.Join(testenv.TempDir(t), "positions.db")
 	ctx := context.WithoutCancel(t.Context())
 	fill := func() *checkpoint.SQLite {
 		store, err := checkpoint.OpenSQLite(ctx, path)

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 // mainVariable makes the test binary the program.
@@ -32,7 +33,12 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	os.Exit(testenv.Main(m, "hunter2-sesame", "hunter3-sesame", "hunter4-sesame", "opensesame"))
+}
+
+// given are the files in a test's folder that the test gives to the program, and those in which the program keeps what it was given.
+func given() []string {
+	return []string{"root.yaml", "other.yaml", "run.yaml", "numbers.yaml", "state/streams"}
 }
 
 // program is a running deltaforge.
@@ -54,6 +60,7 @@ type output struct {
 func (o *output) Write(b []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	_, _ = testenv.Said().Write(b)
 	return o.buf.Write(b)
 }
 
@@ -137,6 +144,7 @@ func (p *program) call(method, path, body string) (int, string) {
 	defer func() { _ = resp.Body.Close() }()
 	text, err := io.ReadAll(resp.Body)
 	require.NoError(p.t, err)
+	_, _ = testenv.Said().Write(text)
 	return resp.StatusCode, string(text)
 }
 
@@ -161,11 +169,11 @@ func (p *program) statuses() map[string]string {
 const (
 	ticks = "input: {generate: {mapping: 'root.a = 1', interval: 1s}}\noutput: {drop: {}}\n"
 	// A source whose database is not there.
-	source = "input: {label: src, deltaforge_mysql: {name: orders, dsn: 'u:hunter2@tcp(127.0.0.1:1)/shop', tables: {include: ['shop.a']}}}\noutput: {drop: {}}\n"
+	source = "input: {label: src, deltaforge_mysql: {name: orders, dsn: 'u:hunter2-sesame@tcp(127.0.0.1:1)/shop', tables: {include: ['shop.a']}}}\noutput: {drop: {}}\n"
 )
 
 func TestControlPlaneSurvivesAKill(t *testing.T) {
-	dir := t.TempDir()
+	dir := testenv.TempDir(t, given()...)
 	env := []string{"DELTAFORGE_CONTROL_TOKEN=opensesame", "DELTAFORGE_LOG=warn,control=info"}
 	p := streams(t, dir, env, "--state-dir", "state")
 	status, _ := p.call("GET", "/streams", "")
@@ -188,13 +196,13 @@ func TestControlPlaneSurvivesAKill(t *testing.T) {
 	p = streams(t, dir, env, "--state-dir", "state")
 	p.token = "opensesame"
 	assert.Equal(t, want, p.statuses())
-	assert.NotContains(t, p.want(200, "GET", "/streams/src", ""), "hunter2")
+	assert.NotContains(t, p.want(200, "GET", "/streams/src", ""), "hunter2-sesame")
 	p.want(200, "POST", "/streams/src/stop?timeout=2s", "")
 	testCheckpoint(t, p, dir)
 	p.end(syscall.SIGTERM)
 	assert.Zero(t, p.cmd.ProcessState.ExitCode(), p.out)
 	log += p.out.String()
-	for _, secret := range []string{"opensesame", "hunter2"} {
+	for _, secret := range []string{"opensesame", "hunter2-sesame"} {
 		assert.NotContains(t, log, secret)
 	}
 	for line := range strings.Lines(log) {
@@ -233,7 +241,7 @@ func testCheckpoint(t *testing.T, p *program, dir string) {
 }
 
 func TestBadStarts(t *testing.T) {
-	dir := t.TempDir()
+	dir := testenv.TempDir(t, given()...)
 	busy := streams(t, dir, nil, "--state-dir", "state")
 	busy.want(200, "POST", "/streams/a", ticks)
 	write := func(name, text string) string {
@@ -276,7 +284,7 @@ func TestBadStarts(t *testing.T) {
 
 // A plain run is stock Benthos: no listener of ours, nothing asked for.
 func TestPlainRun(t *testing.T) {
-	dir := t.TempDir()
+	dir := testenv.TempDir(t, given()...)
 	config := filepath.Join(dir, "run.yaml")
 	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, "http: {address: %q}\nmetrics: {none: {}}\n"+
 		"input: {generate: {mapping: 'root.a = 1', count: 2, interval: ''}}\noutput: {stdout: {}}\n", freeAddress(t)), 0o600))

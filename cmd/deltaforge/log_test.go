@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 // logged returns the lines of a log that have the fields.
@@ -34,13 +36,13 @@ lines:
 
 // Components of ours whose servers are not there.
 const unreachable = `
-input: {label: shop, deltaforge_mysql: {name: orders, dsn: 'u:hunter2@tcp(127.0.0.1:1)/', tables: {include: ['shop.a']}}}
-output: {deltaforge_redis: {url: 'redis://:hunter3@127.0.0.1:1', stream: x}}
+input: {label: shop, deltaforge_mysql: {name: orders, dsn: 'u:hunter2-sesame@tcp(127.0.0.1:1)/', tables: {include: ['shop.a']}}}
+output: {deltaforge_redis: {url: 'redis://:hunter3-sesame@127.0.0.1:1', stream: x}}
 `
 
 // Every line of a component of ours says what it is about, in the words of the metrics page.
 func TestLogFields(t *testing.T) {
-	dir := t.TempDir()
+	dir := testenv.TempDir(t, given()...)
 	root := filepath.Join(dir, "mapped.yaml")
 	require.NoError(t, os.WriteFile(root, fmt.Appendf(nil, `
 http: {address: %q}
@@ -51,7 +53,7 @@ metrics:
 	p := streams(t, dir, nil, "-o", root)
 	p.want(200, "POST", "/streams/acme-1", unreachable)
 	p.want(200, "POST", "/streams/plain", strings.ReplaceAll(unreachable, "orders", "others"))
-	pg := "input: {label: pg, deltaforge_postgres: {name: pg, dsn: 'postgres://u:hunter4@127.0.0.1:1/db'}}\n" +
+	pg := "input: {label: pg, deltaforge_postgres: {name: pg, dsn: 'postgres://u:hunter4-sesame@127.0.0.1:1/db'}}\n" +
 		"output: {label: log, broker: {outputs: [{deltaforge_kafka: {seed_brokers: ['127.0.0.1:1'], topic: t, timeout: 1s}}]}}\n"
 	p.want(200, "POST", "/streams/acme-2", pg)
 	for _, want := range []map[string]string{
@@ -91,7 +93,7 @@ func whole(o *output) string {
 
 // The numbers that the control plane has of a pipeline carry the tenant that the engine's mapping gives it.
 func TestTenantOfNumbers(t *testing.T) {
-	dir := t.TempDir()
+	dir := testenv.TempDir(t, given()...)
 	page := freeAddress(t)
 	root := filepath.Join(dir, "mapped.yaml")
 	require.NoError(t, os.WriteFile(root, fmt.Appendf(nil, `
@@ -115,7 +117,7 @@ metrics:
 }
 
 func TestLogSettings(t *testing.T) {
-	dir := t.TempDir()
+	dir := testenv.TempDir(t, given()...)
 	config := filepath.Join(dir, "run.yaml")
 	run := func(logger string, env []string, args ...string) string {
 		require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, "http: {address: %q}\nmetrics: {none: {}}\nlogger: {%s}\n"+
@@ -148,7 +150,7 @@ func TestLogSettings(t *testing.T) {
 
 // `deltaforge run` says how its pipeline is, on the engine's own server.
 func TestHealthOfRunMode(t *testing.T) {
-	dir := t.TempDir()
+	dir := testenv.TempDir(t, given()...)
 	address, page := freeAddress(t), freeAddress(t)
 	config := filepath.Join(dir, "run.yaml")
 	begin := func(stream string) *program {
@@ -197,7 +199,7 @@ func TestHealthOfRunMode(t *testing.T) {
 
 // Our flags work before the subcommand, too.
 func TestFlagsBeforeTheSubcommand(t *testing.T) {
-	dir := t.TempDir()
+	dir := testenv.TempDir(t, given()...)
 	root := filepath.Join(dir, "root.yaml")
 	require.NoError(t, os.WriteFile(root, fmt.Appendf(nil, "http: {address: %q}\nmetrics: {none: {}}\n", freeAddress(t)), 0o600))
 	address := freeAddress(t)

@@ -20,6 +20,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 // victim is a pipeline with a panic in it.
@@ -88,7 +90,7 @@ func TestPanicsStayInTheirPipeline(t *testing.T) {
 	for _, component := range process {
 		plan = append(plan, "panics_total@"+component)
 	}
-	dir, page := t.TempDir(), freeAddress(t)
+	dir, page := testenv.TempDir(t, given()...), freeAddress(t)
 	root := filepath.Join(dir, "numbers.yaml")
 	require.NoError(t, os.WriteFile(root, fmt.Appendf(nil, "http: {address: %q}\nmetrics: {deltaforge: {address: %q}}\n", freeAddress(t), page), 0o600))
 	p := streams(t, dir, []string{plantVariable + "=" + strings.Join(plan, ",")}, "-o", root)

@@ -22,7 +22,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	code := testenv.Main(m)
+	code := testenv.Main(m, "hunter2-sesame")
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -96,7 +96,7 @@ func newTestLog(t *testing.T, dsn, db, yaml string) *binlog {
 	require.NoError(t, err)
 	cfg, err := parseConfig(conf, "test")
 	require.NoError(t, err)
-	return newBinlog(cfg, service.MockResources())
+	return newBinlog(cfg, testenv.Resources())
 }
 
 // run is a Run in progress.

@@ -37,11 +37,11 @@ func TestConnectionTest(t *testing.T) {
 	require.EqualError(t, err, "tables.include: there is no table public.gone: correct its name, or make it\n"+
 		"tables.include: there is no table no.where: correct its name, or make it")
 
-	r, _, err = makeSource(d.name, "postgres://nobody:hunter2@"+host(t, d.dsn)+"/"+d.name, tables)
+	r, _, err = makeSource(d.name, "postgres://nobody:hunter2-sesame@"+host(t, d.dsn)+"/"+d.name, tables)
 	require.NoError(t, err)
 	err = r.Test(t.Context())
 	require.Equal(t, coordinator.KindAuth, coordinator.KindOf(err), err)
-	require.NotContains(t, err.Error(), "hunter2")
+	require.NotContains(t, err.Error(), "hunter2-sesame")
 }
 
 func TestConnectionTestOfUnfitServer(t *testing.T) {

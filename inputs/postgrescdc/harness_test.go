@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 // exit runs the tests and stops the servers that they shared.
 type exit struct{ m *testing.M }
 
-func (e exit) Run() int { return testenv.Main(e.m) }
+func (e exit) Run() int { return testenv.Main(e.m, "hunter2-sesame") }
 
 // testLog gathers what is logged.
 type testLog struct {
@@ -40,7 +40,9 @@ func (l *testLog) Warnf(format string, args ...any) { l.add("warn ", format, arg
 func (l *testLog) add(level, format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.lines = append(l.lines, level+fmt.Sprintf(format, args...))
+	line := level + fmt.Sprintf(format, args...)
+	l.lines = append(l.lines, line)
+	_, _ = fmt.Fprintln(testenv.Said(), line)
 }
 
 func (l *testLog) all() string {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 func TestInsertUpdateDeleteTruncate(t *testing.T) {
@@ -365,7 +366,7 @@ func TestEnvelopeIsJSON(t *testing.T) {
 func TestThroughPipeline(t *testing.T) {
 	d := newDatabase(t)
 	d.exec("CREATE TABLE item (id int PRIMARY KEY, v text)")
-	path := filepath.Join(t.TempDir(), "checkpoints.db")
+	path := filepath.Join(testenv.TempDir(t), "checkpoints.db")
 	var mu sync.Mutex
 	var got []int64 // guarded by mu
 	count := func() int {

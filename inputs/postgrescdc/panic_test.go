@@ -16,6 +16,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 // TestPanics plants a panic in each goroutine of a source. It is counted and logged with its stack, the source goes on
@@ -85,7 +86,7 @@ func (d *database) pipeline(name string, hook func(string)) *pipeline {
 	b.SetLogger(slog.New(slog.NewTextHandler(p, nil)))
 	require.NoError(d.t, b.SetMetricsYAML("counts: {}"))
 	require.NoError(d.t, b.AddInputYAML(fmt.Sprintf("hooked: {name: %[1]s_%[2]s, slot: %[1]s_%[2]s, publication: pub_%[2]s, dsn: %[3]q, "+
-		"checkpoint: {path: %[4]q}}", d.name, name, d.dsn, d.t.(*testing.T).TempDir()+"/checkpoints.db")))
+		"checkpoint: {path: %[4]q}}", d.name, name, d.dsn, testenv.TempDir(d.t)+"/checkpoints.db")))
 	require.NoError(d.t, b.AddBatchConsumerFunc(func(_ context.Context, batch service.MessageBatch) error {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -128,6 +129,7 @@ func (p *pipeline) log() string {
 func (p *pipeline) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	_, _ = testenv.Said().Write(b)
 	return p.lines.Write(b)
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 // shapeEvent is what the tests compare of an event: its id, and its images or what became of which table.
@@ -192,7 +193,7 @@ func TestSchemaChangesReplayed(t *testing.T) {
 func TestSchemaChangesAcrossRestart(t *testing.T) {
 	d := newDatabase(t)
 	d.exec("CREATE TABLE item (id int PRIMARY KEY)")
-	path := filepath.Join(t.TempDir(), "checkpoints.db")
+	path := filepath.Join(testenv.TempDir(t), "checkpoints.db")
 	got := make(chan string, 10)
 	run := func() func() {
 		b := service.NewStreamBuilder()

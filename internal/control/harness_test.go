@@ -27,16 +27,25 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 func TestMain(m *testing.M) {
 	registerTestComponents()
 	goleak.VerifyTestMain(
-		m,
+		watched{m},
 		// The engine's command line kills a process that does not end; the limit here is an hour.
 		goleak.IgnoreAnyFunction("github.com/redpanda-data/benthos/v4/internal/cli/common.RunManagerUntilStopped.func1.1"),
 		goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"), // the engine's /stats, one a process
 	)
+}
+
+// watched fails the run when a password is in a log, an answer or a number.
+type watched struct{ m *testing.M }
+
+func (w watched) Run() int {
+	return testenv.Main(w.m, "hunter1-sesame", "hunter2-sesame", "hunter3-sesame", "hunter4-sesame", "hunter5-sesame", "opensesame")
 }
 
 const (
@@ -152,6 +161,7 @@ func (p *plane) send(method, path string, body io.Reader) (int, string, http.Hea
 	defer func() { _ = resp.Body.Close() }()
 	text, err := io.ReadAll(resp.Body)
 	require.NoError(p.t, err)
+	_, _ = testenv.Said().Write(text)
 	p.documented(method, path, resp.StatusCode)
 	return resp.StatusCode, string(text), resp.Header
 }
@@ -229,6 +239,9 @@ type lines struct {
 func (l *lines) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if bytes.Contains(b, []byte(`"target":"control"`)) { // the binary's own log is behind TargetLog, which this one is not
+		_, _ = testenv.Said().Write(b)
+	}
 	return l.buf.Write(b)
 }
 
@@ -421,7 +434,7 @@ func (s *testSource) ConnectionTest(context.Context) service.ConnectionTestResul
 // unreachable is an output that never connects.
 type unreachable struct{}
 
-var errUnreachable = fmt.Errorf("dialing postgres://u:hunter2@db: no route to host")
+var errUnreachable = fmt.Errorf("dialing postgres://u:hunter2-sesame@db: no route to host")
 
 func (unreachable) Connect(context.Context) error { return errUnreachable }
 

@@ -23,6 +23,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 // Every route, with what it takes to get each of its own statuses that a test can get.
@@ -299,22 +301,22 @@ func TestTLS(t *testing.T) {
 }
 
 func TestSecretsStayInside(t *testing.T) {
-	dir := t.TempDir()
-	t.Setenv("CONTROL_TEST_PASSWORD", "hunter5")
+	dir := testenv.TempDir(t, "streams")
+	t.Setenv("CONTROL_TEST_PASSWORD", "hunter5-sesame")
 	p := start(t, Options{StateDir: dir, StopTimeout: 2 * time.Second}, nil)
 	config := `
 input:
   test_source:
     name: orders
-    dsn: user:hunter1@tcp(127.0.0.1:3306)/shop
-    password: hunter2
-    hidden: hunter3
+    dsn: user:hunter1-sesame@tcp(127.0.0.1:3306)/shop
+    password: hunter2-sesame
+    hidden: hunter3-sesame
 output:
   test_unreachable: {}
 pipeline:
   processors:
     - mapping: |
-        meta url = "postgres://u:hunter4@db/x?sslmode=off"
+        meta url = "postgres://u:hunter4-sesame@db/x?sslmode=off"
         root.password = "${CONTROL_TEST_PASSWORD}"
 `
 	p.want(200, "POST", "/streams/secretive", config)
@@ -327,13 +329,13 @@ pipeline:
 	all += p.want(200, "GET", "/streams/secretive", "")
 	_, text := p.call("POST", "/validate", config)
 	all += text
-	for _, secret := range []string{"hunter1", "hunter2", "hunter3", "hunter4"} {
+	for _, secret := range []string{"hunter1-sesame", "hunter2-sesame", "hunter3-sesame", "hunter4-sesame", "hunter5-sesame"} {
 		assert.NotContains(t, all, secret)
 	}
 	saved, err := p.server.state.configs()
 	require.NoError(t, err)
 	assert.Equal(t, config, string(saved["secretive"]), "a file of the operator's own, as it came")
-	assert.NotContains(t, string(saved["secretive"]), "hunter5")
+	assert.NotContains(t, string(saved["secretive"]), "hunter5-sesame")
 	var info streamInfo
 	require.NoError(t, json.Unmarshal([]byte(p.want(200, "GET", "/streams/secretive", "")), &info))
 	assert.Contains(t, p.want(400, "PUT", "/streams/secretive", string(info.Config)), "was masked")

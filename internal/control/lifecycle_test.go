@@ -14,6 +14,8 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 func (p *plane) uptime(id string) float64 {
@@ -106,7 +108,7 @@ func TestStopAndStart(t *testing.T) {
 
 // What the issue of every operator is: a change that is wrong must not take down what runs.
 func TestBrokenChangesLeaveThePipelineRunning(t *testing.T) {
-	dir := t.TempDir()
+	dir := testenv.TempDir(t, "streams")
 	p := start(t, Options{StateDir: dir}, nil)
 	p.want(200, "POST", "/streams/keep", testing1)
 	before := p.uptime("keep")
@@ -136,7 +138,7 @@ func TestBrokenChangesLeaveThePipelineRunning(t *testing.T) {
 
 // The engine refuses what the check let pass: the old configuration runs again.
 func TestUpdateGoesBack(t *testing.T) {
-	dir := t.TempDir()
+	dir := testenv.TempDir(t, "streams")
 	p := start(t, Options{StateDir: dir}, nil)
 	p.want(200, "POST", "/streams/back", testing1)
 	text := p.want(400, "PATCH", "/streams/back", "buffer: {test_buffer: {}}") // the check does not build buffers
@@ -151,7 +153,7 @@ func TestUpdateGoesBack(t *testing.T) {
 }
 
 func TestNothingHalfCreated(t *testing.T) {
-	dir := t.TempDir()
+	dir := testenv.TempDir(t, "streams")
 	p := start(t, Options{StateDir: dir}, nil)
 	for id, body := range map[string]string{
 		"lint": "input: {nope: {}}", "syntax": "a: [", "refused": "input: {test_source: {refuse: true}}", "a..yaml": ticking,
@@ -171,7 +173,7 @@ func TestNothingHalfCreated(t *testing.T) {
 }
 
 func TestManyAtOnce(t *testing.T) {
-	dir := t.TempDir()
+	dir := testenv.TempDir(t, "streams")
 	p := start(t, Options{StateDir: dir, Interval: time.Second}, nil)
 	const n = 200
 	p.client.Transport.(*http.Transport).MaxIdleConnsPerHost = 32
@@ -234,7 +236,7 @@ func TestReplaceAll(t *testing.T) {
 }
 
 func TestRestart(t *testing.T) {
-	dir := t.TempDir()
+	dir := testenv.TempDir(t, "streams")
 	files := map[string]string{"filed": testing1, "filed2": ticking}
 	p := start(t, Options{StateDir: dir}, files)
 	for _, id := range []string{"runs", "paused", "stopped", "gone"} {
@@ -278,12 +280,12 @@ func TestRestart(t *testing.T) {
 }
 
 func TestBadStart(t *testing.T) {
-	busy := start(t, Options{StateDir: t.TempDir()}, nil)
-	file := filepath.Join(t.TempDir(), "file")
+	busy := start(t, Options{StateDir: testenv.TempDir(t, "streams")}, nil)
+	file := filepath.Join(testenv.TempDir(t, "streams"), "file")
 	write(t, file, "")
-	broken := t.TempDir()
+	broken := testenv.TempDir(t, "streams")
 	write(t, filepath.Join(broken, "statuses.json"), "{")
-	odd := t.TempDir()
+	odd := testenv.TempDir(t, "streams")
 	write(t, filepath.Join(odd, "statuses.json"), `{"a":{"status":"happy"}}`)
 	for name, c := range map[string]struct {
 		o    Options

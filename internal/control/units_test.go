@@ -65,7 +65,7 @@ func TestTargetLog(t *testing.T) {
 `, "\n"), out.String())
 
 	out.Reset()
-	sink.Error("Failed to connect to x: dialing amqp://u:hunter2@h: refused", "dsn", "u:hunter3@tcp(h)/d", "cause", errors.New("postgres://u:hunter4@h"))
+	sink.Error("Failed to connect to x: dialing amqp://u:hunter2-sesame@h: refused", "dsn", "u:hunter3-sesame@tcp(h)/d", "cause", errors.New("postgres://u:hunter4-sesame@h"))
 	assert.Equal(t, `{"level":"error","message":"Failed to connect to x: dialing amqp://u:#@h: refused","@service":"x","sink":"sinker",`+
 		`"error":"dialing amqp://u:#@h: refused","path":"root.output","label":"sinker","dsn":"u:#@tcp(h)/d","cause":"postgres://u:#@h"}`+"\n",
 		strings.ReplaceAll(out.String(), Mask, "#"))

@@ -90,9 +90,18 @@ func (o *one[T]) close() error {
 
 type startFunc[T any] func(context.Context, servers.Options) (T, error)
 
-// Main runs the tests, closes the servers they shared and returns the exit code.
-func Main(m *testing.M) int {
+// Main runs the tests, closes the servers they shared and returns the exit code. The run fails when a password of the servers, or one
+// of the given ones, is in what tests gave to Said; they are those that tests of the package use.
+func Main(m interface{ Run() int }, passwords ...string) int {
+	if err := beginWatch(passwords); err != nil {
+		fmt.Fprintln(os.Stderr, "testenv:", err)
+		return 1
+	}
 	code := m.Run()
+	if err := endWatch(); err != nil {
+		fmt.Fprintln(os.Stderr, "testenv:", err)
+		code = max(code, 1)
+	}
 	err := errors.Join(shared.postgres.close(), shared.mysql.close(), shared.mariadb.close(), shared.kafka.close(), shared.redis.close())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "testenv: closing servers:", err)

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(withServers{m}) }
 // withServers closes what the tests started before goroutines are counted.
 type withServers struct{ m *testing.M }
 
-func (w withServers) Run() int { return testenv.Main(w.m) }
+func (w withServers) Run() int { return testenv.Main(w.m, "hunter2-sesame") }
 
 func fake(t testing.TB, opts ...kfake.Opt) *kfake.Cluster {
 	t.Helper()
@@ -39,7 +39,7 @@ func newTestOutput(t testing.TB, addrs []string, conf string) *output {
 	require.NoError(t, err)
 	c, err := parseConfig(p)
 	require.NoError(t, err)
-	o := newOutput(c, service.MockResources())
+	o := newOutput(c, testenv.Resources())
 	t.Cleanup(func() { require.NoError(t, o.Close(context.Background())) })
 	return o
 }

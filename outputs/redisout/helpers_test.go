@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(withServers{m}) }
 // withServers closes what the tests started before goroutines are counted.
 type withServers struct{ m *testing.M }
 
-func (w withServers) Run() int { return testenv.Main(w.m) }
+func (w withServers) Run() int { return testenv.Main(w.m, "hunter2-sesame") }
 
 func parse(conf string) (*config, error) {
 	p, err := spec().ParseYAML(conf, nil)
@@ -32,7 +32,7 @@ func newTestOutput(t testing.TB, conf string) *output {
 	t.Helper()
 	c, err := parse(conf)
 	require.NoError(t, err)
-	o := newOutput(c, service.MockResources())
+	o := newOutput(c, testenv.Resources())
 	t.Cleanup(func() { require.NoError(t, o.Close(context.Background())) })
 	return o
 }

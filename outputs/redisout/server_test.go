@@ -321,15 +321,15 @@ func TestPermissions(t *testing.T) {
 }
 
 func TestTLS(t *testing.T) {
-	s := testenv.StartRedis(t, servers.Options{TLS: true, Password: "hunter2"})
-	o := connected(t, fmt.Sprintf("url: rediss://%s\npassword: hunter2\nprefix: df\ntls: { enabled: true, root_cas_file: %s }\n", s.TLSAddr(), s.TLSCA()))
+	s := testenv.StartRedis(t, servers.Options{TLS: true, Password: "hunter2-sesame"})
+	o := connected(t, fmt.Sprintf("url: rediss://%s\npassword: hunter2-sesame\nprefix: df\ntls: { enabled: true, root_cas_file: %s }\n", s.TLSAddr(), s.TLSCA()))
 	require.NoError(t, o.WriteBatch(t.Context(), numbered(0, 3, tables...)))
 	require.NoError(t, o.ConnectionTest(t.Context())[0].Err)
 
-	o = newTestOutput(t, fmt.Sprintf("url: rediss://:hunter2@%s\nprefix: df\n", s.TLSAddr()))
+	o = newTestOutput(t, fmt.Sprintf("url: rediss://:hunter2-sesame@%s\nprefix: df\n", s.TLSAddr()))
 	err := o.Connect(t.Context())
 	require.Error(t, err, "its certificate is not known")
-	assert.NotContains(t, err.Error(), "hunter2")
+	assert.NotContains(t, err.Error(), "hunter2-sesame")
 	require.Error(t, o.ConnectionTest(t.Context())[0].Err)
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
@@ -88,6 +89,29 @@ func (h *Hunt) Search(dir string) (found []string, files int, err error) {
 		err = fmt.Errorf("looking for passwords in %s: %w", dir, err)
 	}
 	return found, files, err
+}
+
+// Verify returns an error when a word is in what dir holds. That the search finds what is there, it shows with a word of its own.
+func (h *Hunt) Verify(dir string) error {
+	const canary = "canary+&7fLw/2="
+	path := filepath.Join(dir, "canary")
+	err := errors.Join(
+		h.Add("the canary", canary),
+		os.WriteFile(path, []byte(base64.StdEncoding.EncodeToString([]byte("user:"+canary))), 0o600),
+	)
+	found, files, searchErr := h.Search(dir)
+	if err = errors.Join(err, searchErr); err != nil {
+		return err
+	}
+	rest := slices.DeleteFunc(slices.Clone(found), func(f string) bool { return f == path+": the canary, in base64" })
+	switch {
+	case len(rest) == len(found):
+		return errors.New("the search for passwords does not find one that is there")
+	case len(rest) > 0:
+		return fmt.Errorf("passwords of this run are in what was said or written:\n%s", strings.Join(rest, "\n"))
+	}
+	fmt.Printf("none of %d passwords in %d files\n", h.Len()-1, files-1)
+	return nil
 }
 
 // Forms are the ways in which a word may have been written. Base64 is that of any text which contains the word.
