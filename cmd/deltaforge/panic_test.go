@@ -75,7 +75,7 @@ func TestPanicsStayInTheirPipeline(t *testing.T) {
 	}
 	// Those of the process, which belong to no pipeline.
 	process := []string{
-		"control listener", "control monitor", "control probe", "control change", "connection test", "kafka connection test",
+		"control listener", "control monitor", "control probe", "control change", "control stop", "connection test", "kafka connection test",
 		"signals", "garbage collector",
 	}
 	plan := []string{"pipeline_lifecycle_total@v-handler"}

@@ -19,6 +19,7 @@ const (
 	monitorComponent  = "control monitor"
 	probeComponent    = "control probe"
 	changeComponent   = "control change"
+	stopComponent     = "control stop"
 )
 
 // guard calls f. A panic in it is counted, logged with its stack, and returned as an error; the process goes on.

@@ -320,3 +320,25 @@ func TestEngineOfAnotherProcess(t *testing.T) {
 	assert.ErrorContains(t, s.Start(t.Context()), "is another process's")
 	assert.NoError(t, s.Close(t.Context()))
 }
+
+// The stop of a pipeline whose output reaches nobody does not use up the time that it has: nothing that it waits for will come. Of
+// one with an output that is connected it waits for what is on its way.
+func TestStopWhileTheOutputIsAway(t *testing.T) {
+	p := start(t, Options{StopTimeout: time.Hour}, nil)
+	p.want(200, "POST", "/streams/away", "input: {test_source: {name: orders}}\noutput: {test_unreachable: {}}\n")
+	eventually(t, "output fails", func() bool { status, _ := p.states("/ready"); return status == 503 })
+	p.want(200, "DELETE", "/streams/away", "")
+	p.want(404, "GET", "/streams/away", "")
+}
+
+func TestCutOff(t *testing.T) {
+	in, there, away := connection{Path: "root.input"}, connection{Path: "root.output.broker.outputs.0", Connected: true}, connection{Path: "root.output.broker.outputs.1"}
+	for want, all := range map[bool][][]connection{
+		true:  {{in, away}, {away, away}},
+		false: {nil, {in}, {in, there, away}, {there}},
+	} {
+		for _, connections := range all {
+			assert.Equal(t, want, cutOff(connections), "%v", connections)
+		}
+	}
+}

@@ -195,10 +195,15 @@ func chilledQuery(query url.Values, chilled bool) url.Values {
 // halt makes the engine stop and forget a stream. It is no error that there is none.
 func (s *Server) halt(ctx context.Context, id string, query url.Values) error {
 	q := url.Values{"timeout": {s.opts.StopTimeout.String()}}
+	given := false
 	if t := query.Get("timeout"); t != "" {
 		if d, err := time.ParseDuration(t); err == nil && d > 0 {
 			q.Set("timeout", t)
+			given = true
 		}
+	}
+	if !given {
+		defer s.hurry(ctx, id)()
 	}
 	a, err := s.engine.do(ctx, http.MethodDelete, streamPath(id), q, nil)
 	if err != nil {
@@ -208,6 +213,55 @@ func (s *Server) halt(ctx context.Context, id string, query url.Values) error {
 		return fmt.Errorf("stopping stream %q: %s", id, a.text())
 	}
 	return nil
+}
+
+const (
+	// hopeless is how long no output of a pipeline that is being stopped may be connected before nothing is waited for any more.
+	hopeless = time.Second
+	// hurried is how long the engine may then take: it gives up on what is on its way after three quarters of it.
+	hurried = 2 * time.Second
+)
+
+// hurry shortens the stop of a stream whose outputs reach nobody, until it is ended by the function that it returns. The engine
+// waits for the acknowledgement of what is on its way, three quarters of the time that it may take, and there will be none. What
+// is not acknowledged is read again.
+func (s *Server) hurry(ctx context.Context, id string) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	look := func() {
+		tick := time.NewTicker(min(s.opts.Interval, hopeless/4))
+		defer tick.Stop()
+		for since := time.Now(); time.Since(since) < hopeless; {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+			connections, err := s.engine.connections(ctx, id)
+			if err != nil || !cutOff(connections) {
+				since = time.Now()
+			}
+		}
+		// The one who waits for the stop gets to know what becomes of it.
+		_, _ = s.engine.do(ctx, http.MethodDelete, streamPath(id), url.Values{"timeout": {hurried.String()}}, nil)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = s.guard(stopComponent, look) })
+	return func() { cancel(); wg.Wait() }
+}
+
+// cutOff reports whether there are outputs, and none is connected.
+func cutOff(all []connection) bool {
+	outputs := 0
+	for _, c := range all {
+		if !strings.Contains(c.Path, "output") {
+			continue
+		}
+		if c.Connected {
+			return false
+		}
+		outputs++
+	}
+	return outputs > 0
 }
 
 // restore takes over the engine's streams and starts those of the state directory.

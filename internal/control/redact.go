@@ -28,8 +28,8 @@ var secretNames = regexp.MustCompile(`(?i)passw|secret|token|credential|api_?key
 // secretTexts are places in a text that hold a secret, in group 2.
 func secretTexts() []*regexp.Regexp {
 	return []*regexp.Regexp{
-		regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://[^\s/:@"']*:)([^\s"']*)(@)`),                   // URL: scheme://user:password@host
-		regexp.MustCompile(`([^\s:@/"']+:)([^\s"']+)(@(?:tcp|unix|tcp6|udp)?\()`),                     // MySQL: user:password@tcp(host)/db
+		regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://[^\s/:@"']*:)([^\s"']*)(@)`),                           // URL: scheme://user:password@host
+		regexp.MustCompile(`([^\s:@/"']+:)([^\s"']+)(@(?:tcp|unix|tcp6|udp)?\()`),                             // MySQL: user:password@tcp(host)/db
 		regexp.MustCompile(`(?i)((?:password|passwd|pwd|secret|token)\s*=\s*)('[^']*'|"[^"]*"|[^\s&;'"]+)()`), // key=value
 		regexp.MustCompile(`(?i)(Bearer\s+)([A-Za-z0-9._~+/=-]+)()`),
 	}
