@@ -259,25 +259,29 @@ func TestBadStarts(t *testing.T) {
 		args []string
 		want string
 	}{
-		"address in use":     {nil, []string{"streams", "-o", root, "--control-address", strings.TrimPrefix(busy.url, "http://")}, "choose another --control-address"},
-		"directory in use":   {nil, []string{"streams", "-o", root, "--control-address", free, "--state-dir", "state"}, "used by another process"},
-		"directory a file":   {nil, []string{"streams", "-o", root, "--control-address", free, "--state-dir", "a.yaml"}, "give a --state-dir"},
-		"engine's address":   {nil, []string{"streams", "-o", "root.yaml", "--control-address", free}, "is another process's"},
-		"twice":              {nil, []string{"streams", "-o", root, "--control-address", free, "--state-dir", "twice", "a.yaml"}, `pipeline "a" is in the state directory`},
-		"log directive":      {[]string{"DELTAFORGE_LOG=warn,input.x=chatty"}, []string{"streams", "-o", root, "--control-address", free}, `"input.x=chatty"`},
-		"RUST_LOG directive": {[]string{"RUST_LOG=[span]=info"}, []string{"run", "a.yaml"}, `"[span]=info"`},
-		"token file":         {nil, []string{"streams", "-o", root, "--control-token-file", "none"}, "--control-token-file"},
-		"empty token file":   {nil, []string{"streams", "-o", root, "--control-token-file", write("empty", "\n")}, "is empty"},
-		"users file":         {nil, []string{"streams", "-o", root, "--control-address", free, "--control-users-file", write("users", "ann\n")}, "user:password"},
-		"certificate":        {nil, []string{"streams", "-o", root, "--control-tls-cert", "none"}, "--control-tls-cert"},
-		"no API":             {nil, []string{"streams", "-o", root, "--no-api", "--state-dir", "s"}, "no control plane: --no-api is given"},
-		"run mode":           {nil, []string{"run", "--control-address", free, "a.yaml"}, "no control plane: it is a part of streams mode"},
-		"body limit":         {nil, []string{"streams", "-o", root, "--control-max-body", "0"}, "--control-max-body"},
+		"address in use":      {nil, []string{"streams", "-o", root, "--control-address", strings.TrimPrefix(busy.url, "http://")}, "choose another --control-address"},
+		"directory in use":    {nil, []string{"streams", "-o", root, "--control-address", free, "--state-dir", "state"}, "used by another process"},
+		"directory a file":    {nil, []string{"streams", "-o", root, "--control-address", free, "--state-dir", "a.yaml"}, "give a --state-dir"},
+		"directory in a file": {nil, []string{"streams", "-o", root, "--control-address", free, "--state-dir", "a.yaml/state"}, "give a --state-dir that this process can write"},
+		"engine's address":    {nil, []string{"streams", "-o", "root.yaml", "--control-address", free}, "is another process's"},
+		"twice":               {nil, []string{"streams", "-o", root, "--control-address", free, "--state-dir", "twice", "a.yaml"}, `pipeline "a" is in the state directory`},
+		"log directive":       {[]string{"DELTAFORGE_LOG=warn,input.x=chatty"}, []string{"streams", "-o", root, "--control-address", free}, `"input.x=chatty"`},
+		"RUST_LOG directive":  {[]string{"RUST_LOG=[span]=info"}, []string{"run", "a.yaml"}, `"[span]=info"`},
+		"token file":          {nil, []string{"streams", "-o", root, "--control-token-file", "none"}, "--control-token-file"},
+		"empty token file":    {nil, []string{"streams", "-o", root, "--control-token-file", write("empty", "\n")}, "is empty"},
+		"users file":          {nil, []string{"streams", "-o", root, "--control-address", free, "--control-users-file", write("users", "ann\n")}, "user:password"},
+		"certificate":         {nil, []string{"streams", "-o", root, "--control-tls-cert", "none"}, "--control-tls-cert"},
+		"no API":              {nil, []string{"streams", "-o", root, "--no-api", "--state-dir", "s"}, "no control plane: --no-api is given"},
+		"run mode":            {nil, []string{"run", "--control-address", free, "a.yaml"}, "no control plane: it is a part of streams mode"},
+		"body limit":          {nil, []string{"streams", "-o", root, "--control-max-body", "0"}, "--control-max-body"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := launch(t, dir, c.env, c.args...)
 			assert.Equal(t, 1, p.wait(), p.out)
 			assert.Contains(t, p.out.String(), c.want)
+			if strings.HasPrefix(name, "directory") {
+				assert.NotContains(t, p.out.String(), "is now active", "a pipeline runs before the start has failed")
+			}
 		})
 	}
 }

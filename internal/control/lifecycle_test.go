@@ -294,6 +294,7 @@ func TestBadStart(t *testing.T) {
 		"address in use":       {Options{Address: busy.server.Addr().String()}, "address already in use"},
 		"directory in use":     {Options{StateDir: busy.server.opts.StateDir}, "is used by another process"},
 		"directory is a file":  {Options{StateDir: file}, "state directory " + file},
+		"directory in a file":  {Options{StateDir: filepath.Join(file, "state")}, "give a --state-dir that this process can write"},
 		"statuses are no JSON": {Options{StateDir: broken}, "statuses.json"},
 		"unknown status":       {Options{StateDir: odd}, `got "happy"`},
 		"bad token":            {Options{Credentials: Credentials{Token: "x "}}, "white space"},

@@ -1,0 +1,46 @@
+package mysqlcdc
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/internal/testenv"
+)
+
+// A source that works says where it begins to read and where it stops, in one line each, and nothing else.
+func TestLinesOfAHealthySource(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *bench) {
+		b.exec(t, "SET GLOBAL binlog_row_metadata = FULL", "CREATE TABLE item (id INT PRIMARY KEY)")
+		defer b.exec(t, "SET GLOBAL binlog_row_metadata = DEFAULT")
+		input := fmt.Sprintf("deltaforge_mysql: {name: orders, dsn: %q, tables: {include: [%q]}, checkpoint: {path: %q}}",
+			b.srv.UserDSN(""), b.db+".item", filepath.Join(testenv.TempDir(t), "checkpoints.db"))
+		var stopped string
+		for n := range 2 {
+			s := testenv.RunStream(t, input)
+			require.Eventually(t, func() bool { return strings.Contains(s.String(), "Reading the log") }, patience, 10*time.Millisecond)
+			b.exec(t, fmt.Sprintf("INSERT INTO item VALUES (%d)", n))
+			require.Eventually(t, func() bool { return s.Rows() == 1 }, patience, 10*time.Millisecond, "%v", s)
+			s.Stop()
+			lines := s.Lines()
+			require.Len(t, lines, 2, "%v", lines)
+			from, at := lines[0].Position, lines[1].Position
+			assert.Equal(t, "Reading the log of orders from "+from, lines[0].Msg)
+			assert.Equal(t, "Stopped reading the log of orders at "+at, lines[1].Msg)
+			for _, position := range []string{from, at} {
+				_, err := ParsePosition(position)
+				require.NoError(t, err)
+			}
+			assert.NotEqual(t, from, at)
+			if n == 1 {
+				assert.Equal(t, stopped, from, "where the run before has stopped")
+			}
+			stopped = at
+		}
+	})
+}
