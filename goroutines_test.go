@@ -24,8 +24,9 @@ func guards() []string {
 		"protect", "startWorker", // internal/coordinator, cmd/deltaforge
 		"Do", "Guard", "Repeat", // internal/sink, internal/coordinator
 		"guard", "goOn", // internal/control, inputs/postgrescdc, cmd/deltaforge
-		"caught",  // metrics; deferred
-		"guarded", // internal/demo
+		"caught",      // metrics; deferred
+		"guarded",     // internal/demo
+		"heedGuarded", // cmd/deltaforge
 	}
 }
 

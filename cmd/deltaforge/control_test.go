@@ -100,7 +100,7 @@ func (p *program) wait() int {
 	case <-p.ended:
 		p.exited = true
 		return p.cmd.ProcessState.ExitCode()
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		p.t.Fatalf("still running:\n%s", p.out)
 		return 0
 	}
@@ -128,7 +128,7 @@ func streams(t *testing.T, dir string, env []string, args ...string) *program {
 			return false
 		}
 		return resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
-	}, 20*time.Second, 20*time.Millisecond, "no control plane: %s", p.out)
+	}, time.Minute, 20*time.Millisecond, "no control plane: %s", p.out)
 	return p
 }
 

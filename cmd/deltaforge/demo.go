@@ -55,30 +55,38 @@ func interrupts(parent context.Context) (ctx context.Context, stop <-chan struct
 	ctx, cancel := context.WithCancel(parent)
 	signals, stopped, done := make(chan os.Signal, 4), make(chan struct{}), make(chan struct{})
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
-	go func() {
-		defer func() {
-			if recover() != nil {
-				cancel() // nobody would hear the next Ctrl-C
-			}
-		}()
-		for first := true; ; first = false {
-			select {
-			case sig := <-signals:
-				switch {
-				case first:
-					close(stopped)
-				case sig != syscall.SIGPIPE:
-					cancel()
-				}
-			case <-done:
-				return
-			}
-		}
-	}()
+	go heedGuarded(signals, stopped, done, cancel)
 	return ctx, stopped, func() {
 		signal.Stop(signals)
 		close(done)
 		cancel()
+	}
+}
+
+// heedGuarded is heed. A panic in it cancels: nobody would hear the next Ctrl-C.
+func heedGuarded(signals <-chan os.Signal, stopped chan<- struct{}, done <-chan struct{}, cancel func()) {
+	defer func() {
+		if recover() != nil {
+			cancel()
+		}
+	}()
+	heed(signals, stopped, done, cancel)
+}
+
+// heed closes stopped at the first signal and cancels at the second, until done is closed.
+func heed(signals <-chan os.Signal, stopped chan<- struct{}, done <-chan struct{}, cancel func()) {
+	for first := true; ; first = false {
+		select {
+		case sig := <-signals:
+			switch {
+			case first:
+				close(stopped)
+			case sig != syscall.SIGPIPE:
+				cancel()
+			}
+		case <-done:
+			return
+		}
 	}
 }
 

@@ -178,3 +178,13 @@ func TestDemoFailureHasAnExitCode(t *testing.T) {
 	assert.Equal(t, 1, exit.ExitCode())
 	assert.Contains(t, string(out), "want at least 1 row a second, got 0")
 }
+
+// A panic where the demo's signals are heard ends the demo: nobody would hear the next Ctrl-C.
+func TestDemoPanicAtItsSignals(t *testing.T) {
+	signals, stopped := make(chan os.Signal, 1), make(chan struct{})
+	close(stopped) // closing it again panics
+	signals <- syscall.SIGINT
+	cancelled := false
+	heedGuarded(signals, stopped, make(chan struct{}), func() { cancelled = true })
+	assert.True(t, cancelled)
+}

@@ -169,7 +169,7 @@ func TestHealthOfRunMode(t *testing.T) {
 			}
 			text, err := io.ReadAll(resp.Body)
 			return errors.Join(err, resp.Body.Close()) == nil && numberOf(string(text), "deltaforge_pipeline_status", `pipeline="orders"`) == 1
-		}, 20*time.Second, 20*time.Millisecond, "%s", p.out)
+		}, time.Minute, 20*time.Millisecond, "%s", p.out)
 		p.want(200, "GET", "/health", "")
 		return p
 	}

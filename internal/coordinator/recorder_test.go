@@ -10,6 +10,8 @@ import (
 	_ "github.com/redpanda-data/benthos/v4/public/components/pure" // the engine's own parts of a stream
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 // recorder is a metrics exporter and a log that keep everything.
@@ -137,13 +139,13 @@ func (h logHandler) WithAttrs(a []slog.Attr) slog.Handler {
 	return logHandler{h.r, append(append([]slog.Attr(nil), h.attrs...), a...)}
 }
 
-func (h logHandler) Handle(_ context.Context, rec slog.Record) error {
+func (h logHandler) Handle(ctx context.Context, rec slog.Record) error {
 	rec = rec.Clone()
 	rec.AddAttrs(h.attrs...)
 	h.r.mu.Lock()
 	defer h.r.mu.Unlock()
 	h.r.lines = append(h.r.lines, rec)
-	return nil
+	return slog.NewTextHandler(testenv.Said(), nil).Handle(ctx, rec)
 }
 
 // endedInput ends a stream at once.

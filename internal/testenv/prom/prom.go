@@ -142,7 +142,7 @@ func (p Prometheus) Get(t require.TestingT, path string, values url.Values, into
 		Status, Error string
 		Data          json.RawMessage
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+	if err := json.NewDecoder(io.TeeReader(resp.Body, testenv.Said())).Decode(&answer); err != nil {
 		return err
 	}
 	if answer.Status != "success" {
