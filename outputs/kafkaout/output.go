@@ -48,12 +48,12 @@ type output struct {
 	building sync.Mutex
 	build    builder // guarded by building
 
-	gate sink.Gate
+	gate   sink.Gate
+	parked sink.Parking[*attempt]
 
 	mu     sync.Mutex
 	cl     *kgo.Client // nil before Connect and after Close; guarded by mu
 	closed bool        // guarded by mu
-	parked []*attempt  // begun, not finished, oldest first; guarded by mu
 }
 
 var (
@@ -66,6 +66,7 @@ func newOutput(c *config, res *service.Resources) *output {
 		conf:   c,
 		log:    res.Logger(),
 		stats:  sink.NewStats(res.Metrics(), int64(c.maxBuffered)*int64(c.maxInFlight)),
+		parked: sink.Parking[*attempt]{Limit: c.maxInFlight, Same: (*attempt).same},
 		topics: topics{conf: c.create, known: make(map[string]struct{})},
 		build:  builder{conf: c, topics: make(map[tableName]string)},
 		free:   sync.Pool{New: func() any { return newAttempt() }},
@@ -168,18 +169,14 @@ func (o *output) begin(batch service.MessageBatch) (a *attempt, resumed bool) {
 		defer o.building.Unlock()
 		o.build.build(a, batch)
 	}()
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for i, p := range o.parked {
-		if p.same(a) {
-			o.parked = append(o.parked[:i:i], o.parked[i+1:]...)
-			a.drop()
-			o.free.Put(a)
-			return p, true
-		}
+	fresh := a
+	if a, resumed = o.parked.Take(fresh); resumed {
+		fresh.drop()
+		o.free.Put(fresh)
+	} else {
+		a.plan(o.conf.maxBuffered)
 	}
-	a.plan(o.conf.maxBuffered)
-	return a, false
+	return a, resumed
 }
 
 // deliver goes on with a until every record is acknowledged or refused. It returns the first failure that may pass.
@@ -233,12 +230,7 @@ func (o *output) holdBack(ctx context.Context, cl *kgo.Client, a *attempt) map[s
 
 // park keeps an unfinished attempt for the next call with the same batch.
 func (o *output) park(ctx context.Context, a *attempt, err error) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if len(o.parked) >= o.conf.maxInFlight {
-		o.parked = append(o.parked[:0:0], o.parked[1:]...)
-	}
-	o.parked = append(o.parked, a)
+	o.parked.Keep(a)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -251,33 +243,19 @@ func (o *output) done(a *attempt, batch service.MessageBatch) error {
 	o.gate.Open()
 	events, size := a.delivered()
 	o.stats.Delivered(events, size)
-	o.stats.BatchDone()
-	var bErr *service.BatchError
-	for i := range batch {
-		err := a.failed[i]
-		if err == nil {
-			continue
-		}
-		o.stats.Failed(sink.KindOf(err))
-		if bErr == nil {
-			bErr = service.NewBatchError(batch, err)
-		}
-		bErr = bErr.Failed(i, err)
-	}
+	err := o.stats.Finished(batch, a.failed)
 	a.drop()
 	o.free.Put(a)
-	if bErr != nil {
-		return bErr
-	}
-	return nil
+	return err
 }
 
 // Close gives up on what is unsent and ends the client. It may be called before Connect and more than once.
 func (o *output) Close(ctx context.Context) error {
 	o.mu.Lock()
 	cl := o.cl
-	o.cl, o.closed, o.parked = nil, true, nil
+	o.cl, o.closed = nil, true
 	o.mu.Unlock()
+	o.parked.Close()
 	if cl == nil {
 		return nil
 	}
