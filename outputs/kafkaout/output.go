@@ -67,7 +67,7 @@ func newOutput(c *config, res *service.Resources) *output {
 		log:    res.Logger(),
 		stats:  sink.NewStats(res.Metrics(), int64(c.maxBuffered)*int64(c.maxInFlight)),
 		parked: sink.Parking[*attempt]{Limit: c.maxInFlight, Same: (*attempt).same},
-		topics: topics{conf: c.create, known: make(map[string]struct{})},
+		topics: topics{conf: c.create, known: make(map[string]bool)},
 		build:  builder{conf: c, topics: make(map[tableName]string)},
 		free:   sync.Pool{New: func() any { return newAttempt() }},
 	}
@@ -194,12 +194,12 @@ func (o *output) deliver(ctx context.Context, cl *kgo.Client, a *attempt) error 
 			a.handOver(lasting, cl)
 			o.stats.Buffered(cl.BufferedProduceRecords(), cl.BufferedProduceBytes())
 		}
-		if err := a.settle(ctx, cl, o.conf.timeout); err != nil {
+		if err := o.settle(ctx, cl, a); err != nil {
 			return err
 		}
 		if err := a.harvest(); err != nil {
 			if sink.KindOf(err) == sink.UnknownTopic {
-				a.eachTopic(func(topic string) { o.topics.forget(cl, topic) })
+				a.eachTopic(a.work, func(topic string) { o.topics.forget(cl, topic) })
 			}
 			return err
 		}
@@ -211,6 +211,25 @@ func (o *output) deliver(ctx context.Context, cl *kgo.Client, a *attempt) error 
 		return sink.Errorf(sink.UnknownTopic, "records wait for their topic")
 	}
 	return nil
+}
+
+// settle has the client send what it was handed and returns when every record of it has an outcome. It returns an error when
+// that takes longer than the configured timeout, or ctx ends; the client goes on and settle can be called again.
+func (o *output) settle(ctx context.Context, cl *kgo.Client, a *attempt) error {
+	wait, cancel := context.WithTimeout(ctx, o.conf.timeout)
+	defer cancel()
+	o.topics.awaitLoaded(wait, cl, a)
+	// A failed flush shows below.
+	_ = cl.Flush(wait)
+	select {
+	case <-a.settled:
+		return nil
+	case <-wait.Done():
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return sink.Errorf(sink.Timeout, "%d records unacknowledged after %s", a.pending.Load(), o.conf.timeout)
 }
 
 // holdBack keeps records of topics that do not exist out of the way of the others.
