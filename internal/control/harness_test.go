@@ -113,6 +113,7 @@ func start(t *testing.T, o Options, files map[string]string) *plane {
 		scheme = "https://"
 	}
 	p.url = scheme + p.server.Addr().String()
+	t.Cleanup(sourcesSeen.Clear) // the next test may have pipelines of the same names
 	t.Cleanup(p.stop)
 	return p
 }
@@ -128,7 +129,7 @@ func (p *plane) stop() {
 	select {
 	case err := <-p.done:
 		assert.NoError(p.t, err)
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		p.t.Error("the engine did not stop")
 	}
 	p.done = nil
@@ -203,7 +204,7 @@ func (p *plane) states(path string) (int, map[string]State) {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	require.Eventually(t, ok, 10*time.Second, 5*time.Millisecond, what)
+	require.Eventually(t, ok, time.Minute, 5*time.Millisecond, what)
 }
 
 func freeAddress(t *testing.T) string {
@@ -334,6 +335,7 @@ type testSource struct {
 // sourceSeen is what the test sees of the sources of one pipeline.
 type sourceSeen struct {
 	delivered, connects, closes atomic.Int64
+	held                        atomic.Bool // at its gate
 	failure                     atomic.Value
 }
 
@@ -387,6 +389,7 @@ func (s *testSource) Connect(context.Context) error {
 func (s *testSource) ReadBatch(ctx context.Context) (service.MessageBatch, service.AckFunc, error) {
 	for {
 		paused, changed := s.gate()
+		s.seen.held.Store(paused)
 		if !paused {
 			break
 		}
