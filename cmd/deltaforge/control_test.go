@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -21,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 // mainVariable makes the test binary the program.
@@ -104,10 +104,7 @@ func (p *program) wait() int {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	return testenv.FreeAddr(t)
 }
 
 // streams launches streams mode and waits for its control plane.
