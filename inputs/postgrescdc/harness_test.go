@@ -167,7 +167,7 @@ func (s *stream) next() coordinator.Segment {
 		return seg
 	case <-s.done:
 		require.Failf(s.t, "the stream ended", "%v", s.err)
-	case <-time.After(20 * time.Second):
+	case <-time.After(waitFor):
 		require.Fail(s.t, "no segment")
 	}
 	panic("unreachable")
@@ -213,7 +213,7 @@ func (s *stream) fails() error {
 			return s.err
 		case seg := <-s.out:
 			require.Nil(s.t, seg.Rows, "rows, where an error was expected")
-		case <-time.After(20 * time.Second):
+		case <-time.After(waitFor):
 			require.Fail(s.t, "no error")
 		}
 	}

@@ -51,6 +51,14 @@ func connected(t testing.TB, addrs []string, conf string) *output {
 	return o
 }
 
+// connectedAtLast is connected where conf has less patience than a busy machine needs.
+func connectedAtLast(t testing.TB, addrs []string, conf string) *output {
+	t.Helper()
+	o := newTestOutput(t, addrs, conf)
+	require.Eventually(t, func() bool { return o.Connect(t.Context()) == nil }, 2*time.Minute, 50*time.Millisecond)
+	return o
+}
+
 // changed makes a message as an input does; an empty key is left out.
 func changed(table, op, key, id, payload string) *service.Message {
 	m := service.NewMessage([]byte(payload))
@@ -84,7 +92,7 @@ func consume(t testing.TB, addrs []string, n int, topics ...string) []*kgo.Recor
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(100*time.Millisecond))
 	require.NoError(t, err)
 	defer cl.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var out []*kgo.Record
 	for len(out) < n {

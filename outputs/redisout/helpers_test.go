@@ -37,6 +37,14 @@ func newTestOutput(t testing.TB, conf string) *output {
 	return o
 }
 
+// connectedAtLast is connected where conf has less patience than a busy machine needs.
+func connectedAtLast(t testing.TB, conf string) *output {
+	t.Helper()
+	o := newTestOutput(t, conf)
+	require.Eventually(t, func() bool { return o.Connect(t.Context()) == nil }, 2*time.Minute, 20*time.Millisecond)
+	return o
+}
+
 func connected(t testing.TB, conf string) *output {
 	t.Helper()
 	o := newTestOutput(t, conf)
@@ -72,7 +80,7 @@ func numbered(from, n int, tables ...string) service.MessageBatch {
 func engine(t testing.TB, o *output, b service.MessageBatch) (error, []error) { //nolint:staticcheck // the first is the result
 	t.Helper()
 	var causes []error
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
+	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); {
 		err := o.WriteBatch(t.Context(), b.Copy())
 		if err != service.ErrNotConnected { //nolint:errorlint // the engine compares too
 			return err, causes
