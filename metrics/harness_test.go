@@ -22,7 +22,8 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
+
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 // cliVariable makes the test binary the engine's CLI: what runs until a signal is best run as a process.
@@ -38,7 +39,7 @@ func TestMain(m *testing.M) {
 		service.RunCLI(context.Background(), service.CLIOptSetEnvironment(env), service.CLIOptAddTeeLogger(log))
 		return
 	}
-	goleak.VerifyTestMain(m)
+	os.Exit(testenv.MainWithoutLeaks(m))
 }
 
 // logBuffer collects the log of a stream, where tests find the address that was bound.

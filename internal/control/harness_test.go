@@ -32,12 +32,12 @@ import (
 
 func TestMain(m *testing.M) {
 	registerTestComponents()
-	goleak.VerifyTestMain(
+	os.Exit(testenv.MainWithoutLeaks(
 		m,
 		// The engine's command line kills a process that does not end; the limit here is an hour.
 		goleak.IgnoreAnyFunction("github.com/redpanda-data/benthos/v4/internal/cli/common.RunManagerUntilStopped.func1.1"),
 		goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"), // the engine's /stats, one a process
-	)
+	))
 }
 
 const (

@@ -24,6 +24,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/deltaforge/deltaforge/internal/servers"
 )
 
@@ -100,6 +102,22 @@ func Main(m *testing.M) int {
 		return max(code, 1)
 	}
 	return code
+}
+
+// MainWithoutLeaks is Main for a package whose tests must leave no goroutine behind. Those that are on their way out have a minute: a
+// busy machine may not let them run for a while.
+func MainWithoutLeaks(m *testing.M, options ...goleak.Option) int {
+	code := Main(m)
+	var err error
+	for end := time.Now().Add(time.Minute); code == 0 && time.Now().Before(end); {
+		if err = goleak.Find(options...); err == nil {
+			return 0
+		}
+	}
+	if code == 0 {
+		fmt.Fprintln(os.Stderr, "testenv: the tests have left goroutines behind:", err)
+	}
+	return max(code, 1)
 }
 
 // sharedServer is get for a test.

@@ -3,6 +3,7 @@ package kafkaout
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -12,17 +13,11 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"go.uber.org/goleak"
 
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(withServers{m}) }
-
-// withServers closes what the tests started before goroutines are counted.
-type withServers struct{ m *testing.M }
-
-func (w withServers) Run() int { return testenv.Main(w.m) }
+func TestMain(m *testing.M) { os.Exit(testenv.MainWithoutLeaks(m)) }
 
 func fake(t testing.TB, opts ...kfake.Opt) *kfake.Cluster {
 	t.Helper()

@@ -3,22 +3,17 @@ package redisout
 import (
 	"context"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(withServers{m}) }
-
-// withServers closes what the tests started before goroutines are counted.
-type withServers struct{ m *testing.M }
-
-func (w withServers) Run() int { return testenv.Main(w.m) }
+func TestMain(m *testing.M) { os.Exit(testenv.MainWithoutLeaks(m)) }
 
 func parse(conf string) (*config, error) {
 	p, err := spec().ParseYAML(conf, nil)
