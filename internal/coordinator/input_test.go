@@ -210,6 +210,57 @@ func TestOnlyOneRunAtATime(t *testing.T) {
 }
 
 // However much of the log is filtered away behind a blocked batch, little is kept.
+// While the pipeline is busy a batch grows; what comes while it asks goes out when the log is quiet.
+func TestBatchGrowsWhileThePipelineIsBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		feed := make(chan Segment)
+		log := &funcLog{run: func(ctx context.Context, _ checkpoint.Token, out chan<- Segment) error {
+			out <- Segment{Source: "server", Commit: commitText(0)}
+			for {
+				select {
+				case seg := <-feed:
+					out <- seg
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+		}}
+		in := newTestInput(t, Config{MaxEvents: 3, MaxWait: 50 * time.Millisecond, MaxInFlight: 1, RespectTx: true}, log, newMemStore(), nil)
+		require.NoError(t, in.Connect(t.Context()))
+		read := func() (int, service.AckFunc) {
+			b, ack, err := in.ReadBatch(t.Context())
+			require.NoError(t, err)
+			return len(b), ack
+		}
+		began := time.Now()
+		feed <- transaction(1)
+		n, ack := read()
+		assert.Equal(t, 1, n)
+		assert.Equal(t, quiet, time.Since(began), "nothing more was there")
+		for tx := 2; tx <= 3; tx++ {
+			feed <- transaction(tx)
+			time.Sleep(time.Minute) // long after the log is quiet, and any limit of time
+		}
+		require.NoError(t, ack(t.Context(), nil))
+		began = time.Now()
+		n, ack = read()
+		assert.Equal(t, 2, n)
+		assert.Zero(t, time.Since(began), "it had waited for the pipeline only")
+		for tx := 4; tx <= 7; tx++ {
+			feed <- transaction(tx)
+		}
+		time.Sleep(time.Minute)
+		require.NoError(t, ack(t.Context(), nil))
+		n, ack = read()
+		assert.Equal(t, 3, n, "full")
+		require.NoError(t, ack(t.Context(), nil))
+		n, ack = read()
+		assert.Equal(t, 1, n)
+		require.NoError(t, ack(t.Context(), nil))
+		require.NoError(t, in.Close(t.Context()))
+	})
+}
+
 func TestFilteredLogBehindBlockedOutput(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		segs := []Segment{{Commit: commitText(0)}, transaction(1)}

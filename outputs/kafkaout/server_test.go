@@ -84,9 +84,8 @@ func TestRealBrokerRefusesLargeRecordsOnly(t *testing.T) {
 	s := testenv.Kafka(t)
 	prefix := testenv.Name(t)
 	topic := prefix + ".shop.orders"
-	s.CreateTopic(t, topic, 2)
-	limit := "1000"
-	_, err := kadm.NewClient(s.Client(t)).AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Name: "max.message.bytes", Value: &limit}}, topic)
+	limit := "1000" // from the start: the broker takes up a changed one when it likes
+	_, err := kadm.NewClient(s.Client(t)).CreateTopic(t.Context(), 2, 1, map[string]*string{"max.message.bytes": &limit}, topic)
 	require.NoError(t, err)
 	o := connected(t, s.Brokers(), "compression: none\ntopic_prefix: "+prefix+"\n")
 
