@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"math"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -33,19 +32,12 @@ import (
 
 func TestMain(m *testing.M) {
 	registerTestComponents()
-	goleak.VerifyTestMain(
-		watched{m},
+	os.Exit(testenv.MainWithoutLeaks(
+		m,
 		// The engine's command line kills a process that does not end; the limit here is an hour.
 		goleak.IgnoreAnyFunction("github.com/redpanda-data/benthos/v4/internal/cli/common.RunManagerUntilStopped.func1.1"),
 		goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"), // the engine's /stats, one a process
-	)
-}
-
-// watched fails the run when a password is in a log, an answer or a number.
-type watched struct{ m *testing.M }
-
-func (w watched) Run() int {
-	return testenv.Main(w.m, "hunter1-sesame", "hunter2-sesame", "hunter3-sesame", "hunter4-sesame", "hunter5-sesame", "opensesame")
+	))
 }
 
 const (
@@ -122,6 +114,7 @@ func start(t *testing.T, o Options, files map[string]string) *plane {
 		scheme = "https://"
 	}
 	p.url = scheme + p.server.Addr().String()
+	t.Cleanup(sourcesSeen.Clear) // the next test may have pipelines of the same names
 	t.Cleanup(p.stop)
 	return p
 }
@@ -137,7 +130,7 @@ func (p *plane) stop() {
 	select {
 	case err := <-p.done:
 		assert.NoError(p.t, err)
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		p.t.Error("the engine did not stop")
 	}
 	p.done = nil
@@ -213,15 +206,12 @@ func (p *plane) states(path string) (int, map[string]State) {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	require.Eventually(t, ok, 10*time.Second, 5*time.Millisecond, what)
+	require.Eventually(t, ok, time.Minute, 5*time.Millisecond, what)
 }
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test
-	require.NoError(t, err)
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	return testenv.FreeAddr(t)
 }
 
 func write(t *testing.T, path, text string) {
@@ -347,6 +337,7 @@ type testSource struct {
 // sourceSeen is what the test sees of the sources of one pipeline.
 type sourceSeen struct {
 	delivered, connects, closes atomic.Int64
+	held                        atomic.Bool // at its gate
 	failure                     atomic.Value
 }
 
@@ -400,6 +391,7 @@ func (s *testSource) Connect(context.Context) error {
 func (s *testSource) ReadBatch(ctx context.Context) (service.MessageBatch, service.AckFunc, error) {
 	for {
 		paused, changed := s.gate()
+		s.seen.held.Store(paused)
 		if !paused {
 			break
 		}

@@ -18,10 +18,13 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 
 	"github.com/deltaforge/deltaforge/internal/servers"
 )
@@ -91,9 +94,9 @@ func (o *one[T]) close() error {
 type startFunc[T any] func(context.Context, servers.Options) (T, error)
 
 // Main runs the tests, closes the servers they shared and returns the exit code. The run fails when a password of the servers, or one
-// of the given ones, is in what tests gave to Said; they are those that tests of the package use.
-func Main(m interface{ Run() int }, passwords ...string) int {
-	if err := beginWatch(passwords); err != nil {
+// that tests make up, is in what tests gave to Said.
+func Main(m *testing.M) int {
+	if err := beginWatch(); err != nil {
 		fmt.Fprintln(os.Stderr, "testenv:", err)
 		return 1
 	}
@@ -108,6 +111,22 @@ func Main(m interface{ Run() int }, passwords ...string) int {
 		return max(code, 1)
 	}
 	return code
+}
+
+// MainWithoutLeaks is Main for a package whose tests must leave no goroutine behind. Those that are on their way out have a minute: a
+// busy machine may not let them run for a while.
+func MainWithoutLeaks(m *testing.M, options ...goleak.Option) int {
+	code := Main(m)
+	var err error
+	for end := time.Now().Add(time.Minute); code == 0 && time.Now().Before(end); {
+		if err = goleak.Find(options...); err == nil {
+			return 0
+		}
+	}
+	if code == 0 {
+		fmt.Fprintln(os.Stderr, "testenv: the tests have left goroutines behind:", err)
+	}
+	return max(code, 1)
 }
 
 // sharedServer is get for a test.
@@ -177,15 +196,14 @@ func Name(t testing.TB) string {
 // FreeAddr returns an address of this machine at which nobody listens.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed at once
+	port, err := servers.FreePort()
 	if err != nil {
-		t.Fatalf("finding a free port: %v", err)
+		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
 // cleanupContext is for what a test undoes at its end, when its own context is over.
 func cleanupContext() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), 30*time.Second)
+	return context.WithTimeout(context.Background(), wait)
 }

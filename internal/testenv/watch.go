@@ -32,8 +32,15 @@ var watch = struct {
 // plantedEnv makes a run say a text, to show that it fails when that is a password.
 const plantedEnv = "DELTAFORGE_TESTENV_PLANT"
 
+// Passwords are those that tests make up, where they do not use that of the servers. No others, so that each of them is looked for.
+func Passwords() []string {
+	return []string{
+		"opensesame", "hunter1-sesame", "hunter2-sesame", "hunter3-sesame", "hunter4-sesame", "hunter5-sesame",
+	}
+}
+
 // beginWatch begins to keep what is said.
-func beginWatch(words []string) (err error) {
+func beginWatch() (err error) {
 	watch.mu.Lock()
 	defer watch.mu.Unlock()
 	if watch.dir, err = os.MkdirTemp("", "deltaforge-said-"); err != nil {
@@ -44,8 +51,8 @@ func beginWatch(words []string) (err error) {
 	}
 	log.SetOutput(io.MultiWriter(os.Stderr, Said()))
 	err = watch.hunt.Add("the password of the servers", servers.Password)
-	for n, word := range words {
-		err = errors.Join(err, watch.hunt.Add(fmt.Sprintf("password %d of this package", n+1), word))
+	for n, word := range Passwords() {
+		err = errors.Join(err, watch.hunt.Add(fmt.Sprintf("made-up password %d", n+1), word))
 	}
 	return err
 }
