@@ -95,7 +95,7 @@ func TestPanicsStayInTheirPipeline(t *testing.T) {
 	require.NoError(t, os.WriteFile(root, fmt.Appendf(nil, "http: {address: %q}\nmetrics: {deltaforge: {address: %q}}\n", freeAddress(t), page), 0o600))
 	p := streams(t, dir, []string{plantVariable + "=" + strings.Join(plan, ",")}, "-o", root)
 	scrape := func() string { return (&program{t: t, url: "http://" + page}).want(200, "GET", "/metrics", "") }
-	const stream = "input: {label: in, test_log: {name: %s, panic: '%s', checkpoint: {path: %s.db, interval_ms: 50}, batch: {max_ms: 5}}}\noutput: %s\n"
+	const stream = "input: {label: in, test_log: {name: %s, panic: '%s', checkpoint: {path: %s.db, interval_ms: 100}, batch: {max_ms: 5}}}\noutput: %s\n"
 	config := func(v victim) string {
 		return fmt.Sprintf(stream, v.id, v.where, v.id, cmp.Or(v.output, "{drop: {}}"))
 	}

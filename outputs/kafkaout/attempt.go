@@ -140,7 +140,7 @@ func sameBytes(x, y []byte) bool {
 
 // outcome is called by the client, from one goroutine, once for every record handed to it. That is too often for a guard, and
 // there is nothing in it that can panic: it counts, writes to a map that it has made, and sends on a channel that nobody
-// closes. The same is true of OnProduceRecordPartitioned.
+// closes.
 func (a *attempt) outcome(r *kgo.Record, err error) {
 	if err != nil {
 		a.mu.Lock()
