@@ -123,7 +123,7 @@ func watchSlot(t *testing.T, src source, p *process) (end func()) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
-	const enough = 100
+	const samplesEnough = 100
 	seen := make(chan struct{})
 	wg.Go(func() {
 		samples, moves, last := 0, 0, ""
@@ -143,7 +143,7 @@ func watchSlot(t *testing.T, src source, p *process) (end func()) {
 			if samples++; confirmed != last {
 				moves, last = moves+1, confirmed
 			}
-			if samples >= enough && moves > 1 {
+			if samples >= samplesEnough && moves > 1 {
 				select {
 				case <-seen:
 				default:
@@ -159,8 +159,8 @@ func watchSlot(t *testing.T, src source, p *process) (end func()) {
 	return func() {
 		select {
 		case <-seen:
-		case <-time.After(time.Minute):
-			t.Errorf("no %d samples of a slot that moves", enough)
+		case <-time.After(patience):
+			t.Errorf("no %d samples of a slot that moves", samplesEnough)
 		}
 		cancel()
 		wg.Wait()
@@ -239,11 +239,10 @@ func TestHugeTransactionKilled(t *testing.T) {
 			hugeTransaction(t, w, rows)
 			// Killed when it has delivered something and not all, three times.
 			for range 3 {
-				before := len(dst.all(t))
-				eventually(t, 60*time.Second, "more rows delivered", func() bool { return len(dst.all(t)) > before+5000 })
+				before := dst.count(t)
+				eventually(t, 60*time.Second, "more rows delivered", func() bool { return dst.count(t) > before+5000 })
 				p.kill()
-				n := len(dst.all(t))
-				t.Logf("killed with %d records in the topic", n)
+				t.Logf("killed with %d records in the topic", dst.count(t))
 				p.start()
 			}
 			a := finish(t, w, dst, 120*time.Second)

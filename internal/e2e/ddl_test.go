@@ -21,7 +21,7 @@ import (
 const (
 	killedAroundDDL = 10
 	ddlWorkers      = 3
-	ddlPatience     = 60 * time.Second
+	ddlPatience     = patience
 )
 
 // The process is killed at random moments while tables are altered, renamed, swapped and copied under load. Every event has the columns
