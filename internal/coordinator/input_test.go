@@ -184,11 +184,12 @@ func TestCloseIsBounded(t *testing.T) {
 // A log that hangs after its session failed is not run twice, and does not hang Connect.
 func TestOnlyOneRunAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		release := make(chan struct{})
+		fail, release := make(chan struct{}), make(chan struct{})
 		runs := 0
 		l := &funcLog{run: func(ctx context.Context, _ checkpoint.Token, out chan<- Segment) error {
 			if runs++; runs == 1 {
 				out <- Segment{Commit: commitText(0)}
+				<-fail
 				out <- Segment{Rows: &rows{fail: errFake}}
 				<-release
 			}
@@ -196,6 +197,7 @@ func TestOnlyOneRunAtATime(t *testing.T) {
 		}}
 		in := newTestInput(t, Config{}, l, newMemStore(), nil)
 		require.NoError(t, in.Connect(t.Context()))
+		close(fail)
 		_, _, err := in.ReadBatch(t.Context())
 		require.ErrorIs(t, err, service.ErrNotConnected)
 		began := time.Now()
@@ -209,7 +211,6 @@ func TestOnlyOneRunAtATime(t *testing.T) {
 	})
 }
 
-// However much of the log is filtered away behind a blocked batch, little is kept.
 // While the pipeline is busy a batch grows; what comes while it asks goes out when the log is quiet.
 func TestBatchGrowsWhileThePipelineIsBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -261,6 +262,7 @@ func TestBatchGrowsWhileThePipelineIsBusy(t *testing.T) {
 	})
 }
 
+// However much of the log is filtered away behind a blocked batch, little is kept.
 func TestFilteredLogBehindBlockedOutput(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		segs := []Segment{{Commit: commitText(0)}, transaction(1)}

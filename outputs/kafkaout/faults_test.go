@@ -168,11 +168,11 @@ func TestOutageShowsAndLeavesNoDuplicates(t *testing.T) {
 		assert.Equal(t, sink.Timeout, sink.KindOf(unwrapBackOff(err)), "%v", err)
 		require.NoError(t, o.Connect(t.Context()))
 	}
-	assert.Len(t, o.parked, 1)
+	assert.Equal(t, 1, o.parked.Len())
 	speak()
 	err, _ = engine(t, o, b)
 	require.NoError(t, err)
-	assert.Empty(t, o.parked)
+	assert.Zero(t, o.parked.Len())
 	err, _ = engine(t, o, numbered("orders", 200, 100, 50))
 	require.NoError(t, err)
 	assertWrittenOnceInOrder(t, c.ListenAddrs(), 300, 2)
