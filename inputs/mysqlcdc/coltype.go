@@ -80,11 +80,23 @@ func (r *typeRules) resolve(t typeSpec, tableCollation string) (columnType, coll
 		if collation, err = r.collation(t, tableCollation); err != nil {
 			return "", "", err
 		}
-		return strings.ToLower(t.name) + "(" + labelsOf(t.args) + ")", collation, nil
+		labels := labelsOf(t.args, collation != bytesCollation)
+		return strings.ToLower(t.name) + "(" + labels + ")", r.labelsCollation(collation), nil
 	case "JSON": // MariaDB's is a text
 		return "longtext", "utf8mb4_bin", nil
 	}
 	return r.text(t, tableCollation)
+}
+
+// bytesCollation is the collation of bytes.
+const bytesCollation = "binary"
+
+// labelsCollation is the collation that an ENUM or SET is shown with: MySQL shows none when its labels are bytes.
+func (r *typeRules) labelsCollation(collation string) string {
+	if collation == bytesCollation && r.flavor == flavorMySQL {
+		return ""
+	}
+	return collation
 }
 
 func (t typeSpec) arg(i, otherwise int) int {
@@ -242,7 +254,7 @@ func (r *typeRules) text(t typeSpec, tableCollation string) (columnType, collati
 		}
 		width = max(r.charsets.widths[charsetOf(collation)], 1)
 	}
-	if collation == "binary" {
+	if collation == bytesCollation {
 		collation = ""
 	}
 	return r.textOf(t, blob, width, collation != "", isText), collation, nil
@@ -360,14 +372,17 @@ func canonicalCharset(name string) string {
 	return name
 }
 
-// labelsOf writes labels as the server does.
-func labelsOf(args []sqlToken) string {
+// labelsOf writes labels as the server does, which takes spaces at their ends only from characters.
+func labelsOf(args []sqlToken, trim bool) string {
 	var b strings.Builder
 	for i, a := range args {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		b.WriteString(quoteLabel(strings.TrimRight(a.text, " ")))
+		if trim {
+			a.text = strings.TrimRight(a.text, " ")
+		}
+		b.WriteString(quoteLabel(a.text))
 	}
 	return b.String()
 }
@@ -382,7 +397,7 @@ func (r *typeRules) converted(c columnDef, collation string) columnDef {
 		return c
 	}
 	from, to := max(r.charsets.widths[c.charset()], 1), max(r.charsets.widths[charsetOf(collation)], 1)
-	characters := collation != "binary"
+	characters := collation != bytesCollation
 	name, rest := leadingName(c.Type), strings.TrimPrefix(c.Type, leadingName(c.Type))
 	switch name {
 	case "char", "varchar":
@@ -398,59 +413,11 @@ func (r *typeRules) converted(c columnDef, collation string) columnDef {
 		c.Type = blobName(min(blobSize(bytes), 4), characters) + rest
 	}
 	c.Collation = collation
-	if !characters && name != "enum" && name != "set" {
+	switch {
+	case name == "enum" || name == "set":
+		c.Collation = r.labelsCollation(collation)
+	case !characters:
 		c.Collation = ""
 	}
 	return c
-}
-
-// convertedAnew returns a column that a statement both defines anew and converts. MySQL then makes a BLOB or TEXT, unless it has
-// a length, of the size that the old column's value takes, whatever the statement says: MODIFY c MEDIUMTEXT, CONVERT TO … turns
-// an INT into a TINYTEXT (MySQL source, prepare_blob_field). It counts the old column's characters, and those of a VARCHAR
-// divided by the bytes of one.
-func (r *typeRules) convertedAnew(c columnDef, t typeSpec, old columnDef) columnDef {
-	name := leadingName(c.Type)
-	switch name {
-	case "tinytext", "text", "mediumtext", "tinyblob", "blob", "mediumblob":
-	default:
-		return c
-	}
-	width := func(c columnDef) int {
-		if c.Collation == "" {
-			return 1
-		}
-		return max(r.charsets.widths[c.charset()], 1)
-	}
-	n := t.arg(0, 0)
-	if n == 0 {
-		n = displayWidth(old.Type) / width(old)
-	}
-	c.Type = blobName(blobSize(n*width(c)), strings.HasSuffix(name, "text"))
-	return c
-}
-
-// displayWidth is how long values of a type are: bytes of a BLOB or TEXT, else characters, or about so.
-func displayWidth(typ string) int {
-	switch leadingName(typ) {
-	case "tinytext", "tinyblob":
-		return 1<<8 - 1
-	case "text", "blob":
-		return 1<<16 - 1
-	case "mediumtext", "mediumblob":
-		return 1<<24 - 1
-	case "longtext", "longblob", "json", "geometry":
-		return 1<<32 - 1
-	case "char", "varchar", "binary", "varbinary", "bit":
-		if n := typeArguments(typ); len(n) == 1 {
-			return n[0]
-		}
-		return 1
-	case "decimal":
-		if n := typeArguments(typ); len(n) > 0 {
-			return n[0] + 2
-		}
-		return 12
-	default: // numbers and times
-		return 20
-	}
 }

@@ -309,9 +309,17 @@ func (r *ddlRun) columnOf(def *tableDef, col *ast.ColumnDef) (columnDef, error) 
 	if i < 0 || i >= len(r.red.types) {
 		return columnDef{}, fmt.Errorf("%w: column %s", errNotUnderstood, col.Name.Name.O)
 	}
-	c, err := r.rules.column(col.Name.Name.O, r.red.types[i], def.Collation)
-	if err == nil && r.convertTo != "" && c.Collation != "" {
-		c.Collation = r.convertTo // the server converts what the same statement adds, too
+	t := r.red.types[i]
+	if r.convertTo != "" { // the server converts what the same statement adds, too
+		t.charset, t.ascii, t.unicode = "", false, false
+		t.collation = r.convertTo
+		if t.binary && r.convertTo != bytesCollation {
+			t.collation = charsetOf(r.convertTo) + "_bin"
+		}
+	}
+	c, err := r.rules.column(col.Name.Name.O, t, def.Collation)
+	if err == nil && r.convertTo != "" && c.Collation != "" && t.collation == r.convertTo {
+		c.Collation = r.convertTo // also that of a type that is text under another name
 	}
 	return c, err
 }

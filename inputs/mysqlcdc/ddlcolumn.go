@@ -200,8 +200,8 @@ func (r *reducer) typeName() (t typeSpec, err error) {
 		}
 		for _, a := range split(inner) {
 			switch {
-			case len(a) == 1 && a[0].kind == sqlWord && strings.HasPrefix(a[0].text, "0x"):
-				t.args = append(t.args, introduced("X", sqlToken{sqlString, a[0].text[2:]}))
+			case len(a) == 1 && a[0].kind == sqlWord && (strings.HasPrefix(a[0].text, "0x") || strings.HasPrefix(a[0].text, "0b")):
+				t.args = append(t.args, introduced(strings.ToUpper(a[0].text[1:2]), sqlToken{sqlString, a[0].text[2:]}))
 			case len(a) == 1:
 				t.args = append(t.args, a[0])
 			case len(a) == 2 && a[1].kind == sqlString: // x'41', _utf8mb4'a'
@@ -214,14 +214,22 @@ func (r *reducer) typeName() (t typeSpec, err error) {
 	return t, nil
 }
 
-// introduced is a string with a word before it.
+// introduced is a string with a word before it: X for hexadecimal digits, B for binary ones.
 func introduced(word string, s sqlToken) sqlToken {
-	if word != "X" {
+	base, digits := 16, 2
+	switch word {
+	case "X":
+	case "B":
+		base, digits = 2, 8
+	default:
 		return s
 	}
+	if odd := len(s.text) % digits; odd > 0 {
+		s.text = strings.Repeat("0", digits-odd) + s.text
+	}
 	var b strings.Builder
-	for i := 0; i+1 < len(s.text); i += 2 {
-		n, _ := strconv.ParseUint(s.text[i:i+2], 16, 8) // the server has checked it
+	for i := 0; i < len(s.text); i += digits {
+		n, _ := strconv.ParseUint(s.text[i:i+digits], base, 8) // the server has checked it
 		b.WriteByte(byte(n))
 	}
 	return sqlToken{sqlString, b.String()}
