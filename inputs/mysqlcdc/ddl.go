@@ -103,7 +103,11 @@ const headWords = 6
 // changesTables reports whether a statement may be about tables, databases or indexes, by its first words.
 func changesTables(text string) bool {
 	l := lexer{s: text}
-	switch l.next().keyword() {
+	first := l.next().keyword()
+	if first == "SET" && l.setStatement() {
+		first = l.next().keyword()
+	}
+	switch first {
 	case "CREATE", "ALTER", "DROP", "RENAME":
 	default:
 		return false

@@ -196,6 +196,10 @@ func (n tableName) sql() string {
 }
 
 func (r *reducer) statement() error {
+	if r.accept("SET", "STATEMENT") { // MariaDB: variable = value, … FOR the statement
+		for len(r.in) > 0 && r.next().keyword() != "FOR" {
+		}
+	}
 	switch r.next().keyword() {
 	case "CREATE":
 		return r.create()
