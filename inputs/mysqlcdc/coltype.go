@@ -47,6 +47,8 @@ type typeRules struct {
 	// defaultUTF8MB4 is the session's default collation of utf8mb4; empty for the server's.
 	defaultUTF8MB4 string
 	realAsFloat    bool
+	// oracle: names mean what they mean to Oracle (MariaDB's sql_mode=ORACLE).
+	oracle bool
 	// implicitTimestamp: TIMESTAMP columns are NOT NULL unless they say NULL (explicit_defaults_for_timestamp=OFF).
 	implicitTimestamp bool
 }
@@ -69,6 +71,9 @@ func (r *typeRules) column(name string, t typeSpec, tableCollation string) (colu
 }
 
 func (r *typeRules) resolve(t typeSpec, tableCollation string) (columnType, collation string, err error) {
+	if r.oracle {
+		t.name = oracleType(t)
+	}
 	if text, ok := r.number(t); ok {
 		return text, "", nil
 	}
@@ -97,6 +102,30 @@ func (r *typeRules) labelsCollation(collation string) string {
 		return ""
 	}
 	return collation
+}
+
+// oracleType is the name of what MariaDB makes of a type under sql_mode=ORACLE (MariaDB source, sql_yacc.yy).
+func oracleType(t typeSpec) string {
+	switch t.name {
+	case "VARCHAR2":
+		return "VARCHAR"
+	case "NUMBER":
+		if len(t.args) == 0 {
+			return "DOUBLE"
+		}
+		return "DECIMAL"
+	case "CLOB":
+		return "LONGTEXT"
+	case "BLOB":
+		if len(t.args) == 0 {
+			return "LONGBLOB"
+		}
+	case "RAW":
+		return "VARBINARY"
+	case "DATE":
+		return "DATETIME"
+	}
+	return t.name
 }
 
 func (t typeSpec) arg(i, otherwise int) int {
@@ -198,6 +227,9 @@ func (r *typeRules) plain(t typeSpec) (string, bool) {
 		return name, true
 	case "YEAR":
 		if r.widths() {
+			if r.flavor == flavorMariaDB && t.arg(0, 4) == 2 {
+				return "year(2)", true
+			}
 			return "year(4)", true
 		}
 		return "year", true
@@ -278,7 +310,7 @@ func (r *typeRules) textOf(t typeSpec, blob, width int, characters, isText bool)
 		}
 		blob = blobSize(n * width) // without strict mode the server makes it a text
 	}
-	if n > 0 && blob == 2 {
+	if blob == 2 && (n > 0 || len(t.args) > 0 && r.flavor == flavorMySQL) { // MariaDB takes a length of 0 for none
 		blob = blobSize(n * width)
 	}
 	return blobName(blob, characters) + compressed
@@ -389,35 +421,4 @@ func labelsOf(args []sqlToken, trim bool) string {
 
 func quoteLabel(s string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, "\x00", `\0`, "\n", `\n`, "\r", `\r`, "'", "''").Replace(s) + "'"
-}
-
-// converted returns a column after CONVERT TO CHARACTER SET.
-func (r *typeRules) converted(c columnDef, collation string) columnDef {
-	if c.Collation == "" {
-		return c
-	}
-	from, to := max(r.charsets.widths[c.charset()], 1), max(r.charsets.widths[charsetOf(collation)], 1)
-	characters := collation != bytesCollation
-	name, rest := leadingName(c.Type), strings.TrimPrefix(c.Type, leadingName(c.Type))
-	switch name {
-	case "char", "varchar":
-		n := typeArguments(c.Type)
-		if !characters {
-			c.Type = strings.Replace(name, "char", "binary", 1) + rest
-		} else if len(n) == 1 && n[0]*to > 65535 {
-			c.Type = blobName(blobSize(n[0]*to), true)
-		}
-	case "tinytext", "text", "mediumtext", "longtext":
-		size := map[string]int{"tinytext": 1, "text": 2, "mediumtext": 3, "longtext": 4}[name]
-		bytes := (1<<(8*size) - 1) / from * to // as many characters as before
-		c.Type = blobName(min(blobSize(bytes), 4), characters) + rest
-	}
-	c.Collation = collation
-	switch {
-	case name == "enum" || name == "set":
-		c.Collation = r.labelsCollation(collation)
-	case !characters:
-		c.Collation = ""
-	}
-	return c
 }

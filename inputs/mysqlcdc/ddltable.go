@@ -193,6 +193,10 @@ func (r *ddlRun) alterSecond(def *tableDef, specs []*ast.AlterTableSpec, moved [
 			return err
 		}
 	}
+	if r.red.endsPeriod {
+		def.Period = nil
+	}
+	def.setPeriod(r.red.period)
 	for _, s := range specs {
 		switch s.Tp {
 		case ast.AlterTableAddColumns, ast.AlterTableModifyColumn, ast.AlterTableChangeColumn:
@@ -202,7 +206,9 @@ func (r *ddlRun) alterSecond(def *tableDef, specs []*ast.AlterTableSpec, moved [
 				}
 			}
 		case ast.AlterTableAddConstraint:
-			r.addConstraint(def, s.Constraint)
+			if err := r.addConstraint(def, s.Constraint); err != nil {
+				return err
+			}
 		default:
 		}
 	}

@@ -5,6 +5,37 @@ import (
 	"unicode/utf8"
 )
 
+// converted returns a column after CONVERT TO CHARACTER SET.
+func (r *typeRules) converted(c columnDef, collation string) columnDef {
+	if c.Collation == "" {
+		return c
+	}
+	from, to := max(r.charsets.widths[c.charset()], 1), max(r.charsets.widths[charsetOf(collation)], 1)
+	characters := collation != bytesCollation
+	name, rest := leadingName(c.Type), strings.TrimPrefix(c.Type, leadingName(c.Type))
+	switch name {
+	case "char", "varchar":
+		n := typeArguments(c.Type)
+		if !characters {
+			c.Type = strings.Replace(name, "char", "binary", 1) + rest
+		} else if len(n) == 1 && n[0]*to > 65535 {
+			c.Type = blobName(blobSize(n[0]*to), true)
+		}
+	case "tinytext", "text", "mediumtext", "longtext":
+		size := map[string]int{"tinytext": 1, "text": 2, "mediumtext": 3, "longtext": 4}[name]
+		bytes := (1<<(8*size) - 1) / from * to // as many characters as before
+		c.Type = blobName(min(blobSize(bytes), 4), characters) + rest
+	}
+	c.Collation = collation
+	switch {
+	case name == "enum" || name == "set":
+		c.Collation = r.labelsCollation(collation)
+	case !characters:
+		c.Collation = ""
+	}
+	return c
+}
+
 // convertedAnew returns a column that a statement both defines anew and converts. MySQL then makes a BLOB or TEXT, unless it has
 // a length, of the size that the old column's value takes, whatever the statement says: MODIFY c MEDIUMTEXT, CONVERT TO … turns
 // an INT into a TINYTEXT (MySQL source, prepare_blob_field). It counts the old column's characters, and divides them by the bytes
