@@ -103,7 +103,7 @@ func TestEngineServesPage(t *testing.T) {
 		want := `deltaforge_source_connections_total{pipeline="` + name + `",source="db",tenant="default"} 1` + "\n"
 		require.Eventually(t, func() bool {
 			return series(scrape(t, server.URL+"/metrics"), "deltaforge_source_connections_total") == want
-		}, 10*time.Second, 10*time.Millisecond)
+		}, time.Minute, 10*time.Millisecond)
 		require.NotContains(t, log.String(), "Serving metrics")
 	}
 }

@@ -22,7 +22,8 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
+
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 // cliVariable makes the test binary the engine's CLI: what runs until a signal is best run as a process.
@@ -38,7 +39,7 @@ func TestMain(m *testing.M) {
 		service.RunCLI(context.Background(), service.CLIOptSetEnvironment(env), service.CLIOptAddTeeLogger(log))
 		return
 	}
-	goleak.VerifyTestMain(m)
+	os.Exit(testenv.MainWithoutLeaks(m))
 }
 
 // logBuffer collects the log of a stream, where tests find the address that was bound.
@@ -70,7 +71,7 @@ func (b *logBuffer) url(t *testing.T) string {
 	require.Eventually(t, func() bool {
 		found = servingLine.FindStringSubmatch(b.String())
 		return found != nil
-	}, 10*time.Second, 5*time.Millisecond, "no address in the log")
+	}, time.Minute, 5*time.Millisecond, "no address in the log")
 	return "http://" + found[1] + "/metrics"
 }
 
@@ -139,7 +140,7 @@ func start(t *testing.T, c components, yaml string) (url string, log *logBuffer)
 	done := make(chan error, 1)
 	go func() { done <- stream.Run(context.Background()) }()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		assert.NoError(t, stream.Stop(ctx))
 		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
@@ -192,7 +193,7 @@ func golden(t *testing.T, url, namePrefix, file string) {
 	want, err := os.ReadFile(file)
 	require.NoError(t, err)
 	var got string
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if got = series(scrape(t, url), namePrefix); got == string(want) {
 			return
 		}

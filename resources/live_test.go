@@ -32,7 +32,7 @@ func TestDashboardFindsEverySeries(t *testing.T) {
 				found, err = p.Query(t, prom.Choose(query.Expr, "all"))
 				require.NoError(t, err)
 				require.NotEmpty(t, found)
-			}, 20*time.Second, 200*time.Millisecond, "%q finds nothing: %s", panel.Title, query.Expr)
+			}, 2*time.Minute, 200*time.Millisecond, "%q finds nothing: %s", panel.Title, query.Expr)
 			for _, label := range legendLabels(query.LegendFormat) {
 				assert.Contains(t, found[0].Metric, label, "%q: %s", panel.Title, query.LegendFormat)
 			}

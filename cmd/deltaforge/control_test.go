@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -21,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 // mainVariable makes the test binary the program.
@@ -34,6 +34,9 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(m.Run())
 }
+
+// patience bounds every wait of a test.
+const patience = time.Minute
 
 // program is a running deltaforge.
 type program struct {
@@ -93,7 +96,7 @@ func (p *program) wait() int {
 	case <-p.ended:
 		p.exited = true
 		return p.cmd.ProcessState.ExitCode()
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		p.t.Fatalf("still running:\n%s", p.out)
 		return 0
 	}
@@ -101,10 +104,7 @@ func (p *program) wait() int {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	return testenv.FreeAddr(t)
 }
 
 // streams launches streams mode and waits for its control plane.
@@ -121,7 +121,7 @@ func streams(t *testing.T, dir string, env []string, args ...string) *program {
 			return false
 		}
 		return resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
-	}, 20*time.Second, 20*time.Millisecond, "no control plane: %s", p.out)
+	}, patience, 20*time.Millisecond, "no control plane: %s", p.out)
 	return p
 }
 
@@ -189,7 +189,7 @@ func TestControlPlaneSurvivesAKill(t *testing.T) {
 	p.token = "opensesame"
 	assert.Equal(t, want, p.statuses())
 	assert.NotContains(t, p.want(200, "GET", "/streams/src", ""), "hunter2")
-	p.want(200, "POST", "/streams/src/stop?timeout=2s", "")
+	p.want(200, "POST", "/streams/src/stop?timeout=20s", "")
 	testCheckpoint(t, p, dir)
 	p.end(syscall.SIGTERM)
 	assert.Zero(t, p.cmd.ProcessState.ExitCode(), p.out)
@@ -207,7 +207,7 @@ func TestControlPlaneSurvivesAKill(t *testing.T) {
 	// The files are what `deltaforge streams` reads.
 	plain := launch(t, dir, nil, "streams", "-o", "root.yaml", "--control-address", "", "state/streams")
 	require.Eventually(t, func() bool { return strings.Count(plain.out.String(), "Output type drop is now active") == 3 },
-		20*time.Second, 20*time.Millisecond, "%s", plain.out)
+		patience, 20*time.Millisecond, "%s", plain.out)
 }
 
 // testCheckpoint reads and forgets the position of the stopped source.
@@ -281,7 +281,7 @@ func TestPlainRun(t *testing.T) {
 	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, "http: {address: %q}\nmetrics: {none: {}}\n"+
 		"input: {generate: {mapping: 'root.a = 1', count: 2, interval: ''}}\noutput: {stdout: {}}\n", freeAddress(t)), 0o600))
 	for _, env := range [][]string{nil, {"DELTAFORGE_LOG=info"}, {"DELTAFORGE_LOG=off"}} {
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		cmd := exec.CommandContext(ctx, os.Args[0], "run", config)
 		cmd.Env = append(append(os.Environ(), mainVariable+"=1"), env...)
 		var stdout, stderr bytes.Buffer

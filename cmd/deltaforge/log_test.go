@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -62,7 +63,7 @@ metrics:
 		{"pipeline": "acme-2", "tenant": "acme", "sink": "root.output.broker.outputs.0", "level": "error"},
 		{"pipeline": "acme-1", "tenant": "acme", "action": "create"},
 	} {
-		require.Eventually(t, func() bool { return len(logged(t, whole(p.out), want)) > 0 }, 30*time.Second, 50*time.Millisecond, "%v: %s", want, p.out)
+		require.Eventually(t, func() bool { return len(logged(t, whole(p.out), want)) > 0 }, patience, 50*time.Millisecond, "%v: %s", want, p.out)
 	}
 	for _, line := range logged(t, whole(p.out), map[string]string{"pipeline": "acme-1", "source": "shop", "level": "error"}) {
 		assert.Contains(t, line["error"], "connection refused")
@@ -89,6 +90,16 @@ func whole(o *output) string {
 	return text[:strings.LastIndexByte(text, '\n')+1]
 }
 
+// shows waits until the metrics page has the lines.
+func (p *program) shows(lines ...string) {
+	p.t.Helper()
+	page := ""
+	require.Eventually(p.t, func() bool {
+		page = p.want(200, "GET", "/metrics", "")
+		return !slices.ContainsFunc(lines, func(line string) bool { return !strings.Contains(page, line+"\n") })
+	}, patience, 50*time.Millisecond, "%v are not all on the metrics page", lines)
+}
+
 // The numbers that the control plane has of a pipeline carry the tenant that the engine's mapping gives it.
 func TestTenantOfNumbers(t *testing.T) {
 	dir := t.TempDir()
@@ -103,13 +114,12 @@ metrics:
 	p := streams(t, dir, nil, "-o", root)
 	p.want(200, "POST", "/streams/acme-1", ticks)
 	numbers := &program{t: t, url: "http://" + page}
-	require.Eventually(t, func() bool {
-		return strings.Contains(numbers.want(200, "GET", "/metrics", ""), `deltaforge_pipeline_status{pipeline="acme-1",tenant="acme"} 1`)
-	}, 20*time.Second, 50*time.Millisecond)
-	text := numbers.want(200, "GET", "/metrics", "")
-	assert.Contains(t, text, `deltaforge_pipeline_info{pipeline="acme-1",source_type="generate",tenant="acme"} 1`)
-	assert.Contains(t, text, `deltaforge_pipeline_lifecycle_total{action="create",outcome="success",pipeline="acme-1",tenant="acme"} 1`)
-	assert.Contains(t, text, `deltaforge_sink_connections_total{pipeline="acme-1",sink="root.output",tenant="acme"} 1`)
+	numbers.shows(
+		`deltaforge_pipeline_status{pipeline="acme-1",tenant="acme"} 1`,
+		`deltaforge_pipeline_info{pipeline="acme-1",source_type="generate",tenant="acme"} 1`,
+		`deltaforge_pipeline_lifecycle_total{action="create",outcome="success",pipeline="acme-1",tenant="acme"} 1`,
+		`deltaforge_sink_connections_total{pipeline="acme-1",sink="root.output",tenant="acme"} 1`,
+	)
 	p.want(200, "DELETE", "/streams/acme-1", "")
 	assert.NotContains(t, numbers.want(200, "GET", "/metrics", ""), `"acme-1"`)
 }
@@ -161,37 +171,34 @@ func TestHealthOfRunMode(t *testing.T) {
 		require.Eventually(t, func() bool {
 			resp, err := http.Get(p.url + "/health") //nolint:noctx // a test
 			return err == nil && resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
-		}, 20*time.Second, 20*time.Millisecond, "%s", p.out)
+		}, patience, 20*time.Millisecond, "%s", p.out)
 		return p
 	}
 	p := begin(ticks)
-	require.Eventually(t, func() bool { status, _ := p.call("GET", "/ready", ""); return status == 200 }, 20*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { status, _ := p.call("GET", "/ready", ""); return status == 200 }, patience, 20*time.Millisecond)
 	assert.JSONEq(t, `{"status":"ready","pipelines":[{"name":"orders","status":"running","source":"generate"}]}`, p.want(200, "GET", "/ready", ""))
 	assert.JSONEq(t, `{"status":"healthy","pipelines":[{"name":"orders","status":"running","source":"generate"}]}`, p.want(200, "GET", "/benthos/health", ""))
 	p.want(405, "POST", "/ready", "")
 	p.want(404, "GET", "/streams", "")
 	numbers := &program{t: t, url: "http://" + page}
-	text := numbers.want(200, "GET", "/metrics", "")
-	for _, line := range []string{
+	numbers.shows(
 		`deltaforge_pipeline_status{pipeline="orders",tenant="acme"} 1`, `deltaforge_pipelines{status="running"} 1`,
 		`deltaforge_pipeline_info{pipeline="orders",source_type="generate",tenant="acme"} 1`,
 		`deltaforge_api_requests_total{method="POST",route="/ready",status="405"} 1`,
-	} {
-		assert.Contains(t, text, line+"\n")
-	}
+	)
 	p.end(syscall.SIGTERM)
 	assert.Zero(t, p.cmd.ProcessState.ExitCode(), p.out)
 	assert.NotContains(t, p.out.String(), "Not ready")
 
 	p = begin(unreachable)
-	text = p.want(503, "GET", "/ready", "")
+	text := p.want(503, "GET", "/ready", "")
 	require.Eventually(t, func() bool {
 		_, text = p.call("GET", "/ready", "")
 		return strings.Contains(text, "shop is not connected: connecting to 127.0.0.1:1 as u") && strings.Contains(text, "output is not connected: connecting to Redis")
-	}, 20*time.Second, 20*time.Millisecond, text)
+	}, patience, 20*time.Millisecond, text)
 	assert.Contains(t, text, `"status":"not_ready"`)
 	assert.Contains(t, text, `"source":"orders"`)
-	require.Eventually(t, func() bool { return strings.Contains(p.out.String(), `"msg":"Not ready: 1 pipeline of 1"`) }, 20*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(p.out.String(), `"msg":"Not ready: 1 pipeline of 1"`) }, patience, 20*time.Millisecond)
 	assert.NotContains(t, text+p.out.String(), "hunter")
 }
 
@@ -207,7 +214,7 @@ func TestFlagsBeforeTheSubcommand(t *testing.T) {
 	require.Eventually(t, func() bool {
 		resp, err := http.Get(p.url + "/ping") //nolint:noctx // a test
 		return err == nil && resp.Body.Close() == nil
-	}, 20*time.Second, 20*time.Millisecond, "%s", p.out)
+	}, patience, 20*time.Millisecond, "%s", p.out)
 	assert.NoDirExists(t, filepath.Join(dir, "early"), "the nearer one counts")
 	assert.DirExists(t, filepath.Join(dir, "late"))
 	p.want(413, "POST", "/streams/x", strings.Repeat("#", 51))
@@ -226,6 +233,6 @@ func TestFlagsBeforeTheSubcommand(t *testing.T) {
 	require.Eventually(t, func() bool {
 		resp, err := http.Get(p.url + "/ping") //nolint:noctx // a test
 		return err == nil && resp.Body.Close() == nil
-	}, 20*time.Second, 20*time.Millisecond, "%s", p.out)
+	}, patience, 20*time.Millisecond, "%s", p.out)
 	assert.DirExists(t, filepath.Join(dir, "kept"))
 }

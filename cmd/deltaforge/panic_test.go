@@ -71,7 +71,7 @@ func TestPanicsStayInTheirPipeline(t *testing.T) {
 	require.NoError(t, os.WriteFile(root, fmt.Appendf(nil, "http: {address: %q}\nmetrics: {deltaforge: {address: %q}}\n", freeAddress(t), page), 0o600))
 	p := streams(t, dir, []string{plantVariable + "=" + strings.Join(plan, ",")}, "-o", root)
 	scrape := func() string { return (&program{t: t, url: "http://" + page}).want(200, "GET", "/metrics", "") }
-	const stream = "input: {label: in, test_log: {name: %s, panic: '%s', checkpoint: {path: %s.db, interval_ms: 10}, batch: {max_ms: 5}}}\noutput: %s\n"
+	const stream = "input: {label: in, test_log: {name: %s, panic: '%s', checkpoint: {path: %s.db, interval_ms: 50}, batch: {max_ms: 5}}}\noutput: %s\n"
 	create := func(status int, v victim) {
 		if v.output == "" {
 			v.output = "{drop: {}}"
@@ -85,7 +85,7 @@ func TestPanicsStayInTheirPipeline(t *testing.T) {
 	}
 	await := func(what string, ok func() bool) {
 		t.Helper()
-		require.Eventually(t, ok, 60*time.Second, 100*time.Millisecond, "%s: %s", what, p.out)
+		require.Eventually(t, ok, 3*time.Minute, 100*time.Millisecond, "%s: %s", what, p.out)
 	}
 	await("rows to Kafka", func() bool { return numberOf(scrape(), "deltaforge_sink_events_total", `pipeline="v-hook"`) > 10 })
 	cut()

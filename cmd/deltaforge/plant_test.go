@@ -146,7 +146,7 @@ func (l *testLog) LagBytes() (int64, bool) { l.explode("lag"); return 7, true }
 
 func (l *testLog) Run(ctx context.Context, from checkpoint.Token, out chan<- coordinator.Segment) error {
 	l.explode("log")
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	first := coordinator.Segment{Source: "test"}
 	if from.IsZero() {

@@ -48,8 +48,9 @@ func TestRestartBehindDDL(t *testing.T) {
 
 // TestStartEarliest: what is in the log from the making of a table on is exact; before that, tables are taken as they are now.
 func TestStartEarliest(t *testing.T) {
-	onBoth(t, func(t *testing.T, b *bench) {
-		b.exec(t, "FLUSH BINARY LOGS", "CREATE TABLE a (id INT PRIMARY KEY)", "INSERT INTO a VALUES (1)", "ALTER TABLE a ADD v INT FIRST",
+	onOwn(t, func(t *testing.T, b *bench) {
+		b.exec(t, "SET GLOBAL binlog_row_metadata = MINIMAL", // FULL would tell the columns
+			"FLUSH BINARY LOGS", "CREATE TABLE a (id INT PRIMARY KEY)", "INSERT INTO a VALUES (1)", "ALTER TABLE a ADD v INT FIRST",
 			"INSERT INTO a VALUES (2, 2)", "CREATE TABLE b (id INT)", "RENAME TABLE a TO x, b TO a, x TO b", "INSERT INTO b VALUES (3, 3)",
 			"INSERT INTO a VALUES (4)", "DROP TABLE a")
 		r := start(t, b.newLog(t, "start: earliest"), checkpoint.Token{}).connected(t)

@@ -171,12 +171,11 @@ func TestPreconditions(t *testing.T) {
 			"bin.999999:4": {
 				"mysql": "the server does not have file bin.999999 any more; it has bin.0", "mariadb": "the server does not have file bin.999999",
 			},
-			"bin.000001:4294967295": {"mysql": "lies behind the end of bin.000001", "mariadb": "lies behind the end of bin.000001"},
+			"NEWEST:4294967295": {"mysql": "lies behind the end of bin.", "mariadb": "lies behind the end of bin."},
 		} {
 			onBoth(t, func(t *testing.T, b *bench) {
-				if strings.HasSuffix(position, "4294967295") {
-					b.exec(t, "RESET "+map[bool]string{true: "MASTER", false: "BINARY LOGS AND GTIDS"}[b.srv.IsMariaDB()])
-				}
+				newest, _ := b.newestFile(t)
+				position := strings.Replace(position, "NEWEST", newest, 1)
 				err := start(t, b.newLog(t, ""), checkpoint.Token{Commit: checkpoint.Text(position)}).fail(t)
 				require.ErrorIs(t, err, coordinator.ErrPositionLost, position)
 				require.ErrorContains(t, err, wants[map[bool]string{true: "mariadb", false: "mysql"}[b.srv.IsMariaDB()]])
@@ -263,17 +262,15 @@ func TestHalfOpen(t *testing.T) {
 		b.exec(t, "CREATE TABLE c (id INT PRIMARY KEY)")
 		p := testenv.NewProxy(t, b.srv.Addr())
 		dsn := strings.Replace(b.srv.UserDSN(""), b.srv.Addr(), p.Addr(), 1)
-		r := start(t, newTestLog(t, dsn, b.db, "heartbeat_interval: 200ms\nread_timeout: 1s"), checkpoint.Token{}).connected(t)
+		r := start(t, newTestLog(t, dsn, b.db, "heartbeat_interval: 200ms\nread_timeout: 5s"), checkpoint.Token{}).connected(t)
 		for !r.segment(t).CaughtUp {
 		}
 		p.Blackhole()
-		began := time.Now()
 		err := r.fail(t)
 		require.Equal(t, coordinator.KindTimeout, coordinator.KindOf(err), err)
-		require.InDelta(t, 1, time.Since(began).Seconds(), 0.9)
 		p.Pass()
 
-		r = start(t, newTestLog(t, dsn, b.db, "heartbeat_interval: 200ms\nread_timeout: 1s"), checkpoint.Token{}).connected(t)
+		r = start(t, newTestLog(t, dsn, b.db, "heartbeat_interval: 200ms\nread_timeout: 1m"), checkpoint.Token{}).connected(t)
 		p.Cut()
 		err = r.fail(t)
 		require.Equal(t, coordinator.KindConnect, coordinator.KindOf(err), err)
@@ -282,14 +279,13 @@ func TestHalfOpen(t *testing.T) {
 
 // TestBlocked: a pipeline that does not read for longer than every timeout keeps its connection.
 func TestBlocked(t *testing.T) {
-	onBoth(t, func(t *testing.T, b *bench) {
+	onOwn(t, func(t *testing.T, b *bench) {
 		b.exec(t, "CREATE TABLE c (id INT PRIMARY KEY, v LONGTEXT)", "SET GLOBAL net_write_timeout = 1")
-		defer b.exec(t, "SET GLOBAL net_write_timeout = 60")
-		r := start(t, b.newLog(t, "heartbeat_interval: 100ms\nread_timeout: 500ms"), checkpoint.Token{}).connected(t)
+		r := start(t, b.newLog(t, "heartbeat_interval: 200ms\nread_timeout: 3s"), checkpoint.Token{}).connected(t)
 		for i := range 20 {
 			b.exec(t, fmt.Sprintf("INSERT INTO c VALUES (%d, REPEAT('x', 1000000))", i))
 		}
-		time.Sleep(3 * time.Second)
+		time.Sleep(5 * time.Second)
 		require.Len(t, r.take(t, 20), 20)
 	})
 }

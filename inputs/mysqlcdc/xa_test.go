@@ -101,42 +101,48 @@ func TestXA(t *testing.T) {
 
 // TestXAOnAnotherServer: the history names the transaction where the files are others.
 func TestXAOnAnotherServer(t *testing.T) {
-	onEveryPosition(t, func(t *testing.T, b *bench, yaml string) {
-		b.exec(t, "CREATE TABLE c (id INT PRIMARY KEY)")
-		l := b.newLog(t, yaml)
-		r := start(t, l, checkpoint.Token{}).connected(t)
-		from := r.tok.Commit.String() // another server can have others in between
-		b.exec(t, "INSERT INTO c VALUES (9)")
-		r.take(t, 1)
-		b.prepare(t, "'one'", "INSERT INTO c VALUES (1)")
-		for seg := r.segment(t); seg.CommitTime.IsZero(); seg = r.segment(t) {
+	onOwn(t, func(t *testing.T, b *bench) {
+		for _, gtid := range []string{"true", "false"} {
+			t.Run("gtid "+gtid, func(t *testing.T) { testXAOnAnotherServer(t, b, "use_gtid: "+gtid) })
 		}
-		tok := r.tok
-		r.stop(t)
-		l = l.restarted(t)
-		for _, e := range l.history.entries { // as if it had come from elsewhere
-			for i := range e.changes {
-				if p := e.changes[i].Prepared; p != nil {
-					e.changes[i].Prepared = &xaPrepared{At: from, Server: "elsewhere", GTID: p.GTID}
-				}
+	})
+}
+
+func testXAOnAnotherServer(t *testing.T, b *bench, yaml string) {
+	b.exec(t, "DROP TABLE IF EXISTS c", "CREATE TABLE c (id INT PRIMARY KEY)")
+	l := b.newLog(t, yaml)
+	r := start(t, l, checkpoint.Token{}).connected(t)
+	from := r.tok.Commit.String() // another server can have others in between
+	b.exec(t, "INSERT INTO c VALUES (9)")
+	r.take(t, 1)
+	b.prepare(t, "'one'", "INSERT INTO c VALUES (1)")
+	for seg := r.segment(t); seg.CommitTime.IsZero(); seg = r.segment(t) {
+	}
+	tok := r.tok
+	r.stop(t)
+	l = l.restarted(t)
+	for _, e := range l.history.entries { // as if it had come from elsewhere
+		for i := range e.changes {
+			if p := e.changes[i].Prepared; p != nil {
+				e.changes[i].Prepared = &xaPrepared{At: from, Server: "elsewhere", GTID: p.GTID}
 			}
 		}
-		b.exec(t, "XA COMMIT 'one'")
-		r = start(t, l, reparsed(tok)).connected(t)
-		if strings.HasSuffix(yaml, "true") {
-			require.Equal(t, []string{`c {"id":1} - {"id":1}`}, rows(t, r.take(t, 1)))
-			return
-		}
-		err := r.fail(t)
-		require.Equal(t, coordinator.KindPositionLost, coordinator.KindOf(err))
-		require.ErrorContains(t, err, "XA transaction X'6f6e65',X'',1, which is committed at bin.")
-		require.ErrorContains(t, err, "a place in the files of server elsewhere")
-	})
+	}
+	b.exec(t, "XA COMMIT 'one'")
+	r = start(t, l, reparsed(tok)).connected(t)
+	if strings.HasSuffix(yaml, "true") {
+		require.Equal(t, []string{`c {"id":1} - {"id":1}`}, rows(t, r.take(t, 1)))
+		return
+	}
+	err := r.fail(t)
+	require.Equal(t, coordinator.KindPositionLost, coordinator.KindOf(err))
+	require.ErrorContains(t, err, "XA transaction X'6f6e65',X'',1, which is committed at bin.")
+	require.ErrorContains(t, err, "a place in the files of server elsewhere")
 }
 
 // TestXAPurged: rows that the server has thrown away before they were committed are lost, and are not passed over.
 func TestXAPurged(t *testing.T) {
-	onBoth(t, func(t *testing.T, b *bench) {
+	onOwn(t, func(t *testing.T, b *bench) {
 		b.exec(t, "CREATE TABLE c (id INT PRIMARY KEY)")
 		r := start(t, b.newLog(t, ""), checkpoint.Token{}).connected(t)
 		b.prepare(t, "'one'", "INSERT INTO c VALUES (1)")

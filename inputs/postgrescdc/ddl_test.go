@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
@@ -118,8 +117,15 @@ func inDoubt(t *testing.T, m *service.Message, want string) {
 	require.Contains(t, string(b), want)
 }
 
-// looked waits until the catalogue has been looked at once more, from begin to end.
-func looked() { time.Sleep(quietTime + endInterval/2) }
+// looked waits until the catalogue has been looked at once more, from begin to end. The goroutine that looks finds out where the log ends
+// first: between two of its findings there is a look.
+func looked(t *testing.T, r *replication) {
+	t.Helper()
+	for range 3 {
+		r.serverEnd.Store(0)
+		require.Eventually(t, func() bool { return r.serverEnd.Load() != 0 }, waitFor, tick)
+	}
+}
 
 // TestCompositeChanges: the log says nothing of an ALTER TYPE on a composite. A value is decoded with the fields that the type had, or
 // its message is marked as failed.
@@ -138,22 +144,22 @@ func TestCompositeChanges(t *testing.T) {
 		require.Equal(t, `u item {"before":{"id":4,"p":{"m":1,"extra":2}},"after":{"id":4,"p":{"m":7,"extra":2}}}`, short(t, s.events(1)[0]))
 	})
 	t.Run("a while later", func(t *testing.T) {
-		d, _, s := composites(t)
+		d, r, s := composites(t)
 		d.exec("INSERT INTO item VALUES (1, ROW(1, 'x'))")
 		require.Equal(t, []string{`c {"id":1,"p":{"n":1,"t":"x"}}`}, brief(t, s, 1))
 		d.exec("ALTER TYPE pair RENAME ATTRIBUTE n TO m")
-		looked()
+		looked(t, r)
 		d.exec("INSERT INTO item VALUES (2, ROW(1, 'x'))")
 		require.Equal(t, []string{`c {"id":2,"p":{"m":1,"t":"x"}}`}, brief(t, s, 1))
 	})
 	t.Run("while the reader is behind", func(t *testing.T) {
-		d, _, s := composites(t)
+		d, r, s := composites(t)
 		d.exec("INSERT INTO item VALUES (1, ROW(1, 'x'))")
 		require.Equal(t, []string{`c {"id":1,"p":{"n":1,"t":"x"}}`}, brief(t, s, 1))
 		d.exec("INSERT INTO item VALUES (2, ROW(2, 'x'))") // nobody reads now
-		looked()
+		looked(t, r)
 		d.exec("ALTER TYPE pair RENAME ATTRIBUTE n TO m", "INSERT INTO item VALUES (3, ROW(3, 'x'))")
-		looked()
+		looked(t, r)
 		d.exec("INSERT INTO item VALUES (4, ROW(4, 'x'))")
 		batch := s.events(3)
 		require.Equal(t, `c item {"before":null,"after":{"id":2,"p":{"n":2,"t":"x"}}}`, short(t, batch[0]))

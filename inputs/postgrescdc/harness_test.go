@@ -3,6 +3,7 @@ package postgrescdc
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -11,7 +12,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/change"
@@ -19,14 +19,7 @@ import (
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(exit{m})
-}
-
-// exit runs the tests and stops the servers that they shared.
-type exit struct{ m *testing.M }
-
-func (e exit) Run() int { return testenv.Main(e.m) }
+func TestMain(m *testing.M) { os.Exit(testenv.MainWithoutLeaks(m)) }
 
 // testLog gathers what is logged.
 type testLog struct {
@@ -167,7 +160,7 @@ func (s *stream) next() coordinator.Segment {
 		return seg
 	case <-s.done:
 		require.Failf(s.t, "the stream ended", "%v", s.err)
-	case <-time.After(20 * time.Second):
+	case <-time.After(waitFor):
 		require.Fail(s.t, "no segment")
 	}
 	panic("unreachable")
@@ -213,7 +206,7 @@ func (s *stream) fails() error {
 			return s.err
 		case seg := <-s.out:
 			require.Nil(s.t, seg.Rows, "rows, where an error was expected")
-		case <-time.After(20 * time.Second):
+		case <-time.After(waitFor):
 			require.Fail(s.t, "no error")
 		}
 	}

@@ -212,7 +212,7 @@ func TestSchemaChangesAcrossRestart(t *testing.T) {
 			return d.queryText("SELECT count(*)::text FROM pg_replication_slots WHERE slot_name = $1 AND active", "deltaforge_"+d.name) == "1"
 		}, waitFor, tick)
 		return func() {
-			require.NoError(t, stream.StopWithin(10*time.Second))
+			require.NoError(t, stream.StopWithin(waitFor))
 			<-ended
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"math"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -27,16 +26,18 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 func TestMain(m *testing.M) {
 	registerTestComponents()
-	goleak.VerifyTestMain(
+	os.Exit(testenv.MainWithoutLeaks(
 		m,
 		// The engine's command line kills a process that does not end; the limit here is an hour.
 		goleak.IgnoreAnyFunction("github.com/redpanda-data/benthos/v4/internal/cli/common.RunManagerUntilStopped.func1.1"),
 		goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"), // the engine's /stats, one a process
-	)
+	))
 }
 
 const (
@@ -113,6 +114,7 @@ func start(t *testing.T, o Options, files map[string]string) *plane {
 		scheme = "https://"
 	}
 	p.url = scheme + p.server.Addr().String()
+	t.Cleanup(sourcesSeen.Clear) // the next test may have pipelines of the same names
 	t.Cleanup(p.stop)
 	return p
 }
@@ -128,7 +130,7 @@ func (p *plane) stop() {
 	select {
 	case err := <-p.done:
 		assert.NoError(p.t, err)
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		p.t.Error("the engine did not stop")
 	}
 	p.done = nil
@@ -203,15 +205,12 @@ func (p *plane) states(path string) (int, map[string]State) {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	require.Eventually(t, ok, 10*time.Second, 5*time.Millisecond, what)
+	require.Eventually(t, ok, time.Minute, 5*time.Millisecond, what)
 }
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test
-	require.NoError(t, err)
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	return testenv.FreeAddr(t)
 }
 
 func write(t *testing.T, path, text string) {
@@ -334,6 +333,7 @@ type testSource struct {
 // sourceSeen is what the test sees of the sources of one pipeline.
 type sourceSeen struct {
 	delivered, connects, closes atomic.Int64
+	held                        atomic.Bool // at its gate
 	failure                     atomic.Value
 }
 
@@ -387,6 +387,7 @@ func (s *testSource) Connect(context.Context) error {
 func (s *testSource) ReadBatch(ctx context.Context) (service.MessageBatch, service.AckFunc, error) {
 	for {
 		paused, changed := s.gate()
+		s.seen.held.Store(paused)
 		if !paused {
 			break
 		}

@@ -24,6 +24,7 @@ type State struct {
 	Reason string `json:"reason,omitempty"`
 
 	ready      bool
+	ours       bool // the registry had it
 	sourceType string
 	info       streamInfo
 }
@@ -37,7 +38,8 @@ func (s *Server) states(ctx context.Context) ([]State, error) {
 	if err != nil {
 		return nil, err
 	}
-	known := s.pipelines.snapshot()
+	ours := s.pipelines.snapshot()
+	known := maps.Clone(ours)
 	for id := range streams { // made behind our back, on the engine's own address
 		if _, ok := known[id]; !ok {
 			known[id] = pipeline{status: statusRunning}
@@ -54,6 +56,7 @@ func (s *Server) states(ctx context.Context) ([]State, error) {
 			defer func() { <-slot }()
 			defer s.caught()
 			all[i] = s.stateOf(ctx, id, known[id], info, found)
+			_, all[i].ours = ours[id]
 		})
 	}
 	wg.Wait()
@@ -192,6 +195,8 @@ type readiness struct {
 	mu    sync.Mutex
 	types map[string]string // input types of streams from files; guarded by mu
 
+	page sync.Mutex // held while a pipeline comes onto the metrics page, and while it is taken off for good
+
 	last  string            // used by the monitor only
 	shown map[string]string // pipelines with gauges, and their source type; used by the monitor only
 }
@@ -245,13 +250,9 @@ func (s *Server) publish(ctx context.Context, states []State) {
 	}
 	gone := maps.Clone(s.readiness.shown) // deleted, here or behind our back on the engine's own address
 	for _, st := range states {
-		s.stats.status.SetFloat64(statusValue(st.Status), s.stats.of(st.Name)...)
-		if was, ok := s.readiness.shown[st.Name]; ok && was != st.sourceType {
-			s.stats.info.SetFloat64(math.NaN(), s.stats.of(st.Name, was)...)
+		if s.publishOne(st) {
+			delete(gone, st.Name)
 		}
-		s.stats.info.Set(1, s.stats.of(st.Name, st.sourceType)...)
-		s.readiness.shown[st.Name] = st.sourceType
-		delete(gone, st.Name)
 	}
 	for id := range gone {
 		s.withdrawGone(ctx, id)
@@ -260,6 +261,32 @@ func (s *Server) publish(ctx context.Context, states []State) {
 		delete(s.readiness.types, id)
 		s.readiness.mu.Unlock()
 	}
+}
+
+// publishOne sets the gauges of a pipeline. It reports false when the pipeline was deleted since it was looked at: its numbers are off
+// the page, and must not come back.
+func (s *Server) publishOne(st State) bool {
+	s.readiness.page.Lock()
+	defer s.readiness.page.Unlock()
+	if _, there := s.pipelines.get(st.Name); st.ours && !there {
+		return false
+	}
+	s.stats.status.SetFloat64(statusValue(st.Status), s.stats.of(st.Name)...)
+	if was, ok := s.readiness.shown[st.Name]; ok && was != st.sourceType {
+		s.stats.info.SetFloat64(math.NaN(), s.stats.of(st.Name, was)...)
+	}
+	s.stats.info.Set(1, s.stats.of(st.Name, st.sourceType)...)
+	s.readiness.shown[st.Name] = st.sourceType
+	return true
+}
+
+// forget takes a deleted pipeline out of the registry and off the metrics page. The caller holds the pipeline's lock.
+func (s *Server) forget(id string) {
+	s.readiness.page.Lock()
+	defer s.readiness.page.Unlock()
+	s.pipelines.delete(id)
+	s.sources.forget(id)
+	s.withdraw(id)
 }
 
 // withdraw takes the numbers of a deleted pipeline off the metrics page. The engine's metrics cannot forget a series; our

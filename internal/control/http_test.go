@@ -28,6 +28,7 @@ import (
 // Every route, with what it takes to get each of its own statuses that a test can get.
 func TestRoutes(t *testing.T) {
 	p := start(t, Options{Checkpoints: saved{"k1": `{"position":"7"}`}}, map[string]string{"filed": ticking})
+	eventually(t, "connected", func() bool { status, _ := p.states("/ready"); return status == 200 })
 	for _, c := range []struct {
 		method, path, body string
 		status             int
@@ -154,6 +155,7 @@ func TestOpenAPI(t *testing.T) {
 
 func TestCredentials(t *testing.T) {
 	p := start(t, Options{Credentials: Credentials{Token: "t0k3n", Users: map[string]string{"ann": "s3cret"}}}, map[string]string{"x": ticking})
+	eventually(t, "connected", func() bool { status, _ := p.states("/ready"); return status == 200 })
 	for header, want := range map[string]int{
 		"": 401, "Bearer t0k3n": 200, "Bearer t0k3": 401, "Bearer ": 401, "Bearer  t0k3n": 401, "Basic YW5uOnMzY3JldA==": 200, // ann:s3cret
 		"Basic YW5uOnMzY3JlVA==": 401, "Basic Ym9iOg==": 401, "Basic Ym9iOnMzY3JldA==": 401, "Basic ???": 401, "t0k3n": 401,
@@ -255,7 +257,7 @@ func TestLargeBody(t *testing.T) {
 }
 
 func TestSlowClients(t *testing.T) {
-	p := start(t, Options{ReadTimeout: 300 * time.Millisecond}, nil)
+	p := start(t, Options{ReadTimeout: 2 * time.Second}, nil)
 	for name, c := range map[string]struct{ sent, want string }{
 		"header": {"GET /streams HTTP/1.1\r\nHost: a\r\n", ""},
 		"body":   {"POST /streams/slow HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\ninput:", "408 Request Timeout"},
@@ -264,7 +266,7 @@ func TestSlowClients(t *testing.T) {
 		require.NoError(t, err)
 		_, err = io.WriteString(conn, c.sent)
 		require.NoError(t, err)
-		require.NoError(t, conn.SetReadDeadline(time.Now().Add(5*time.Second)))
+		require.NoError(t, conn.SetReadDeadline(time.Now().Add(time.Minute)))
 		answer, err := io.ReadAll(bufio.NewReader(conn))
 		assert.Falsef(t, errors.Is(err, context.DeadlineExceeded), "%s: still connected", name)
 		assert.NoError(t, err, name)
@@ -301,7 +303,7 @@ func TestTLS(t *testing.T) {
 func TestSecretsStayInside(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("CONTROL_TEST_PASSWORD", "hunter5")
-	p := start(t, Options{StateDir: dir, StopTimeout: 2 * time.Second}, nil)
+	p := start(t, Options{StateDir: dir, StopTimeout: 5 * time.Second}, nil)
 	config := `
 input:
   test_source:

@@ -178,9 +178,7 @@ func (s *Server) remove(ctx context.Context, id string, query url.Values) error 
 	if err := s.state.set(id, nil); err != nil {
 		return err
 	}
-	s.pipelines.delete(id)
-	s.sources.forget(id)
-	s.withdraw(id)
+	s.forget(id)
 	return nil
 }
 

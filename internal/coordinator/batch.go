@@ -11,7 +11,8 @@ import (
 )
 
 // quiet is how long the log must have nothing to give before a batch goes out without being full. It is longer than the
-// pause between two reads of a busy log, and far shorter than anybody's idea of latency.
+// pause between two reads of a busy log, and far shorter than anybody's idea of latency. Such a batch also waits until the
+// pipeline asks for one: meanwhile it can grow.
 const quiet = 1200 * time.Microsecond
 
 // batch is a batch on its way to the pipeline.
@@ -43,6 +44,8 @@ type batcher struct {
 	took     time.Duration
 	since    time.Time           // when the first message came, or when the batch before it was taken
 	base     checkpoint.Position // newest commit before the first message
+	still    bool                // the log has been quiet since the last message
+	due      time.Time           // since when what there is waits only for the pipeline; zero: it does not
 }
 
 func newBatcher(s *session) *batcher {
@@ -57,7 +60,7 @@ func (b *batcher) run(lanes []lane) error {
 	defer timer.Stop()
 	for n := 0; ; {
 		var wait <-chan time.Time
-		if b.whole() > 0 {
+		if b.whole() > 0 && !b.still {
 			timer.Reset(min(quiet, b.in.cfg.MaxWait))
 			wait = timer.C
 		}
@@ -66,15 +69,16 @@ func (b *batcher) run(lanes []lane) error {
 			if n++; n == len(lanes) {
 				n = 0
 			}
+			b.still = false
 			b.add(d)
-			if !b.cutFull() {
-				return nil
-			}
 		case <-wait:
-			if !b.cut(b.whole(), triggerTransaction) {
-				return nil
-			}
+			b.still = true
+			b.waits(time.Now())
+		case <-b.s.asked:
 		case <-b.s.ctx.Done():
+			return nil
+		}
+		if !b.cutDue() {
 			return nil
 		}
 	}
@@ -140,8 +144,9 @@ func (b *batcher) count(d decoded) {
 	}
 }
 
-// cutFull cuts while a limit is reached. It reports false when the session has ended.
-func (b *batcher) cutFull() bool {
+// cutDue cuts while a limit is reached, and what there is when the pipeline asks for it and no more comes, or what came
+// first has waited for long enough. It reports false when the session has ended.
+func (b *batcher) cutDue() bool {
 	cfg := &b.in.cfg
 	for len(b.messages) > 0 {
 		n, trigger := 0, ""
@@ -149,9 +154,15 @@ func (b *batcher) cutFull() bool {
 		case len(b.messages) >= cfg.MaxEvents || b.bytes >= cfg.MaxBytes:
 			n, trigger = b.fitting()
 			n = b.wholeAtMost(n)
+		case b.whole() > 0 && b.still:
+			n, trigger = b.whole(), triggerTransaction
 		case b.whole() > 0 && time.Since(b.since) >= cfg.MaxWait:
 			n, trigger = b.whole(), triggerTimer
+			b.waits(b.since.Add(cfg.MaxWait))
 		default:
+			return true
+		}
+		if full := trigger == triggerEvents || trigger == triggerBytes; !full && !b.s.asking.Load() {
 			return true
 		}
 		if !b.cut(n, trigger) {
@@ -159,6 +170,13 @@ func (b *batcher) cutFull() bool {
 		}
 	}
 	return true
+}
+
+// waits notes that a batch could go out since then.
+func (b *batcher) waits(since time.Time) {
+	if b.due.IsZero() {
+		b.due = since
+	}
 }
 
 // fitting returns how many messages at the front keep both limits, at least one, and which limit it was.
@@ -220,7 +238,9 @@ func (b *batcher) cut(n int, trigger string) bool {
 	st.batchBytes.Timing(int64(bytes))
 	st.bytesTotal.Incr(int64(bytes))
 	st.stage(stageDecode, trigger, b.took)
-	st.stage(stageBatch, trigger, time.Since(b.since))
+	b.waits(time.Now()) // a full one
+	st.stage(stageBatch, trigger, b.due.Sub(b.since))
+	b.due = time.Time{}
 
 	// A new array, since the batch keeps the old one; the next batch is probably as large.
 	b.messages = append(make(service.MessageBatch, 0, len(b.messages)), b.messages[n:]...)
@@ -237,6 +257,7 @@ func (b *batcher) cut(n int, trigger string) bool {
 	b.base = out.token.Commit
 	// Here and nowhere later, so that batches and bare positions are tracked in log order.
 	out.tracked = b.s.deliver.tracker.Add(out.token)
+	b.s.asking.Store(false)
 	select {
 	case b.s.ready <- out:
 		// The time that the pipeline was busy is not held against what is left: it would go out as a sliver.

@@ -184,11 +184,12 @@ func TestCloseIsBounded(t *testing.T) {
 // A log that hangs after its session failed is not run twice, and does not hang Connect.
 func TestOnlyOneRunAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		release := make(chan struct{})
+		fail, release := make(chan struct{}), make(chan struct{})
 		runs := 0
 		l := &funcLog{run: func(ctx context.Context, _ checkpoint.Token, out chan<- Segment) error {
 			if runs++; runs == 1 {
 				out <- Segment{Commit: commitText(0)}
+				<-fail
 				out <- Segment{Rows: &rows{fail: errFake}}
 				<-release
 			}
@@ -196,6 +197,7 @@ func TestOnlyOneRunAtATime(t *testing.T) {
 		}}
 		in := newTestInput(t, Config{}, l, newMemStore(), nil)
 		require.NoError(t, in.Connect(t.Context()))
+		close(fail)
 		_, _, err := in.ReadBatch(t.Context())
 		require.ErrorIs(t, err, service.ErrNotConnected)
 		began := time.Now()
@@ -206,6 +208,57 @@ func TestOnlyOneRunAtATime(t *testing.T) {
 		require.NoError(t, in.Connect(t.Context()))
 		assert.Equal(t, 2, runs)
 		require.NoError(t, in.Close(context.Background()))
+	})
+}
+
+// While the pipeline is busy a batch grows; what comes while it asks goes out when the log is quiet.
+func TestBatchGrowsWhileThePipelineIsBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		feed := make(chan Segment)
+		log := &funcLog{run: func(ctx context.Context, _ checkpoint.Token, out chan<- Segment) error {
+			out <- Segment{Source: "server", Commit: commitText(0)}
+			for {
+				select {
+				case seg := <-feed:
+					out <- seg
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+		}}
+		in := newTestInput(t, Config{MaxEvents: 3, MaxWait: 50 * time.Millisecond, MaxInFlight: 1, RespectTx: true}, log, newMemStore(), nil)
+		require.NoError(t, in.Connect(t.Context()))
+		read := func() (int, service.AckFunc) {
+			b, ack, err := in.ReadBatch(t.Context())
+			require.NoError(t, err)
+			return len(b), ack
+		}
+		began := time.Now()
+		feed <- transaction(1)
+		n, ack := read()
+		assert.Equal(t, 1, n)
+		assert.Equal(t, quiet, time.Since(began), "nothing more was there")
+		for tx := 2; tx <= 3; tx++ {
+			feed <- transaction(tx)
+			time.Sleep(time.Minute) // long after the log is quiet, and any limit of time
+		}
+		require.NoError(t, ack(t.Context(), nil))
+		began = time.Now()
+		n, ack = read()
+		assert.Equal(t, 2, n)
+		assert.Zero(t, time.Since(began), "it had waited for the pipeline only")
+		for tx := 4; tx <= 7; tx++ {
+			feed <- transaction(tx)
+		}
+		time.Sleep(time.Minute)
+		require.NoError(t, ack(t.Context(), nil))
+		n, ack = read()
+		assert.Equal(t, 3, n, "full")
+		require.NoError(t, ack(t.Context(), nil))
+		n, ack = read()
+		assert.Equal(t, 1, n)
+		require.NoError(t, ack(t.Context(), nil))
+		require.NoError(t, in.Close(t.Context()))
 	})
 }
 

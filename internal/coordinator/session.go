@@ -40,6 +40,8 @@ type session struct {
 	segments  chan Segment
 	connected chan struct{} // closed when the log has sent its first segment
 	ready     chan *batch   // cut batches
+	asking    atomic.Bool   // the pipeline waits for a batch
+	asked     chan struct{} // capacity 1; receives when asking has become true
 	waiting   atomic.Int64  // events decoded and not handed out yet
 	deliver   *deliveries
 
@@ -52,6 +54,7 @@ func startSession(ctx context.Context, in *Input, from checkpoint.Token) *sessio
 	s := &session{
 		in: in, from: from, first: from, ctx: ctx, end: cancel,
 		segments: make(chan Segment, segmentDepth), connected: make(chan struct{}), ready: make(chan *batch, 1),
+		asked:   make(chan struct{}, 1),
 		deliver: newDeliveries(in, from), done: make(chan struct{}),
 	}
 	s.deliver.end = cancel
@@ -255,6 +258,17 @@ func decodeGroup(group []Segment) (decoded, error) {
 	return d, nil
 }
 
+// ask tells the batcher that the pipeline waits for a batch.
+func (s *session) ask() {
+	if s.asking.Swap(true) {
+		return
+	}
+	select {
+	case s.asked <- struct{}{}:
+	default:
+	}
+}
+
 // next hands out the next batch: one that was rejected, else a new one.
 func (s *session) next(ctx context.Context) (service.MessageBatch, service.AckFunc, error) {
 	d := s.deliver
@@ -277,6 +291,8 @@ func (s *session) next(ctx context.Context) (service.MessageBatch, service.AckFu
 		ready := s.ready
 		if busy {
 			ready = nil
+		} else {
+			s.ask()
 		}
 		var resume <-chan time.Time
 		if wait > 0 {
@@ -284,6 +300,7 @@ func (s *session) next(ctx context.Context) (service.MessageBatch, service.AckFu
 		}
 		select {
 		case b := <-ready:
+			s.asking.Store(false)
 			s.wait(-len(b.messages))
 			if a := d.offer(b); a != nil {
 				return d.result(a)

@@ -87,7 +87,7 @@ func (s *Kafka) SecureAddr() string {
 
 // configure writes server.properties.
 func (s *Kafka) configure(path string, opts Options) error {
-	controller, err := freePort()
+	controller, err := FreePort()
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (s *Kafka) configure(path string, opts Options) error {
 		"auto.create.topics.enable=false",
 	}
 	if opts.SASL || opts.TLS {
-		if s.saslPort, err = freePort(); err != nil {
+		if s.saslPort, err = FreePort(); err != nil {
 			return err
 		}
 		protocol, secure, err := s.secureLines(opts)

@@ -73,7 +73,7 @@ func fetchPostgres(ctx context.Context, root string) (err error) {
 	if err := os.WriteFile(filepath.Join(data, "PG_VERSION"), []byte(majorOf(version)+"\n"), 0o600); err != nil {
 		return err
 	}
-	port, err := freePort()
+	port, err := FreePort()
 	if err != nil {
 		return err
 	}

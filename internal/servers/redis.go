@@ -45,7 +45,7 @@ func StartRedis(ctx context.Context, opts Options) (*Redis, error) {
 		if err != nil {
 			return nil, s.abandon(err)
 		}
-		if s.tlsPort, err = freePort(); err != nil {
+		if s.tlsPort, err = FreePort(); err != nil {
 			return nil, s.abandon(err)
 		}
 		args = append(args, "--tls-port", strconv.Itoa(s.tlsPort), "--tls-cert-file", cert.cert, "--tls-key-file", cert.key,

@@ -93,7 +93,7 @@ func newServer(name string, opts Options) (*Server, error) {
 		s.dir = dir
 	}
 	if s.port == 0 {
-		port, err := freePort()
+		port, err := FreePort()
 		if err != nil {
 			return nil, errors.Join(err, s.removeDir())
 		}
@@ -285,9 +285,9 @@ func (s *Server) abandon(err error) error { return errors.Join(err, s.Close(), s
 // path names a file in the server's directory.
 func (s *Server) path(name string) string { return filepath.Join(s.dir, name) }
 
-// freePort finds a port on 127.0.0.1 below the range that the kernel takes the ports of outgoing connections from: such a
-// connection could otherwise take the port while its server is stopped.
-func freePort() (int, error) {
+// FreePort finds a port on 127.0.0.1 below the range that the kernel takes the ports of outgoing connections and of listeners on port 0
+// from: one of those could otherwise take the port before its server starts, or while it is stopped.
+func FreePort() (int, error) {
 	low := 32768
 	if text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
 		if n, err := strconv.Atoi(strings.Fields(string(text))[0]); err == nil && n > 12000 {

@@ -148,9 +148,6 @@ func (s *Stats) Delivered(events int, bytes int64) {
 	s.bytes.Incr(bytes)
 }
 
-// BatchDone counts a batch of which every message has an outcome.
-func (s *Stats) BatchDone() { s.batches.Incr(1) }
-
 // Took records the time of one delivery, whatever its outcome.
 func (s *Stats) Took(d time.Duration) { s.latency.Timing(d.Nanoseconds()) }
 

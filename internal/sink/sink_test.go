@@ -107,3 +107,42 @@ func (panics) NewGaugeCtor(string, ...string) service.MetricsExporterGaugeCtor {
 }
 
 func (panics) Close(context.Context) error { return nil }
+
+func TestParking(t *testing.T) {
+	type delivery struct{ of, n int }
+	p := Parking[delivery]{Limit: 2, Same: func(a, b delivery) bool { return a.of == b.of }}
+	a, resumed := p.Take(delivery{of: 1, n: 1})
+	assert.False(t, resumed)
+	assert.Equal(t, delivery{of: 1, n: 1}, a)
+	for of := range 3 {
+		p.Keep(delivery{of: of + 1, n: 1})
+	}
+	assert.Equal(t, 2, p.Len(), "the oldest one made room")
+	for of, want := range map[int]delivery{1: {1, 2}, 2: {2, 1}, 3: {3, 1}} {
+		a, resumed = p.Take(delivery{of: of, n: 2})
+		assert.Equal(t, want, a)
+		assert.Equal(t, want.n == 1, resumed)
+	}
+	assert.Zero(t, p.Len(), "what was taken is not kept")
+	p.Close()
+	p.Keep(delivery{})
+	assert.Zero(t, p.Len())
+}
+
+func TestFinished(t *testing.T) {
+	batch := service.MessageBatch{service.NewMessage(nil), service.NewMessage(nil), service.NewMessage(nil)}
+	var s Stats
+	require.NoError(t, s.Finished(batch, nil))
+	index := batch.Index()
+	err := s.Finished(batch, map[int]error{1: Errorf(TooLarge, "large")})
+	var be *service.BatchError
+	require.ErrorAs(t, err, &be)
+	got := map[int]Kind{}
+	be.WalkMessagesIndexedBy(index, func(i int, _ *service.Message, err error) bool {
+		if err != nil {
+			got[i] = KindOf(err)
+		}
+		return true
+	})
+	assert.Equal(t, map[int]Kind{1: TooLarge}, got)
+}

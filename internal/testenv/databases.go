@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"testing"
+	"time"
 
 	_ "github.com/go-sql-driver/mysql" // for sql.Open
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -76,17 +77,32 @@ func (s *PostgresServer) dropDatabase(t testing.TB, name string) {
 	if pool.Ping(ctx) != nil && !s.External() {
 		return
 	}
+	// Sessions that the test has just left may still be on their way out, and hold their slots.
+	for {
+		err := dropPostgres(ctx, pool, name)
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Errorf("dropping the PostgreSQL database %s with its slots: %v", name, err)
+			return
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func dropPostgres(ctx context.Context, pool *pgxpool.Pool, name string) error {
 	for _, query := range []string{
 		"SELECT pg_terminate_backend(active_pid, 10000) FROM pg_replication_slots WHERE database = $1 AND active",
 		"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = $1 AND NOT active",
 	} {
 		if _, err := pool.Exec(ctx, query, name); err != nil {
-			t.Errorf("dropping the slots of the PostgreSQL database %s: %v", name, err)
+			return err
 		}
 	}
-	if _, err := pool.Exec(ctx, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
-		t.Errorf("dropping the PostgreSQL database %s: %v", name, err)
-	}
+	_, err := pool.Exec(ctx, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
+	return err
 }
 
 // Pool connects as administrator, until the end of the test.

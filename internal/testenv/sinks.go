@@ -87,25 +87,6 @@ func (s *KafkaServer) Consume(t testing.TB, n int, topics ...string) []*kgo.Reco
 	return records
 }
 
-// ConsumeUntilQuiet reads topics from their beginning, committed records only, until no record has come for a while. It
-// finds records that nobody expects; ConsumeAll is exact for a topic nobody writes to.
-func (s *KafkaServer) ConsumeUntilQuiet(t testing.TB, quiet time.Duration, topics ...string) []*kgo.Record {
-	t.Helper()
-	client := s.consumer(t, topics)
-	defer client.Close()
-	var records []*kgo.Record
-	for {
-		ctx, cancel := context.WithTimeout(t.Context(), quiet)
-		fetches := client.PollFetches(ctx)
-		ended := ctx.Err() != nil
-		cancel()
-		records = append(records, fetches.Records()...)
-		if ended && fetches.NumRecords() == 0 {
-			return records
-		}
-	}
-}
-
 // ConsumeAll reads what a topic holds now, committed records only, and returns it without waiting for more.
 func (s *KafkaServer) ConsumeAll(t testing.TB, topic string) []*kgo.Record {
 	t.Helper()

@@ -5,12 +5,9 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
-	"time"
 	"unsafe"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-
-	"github.com/deltaforge/deltaforge/internal/sink"
 )
 
 // attempt is the delivery of one batch. It outlives the call that began it when the broker is away: the engine is told
@@ -28,8 +25,8 @@ import (
 //   - So a segment is handed over completely before anything of it is sent: the client flushes only when told to
 //     (kgo.ManualFlushing). What fails of a segment is therefore, in each partition, a suffix of it.
 //   - Handed over is not enough: records of a topic that the client has not loaded yet get their partitions later, one
-//     after the other, and a flush meanwhile would send the first of them alone. So the flush waits until every record
-//     of the segment lies in the queue of its partition (kgo.HookProduceRecordPartitioned).
+//     after the other, and a flush meanwhile would send the first of them alone. So the flush waits until the client shows
+//     the topic's partitions, which it does when these records lie in their queues.
 //   - Nothing after a segment is handed over before every record of the segment has an outcome, and failed records go
 //     back to the front. The client has no retry limit and no delivery timeout, so it gives up on a record only when
 //     the broker refuses it or the topic is unknown.
@@ -43,16 +40,13 @@ type attempt struct {
 	text     []byte // of keys and headers that a message does not have as bytes
 	messages int
 
-	failed  map[int]error // messages that failed for good
-	work    []segment     // what has to be sent, first first
-	held    segment       // what waits for its topic to exist
-	sent    segment       // what the client was handed and has not been harvested; nil when there is none
-	flushed bool          // whether the client was told to send it
+	failed map[int]error // messages that failed for good
+	work   []segment     // what has to be sent, first first
+	held   segment       // what waits for its topic to exist
+	sent   segment       // what the client was handed and has not been harvested; nil when there is none
 
 	pending atomic.Int64  // records of sent without an outcome, plus one while handing over
 	settled chan struct{} // capacity 1; receives when pending falls to 0
-	loose   atomic.Int64  // records of sent that neither lie in a partition's queue nor have an outcome, plus one while handing over
-	queued  chan struct{} // capacity 1; receives when loose falls to 0
 
 	mu     sync.Mutex
 	errs   map[*kgo.Record]error // outcomes of sent that are failures; guarded by mu
@@ -63,7 +57,7 @@ type attempt struct {
 type segment []int32
 
 func newAttempt() *attempt {
-	a := &attempt{settled: make(chan struct{}, 1), queued: make(chan struct{}, 1)}
+	a := &attempt{settled: make(chan struct{}, 1)}
 	a.finish = a.outcome
 	return a
 }
@@ -154,33 +148,8 @@ func (a *attempt) outcome(r *kgo.Record, err error) {
 		a.errs[r] = err
 		a.mu.Unlock()
 	}
-	a.inQueue() // it may have failed before it came so far
 	if a.pending.Add(-1) == 0 {
 		a.settled <- struct{}{}
-	}
-}
-
-// inQueue is called when a record lies in the queue of its partition and when it has its outcome. After the segment was
-// flushed loose falls below 0, and nobody looks at it.
-func (a *attempt) inQueue() {
-	if a.loose.Add(-1) == 0 {
-		select {
-		case a.queued <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// handed is the context of the records that an attempt gave to the client, by which a hook finds the attempt.
-type handed struct {
-	context.Context //nolint:containedctx // it is one
-	*attempt
-}
-
-// OnProduceRecordPartitioned is told by the client that a record lies in the queue of its partition.
-func (h *hooks) OnProduceRecordPartitioned(r *kgo.Record, _ int32) {
-	if of, ok := r.Context.(handed); ok {
-		of.inQueue()
 	}
 }
 
@@ -189,13 +158,6 @@ func (a *attempt) handOver(ctx context.Context, cl *kgo.Client) {
 	seg := a.work[0]
 	a.work = a.work[1:]
 	a.pending.Store(1)
-	a.loose.Store(1)
-	select {
-	case <-a.queued: // of a segment that failed before it was flushed
-	default:
-	}
-	a.flushed = false
-	mine := context.Context(handed{ctx, a})
 	live := seg[:0:len(seg)]
 	for _, i := range seg {
 		// A tombstone does not go out without its delete.
@@ -204,43 +166,14 @@ func (a *attempt) handOver(ctx context.Context, cl *kgo.Client) {
 		}
 		live = append(live, i)
 		a.pending.Add(1)
-		a.loose.Add(1)
 		r := &a.recs[i]
-		r.Context = mine
-		cl.Produce(mine, r, a.finish)
+		r.Context = ctx //nolint:fatcontext // the same for each
+		cl.Produce(ctx, r, a.finish)
 	}
 	a.sent = live
-	a.inQueue()
 	if a.pending.Add(-1) == 0 {
 		a.settled <- struct{}{}
 	}
-}
-
-// settle waits until every record that the client holds has an outcome. It returns an error when that takes longer
-// than timeout, or ctx ends; the client goes on and settle can be called again.
-func (a *attempt) settle(ctx context.Context, cl *kgo.Client, timeout time.Duration) error {
-	wait, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	if !a.flushed {
-		select {
-		case <-a.queued:
-			a.flushed = true
-		case <-wait.Done():
-		}
-	}
-	if a.flushed {
-		// A failed flush shows below.
-		_ = cl.Flush(wait)
-		select {
-		case <-a.settled:
-			return nil
-		case <-wait.Done():
-		}
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return sink.Errorf(sink.Timeout, "%d records unacknowledged after %s", a.pending.Load(), timeout)
 }
 
 // partition names one.
@@ -350,10 +283,10 @@ func (a *attempt) hold(topics map[string]error) {
 	}
 }
 
-// eachTopic calls fn for the topics of the work, at least once each.
-func (a *attempt) eachTopic(fn func(string)) {
+// eachTopic calls fn for the topics of segments, at least once each.
+func (a *attempt) eachTopic(segs []segment, fn func(string)) {
 	last := ""
-	for _, seg := range a.work {
+	for _, seg := range segs {
 		for _, i := range seg {
 			if t := a.recs[i].Topic; t != last {
 				fn(t)

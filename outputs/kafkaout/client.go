@@ -110,8 +110,6 @@ var (
 	_ kgo.HookBrokerConnect = (*hooks)(nil)
 	_ kgo.HookBrokerE2E     = (*hooks)(nil)
 	_ kgo.Logger            = demoted{}
-
-	_ kgo.HookProduceRecordPartitioned = (*hooks)(nil)
 )
 
 // topics knows which topics exist. Records of a topic that does not are not given to the client: it would fail those
@@ -120,7 +118,7 @@ type topics struct {
 	conf topicCreation
 
 	mu    sync.Mutex
-	known map[string]struct{} // guarded by mu
+	known map[string]bool // topics that exist: whether the client has loaded them too; guarded by mu
 }
 
 // forget has a topic looked up again before anything more is written to it. The client keeps the identity of a topic
@@ -132,20 +130,54 @@ func (t *topics) forget(cl *kgo.Client, name string) {
 	cl.PurgeTopicsFromProducing(name)
 }
 
-// unknown returns those topics of the attempt that have not been seen to exist.
+// unknown returns those topics of the work that have not been seen to exist.
 func (t *topics) unknown(a *attempt) []string {
+	return t.without(a, a.work, func(known, _ bool) bool { return known })
+}
+
+// without returns the topics of segments that are not as they should be.
+func (t *topics) without(a *attempt, segs []segment, should func(known, loaded bool) bool) []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var names map[string]struct{}
-	a.eachTopic(func(name string) {
-		if _, ok := t.known[name]; !ok {
-			if names == nil {
-				names = make(map[string]struct{})
-			}
-			names[name] = struct{}{}
+	a.eachTopic(segs, func(name string) {
+		loaded, known := t.known[name]
+		if should(known, loaded) {
+			return
 		}
+		if names == nil {
+			names = make(map[string]struct{})
+		}
+		names[name] = struct{}{}
 	})
 	return slices.Sorted(maps.Keys(names))
+}
+
+// loadPoll is how often the client is asked whether it has loaded a topic, which happens once for each.
+const loadPoll = time.Millisecond
+
+// awaitLoaded returns when the client shows the partitions of every topic of what it was handed, or an error of theirs: from
+// then on every record lies in the queue of its partition. It gives up at the end of ctx; then order depends on nothing
+// being refused.
+func (t *topics) awaitLoaded(ctx context.Context, cl *kgo.Client, a *attempt) {
+	for _, name := range t.without(a, []segment{a.sent}, func(_, loaded bool) bool { return loaded }) {
+		for a.pending.Load() > 0 {
+			leader, _, err := cl.PartitionLeader(name, 0)
+			if leader >= 0 || err != nil {
+				break
+			}
+			select {
+			case <-time.After(loadPoll):
+			case <-ctx.Done():
+				return
+			}
+		}
+		t.mu.Lock()
+		if _, known := t.known[name]; known {
+			t.known[name] = true
+		}
+		t.mu.Unlock()
+	}
 }
 
 // ensure looks the names up, creates what is missing where that is asked for, and returns an error for each topic that
@@ -177,7 +209,7 @@ func (t *topics) ensure(ctx context.Context, cl *kgo.Client, names []string) map
 	defer t.mu.Unlock()
 	for _, name := range names {
 		if bad[name] == nil {
-			t.known[name] = struct{}{}
+			t.known[name] = false
 		}
 	}
 	return bad

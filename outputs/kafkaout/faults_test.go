@@ -106,7 +106,7 @@ func TestPassingFailuresKeepOrder(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			c := fake(t, kfake.SeedTopics(2, "df.shop.orders"))
-			o := connected(t, c.ListenAddrs(), "topic_prefix: df\nmax_message_bytes: 1024\ncompression: none\n")
+			o := connected(t, c.ListenAddrs(), "topic_prefix: df\nmax_message_bytes: 1024\ncompression: none\ntimeout: 5m\n")
 			f := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Partitions: []int32{0}, Err: tc.err, Count: 3})
 			var got []sink.Kind
 			for from := 0; from < 400; from += 100 {
@@ -157,7 +157,8 @@ func assertWrittenOnceInOrder(t *testing.T, addrs []string, n, partitions int) {
 func TestOutageShowsAndLeavesNoDuplicates(t *testing.T) {
 	c := fake(t, kfake.SeedTopics(2, "df.shop.orders"))
 	o := connected(t, c.ListenAddrs(), "topic_prefix: df\ntimeout: 300ms\n")
-	require.NoError(t, o.WriteBatch(t.Context(), numbered("orders", 0, 100, 50)))
+	err, _ := engine(t, o, numbered("orders", 0, 100, 50)) // a busy machine may need more than one try
+	require.NoError(t, err)
 
 	speak := silence(c)
 	b := numbered("orders", 100, 100, 50)
@@ -167,11 +168,11 @@ func TestOutageShowsAndLeavesNoDuplicates(t *testing.T) {
 		assert.Equal(t, sink.Timeout, sink.KindOf(unwrapBackOff(err)), "%v", err)
 		require.NoError(t, o.Connect(t.Context()))
 	}
-	assert.Len(t, o.parked, 1)
+	assert.Equal(t, 1, o.parked.Len())
 	speak()
-	err, _ := engine(t, o, b)
+	err, _ = engine(t, o, b)
 	require.NoError(t, err)
-	assert.Empty(t, o.parked)
+	assert.Zero(t, o.parked.Len())
 	err, _ = engine(t, o, numbered("orders", 200, 100, 50))
 	require.NoError(t, err)
 	assertWrittenOnceInOrder(t, c.ListenAddrs(), 300, 2)

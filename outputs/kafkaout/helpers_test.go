@@ -3,6 +3,7 @@ package kafkaout
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -12,17 +13,11 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"go.uber.org/goleak"
 
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(withServers{m}) }
-
-// withServers closes what the tests started before goroutines are counted.
-type withServers struct{ m *testing.M }
-
-func (w withServers) Run() int { return testenv.Main(w.m) }
+func TestMain(m *testing.M) { os.Exit(testenv.MainWithoutLeaks(m)) }
 
 func fake(t testing.TB, opts ...kfake.Opt) *kfake.Cluster {
 	t.Helper()
@@ -48,6 +43,14 @@ func connected(t testing.TB, addrs []string, conf string) *output {
 	t.Helper()
 	o := newTestOutput(t, addrs, conf)
 	require.NoError(t, o.Connect(t.Context()))
+	return o
+}
+
+// connectedAtLast is connected where conf has less patience than a busy machine needs.
+func connectedAtLast(t testing.TB, addrs []string, conf string) *output {
+	t.Helper()
+	o := newTestOutput(t, addrs, conf)
+	require.Eventually(t, func() bool { return o.Connect(t.Context()) == nil }, 2*time.Minute, 50*time.Millisecond)
 	return o
 }
 
@@ -84,7 +87,7 @@ func consume(t testing.TB, addrs []string, n int, topics ...string) []*kgo.Recor
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(100*time.Millisecond))
 	require.NoError(t, err)
 	defer cl.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var out []*kgo.Record
 	for len(out) < n {

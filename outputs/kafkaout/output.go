@@ -48,12 +48,12 @@ type output struct {
 	building sync.Mutex
 	build    builder // guarded by building
 
-	gate sink.Gate
+	gate   sink.Gate
+	parked sink.Parking[*attempt]
 
 	mu     sync.Mutex
 	cl     *kgo.Client // nil before Connect and after Close; guarded by mu
 	closed bool        // guarded by mu
-	parked []*attempt  // begun, not finished, oldest first; guarded by mu
 }
 
 var (
@@ -66,7 +66,8 @@ func newOutput(c *config, res *service.Resources) *output {
 		conf:   c,
 		log:    res.Logger(),
 		stats:  sink.NewStats(res.Metrics(), int64(c.maxBuffered)*int64(c.maxInFlight)),
-		topics: topics{conf: c.create, known: make(map[string]struct{})},
+		parked: sink.Parking[*attempt]{Limit: c.maxInFlight, Same: (*attempt).same},
+		topics: topics{conf: c.create, known: make(map[string]bool)},
 		build:  builder{conf: c, topics: make(map[tableName]string)},
 		free:   sync.Pool{New: func() any { return newAttempt() }},
 	}
@@ -168,18 +169,14 @@ func (o *output) begin(batch service.MessageBatch) (a *attempt, resumed bool) {
 		defer o.building.Unlock()
 		o.build.build(a, batch)
 	}()
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for i, p := range o.parked {
-		if p.same(a) {
-			o.parked = append(o.parked[:i:i], o.parked[i+1:]...)
-			a.drop()
-			o.free.Put(a)
-			return p, true
-		}
+	fresh := a
+	if a, resumed = o.parked.Take(fresh); resumed {
+		fresh.drop()
+		o.free.Put(fresh)
+	} else {
+		a.plan(o.conf.maxBuffered)
 	}
-	a.plan(o.conf.maxBuffered)
-	return a, false
+	return a, resumed
 }
 
 // deliver goes on with a until every record is acknowledged or refused. It returns the first failure that may pass.
@@ -197,12 +194,12 @@ func (o *output) deliver(ctx context.Context, cl *kgo.Client, a *attempt) error 
 			a.handOver(lasting, cl)
 			o.stats.Buffered(cl.BufferedProduceRecords(), cl.BufferedProduceBytes())
 		}
-		if err := a.settle(ctx, cl, o.conf.timeout); err != nil {
+		if err := o.settle(ctx, cl, a); err != nil {
 			return err
 		}
 		if err := a.harvest(); err != nil {
 			if sink.KindOf(err) == sink.UnknownTopic {
-				a.eachTopic(func(topic string) { o.topics.forget(cl, topic) })
+				a.eachTopic(a.work, func(topic string) { o.topics.forget(cl, topic) })
 			}
 			return err
 		}
@@ -214,6 +211,25 @@ func (o *output) deliver(ctx context.Context, cl *kgo.Client, a *attempt) error 
 		return sink.Errorf(sink.UnknownTopic, "records wait for their topic")
 	}
 	return nil
+}
+
+// settle has the client send what it was handed and returns when every record of it has an outcome. It returns an error when
+// that takes longer than the configured timeout, or ctx ends; the client goes on and settle can be called again.
+func (o *output) settle(ctx context.Context, cl *kgo.Client, a *attempt) error {
+	wait, cancel := context.WithTimeout(ctx, o.conf.timeout)
+	defer cancel()
+	o.topics.awaitLoaded(wait, cl, a)
+	// A failed flush shows below.
+	_ = cl.Flush(wait)
+	select {
+	case <-a.settled:
+		return nil
+	case <-wait.Done():
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return sink.Errorf(sink.Timeout, "%d records unacknowledged after %s", a.pending.Load(), o.conf.timeout)
 }
 
 // holdBack keeps records of topics that do not exist out of the way of the others.
@@ -233,12 +249,7 @@ func (o *output) holdBack(ctx context.Context, cl *kgo.Client, a *attempt) map[s
 
 // park keeps an unfinished attempt for the next call with the same batch.
 func (o *output) park(ctx context.Context, a *attempt, err error) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if len(o.parked) >= o.conf.maxInFlight {
-		o.parked = append(o.parked[:0:0], o.parked[1:]...)
-	}
-	o.parked = append(o.parked, a)
+	o.parked.Keep(a)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -251,33 +262,19 @@ func (o *output) done(a *attempt, batch service.MessageBatch) error {
 	o.gate.Open()
 	events, size := a.delivered()
 	o.stats.Delivered(events, size)
-	o.stats.BatchDone()
-	var bErr *service.BatchError
-	for i := range batch {
-		err := a.failed[i]
-		if err == nil {
-			continue
-		}
-		o.stats.Failed(sink.KindOf(err))
-		if bErr == nil {
-			bErr = service.NewBatchError(batch, err)
-		}
-		bErr = bErr.Failed(i, err)
-	}
+	err := o.stats.Finished(batch, a.failed)
 	a.drop()
 	o.free.Put(a)
-	if bErr != nil {
-		return bErr
-	}
-	return nil
+	return err
 }
 
 // Close gives up on what is unsent and ends the client. It may be called before Connect and more than once.
 func (o *output) Close(ctx context.Context) error {
 	o.mu.Lock()
 	cl := o.cl
-	o.cl, o.closed, o.parked = nil, true, nil
+	o.cl, o.closed = nil, true
 	o.mu.Unlock()
+	o.parked.Close()
 	if cl == nil {
 		return nil
 	}

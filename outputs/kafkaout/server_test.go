@@ -2,6 +2,7 @@ package kafkaout
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/deltaforge/deltaforge/internal/servers"
 	"github.com/deltaforge/deltaforge/internal/sink"
@@ -21,7 +23,7 @@ import (
 func TestBrokerStoppedAndStartedUnderLoad(t *testing.T) {
 	s := testenv.StartKafka(t, servers.Options{})
 	s.CreateTopic(t, "df.shop.orders", 3)
-	o := connected(t, s.Brokers(), "topic_prefix: df\ntimeout: 500ms\nconnect_timeout: 1s\nmax_message_bytes: 4096\n")
+	o := connectedAtLast(t, s.Brokers(), "topic_prefix: df\ntimeout: 500ms\nconnect_timeout: 1s\nmax_message_bytes: 4096\n")
 
 	faults := make(chan struct{})
 	var wg sync.WaitGroup
@@ -64,7 +66,7 @@ func TestBrokerStoppedAndStartedUnderLoad(t *testing.T) {
 func TestSilentBrokerGoesOnWithoutDuplicates(t *testing.T) {
 	s := testenv.StartKafka(t, servers.Options{})
 	s.CreateTopic(t, "df.shop.orders", 2)
-	o := connected(t, s.Brokers(), "topic_prefix: df\ntimeout: 500ms\nconnect_timeout: 500ms\n")
+	o := connectedAtLast(t, s.Brokers(), "topic_prefix: df\ntimeout: 500ms\nconnect_timeout: 500ms\n")
 	err, _ := engine(t, o, numbered("orders", 0, 100, 7)) // a busy machine may need more than one try
 	require.NoError(t, err)
 	require.NoError(t, s.Pause())
@@ -82,9 +84,8 @@ func TestRealBrokerRefusesLargeRecordsOnly(t *testing.T) {
 	s := testenv.Kafka(t)
 	prefix := testenv.Name(t)
 	topic := prefix + ".shop.orders"
-	s.CreateTopic(t, topic, 2)
-	limit := "1000"
-	_, err := kadm.NewClient(s.Client(t)).AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Name: "max.message.bytes", Value: &limit}}, topic)
+	limit := "1000" // from the start: the broker takes up a changed one when it likes
+	_, err := kadm.NewClient(s.Client(t)).CreateTopic(t.Context(), 2, 1, map[string]*string{"max.message.bytes": &limit}, topic)
 	require.NoError(t, err)
 	o := connected(t, s.Brokers(), "compression: none\ntopic_prefix: "+prefix+"\n")
 
@@ -164,6 +165,11 @@ func TestRealUnknownTopicWaits(t *testing.T) {
 	adm := kadm.NewClient(s.Client(t))
 	_, err = adm.DeleteTopic(t.Context(), topic)
 	require.NoError(t, err)
+	// Until the broker has heard of it, it takes records, which go with the topic.
+	require.Eventually(t, func() bool {
+		topics, err := adm.ListTopics(t.Context(), topic)
+		return err == nil && errors.Is(topics[topic].Err, kerr.UnknownTopicOrPartition)
+	}, time.Minute, 20*time.Millisecond)
 	made := make(chan error, 1)
 	go func() {
 		time.Sleep(2 * time.Second)
@@ -181,7 +187,7 @@ func TestAuthentication(t *testing.T) {
 	s := testenv.StartKafka(t, servers.Options{SASL: true, TLS: true})
 	s.CreateTopic(t, "df.shop.orders", 1)
 	conf := func(mechanism, user, password, ca string) string {
-		return fmt.Sprintf("topic_prefix: df\nsasl: { mechanism: %s, username: %q, password: %q }\ntls: { enabled: true, root_cas_file: %q }\nconnect_timeout: 3s\n",
+		return fmt.Sprintf("topic_prefix: df\nsasl: { mechanism: %s, username: %q, password: %q }\ntls: { enabled: true, root_cas_file: %q }\n",
 			mechanism, user, password, ca)
 	}
 	addrs := []string{s.SecureAddr()}
@@ -195,7 +201,7 @@ func TestAuthentication(t *testing.T) {
 	}
 	assert.Len(t, s.ConsumeAll(t, "df.shop.orders"), 3)
 
-	err := newTestOutput(t, addrs, conf("PLAIN", servers.User, servers.Password, "")).Connect(t.Context())
+	err := newTestOutput(t, addrs, conf("PLAIN", servers.User, servers.Password, "")+"connect_timeout: 3s\n").Connect(t.Context())
 	assert.Equal(t, sink.Connect, sink.KindOf(err), "unknown certificate: %v", err)
 	err = newTestOutput(t, addrs, "topic_prefix: df\nconnect_timeout: 3s\n").Connect(t.Context())
 	assert.Equal(t, sink.Connect, sink.KindOf(err), "no TLS: %v", err)

@@ -3,22 +3,17 @@ package redisout
 import (
 	"context"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(withServers{m}) }
-
-// withServers closes what the tests started before goroutines are counted.
-type withServers struct{ m *testing.M }
-
-func (w withServers) Run() int { return testenv.Main(w.m) }
+func TestMain(m *testing.M) { os.Exit(testenv.MainWithoutLeaks(m)) }
 
 func parse(conf string) (*config, error) {
 	p, err := spec().ParseYAML(conf, nil)
@@ -34,6 +29,14 @@ func newTestOutput(t testing.TB, conf string) *output {
 	require.NoError(t, err)
 	o := newOutput(c, service.MockResources())
 	t.Cleanup(func() { require.NoError(t, o.Close(context.Background())) })
+	return o
+}
+
+// connectedAtLast is connected where conf has less patience than a busy machine needs.
+func connectedAtLast(t testing.TB, conf string) *output {
+	t.Helper()
+	o := newTestOutput(t, conf)
+	require.Eventually(t, func() bool { return o.Connect(t.Context()) == nil }, 2*time.Minute, 20*time.Millisecond)
 	return o
 }
 
@@ -72,7 +75,7 @@ func numbered(from, n int, tables ...string) service.MessageBatch {
 func engine(t testing.TB, o *output, b service.MessageBatch) (error, []error) { //nolint:staticcheck // the first is the result
 	t.Helper()
 	var causes []error
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
+	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); {
 		err := o.WriteBatch(t.Context(), b.Copy())
 		if err != service.ErrNotConnected { //nolint:errorlint // the engine compares too
 			return err, causes

@@ -34,10 +34,11 @@ const component = "redis output"
 // output is the service.BatchOutput. The engine calls Connect until it succeeds, then WriteBatch from up to
 // max_in_flight goroutines.
 type output struct {
-	conf  *config
-	log   *service.Logger
-	stats *sink.Stats
-	gate  sink.Gate
+	conf   *config
+	log    *service.Logger
+	stats  *sink.Stats
+	gate   sink.Gate
+	parked sink.Parking[*attempt]
 
 	building sync.Mutex
 	build    builder // guarded by building
@@ -46,7 +47,6 @@ type output struct {
 	cl        *redis.Client // nil until Connect, after a failure, and after Close; guarded by mu
 	connected bool          // has been before; guarded by mu
 	closed    bool          // guarded by mu
-	parked    []*attempt    // begun, not finished, oldest first; guarded by mu
 }
 
 var (
@@ -58,10 +58,11 @@ func newOutput(c *config, res *service.Resources) *output {
 	// The client library has one logger for the whole process. What matters comes back as errors.
 	redis.SetLogger(demoted{res.Logger()})
 	return &output{
-		conf:  c,
-		log:   res.Logger(),
-		stats: sink.NewStats(res.Metrics(), int64(c.maxBuffered)*int64(c.maxInFlight)),
-		build: builder{conf: c, streams: make(map[tableName]name)},
+		conf:   c,
+		log:    res.Logger(),
+		stats:  sink.NewStats(res.Metrics(), int64(c.maxBuffered)*int64(c.maxInFlight)),
+		parked: sink.Parking[*attempt]{Limit: c.maxInFlight, Same: (*attempt).same},
+		build:  builder{conf: c, streams: make(map[tableName]name)},
 	}
 }
 
@@ -189,26 +190,17 @@ func (o *output) begin(batch service.MessageBatch) (a *attempt, resumed bool) {
 		defer o.building.Unlock()
 		a = o.build.build(batch)
 	}()
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for i, p := range o.parked {
-		if p.same(a) {
-			o.parked = append(o.parked[:i:i], o.parked[i+1:]...)
-			return p, true
-		}
+	if a, resumed = o.parked.Take(a); !resumed {
+		a.begin()
 	}
-	a.begin()
-	return a, false
+	return a, resumed
 }
 
 // park keeps an unfinished attempt for the next call with the same batch.
 func (o *output) park(ctx context.Context, cl *redis.Client, a *attempt, err error) error {
+	o.parked.Keep(a)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.parked) >= o.conf.maxInFlight {
-		o.parked = append(o.parked[:0:0], o.parked[1:]...)
-	}
-	o.parked = append(o.parked, a)
 	// A connection may hold an open transaction, or lead to a server that is no longer the primary.
 	if sink.KindOf(err) != sink.OutOfMemory && o.cl == cl {
 		_ = cl.Close() // err says what there is to say
@@ -225,31 +217,16 @@ func (o *output) park(ctx context.Context, cl *redis.Client, a *attempt, err err
 func (o *output) done(a *attempt, batch service.MessageBatch) error {
 	o.gate.Open()
 	o.stats.Delivered(a.delivered())
-	o.stats.BatchDone()
-	var bErr *service.BatchError
-	for i := range batch {
-		err := a.failed[i]
-		if err == nil {
-			continue
-		}
-		o.stats.Failed(sink.KindOf(err))
-		if bErr == nil {
-			bErr = service.NewBatchError(batch, err)
-		}
-		bErr = bErr.Failed(i, err)
-	}
-	if bErr != nil {
-		return bErr
-	}
-	return nil
+	return o.stats.Finished(batch, a.failed)
 }
 
 // Close drops the connections. It may be called before Connect and more than once.
 func (o *output) Close(context.Context) error {
 	o.mu.Lock()
 	cl := o.cl
-	o.cl, o.closed, o.parked = nil, true, nil
+	o.cl, o.closed = nil, true
 	o.mu.Unlock()
+	o.parked.Close()
 	if cl == nil {
 		return nil
 	}

@@ -69,14 +69,14 @@ type Prometheus struct{ url string }
 // Target is what it scrapes, under an instance label of its own.
 type Target struct{ Job, Instance, Addr string }
 
-// Start runs a Prometheus with a file of rules until the test ends. It scrapes twice a second.
+// Start runs a Prometheus with a file of rules until the test ends. It scrapes once a second.
 func Start(t *testing.T, rulesFile string, targets ...Target) Prometheus {
 	t.Helper()
 	server, _ := Tools(t)
 	rules, err := filepath.Abs(rulesFile)
 	require.NoError(t, err)
 	var config strings.Builder
-	config.WriteString(fmt.Sprintf("global: {scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}\nrule_files: [%q]\nscrape_configs:\n", rules))
+	config.WriteString(fmt.Sprintf("global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}\nrule_files: [%q]\nscrape_configs:\n", rules))
 	for _, tg := range targets {
 		config.WriteString(fmt.Sprintf("  - {job_name: %s, static_configs: [{targets: [%q], labels: {instance: %s}}]}\n", tg.Job, tg.Addr, tg.Instance))
 	}
@@ -108,7 +108,7 @@ func Start(t *testing.T, rulesFile string, targets ...Target) Prometheus {
 	require.Eventually(t, func() bool {
 		_, err := Fetch(p.url + "/-/ready")
 		return err == nil
-	}, 30*time.Second, 50*time.Millisecond, "Prometheus does not get ready")
+	}, 2*time.Minute, 50*time.Millisecond, "Prometheus does not get ready")
 	return p
 }
 

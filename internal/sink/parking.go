@@ -1,0 +1,83 @@
+package sink
+
+import (
+	"sync"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+)
+
+// Parking keeps deliveries that were begun and are not finished, until the engine hands in the same batch again. A is an
+// output's delivery of one batch. The zero value of everything but Limit and Same is an empty one.
+type Parking[A any] struct {
+	Limit int               // how many it keeps: as many as the engine has batches on their way
+	Same  func(a, b A) bool // whether finishing a delivers the batch that b was made of
+
+	mu     sync.Mutex
+	parked []A  // oldest first; guarded by mu
+	closed bool // guarded by mu
+}
+
+// Take returns the delivery that was begun with the batch of fresh, which it keeps no longer, or fresh itself.
+func (p *Parking[A]) Take(fresh A) (a A, resumed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, old := range p.parked {
+		if p.Same(old, fresh) {
+			p.parked = append(p.parked[:i:i], p.parked[i+1:]...)
+			return old, true
+		}
+	}
+	return fresh, false
+}
+
+// Keep takes in an unfinished delivery. The oldest one makes room for it.
+func (p *Parking[A]) Keep(a A) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
+	if len(p.parked) >= p.Limit {
+		p.parked = append(p.parked[:0:0], p.parked[1:]...)
+	}
+	p.parked = append(p.parked, a)
+}
+
+// Len returns how many it keeps.
+func (p *Parking[A]) Len() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.parked)
+}
+
+// Close lets go of everything, and of what is still to come.
+func (p *Parking[A]) Close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.parked, p.closed = nil, true
+}
+
+// Finished counts a batch of which every message has an outcome. Failed are the messages that can never be delivered, by
+// index; the returned error, nil where there are none, names them for the engine.
+func (s *Stats) Finished(batch service.MessageBatch, failed map[int]error) error {
+	s.batches.Incr(1)
+	if len(failed) == 0 {
+		return nil
+	}
+	var all *service.BatchError
+	for i := range batch {
+		err := failed[i]
+		if err == nil {
+			continue
+		}
+		s.Failed(KindOf(err))
+		if all == nil {
+			all = service.NewBatchError(batch, err)
+		}
+		all = all.Failed(i, err)
+	}
+	if all == nil {
+		return nil
+	}
+	return all
+}
