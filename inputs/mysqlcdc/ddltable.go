@@ -86,6 +86,11 @@ func (r *ddlRun) alter(def *tableDef, specs []*ast.AlterTableSpec) error {
 	if err := r.unusedSpec(specs, used); err != nil {
 		return err
 	}
+	for i, c := range columns {
+		if slices.ContainsFunc(columns[:i], func(other columnDef) bool { return strings.EqualFold(other.Name, c.Name) }) {
+			return fmt.Errorf("%w: column %s is there already", errNotApplied, c.Name)
+		}
+	}
 	for _, name := range dropped {
 		def.forgetColumn(name)
 	}
