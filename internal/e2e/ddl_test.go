@@ -21,7 +21,7 @@ import (
 const (
 	killedAroundDDL = 10
 	ddlWorkers      = 3
-	ddlPatience     = 60 * time.Second
+	ddlPatience     = patience
 )
 
 // The process is killed at random moments while tables are altered, renamed, swapped and copied under load. Every event has the columns
@@ -43,11 +43,7 @@ func TestKilledAroundDDL(t *testing.T) {
 			awaitSaved(t, p)
 			end := runWalkers(t, walkers)
 			r := rand.New(rand.NewPCG(seed, 1))
-			for range killedAroundDDL {
-				time.Sleep(time.Duration(300+r.IntN(1500)) * time.Millisecond)
-				p.kill()
-				p.start()
-			}
+			killAgainAndAgain(t, p, dst, killedAroundDDL, func() time.Duration { return time.Duration(300+r.IntN(1500)) * time.Millisecond })
 			end()
 			a := auditWalkers(t, walkers, dst)
 			a.check(t, walkers)

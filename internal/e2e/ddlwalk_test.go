@@ -67,7 +67,7 @@ func runWalkers(t *testing.T, walkers []*ddlWalker) (end func()) {
 	var wg sync.WaitGroup
 	for _, w := range walkers {
 		wg.Go(func() {
-			for ctx.Err() == nil {
+			for ctx.Err() == nil || w.t.Context().Err() == nil && (len(w.want) < 50 || w.altered < 15) { // less proves too little
 				if err := w.step(); err != nil {
 					t.Errorf("%s: %v", w.owner, err)
 					return

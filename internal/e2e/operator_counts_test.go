@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/deltaforge/deltaforge/internal/servers"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 	"github.com/deltaforge/deltaforge/metrics"
 )
@@ -56,9 +57,12 @@ func (p *deckPipeline) toKafka(srv *testenv.KafkaServer, topic, output string) s
 // A pipeline for each database carries a random workload, and every number is what the databases and the consumers say.
 func TestOperatorCounts(t *testing.T) {
 	d := newDeck(t, "")
-	orders := &deckPipeline{id: "orders", source: "shop", sink: "broker", kind: "deltaforge_mysql", src: deckMySQL(t, d, "")}
-	books := &deckPipeline{id: "books", source: "books", sink: "store", kind: "deltaforge_postgres", src: deckPostgres(t, d, "")}
-	ledger := &deckPipeline{id: "ledger", source: "ledger", sink: "store", kind: "deltaforge_mysql", src: deckMariaDB(t, d)}
+	// Databases of its own: every byte of their logs counts.
+	own := servers.Options{NoSync: true}
+	shop, shelf, accounts := testenv.StartMySQL(t, own), testenv.StartPostgres(t, own), testenv.StartMariaDB(t, own)
+	orders := &deckPipeline{id: "orders", source: "shop", sink: "broker", kind: "deltaforge_mysql", src: deckBinlog(t, d, shop, "shop", "")}
+	books := &deckPipeline{id: "books", source: "books", sink: "store", kind: "deltaforge_postgres", src: deckPostgresOn(t, d, shelf, "")}
+	ledger := &deckPipeline{id: "ledger", source: "ledger", sink: "store", kind: "deltaforge_mysql", src: deckBinlog(t, d, accounts, "ledger", "")}
 	kafka, topic, toBroker := deckKafka(t, d)
 	redis, stream := deckRedis(t, d), testenv.Name(t)
 	all := []*deckPipeline{orders, books, ledger}
@@ -89,6 +93,8 @@ func TestOperatorCounts(t *testing.T) {
 		for _, series := range []string{"source_lag_seconds", "source_table_lag_seconds"} {
 			d.until(time.Until(stopped.Add(15*time.Second)), atMost(0), series, "pipeline="+p.id)
 		}
+	}
+	for _, p := range all {
 		d.until(90*time.Second, atMost(8192), "source_lag_bytes", "pipeline="+p.id)
 		d.until(30*time.Second, atMost(0), "batches_in_flight", "pipeline="+p.id)
 	}
@@ -125,7 +131,7 @@ func countsOf(t *testing.T, p page, of *deckPipeline, began time.Time) {
 	}
 	assert.Len(t, of.dst.all(t), int(total), "consumed")
 	batches := p.get("sink_batch_total", in, "sink="+of.sink)
-	assert.Greater(t, batches, 10.0)
+	assert.Greater(t, batches, 3.0)
 	for _, series := range []string{
 		"batch_events_count", "batch_bytes_count", "e2e_latency_seconds_count", "source_ack_latency_seconds_count",
 		"processor_batches_in_total", "processor_batches_out_total", "sink_latency_seconds_count", "processor_latency_seconds_count",
@@ -151,9 +157,11 @@ func countsOf(t *testing.T, p page, of *deckPipeline, began time.Time) {
 			t.Errorf("%s is %v in a run without faults", quiet, v)
 		}
 	}
-	saves := p.get("checkpoint_success_total", in)
-	p.is(saves, "checkpoint_latency_seconds_count", in)
-	p.is(saves, "stage_latency_seconds_count", in, "stage=commit")
+	eventually(t, time.Minute, "as many saves in each series", func() bool { // one may be counted while the page is made
+		again := p.d.scrape()
+		saves := again.get("checkpoint_success_total", in)
+		return saves == again.get("checkpoint_latency_seconds_count", in) && saves == again.get("stage_latency_seconds_count", in, "stage=commit")
+	})
 	assert.WithinRange(t, time.Unix(int64(p.get("last_checkpoint_timestamp_seconds", in)), 0), began.Truncate(time.Second), time.Now())
 	p.is(1, "build_info")
 	p.is(1, "pipeline_status", in)
@@ -163,12 +171,8 @@ func countsOf(t *testing.T, p page, of *deckPipeline, began time.Time) {
 // idleGrows: while nothing arrives the seconds pass.
 func idleGrows(t *testing.T, d *deck, all []*deckPipeline) {
 	t.Helper()
-	first, at := d.scrape(), time.Now()
-	time.Sleep(4 * time.Second)
-	second, passed := d.scrape(), time.Since(at).Seconds()
 	for _, p := range all {
-		grown := second.get("source_idle_seconds", "pipeline="+p.id) - first.get("source_idle_seconds", "pipeline="+p.id)
-		assert.InDelta(t, passed, grown, 2.5, "idle seconds of %s in %v seconds", p.id, passed)
+		d.follows(4, "source_idle_seconds", "pipeline="+p.id)
 	}
 }
 

@@ -66,7 +66,7 @@ func TestOperatorDashboard(t *testing.T) {
 			return later[title]
 		})
 		assert.Empty(c, empty)
-	}, 90*time.Second, time.Second)
+	}, patience, time.Second)
 	nothingLater(t, p)
 
 	var firing struct{ Alerts []struct{ State string } }
@@ -79,13 +79,15 @@ func TestOperatorDashboard(t *testing.T) {
 			Rules []struct{ Name, Health, LastError string }
 		}
 	}
-	require.NoError(t, p.Get(t, "/api/v1/rules", nil, &rules))
-	require.NotEmpty(t, rules.Groups)
-	for _, g := range rules.Groups {
-		for _, r := range g.Rules {
-			assert.Equal(t, "ok", r.Health, "%s: %s", r.Name, r.LastError)
+	require.EventuallyWithT(t, func(c *assert.CollectT) { // until each was evaluated once
+		require.NoError(c, p.Get(c, "/api/v1/rules", nil, &rules))
+		require.NotEmpty(c, rules.Groups)
+		for _, g := range rules.Groups {
+			for _, r := range g.Rules {
+				assert.Equal(c, "ok", r.Health, "%s: %s", r.Name, r.LastError)
+			}
 		}
-	}
+	}, patience, time.Second)
 	out, err := prom.Tool(t, d.scrape().text, "check", "metrics")
 	require.NoError(t, err, out)
 	assert.Empty(t, out)

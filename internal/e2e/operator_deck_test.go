@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"os/exec"
@@ -220,6 +221,9 @@ func (p page) lines(name string) string {
 // until scrapes until a series has a value that ok accepts.
 func (d *deck) until(timeout time.Duration, ok func(float64) bool, name string, labels ...string) page {
 	d.t.Helper()
+	if timeout > 15*time.Second { // what has a bound has it from the playbook of operators
+		timeout = max(timeout, patience)
+	}
 	deadline := time.Now().Add(timeout)
 	for {
 		p := d.scrape()
@@ -233,6 +237,23 @@ func (d *deck) until(timeout time.Duration, ok func(float64) bool, name string, 
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
+}
+
+// follows asserts that a gauge grows as the clock does, over some seconds. It is set once a second, and neither it nor the page comes
+// at once on a busy machine, so that one look in several has to show it.
+func (d *deck) follows(seconds int, name string, labels ...string) {
+	d.t.Helper()
+	const looks, off = 10, 2.5
+	var passed, grown float64
+	for range looks {
+		first, at := d.scrape().get(name, labels...), time.Now()
+		time.Sleep(time.Duration(seconds) * time.Second)
+		grown, passed = d.scrape().get(name, labels...)-first, time.Since(at).Seconds()
+		if math.Abs(passed-grown) <= off {
+			return
+		}
+	}
+	assert.InDelta(d.t, passed, grown, off, "growth of %s %v in %v seconds", name, labels, passed)
 }
 
 // pipelines waits until the page counts the pipelines so. It counts them once a second.

@@ -69,6 +69,8 @@ output:
           drop: {}
       - output: {label: rest, drop: {}}
 `)
+	d.until(30*time.Second, atLeast(5), "processor_dropped_total", "pipeline=dropping")
+	d.until(30*time.Second, atLeast(1), "sink_dropped_total", "pipeline=dropping")
 	now = d.until(30*time.Second, atLeast(4), "sink_events_total", "pipeline=dropping", "sink=rest")
 	now.is(4, "sink_events_total", "pipeline=dropping", "sink=rest")
 	now.is(5, "processor_dropped_total", "pipeline=dropping", "processor=filter", "reason=even")

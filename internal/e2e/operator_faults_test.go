@@ -43,23 +43,27 @@ func TestOperatorFaults(t *testing.T) {
 	d.until(60*time.Second, atLeast(1), "sink_failures_total", in, "kind=connect")
 	d.until(60*time.Second, atLeast(1), "batches_in_flight", in)
 	d.until(60*time.Second, atLeast(1), "pipeline_channel_depth", in)
-	status, ready := d.call("GET", "/ready", "")
-	assert.Equal(t, 503, status, ready)
-	assert.Contains(t, ready, "store is not connected")
+	eventually(t, time.Minute, "not ready, because of the store", func() bool {
+		status, ready := d.call("GET", "/ready", "")
+		return status == 503 && strings.Contains(ready, "store is not connected")
+	})
 	toSink.Pass()
 	d.until(60*time.Second, atLeast(1), "sink_reconnects_total", in)
 	d.until(60*time.Second, atLeast(1), "sink_retries_total", in)
 
 	toSink.Blackhole()
-	now := d.until(60*time.Second, atLeast(1), "sink_buffer_events", in)
-	now.atLeast(now.get("sink_buffer_events", in), "sink_buffer_bytes", in)
+	eventually(t, time.Minute, "events in the sink's buffer, with at least a byte each", func() bool {
+		now := d.scrape()
+		events := now.get("sink_buffer_events", in)
+		return events >= 1 && now.get("sink_buffer_bytes", in) >= events
+	})
 	d.until(60*time.Second, atLeast(1), "sink_failures_total", in, "kind=timeout")
 	toSink.Pass()
 
 	hitWork.end()
 	finish(t, hitWork, redisOf(redis, hitStream), 120*time.Second)
 	d.until(60*time.Second, atMost(0), "batches_in_flight", in)
-	now = d.until(60*time.Second, atMost(0), "pipeline_channel_depth", in)
+	now := d.until(60*time.Second, atMost(0), "pipeline_channel_depth", in)
 	now.is(0, "sink_buffer_events", in)
 	now.is(0, "sink_buffer_bytes", in)
 	for _, series := range []string{

@@ -54,7 +54,11 @@ input:
 // deckPostgres is deckMySQL for PostgreSQL; the label is "books".
 func deckPostgres(t *testing.T, d *deck, addr string) source {
 	t.Helper()
-	srv := testenv.Postgres(t)
+	return deckPostgresOn(t, d, testenv.Postgres(t), addr)
+}
+
+func deckPostgresOn(t *testing.T, d *deck, srv *testenv.PostgresServer, addr string) source {
+	t.Helper()
 	user, password := "u"+testenv.Name(t), d.secret("POSTGRES_PASSWORD")
 	pool := srv.Pool(t, "")
 	for _, q := range []string{

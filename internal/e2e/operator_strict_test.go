@@ -43,7 +43,7 @@ func TestOperatorGuest(t *testing.T) {
 	proxy := testenv.NewProxy(t, redis.Addr())
 	address := strings.Replace(redis.URL(), redis.Addr(), proxy.Addr(), 1)
 	p := newProcess(t, `
-input: {label: gen, generate: {count: 20, interval: 100ms, mapping: 'root.id = counter()'}}
+input: {label: gen, generate: {count: 20, interval: 500ms, mapping: 'root.id = counter()'}}
 pipeline: {threads: 1, processors: [{rate_limit: {resource: fair}}]}
 output: {label: store, broker: {pattern: fan_out, outputs: [{label: hole, drop: {}}]}}
 rate_limit_resources: [{label: fair, guest_redis: {key: `+testenv.Name(t)+`, url: '`+address+`'}}]

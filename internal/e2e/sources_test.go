@@ -9,6 +9,7 @@ import (
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the database/sql driver "pgx"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
@@ -98,19 +99,35 @@ type sink struct {
 	output string
 	// all returns everything that is there now.
 	all func(t *testing.T) []delivered
+	// count is how much that is; for topics only.
+	count func(t *testing.T) int
 }
 
 func kafkaSink(t *testing.T, srv *testenv.KafkaServer, partitions int) sink {
 	t.Helper()
 	topic := srv.Topic(t, partitions)
-	return sink{output: toKafka(srv, topic), all: func(t *testing.T) []delivered {
-		t.Helper()
-		var out []delivered
-		for _, r := range srv.ConsumeAll(t, topic) {
-			out = append(out, delivered{key: r.Key, value: r.Value})
-		}
-		return out
-	}}
+	admin := kadm.NewClient(srv.Client(t))
+	return sink{
+		output: toKafka(srv, topic),
+		all: func(t *testing.T) []delivered {
+			t.Helper()
+			var out []delivered
+			for _, r := range srv.ConsumeAll(t, topic) {
+				out = append(out, delivered{key: r.Key, value: r.Value})
+			}
+			return out
+		},
+		count: func(t *testing.T) (n int) {
+			t.Helper()
+			eventually(t, patience, "the ends of the topic", func() bool {
+				ends, err := admin.ListEndOffsets(t.Context(), topic)
+				n = 0
+				ends.Each(func(o kadm.ListedOffset) { n += int(o.Offset) })
+				return err == nil && ends.Error() == nil
+			})
+			return n
+		},
+	}
 }
 
 func redisSink(t *testing.T, srv *testenv.RedisServer) sink {
@@ -133,28 +150,35 @@ func readStream(t *testing.T, srv *testenv.RedisServer, stream string) []deliver
 	return out
 }
 
-// finish waits until the last row has arrived, and audits everything.
+// patience is the least that a test waits for what has to come.
+const patience = 3 * time.Minute
+
+// finish waits until the last row has arrived, and every change, and audits everything. The last row alone does not say that the other
+// partitions of its batch are written.
 func finish(t *testing.T, w *workload, s sink, timeout time.Duration) *audit {
 	t.Helper()
 	w.sentinel()
-	deadline := time.Now().Add(timeout)
-	for {
+	timeout = max(timeout, patience)
+	for deadline := time.Now().Add(timeout); ; time.Sleep(500 * time.Millisecond) {
 		messages := s.all(t)
 		late := time.Now().After(deadline)
-		if complete(messages) || late {
-			a := newAudit(t)
-			a.add(messages)
+		if !late && !complete(messages) {
+			continue
+		}
+		a := newAudit(t)
+		a.add(messages)
+		if late || len(a.seen) >= w.changes() {
 			a.check(w)
 			require.True(t, complete(messages), "the last row did not arrive within %s", timeout)
 			return a
 		}
-		time.Sleep(500 * time.Millisecond)
 	}
 }
 
 // eventually waits for a condition of the outside world.
 func eventually(t *testing.T, timeout time.Duration, what string, f func() bool) {
 	t.Helper()
+	timeout = max(timeout, patience)
 	deadline := time.Now().Add(timeout)
 	for !f() {
 		if time.Now().After(deadline) {

@@ -62,8 +62,14 @@ func (w *workload) run(workers int, pause time.Duration) {
 	}
 }
 
-// end stops the workers after their current transaction.
+// enough is how many changes a workload makes at least, however slow the machine is.
+const enough = 2000
+
+// end stops the workers after their current transaction, when they have done enough to prove something.
 func (w *workload) end() {
+	for deadline := time.Now().Add(patience); w.changes() < enough && time.Now().Before(deadline) && !w.t.Failed(); {
+		time.Sleep(20 * time.Millisecond)
+	}
 	w.stop()
 	w.wg.Wait()
 }
@@ -165,6 +171,16 @@ func (w *workload) committed() map[int][]step {
 		out[id] = append([]step(nil), s...)
 	}
 	return out
+}
+
+// changes counts what was committed.
+func (w *workload) changes() (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.history {
+		n += len(s)
+	}
+	return n
 }
 
 // sentinel inserts one last row, whose arrival says that everything before it has arrived.

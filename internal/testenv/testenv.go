@@ -39,7 +39,7 @@ const (
 )
 
 // wait bounds every helper that waits for data or for a server.
-const wait = 2 * time.Minute
+const wait = 5 * time.Minute
 
 // shared holds the servers that the tests of this process share.
 //
