@@ -47,6 +47,8 @@ type typeRules struct {
 	// defaultUTF8MB4 is the session's default collation of utf8mb4; empty for the server's.
 	defaultUTF8MB4 string
 	realAsFloat    bool
+	// oracle: names mean what they mean to Oracle (MariaDB's sql_mode=ORACLE).
+	oracle bool
 	// implicitTimestamp: TIMESTAMP columns are NOT NULL unless they say NULL (explicit_defaults_for_timestamp=OFF).
 	implicitTimestamp bool
 }
@@ -69,6 +71,9 @@ func (r *typeRules) column(name string, t typeSpec, tableCollation string) (colu
 }
 
 func (r *typeRules) resolve(t typeSpec, tableCollation string) (columnType, collation string, err error) {
+	if r.oracle {
+		t.name = oracleType(t)
+	}
 	if text, ok := r.number(t); ok {
 		return text, "", nil
 	}
@@ -80,11 +85,47 @@ func (r *typeRules) resolve(t typeSpec, tableCollation string) (columnType, coll
 		if collation, err = r.collation(t, tableCollation); err != nil {
 			return "", "", err
 		}
-		return strings.ToLower(t.name) + "(" + labelsOf(t.args) + ")", collation, nil
+		labels := labelsOf(t.args, collation != bytesCollation)
+		return strings.ToLower(t.name) + "(" + labels + ")", r.labelsCollation(collation), nil
 	case "JSON": // MariaDB's is a text
 		return "longtext", "utf8mb4_bin", nil
 	}
 	return r.text(t, tableCollation)
+}
+
+// bytesCollation is the collation of bytes.
+const bytesCollation = "binary"
+
+// labelsCollation is the collation that an ENUM or SET is shown with: MySQL shows none when its labels are bytes.
+func (r *typeRules) labelsCollation(collation string) string {
+	if collation == bytesCollation && r.flavor == flavorMySQL {
+		return ""
+	}
+	return collation
+}
+
+// oracleType is the name of what MariaDB makes of a type under sql_mode=ORACLE (MariaDB source, sql_yacc.yy).
+func oracleType(t typeSpec) string {
+	switch t.name {
+	case "VARCHAR2":
+		return "VARCHAR"
+	case "NUMBER":
+		if len(t.args) == 0 {
+			return "DOUBLE"
+		}
+		return "DECIMAL"
+	case "CLOB":
+		return "LONGTEXT"
+	case "BLOB":
+		if len(t.args) == 0 {
+			return "LONGBLOB"
+		}
+	case "RAW":
+		return "VARBINARY"
+	case "DATE":
+		return "DATETIME"
+	}
+	return t.name
 }
 
 func (t typeSpec) arg(i, otherwise int) int {
@@ -186,6 +227,9 @@ func (r *typeRules) plain(t typeSpec) (string, bool) {
 		return name, true
 	case "YEAR":
 		if r.widths() {
+			if r.flavor == flavorMariaDB && t.arg(0, 4) == 2 {
+				return "year(2)", true
+			}
 			return "year(4)", true
 		}
 		return "year", true
@@ -242,7 +286,7 @@ func (r *typeRules) text(t typeSpec, tableCollation string) (columnType, collati
 		}
 		width = max(r.charsets.widths[charsetOf(collation)], 1)
 	}
-	if collation == "binary" {
+	if collation == bytesCollation {
 		collation = ""
 	}
 	return r.textOf(t, blob, width, collation != "", isText), collation, nil
@@ -266,7 +310,7 @@ func (r *typeRules) textOf(t typeSpec, blob, width int, characters, isText bool)
 		}
 		blob = blobSize(n * width) // without strict mode the server makes it a text
 	}
-	if n > 0 && blob == 2 {
+	if blob == 2 && (n > 0 || len(t.args) > 0 && r.flavor == flavorMySQL) { // MariaDB takes a length of 0 for none
 		blob = blobSize(n * width)
 	}
 	return blobName(blob, characters) + compressed
@@ -360,97 +404,21 @@ func canonicalCharset(name string) string {
 	return name
 }
 
-// labelsOf writes labels as the server does.
-func labelsOf(args []sqlToken) string {
+// labelsOf writes labels as the server does, which takes spaces at their ends only from characters.
+func labelsOf(args []sqlToken, trim bool) string {
 	var b strings.Builder
 	for i, a := range args {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		b.WriteString(quoteLabel(strings.TrimRight(a.text, " ")))
+		if trim {
+			a.text = strings.TrimRight(a.text, " ")
+		}
+		b.WriteString(quoteLabel(a.text))
 	}
 	return b.String()
 }
 
 func quoteLabel(s string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, "\x00", `\0`, "\n", `\n`, "\r", `\r`, "'", "''").Replace(s) + "'"
-}
-
-// converted returns a column after CONVERT TO CHARACTER SET.
-func (r *typeRules) converted(c columnDef, collation string) columnDef {
-	if c.Collation == "" {
-		return c
-	}
-	from, to := max(r.charsets.widths[c.charset()], 1), max(r.charsets.widths[charsetOf(collation)], 1)
-	characters := collation != "binary"
-	name, rest := leadingName(c.Type), strings.TrimPrefix(c.Type, leadingName(c.Type))
-	switch name {
-	case "char", "varchar":
-		n := typeArguments(c.Type)
-		if !characters {
-			c.Type = strings.Replace(name, "char", "binary", 1) + rest
-		} else if len(n) == 1 && n[0]*to > 65535 {
-			c.Type = blobName(blobSize(n[0]*to), true)
-		}
-	case "tinytext", "text", "mediumtext", "longtext":
-		size := map[string]int{"tinytext": 1, "text": 2, "mediumtext": 3, "longtext": 4}[name]
-		bytes := (1<<(8*size) - 1) / from * to // as many characters as before
-		c.Type = blobName(min(blobSize(bytes), 4), characters) + rest
-	}
-	c.Collation = collation
-	if !characters && name != "enum" && name != "set" {
-		c.Collation = ""
-	}
-	return c
-}
-
-// convertedAnew returns a column that a statement both defines anew and converts. MySQL then makes a BLOB or TEXT, unless it has
-// a length, of the size that the old column's value takes, whatever the statement says: MODIFY c MEDIUMTEXT, CONVERT TO … turns
-// an INT into a TINYTEXT (MySQL source, prepare_blob_field). It counts the old column's characters, and those of a VARCHAR
-// divided by the bytes of one.
-func (r *typeRules) convertedAnew(c columnDef, t typeSpec, old columnDef) columnDef {
-	name := leadingName(c.Type)
-	switch name {
-	case "tinytext", "text", "mediumtext", "tinyblob", "blob", "mediumblob":
-	default:
-		return c
-	}
-	width := func(c columnDef) int {
-		if c.Collation == "" {
-			return 1
-		}
-		return max(r.charsets.widths[c.charset()], 1)
-	}
-	n := t.arg(0, 0)
-	if n == 0 {
-		n = displayWidth(old.Type) / width(old)
-	}
-	c.Type = blobName(blobSize(n*width(c)), strings.HasSuffix(name, "text"))
-	return c
-}
-
-// displayWidth is how long values of a type are: bytes of a BLOB or TEXT, else characters, or about so.
-func displayWidth(typ string) int {
-	switch leadingName(typ) {
-	case "tinytext", "tinyblob":
-		return 1<<8 - 1
-	case "text", "blob":
-		return 1<<16 - 1
-	case "mediumtext", "mediumblob":
-		return 1<<24 - 1
-	case "longtext", "longblob", "json", "geometry":
-		return 1<<32 - 1
-	case "char", "varchar", "binary", "varbinary", "bit":
-		if n := typeArguments(typ); len(n) == 1 {
-			return n[0]
-		}
-		return 1
-	case "decimal":
-		if n := typeArguments(typ); len(n) > 0 {
-			return n[0] + 2
-		}
-		return 12
-	default: // numbers and times
-		return 20
-	}
 }

@@ -80,7 +80,7 @@ func (a *ddlApplier) apply(state schemaState, st ddlStatement) (res ddlResult, e
 	red, err := reduce(tokens)
 	run := &ddlRun{ddlApplier: a, state: state, st: st, red: red, rules: typeRules{
 		dialect: a.dialect, charsets: a.charsets, defaultUTF8MB4: st.defaultUTF8MB4, realAsFloat: st.mode.realAsFloat,
-		implicitTimestamp: st.implicitTimestamp,
+		oracle: st.mode.oracle && a.dialect.flavor == flavorMariaDB, implicitTimestamp: st.implicitTimestamp,
 	}}
 	run.res.unread = red.unread
 	for _, t := range red.tables {
@@ -103,7 +103,11 @@ const headWords = 6
 // changesTables reports whether a statement may be about tables, databases or indexes, by its first words.
 func changesTables(text string) bool {
 	l := lexer{s: text}
-	switch l.next().keyword() {
+	first := l.next().keyword()
+	if first == "SET" && l.setStatement() {
+		first = l.next().keyword()
+	}
+	switch first {
 	case "CREATE", "ALTER", "DROP", "RENAME":
 	default:
 		return false
@@ -240,7 +244,7 @@ func (r *ddlRun) createTable(n *ast.CreateTableStmt) error {
 		return nil
 	}
 	if r.red.sequence {
-		r.replace(name, r.sequence())
+		r.replace(name, sequenceDef(r.databaseCollation(name.db)))
 		return nil
 	}
 	collation, err := r.rules.chosen(r.tableCharset(n.Options), r.databaseCollation(name.db))
@@ -253,11 +257,14 @@ func (r *ddlRun) createTable(n *ast.CreateTableStmt) error {
 			return err
 		}
 	}
+	def.setPeriod(r.red.period)
 	for _, col := range n.Cols {
 		addColumnIndexes(def, col)
 	}
 	for _, c := range n.Constraints {
-		r.addConstraint(def, c)
+		if err := r.addConstraint(def, c); err != nil {
+			return err
+		}
 	}
 	def.RowEnd = r.red.rowEnd
 	def.endUniques()
@@ -273,9 +280,9 @@ func (r *ddlRun) replace(n tableName, def *tableDef) {
 	r.set(n, def)
 }
 
-// sequence is the shape of every MariaDB sequence.
-func (r *ddlRun) sequence() *tableDef {
-	def := &tableDef{Collation: "utf8mb4_general_ci"}
+// sequenceDef is the shape of a MariaDB sequence in a database of that collation.
+func sequenceDef(collation string) *tableDef {
+	def := &tableDef{Collation: collation}
 	for _, c := range [][2]string{
 		{"next_not_cached_value", "bigint(21)"},
 		{"minimum_value", "bigint(21)"},
@@ -309,9 +316,17 @@ func (r *ddlRun) columnOf(def *tableDef, col *ast.ColumnDef) (columnDef, error) 
 	if i < 0 || i >= len(r.red.types) {
 		return columnDef{}, fmt.Errorf("%w: column %s", errNotUnderstood, col.Name.Name.O)
 	}
-	c, err := r.rules.column(col.Name.Name.O, r.red.types[i], def.Collation)
-	if err == nil && r.convertTo != "" && c.Collation != "" {
-		c.Collation = r.convertTo // the server converts what the same statement adds, too
+	t := r.red.types[i]
+	if r.convertTo != "" { // the server converts what the same statement adds, too
+		t.charset, t.ascii, t.unicode = "", false, false
+		t.collation = r.convertTo
+		if t.binary && r.convertTo != bytesCollation {
+			t.collation = charsetOf(r.convertTo) + "_bin"
+		}
+	}
+	c, err := r.rules.column(col.Name.Name.O, t, def.Collation)
+	if err == nil && r.convertTo != "" && c.Collation != "" && t.collation == r.convertTo {
+		c.Collation = r.convertTo // also that of a type that is text under another name
 	}
 	return c, err
 }
@@ -342,7 +357,7 @@ func addColumnIndexes(def *tableDef, col *ast.ColumnDef) {
 	}
 }
 
-func (r *ddlRun) addConstraint(def *tableDef, c *ast.Constraint) {
+func (r *ddlRun) addConstraint(def *tableDef, c *ast.Constraint) error {
 	ix := indexDef{Name: c.Name}
 	switch c.Tp {
 	case ast.ConstraintPrimaryKey:
@@ -351,7 +366,7 @@ func (r *ddlRun) addConstraint(def *tableDef, c *ast.Constraint) {
 		ix.Unique = true
 	}
 	if def.index(ix.Name) >= 0 && slices.Contains(r.red.optionalIndexes, strings.ToLower(ix.Name)) {
-		return
+		return nil
 	}
 	for _, k := range c.Keys {
 		if k.Column == nil {
@@ -359,12 +374,20 @@ func (r *ddlRun) addConstraint(def *tableDef, c *ast.Constraint) {
 			break
 		}
 		name := k.Column.Name.O
+		if r.red.overlaps != "" && strings.EqualFold(name, r.red.overlaps) {
+			if len(def.Period) != 2 {
+				return fmt.Errorf("%w: the columns of its period %s are not known", errNotApplied, name)
+			}
+			ix.Columns = append(ix.Columns, def.Period[1], def.Period[0])
+			continue
+		}
 		if i := def.column(name); i >= 0 {
 			name = def.Columns[i].Name
 		}
 		ix.Columns = append(ix.Columns, name)
 	}
 	def.addIndex(ix)
+	return nil
 }
 
 func (r *ddlRun) rename(from, to tableName) {

@@ -26,6 +26,7 @@ func (r *reducer) alter() error {
 			r.next()
 		}
 	}
+	r.cutPartitions()
 	var clauses []string
 	parts := split(r.in)
 	for len(parts) > 0 {
@@ -50,11 +51,32 @@ func (r *reducer) alter() error {
 	return nil
 }
 
+// cutPartitions cuts off what says how the table is divided from now on, which stands behind the last clause without a comma.
+func (r *reducer) cutPartitions() {
+	depth := 0
+	for i, t := range r.in {
+		switch {
+		case t.is("("):
+			depth++
+		case t.is(")"):
+			depth--
+		}
+		if depth > 0 || i+1 == len(r.in) {
+			continue
+		}
+		second := r.in[i+1].keyword()
+		if k := t.keyword(); k == "PARTITION" && second == "BY" || k == "REMOVE" && second == "PARTITIONING" {
+			r.in = r.in[:i]
+			return
+		}
+	}
+}
+
 // endsClauses reports a clause behind which no other kind of clause can follow, so that its commas are its own, and which
 // changes nothing here.
 func (r *reducer) endsClauses() bool {
 	switch r.peek().keyword() {
-	case "ORDER", "PARTITION":
+	case "ORDER":
 		return true
 	case "ADD", "DROP", "TRUNCATE", "COALESCE", "REORGANIZE", "EXCHANGE", "ANALYZE", "CHECK", "OPTIMIZE", "REBUILD", "REPAIR", "DISCARD",
 		"IMPORT":
@@ -135,7 +157,10 @@ func (r *reducer) add() (string, error) {
 	if r.isIndex() {
 		item, err := r.index()
 		if item == "" {
-			return "", err
+			if r.red.period != nil {
+				item = "FORCE"
+			}
+			return item, err
 		}
 		return "ADD " + item, err
 	}
@@ -185,8 +210,14 @@ func (r *reducer) dropClause() (string, error) {
 			return "DROP PRIMARY KEY", err
 		}
 		return "DROP INDEX " + quoteName(name), err
-	case r.accept("FOREIGN", "KEY"), r.accept("CHECK"), r.accept("PERIOD", "FOR"):
+	case r.accept("FOREIGN", "KEY"), r.accept("CHECK"):
 		return "", nil
+	case r.accept("PERIOD", "FOR"):
+		if r.peek().keyword() == "SYSTEM_TIME" {
+			return "", nil
+		}
+		r.red.endsPeriod = true
+		return "FORCE", nil
 	case r.accept("SYSTEM", "VERSIONING"):
 		r.red.versioning = -1
 		return "FORCE", nil

@@ -33,107 +33,6 @@ func (r *reducer) columnSQL(name string, t typeSpec) string {
 	return quoteName(name) + " VARBINARY(" + strconv.Itoa(len(r.red.types)-1) + ")"
 }
 
-// item reads an element of CREATE TABLE's brackets, or what follows ADD: a column or an index. It returns "" for what changes
-// nothing here.
-func (r *reducer) item() (string, error) {
-	if r.isIndex() {
-		return r.index()
-	}
-	return r.column()
-}
-
-// isIndex tells an index or constraint from a column, whose name could be one of the same words in backticks only.
-func (r *reducer) isIndex() bool {
-	switch r.peek().keyword() {
-	case "PRIMARY", "KEY", "INDEX", "UNIQUE", "CONSTRAINT", "FOREIGN", "CHECK", "FULLTEXT", "SPATIAL":
-		return true
-	case "PERIOD":
-		return r.at(1).keyword() == "FOR"
-	case "VECTOR":
-		k := r.at(1).keyword()
-		return k == "INDEX" || k == "KEY"
-	default:
-		return false
-	}
-}
-
-func (r *reducer) index() (string, error) {
-	constraint := ""
-	if r.accept("CONSTRAINT") {
-		r.accept("IF", "NOT", "EXISTS")
-		switch r.peek().keyword() {
-		case "PRIMARY", "UNIQUE", "FOREIGN", "CHECK":
-		default:
-			var err error
-			if constraint, err = r.ident(); err != nil {
-				return "", err
-			}
-		}
-	}
-	verb := "KEY "
-	switch r.next().keyword() {
-	case "PRIMARY":
-		r.accept("KEY")
-		verb = "PRIMARY KEY "
-	case "UNIQUE":
-		r.acceptAny("KEY", "INDEX")
-		verb = "UNIQUE KEY "
-	case "KEY", "INDEX":
-	case "FULLTEXT", "SPATIAL", "VECTOR":
-		r.acceptAny("KEY", "INDEX")
-	default: // FOREIGN KEY, CHECK, PERIOD
-		r.in = nil
-		return "", nil
-	}
-	optional := r.accept("IF", "NOT", "EXISTS")
-	name := constraint
-	if k := r.peek(); !k.is("(") && !(k.keyword() == "USING" && r.at(2).is("(")) {
-		var err error
-		if name, err = r.ident(); err != nil {
-			return "", err
-		}
-	}
-	if r.accept("USING") || r.accept("TYPE") {
-		r.next()
-	}
-	parts, err := r.indexParts()
-	if err != nil {
-		return "", err
-	}
-	if name != "" && verb != "PRIMARY KEY " {
-		verb += quoteName(name) + " "
-		if optional {
-			r.red.optionalIndexes = append(r.red.optionalIndexes, strings.ToLower(name))
-		}
-	}
-	return verb + parts, nil // options follow
-}
-
-// indexParts reads the columns of an index; a part that is an expression becomes (1).
-func (r *reducer) indexParts() (string, error) {
-	inner, err := r.group()
-	if err != nil {
-		return "", err
-	}
-	var b strings.Builder
-	sep := "("
-	for _, part := range split(inner) {
-		b.WriteString(sep)
-		sep = ", "
-		if len(part) > 0 && part[0].is("(") {
-			b.WriteString("(1)")
-			continue
-		}
-		p := reducer{in: part}
-		name, err := p.ident()
-		if err != nil {
-			return "", err
-		}
-		b.WriteString(quoteName(name))
-	}
-	return b.String() + ")", nil
-}
-
 // column reads a column definition: name, type, attributes.
 func (r *reducer) column() (string, error) {
 	name, err := r.ident()
@@ -200,8 +99,8 @@ func (r *reducer) typeName() (t typeSpec, err error) {
 		}
 		for _, a := range split(inner) {
 			switch {
-			case len(a) == 1 && a[0].kind == sqlWord && strings.HasPrefix(a[0].text, "0x"):
-				t.args = append(t.args, introduced("X", sqlToken{sqlString, a[0].text[2:]}))
+			case len(a) == 1 && a[0].kind == sqlWord && (strings.HasPrefix(a[0].text, "0x") || strings.HasPrefix(a[0].text, "0b")):
+				t.args = append(t.args, introduced(strings.ToUpper(a[0].text[1:2]), sqlToken{sqlString, a[0].text[2:]}))
 			case len(a) == 1:
 				t.args = append(t.args, a[0])
 			case len(a) == 2 && a[1].kind == sqlString: // x'41', _utf8mb4'a'
@@ -214,14 +113,22 @@ func (r *reducer) typeName() (t typeSpec, err error) {
 	return t, nil
 }
 
-// introduced is a string with a word before it.
+// introduced is a string with a word before it: X for hexadecimal digits, B for binary ones.
 func introduced(word string, s sqlToken) sqlToken {
-	if word != "X" {
+	base, digits := 16, 2
+	switch word {
+	case "X":
+	case "B":
+		base, digits = 2, 8
+	default:
 		return s
 	}
+	if odd := len(s.text) % digits; odd > 0 {
+		s.text = strings.Repeat("0", digits-odd) + s.text
+	}
 	var b strings.Builder
-	for i := 0; i+1 < len(s.text); i += 2 {
-		n, _ := strconv.ParseUint(s.text[i:i+2], 16, 8) // the server has checked it
+	for i := 0; i < len(s.text); i += digits {
+		n, _ := strconv.ParseUint(s.text[i:i+digits], base, 8) // the server has checked it
 		b.WriteByte(byte(n))
 	}
 	return sqlToken{sqlString, b.String()}
@@ -370,11 +277,18 @@ func (r *reducer) value() error {
 		return err
 	}
 	t := r.next()
+	if t.kind == sqlWord && t.text[0] == '_' && r.peek().kind == sqlWord { // _latin1 X'41'
+		t = r.next()
+	}
 	switch {
+	case t.keyword() == "CASE":
+		return r.caseEnd()
 	case t.kind == sqlEnd || t.kind == sqlPunct && t.text != ".":
 		return r.unexpected()
-	case t.kind == sqlWord && r.peek().kind == sqlString: // b'0', _utf8mb4'x', DATE '2024-01-01'
-		r.next()
+	case t.kind == sqlString, t.kind == sqlWord && r.peek().kind == sqlString: // b'0', _utf8mb4'x', DATE '2024-01-01', 'a' 'b'
+		for r.peek().kind == sqlString {
+			r.next()
+		}
 	case t.kind == sqlWord && r.peek().is("("):
 		_, err := r.group()
 		return err
@@ -387,6 +301,23 @@ func (r *reducer) value() error {
 		_, err := other.tableName()
 		r.in = other.in
 		return err
+	}
+	return nil
+}
+
+// caseEnd takes the rest of CASE … END.
+func (r *reducer) caseEnd() error {
+	for depth := 1; depth > 0; {
+		switch t := r.next(); t.keyword() {
+		case "CASE":
+			depth++
+		case "END":
+			depth--
+		default:
+			if t.kind == sqlEnd {
+				return r.unexpected()
+			}
+		}
 	}
 	return nil
 }

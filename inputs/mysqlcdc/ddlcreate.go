@@ -8,7 +8,7 @@ import (
 )
 
 func (r *reducer) create() error {
-	r.accept("OR", "REPLACE")
+	replace := r.accept("OR", "REPLACE")
 	switch {
 	case r.accept("TEMPORARY"): // no other session sees it, and its rows are not logged
 		r.red.neutral = true
@@ -50,7 +50,11 @@ func (r *reducer) create() error {
 	if exists {
 		r.red.optionalIndexes = append(r.red.optionalIndexes, strings.ToLower(name))
 	}
-	r.write("ALTER TABLE ", n.sql(), " ADD ", kind, " KEY ", quoteName(name), " ", parts)
+	r.write("ALTER TABLE ", n.sql())
+	if replace {
+		r.write(" DROP INDEX ", quoteName(name), ",")
+	}
+	r.write(" ADD ", kind, " KEY ", quoteName(name), " ", parts)
 	return nil
 }
 

@@ -22,6 +22,11 @@ type reduced struct {
 	versioning int
 	// rowEnd is the column with the end of a row's life, if the statement names one.
 	rowEnd string
+	// period are the columns in which MariaDB keeps the two ends of a period that the statement adds; endsPeriod says that it drops one.
+	period     *[2]string
+	endsPeriod bool
+	// overlaps is the name of a period that stands among an index's columns.
+	overlaps string
 	// optional are the columns, in lower case, that RENAME COLUMN IF EXISTS names.
 	optional []string
 	// optionalIndexes are the indexes, in lower case, that the statement adds where they are not there.
@@ -196,6 +201,10 @@ func (n tableName) sql() string {
 }
 
 func (r *reducer) statement() error {
+	if r.accept("SET", "STATEMENT") { // MariaDB: variable = value, … FOR the statement
+		for len(r.in) > 0 && r.next().keyword() != "FOR" {
+		}
+	}
 	switch r.next().keyword() {
 	case "CREATE":
 		return r.create()

@@ -86,6 +86,11 @@ func (r *ddlRun) alter(def *tableDef, specs []*ast.AlterTableSpec) error {
 	if err := r.unusedSpec(specs, used); err != nil {
 		return err
 	}
+	for i, c := range columns {
+		if slices.ContainsFunc(columns[:i], func(other columnDef) bool { return strings.EqualFold(other.Name, c.Name) }) {
+			return fmt.Errorf("%w: column %s is there already", errNotApplied, c.Name)
+		}
+	}
 	for _, name := range dropped {
 		def.forgetColumn(name)
 	}
@@ -193,6 +198,10 @@ func (r *ddlRun) alterSecond(def *tableDef, specs []*ast.AlterTableSpec, moved [
 			return err
 		}
 	}
+	if r.red.endsPeriod {
+		def.Period = nil
+	}
+	def.setPeriod(r.red.period)
 	for _, s := range specs {
 		switch s.Tp {
 		case ast.AlterTableAddColumns, ast.AlterTableModifyColumn, ast.AlterTableChangeColumn:
@@ -202,7 +211,9 @@ func (r *ddlRun) alterSecond(def *tableDef, specs []*ast.AlterTableSpec, moved [
 				}
 			}
 		case ast.AlterTableAddConstraint:
-			r.addConstraint(def, s.Constraint)
+			if err := r.addConstraint(def, s.Constraint); err != nil {
+				return err
+			}
 		default:
 		}
 	}

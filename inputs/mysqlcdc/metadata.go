@@ -84,7 +84,7 @@ func isNumeric(t byte) bool {
 	}
 }
 
-// isCharacter reports the types that the charsets are for. MariaDB counts geometry among them.
+// isCharacter reports the types that the charsets are for. MariaDB counts geometry among them, MySQL 9.7 vectors.
 func isCharacter(t byte, flavor string) bool {
 	switch t {
 	case mysql.MYSQL_TYPE_STRING, mysql.MYSQL_TYPE_VAR_STRING, mysql.MYSQL_TYPE_VARCHAR, mysql.MYSQL_TYPE_BLOB,
@@ -92,6 +92,8 @@ func isCharacter(t byte, flavor string) bool {
 		return true
 	case mysql.MYSQL_TYPE_GEOMETRY:
 		return flavor == flavorMariaDB
+	case mysql.MYSQL_TYPE_VECTOR:
+		return flavor == flavorMySQL
 	default:
 		return false
 	}

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -85,9 +87,28 @@ func peerTypes() []peerType {
 			return quotedText(v)
 		}
 	}
+	// noDate keeps a date that the calendar does not have as it is.
+	noDate := func(want func(any) string) func(any) string {
+		return func(v any) string {
+			if s := v.(string); s[5:7] == "00" || s[8:10] == "00" {
+				return quotedText(s)
+			}
+			return want(v)
+		}
+	}
+	zeroDate := func(clock func(r *rand.Rand) string) func(r *rand.Rand) string {
+		return func(r *rand.Rand) string {
+			d := [...]string{"0000-00-00", "2024-00-00", "2024-02-00", "0000-02-03", "0000-00-07", "2024-02-29"}[r.IntN(6)]
+			if d == "0000-00-00" && r.IntN(2) == 0 {
+				return "'" + d + "'"
+			}
+			return "'" + d + clock(r) + "'"
+		}
+	}
 	const zeroFraction = "go-mysql leaves out a fraction of zero, which the server shows"
 	const zone = "go-mysql has a space where ISO 8601 has a T, and no zone"
-	return []peerType{
+	const noISO = zone + "; what is no date of the calendar both show as the server does"
+	types := []peerType{
 		{column: "TINYINT", value: signed(8), want: plain},
 		{column: "SMALLINT", value: signed(16), want: plain},
 		{column: "MEDIUMINT", value: signed(24), want: plain},
@@ -119,6 +140,16 @@ func peerTypes() []peerType {
 		{column: "TIMESTAMP(4) NULL", value: func(r *rand.Rand) string {
 			return fmt.Sprintf("FROM_UNIXTIME(%d.%04d)", 1+r.IntN(1<<31-2), r.IntN(10000))
 		}, want: iso("Z"), differs: zone},
+		{column: "DATE", value: zeroDate(func(*rand.Rand) string { return "" }), want: quotedText},
+		{column: "DATETIME(0)", value: zeroDate(func(r *rand.Rand) string { return " " + clock(r)[:8] }), want: noDate(iso("")), differs: noISO},
+		{column: "DATETIME(3)", value: zeroDate(func(r *rand.Rand) string { return " " + clock(r)[:12] }), want: noDate(iso("")), differs: noISO},
+		{column: "TIMESTAMP(0) NULL", value: func(r *rand.Rand) string {
+			return [...]string{"'0000-00-00 00:00:00'", "'2024-02-29 12:13:14'"}[r.IntN(2)]
+		}, want: noDate(iso("Z")), differs: noISO},
+		{column: "TIMESTAMP(5) NULL", value: func(r *rand.Rand) string {
+			return [...]string{"'0000-00-00 00:00:00.00000'", "'2024-02-29 12:13:14.00015'"}[r.IntN(2)]
+		}, want: noDate(iso("Z")), differs: noISO},
+		{column: "YEAR", value: func(*rand.Rand) string { return "0" }, want: plain},
 		{column: "BIT(1)", value: number(2), want: func(v any) string { return strconv.FormatBool(v.(int64) == 1) }, differs: "go-mysql returns a number"},
 		{column: "BIT(11)", value: number(2048), want: func(v any) string { return fmt.Sprintf(`"%011b"`, v) }, differs: "go-mysql returns a number"},
 		{column: "BIT(64)", value: unsigned(64), want: func(v any) string { return fmt.Sprintf(`"%064b"`, uint64(v.(int64))) }, differs: "go-mysql returns a signed number"},
@@ -151,12 +182,73 @@ func peerTypes() []peerType {
 			_ = json.Compact(&out, []byte(v.(string))) // what is not JSON is not equal either
 			return out.String()
 		}, differs: "go-mysql writes the spaces that the server does"},
-		{column: "POINT", value: func(r *rand.Rand) string {
-			return fmt.Sprintf("ST_GeomFromText('POINT(%d %d)', %d)", r.IntN(99), r.IntN(99), r.IntN(2)*3857)
+		{column: "VECTOR(7)", only: "mysql", value: func(r *rand.Rand) string {
+			list := make([]string, 1+r.IntN(7))
+			for i := range list {
+				list[i] = fmt.Sprint(float32(r.NormFloat64() * 1000))
+			}
+			return "STRING_TO_VECTOR('[" + strings.Join(list, ",") + "]')"
+		}, want: vectorOf, differs: "go-mysql returns the server's own form: the numbers' bytes"},
+	}
+	for _, g := range []string{"POINT", "LINESTRING", "POLYGON", "MULTIPOINT", "MULTILINESTRING", "MULTIPOLYGON", "GEOMETRYCOLLECTION", "GEOMETRY"} {
+		types = append(types, peerType{column: g, value: func(r *rand.Rand) string {
+			return fmt.Sprintf("ST_GeomFromText('%s', %d)", geometryText(r, g), [...]int{0, 3857, 4326}[r.IntN(3)])
 		}, want: func(v any) string {
 			b := v.([]byte)
 			return fmt.Sprintf(`{"wkb":"%s","srid":%d}`, base64.StdEncoding.EncodeToString(b[4:]), uintLE(b[:4]))
-		}, differs: "go-mysql returns the server's own form: the reference system, then the WKB"},
+		}, differs: "go-mysql returns the server's own form: the reference system, then the WKB"})
+	}
+	return types
+}
+
+// vectorOf is the JSON of the bytes of a vector.
+func vectorOf(v any) string {
+	b := v.([]byte)
+	list := make([]string, len(b)/4)
+	for i := range list {
+		f := math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
+		list[i] = strconv.FormatFloat(float64(f), 'f', -1, 32)
+	}
+	return "[" + strings.Join(list, ",") + "]"
+}
+
+// geometryText is a geometry of a kind, at random, as text.
+func geometryText(r *rand.Rand, kind string) string {
+	point := func() string { return fmt.Sprintf("%d.%d %d", r.IntN(90), r.IntN(100), r.IntN(90)) }
+	list := func(least, most int, item func() string) string {
+		items := make([]string, least+r.IntN(most-least+1))
+		for i := range items {
+			items[i] = item()
+		}
+		return "(" + strings.Join(items, ",") + ")"
+	}
+	line := func() string { return list(2, 5, point) }
+	ring := func() string {
+		x, y, d := r.IntN(40), r.IntN(40), 1+r.IntN(40)
+		return fmt.Sprintf("(%d %d,%d %d,%d %d,%d %d)", x, y, x+d, y, x+d, y+d, x, y)
+	}
+	polygon := func() string { return list(1, 2, ring) }
+	body := map[string]func() string{
+		"POINT": func() string { return "(" + point() + ")" }, "LINESTRING": line, "POLYGON": polygon,
+		"MULTIPOINT":      func() string { return list(1, 4, func() string { return "(" + point() + ")" }) },
+		"MULTILINESTRING": func() string { return list(1, 3, line) },
+		"MULTIPOLYGON":    func() string { return list(1, 3, polygon) },
+	}
+	kinds := []string{"POINT", "LINESTRING", "POLYGON", "MULTIPOINT", "MULTILINESTRING", "MULTIPOLYGON"}
+	single := func() string {
+		k := kinds[r.IntN(len(kinds))]
+		return k + body[k]()
+	}
+	switch kind {
+	case "GEOMETRY":
+		return single()
+	case "GEOMETRYCOLLECTION":
+		if r.IntN(5) == 0 {
+			return "GEOMETRYCOLLECTION EMPTY"
+		}
+		return "GEOMETRYCOLLECTION" + list(1, 3, single)
+	default:
+		return kind + body[kind]()
 	}
 }
 

@@ -63,7 +63,7 @@ func schemaChanges(t *testing.T, got []received) (lines []string) {
 		require.NoError(t, json.Unmarshal([]byte(g.raw), &env), g.raw)
 		require.Nil(t, env.Before)
 		require.Equal(t, "s", env.Op)
-		require.Empty(t, g.key)
+		require.Equal(t, fmt.Sprintf(`{"db":%q,"table":%q}`, g.event.Table.Database, g.event.Table.Name), g.key)
 		require.Equal(t, string(g.event.AppendID(nil)), env.EventID)
 		require.NotEmpty(t, env.After.DDL)
 		now := env.After.New

@@ -35,18 +35,20 @@ func (t sqlToken) keyword() string {
 func (t sqlToken) is(punct string) bool { return t.kind == sqlPunct && t.text == punct }
 
 // sqlMode is what of a session's SQL mode changes how a statement reads.
-type sqlMode struct{ ansiQuotes, noBackslash, realAsFloat bool }
+type sqlMode struct{ ansiQuotes, noBackslash, realAsFloat, oracle bool }
 
 // The bits of sql_mode that a query event carries (MySQL source, query_event.h).
 const (
 	modeRealAsFloat = 1 << 0
 	modeANSIQuotes  = 1 << 2
+	modeOracle      = 1 << 9 // MariaDB's
 	modeNoBackslash = 1 << 20
 )
 
 func sqlModeOf(bits uint64) sqlMode {
 	return sqlMode{
 		ansiQuotes: bits&modeANSIQuotes != 0, noBackslash: bits&modeNoBackslash != 0, realAsFloat: bits&modeRealAsFloat != 0,
+		oracle: bits&modeOracle != 0,
 	}
 }
 
@@ -162,21 +164,45 @@ func (d dialect) comment(s string) (n int, runs bool, err error) {
 
 // wordOrNumber reads a word, or a number with a fraction or exponent.
 func wordOrNumber(s string) (sqlToken, int) {
-	n, digits := 1, s[0] >= '0' && s[0] <= '9'
-	for n < len(s) && isNameByte(s[n]) {
-		digits = digits && s[n] >= '0' && s[n] <= '9'
+	n := countDigits(s)
+	whole := n > 0 && (n == len(s) || !isNameByte(s[n]))
+	switch {
+	case n > 0 && n < len(s) && s[n] == '.':
+		n += 1 + countDigits(s[n+1:])
+		return sqlToken{sqlNumber, s[:n+exponent(s[n:])]}, n + exponent(s[n:])
+	case whole:
+		return sqlToken{sqlNumber, s[:n]}, n
+	case n > 0 && n+1 < len(s) && (s[n+1] == '-' || s[n+1] == '+') && exponent(s[n:]) > 0:
+		return sqlToken{sqlNumber, s[:n+exponent(s[n:])]}, n + exponent(s[n:])
+	}
+	for n = 1; n < len(s) && isNameByte(s[n]); {
 		n++
 	}
-	if !digits {
-		return sqlToken{sqlWord, s[:n]}, n
-	}
-	if n+1 < len(s) && s[n] == '.' && s[n+1] >= '0' && s[n+1] <= '9' {
+	return sqlToken{sqlWord, s[:n]}, n
+}
+
+func countDigits(s string) int {
+	n := 0
+	for n < len(s) && s[n] >= '0' && s[n] <= '9' {
 		n++
-		for n < len(s) && s[n] >= '0' && s[n] <= '9' {
-			n++
-		}
 	}
-	return sqlToken{sqlNumber, s[:n]}, n
+	return n
+}
+
+// exponent returns the length of an exponent at the start of s; 0 without one.
+func exponent(s string) int {
+	if s == "" || s[0] != 'e' && s[0] != 'E' {
+		return 0
+	}
+	n := 1
+	if n < len(s) && (s[n] == '-' || s[n] == '+') {
+		n++
+	}
+	digits := countDigits(s[n:])
+	if digits == 0 {
+		return 0
+	}
+	return n + digits
 }
 
 // unquoteSQL reads a quoted text at the start of s and returns it with the length of what was read. A doubled quote is one.

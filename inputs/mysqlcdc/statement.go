@@ -52,7 +52,12 @@ func parseStatement(query []byte) statement {
 		return statement{kind: statementRollback}
 	case "XA":
 		return l.xa()
-	case "SAVEPOINT", "RELEASE", "GRANT", "REVOKE", "FLUSH", "ANALYZE", "OPTIMIZE", "REPAIR", "SET":
+	case "SET":
+		if l.setStatement() {
+			return parseStatement([]byte(l.s))
+		}
+		return statement{kind: statementNeutral}
+	case "SAVEPOINT", "RELEASE", "GRANT", "REVOKE", "FLUSH", "ANALYZE", "OPTIMIZE", "REPAIR":
 		return statement{kind: statementNeutral}
 	case "INSERT", "UPDATE", "DELETE", "REPLACE":
 		return l.data(first.keyword())
@@ -67,6 +72,30 @@ func parseStatement(query []byte) statement {
 		}
 	}
 	return statement{kind: statementOther}
+}
+
+// setStatement skips what MariaDB lets precede a statement: SET, which has been read, STATEMENT variable = value, … FOR. It reports
+// whether that is there.
+func (l *lexer) setStatement() bool {
+	if l.next().keyword() != "STATEMENT" {
+		return false
+	}
+	for {
+		switch l.peek() {
+		case 0:
+			return false
+		case '\'', '"':
+			_, n, ok := unquoteSQL(l.s, true)
+			if !ok {
+				return false
+			}
+			l.s = l.s[n:]
+		default:
+			if l.next().keyword() == "FOR" {
+				return true
+			}
+		}
+	}
 }
 
 // data reads the table of INSERT, UPDATE, DELETE or REPLACE; the names stay empty when there is no telling, or when there can be

@@ -51,6 +51,13 @@ func TestParseStatement(t *testing.T) {
 		"REPLACE INTO t SELECT 1":      {kind: statementData, table: "t"},
 		"WITH x AS (SELECT 1) UPDATE":  {kind: statementData},
 		"SELECT `d`.`f`()":             {kind: statementData},
+
+		"SET @a = 1": {kind: statementNeutral},
+		"SET STATEMENT max_statement_time=9 FOR UPDATE t SET a = 1":               {kind: statementData, table: "t"},
+		`SET STATEMENT sql_mode = 'FOR', x = "it\" FOR" FOR /* c */ TRUNCATE d.t`: {kind: statementTruncate, db: "d", table: "t"},
+		"SET STATEMENT lock_wait_timeout=1 FOR ALTER TABLE t ADD x INT":           {kind: statementOther},
+		"SET STATEMENT a='":  {kind: statementNeutral},
+		"SET STATEMENT a=1 ": {kind: statementNeutral},
 	} {
 		require.Equal(t, want, parseStatement([]byte(text)), text)
 	}

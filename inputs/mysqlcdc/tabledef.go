@@ -18,6 +18,8 @@ type tableDef struct {
 	Versioned bool `json:"versioned,omitempty"`
 	// RowEnd is the column with the end of a row's life, if the table shows one: it belongs to every unique index.
 	RowEnd string `json:"row_end,omitempty"`
+	// Period are the columns with the ends of MariaDB's period of the application, if a statement has told them.
+	Period []string `json:"period,omitempty"`
 	// AsOf is set when the shape was read from the catalogue at that position and is not known before it. Statements
 	// before it are in the shape already.
 	AsOf string `json:"as_of,omitempty"`
@@ -35,6 +37,7 @@ const primaryIndex = "PRIMARY"
 func (t *tableDef) clone() *tableDef {
 	c := *t
 	c.Columns = slices.Clone(t.Columns)
+	c.Period = slices.Clone(t.Period)
 	c.Indexes = make([]indexDef, len(t.Indexes))
 	for i, ix := range t.Indexes {
 		ix.Columns = slices.Clone(ix.Columns)
@@ -122,6 +125,18 @@ func (t *tableDef) endUniques() {
 	for n := range t.Indexes {
 		if ix := &t.Indexes[n]; ix.Unique && !slices.ContainsFunc(ix.Columns, func(c string) bool { return strings.EqualFold(c, t.RowEnd) }) {
 			ix.Columns = append(ix.Columns, t.Columns[i].Name)
+		}
+	}
+}
+
+// setPeriod remembers the columns of a period, which are never NULL.
+func (t *tableDef) setPeriod(p *[2]string) {
+	if p != nil {
+		t.Period = p[:]
+	}
+	for _, name := range t.Period {
+		if i := t.column(name); i >= 0 {
+			t.Columns[i].Nullable = false
 		}
 	}
 }

@@ -1,6 +1,8 @@
 package mysqlcdc
 
 import (
+	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -124,4 +126,29 @@ func TestTruncatedEvent(t *testing.T) {
 	}
 	err := s.event(t.Context(), make([]byte, replication.EventHeaderSize-1), time.Time{})
 	require.ErrorIs(t, err, errTruncated)
+}
+
+// TestTypesVectorsAmongTexts: MySQL counts a VECTOR among the columns that have a character set in the log.
+func TestTypesVectorsAmongTexts(t *testing.T) {
+	for i, columns := range []string{
+		"v VECTOR(3), t VARCHAR(300), b BLOB, c VARBINARY(5)",
+		"t VARCHAR(300), v VECTOR(3), b BLOB",
+		"e ENUM('x'), v VECTOR(3), w VECTOR(4), b BLOB, t TEXT CHARACTER SET latin1, s SET('y') CHARACTER SET latin1, u CHAR(3)",
+		"g POINT, j JSON, v VECTOR(3), h GEOMETRY, b BLOB, t VARCHAR(300) CHARACTER SET latin1, u VARCHAR(300)",
+	} {
+		for _, metadata := range []string{"MINIMAL", "FULL"} {
+			t.Run(fmt.Sprint(i, metadata), func(t *testing.T) {
+				b := newBench(t, testenv.MySQL(t))
+				b.exec(t, "SET GLOBAL binlog_row_metadata = "+metadata, "SET NAMES utf8mb4", "CREATE TABLE z (id INT, "+columns+") CHARACTER SET utf8mb4")
+				r := start(t, b.newLog(t, ""), checkpoint.Token{}).connected(t)
+				b.exec(t, "INSERT INTO z (id, t, b) VALUES (1, 'ü', x'ff')", "SET GLOBAL binlog_row_metadata = DEFAULT")
+				got := r.take(t, 1)[0]
+				require.NoError(t, got.err)
+				var after map[string]any
+				require.NoError(t, json.Unmarshal([]byte(part(got.raw, "after")), &after))
+				require.Equal(t, "ü", after["t"])
+				require.Equal(t, map[string]any{"_base64": "/w=="}, after["b"])
+			})
+		}
+	}
 }

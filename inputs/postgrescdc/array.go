@@ -177,8 +177,13 @@ func (d *decoder) appendAltered(dst []byte, t *typeInfo, raw []byte, depth int) 
 		}
 	}
 	return nil, fmt.Errorf("the composite type %s was altered about then, and the log does not tell which fields this value of %d has: "+
-		"read the row from the database", t.text, n)
+		"read the row from the database; while the source runs, an ALTER TYPE is followed exactly when no such values are written for %v before and after it",
+		t.text, n, quietTime)
 }
+
+// quietTime is how long a composite must not be used before and after an ALTER TYPE that is not to leave values in doubt: the catalogue is
+// looked at twice in it.
+const quietTime = 2*endInterval + committingTries*committingPause
 
 func countFields(raw []byte) (n int, err error) {
 	if len(raw) < 2 || raw[0] != '(' || raw[len(raw)-1] != ')' {

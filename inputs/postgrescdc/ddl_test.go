@@ -111,6 +111,7 @@ func inDoubt(t *testing.T, m *service.Message, want string) {
 	t.Helper()
 	require.ErrorContains(t, m.GetError(), "decoding a change of public.item at ")
 	require.ErrorContains(t, m.GetError(), "column p: the composite type pair was altered about then")
+	require.ErrorContains(t, m.GetError(), "read the row from the database; while the source runs, an ALTER TYPE is followed exactly when no such values are written for 2.1s")
 	b, err := m.AsBytes()
 	require.NoError(t, err)
 	require.Contains(t, string(b), want)

@@ -39,7 +39,8 @@ func shapeEvent(t *testing.T, m *service.Message) string {
 	require.Equal(t, id, body.EventID)
 	require.Equal(t, ev.Table.Fingerprint(), body.SchemaVersion)
 	key, ok := m.MetaGet(change.MetaKey)
-	require.False(t, ok, key)
+	require.True(t, ok)
+	require.Equal(t, fmt.Sprintf(`{"db":%q,"schema":%q,"table":%q}`, ev.Table.Database, ev.Table.Schema, ev.Table.Name), key)
 	return fmt.Sprintf("%s s %s %s", id, ev.Table.Name, body.After)
 }
 

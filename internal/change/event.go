@@ -116,7 +116,7 @@ type Event struct {
 	Sub int
 	// Before and After are the row images, one Value a column of Table; nil when there is none.
 	Before, After []Value
-	// Change is what a Schema event is about; such an event has no row images and no key.
+	// Change is what a Schema event is about; such an event has no row images, and its key is the table's name.
 	Change *SchemaChange
 	// Pos and Row are MySQL's: position of the rows event in its file, index of the row in it.
 	Pos uint64

@@ -200,7 +200,8 @@ func appendRow(dst []byte, names *tableText, row []change.Value) []byte {
 }
 
 // AppendKey appends the message key of an event: the JSON object of its key columns, from the newest image that has
-// them. It appends nothing for a table without a key, and for an event whose images lack a key column.
+// them. It appends nothing for a table without a key, and for an event whose images lack a key column. A Schema event has the table's
+// name for a key, so that those of a table have an order wherever keys decide on it.
 func AppendKey(dst []byte, ev *change.Event) []byte {
 	names, _ := ev.Table.Text(makeTableText).(*tableText)
 	return appendKey(dst, ev, names)
@@ -208,6 +209,9 @@ func AppendKey(dst []byte, ev *change.Event) []byte {
 
 func appendKey(dst []byte, ev *change.Event, names *tableText) []byte {
 	t := ev.Table
+	if ev.Op == change.Schema {
+		return append(appendTableName(dst, t), '}')
+	}
 	if len(t.Key) == 0 || (ev.After == nil && ev.Before == nil) {
 		return dst
 	}

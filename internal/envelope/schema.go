@@ -24,12 +24,7 @@ func appendTable(dst []byte, t *change.Table) []byte {
 	if t == nil {
 		return append(dst, "null"...)
 	}
-	dst = AppendString(append(dst, `{"db":`...), t.Database)
-	if t.Schema != "" {
-		dst = AppendString(append(dst, `,"schema":`...), t.Schema)
-	}
-	dst = AppendString(append(dst, `,"table":`...), t.Name)
-	dst = append(dst, `,"columns":[`...)
+	dst = append(appendTableName(dst, t), `,"columns":[`...)
 	for i, c := range t.Columns {
 		if i > 0 {
 			dst = append(dst, ',')
@@ -48,4 +43,13 @@ func appendTable(dst []byte, t *change.Table) []byte {
 	}
 	dst = append(dst, `],"schema_version":"`...)
 	return append(append(dst, t.Fingerprint()...), `"}`...)
+}
+
+// appendTableName appends the beginning of an object that names a table.
+func appendTableName(dst []byte, t *change.Table) []byte {
+	dst = AppendString(append(dst, `{"db":`...), t.Database)
+	if t.Schema != "" {
+		dst = AppendString(append(dst, `,"schema":`...), t.Schema)
+	}
+	return AppendString(append(dst, `,"table":`...), t.Name)
 }

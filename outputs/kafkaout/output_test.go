@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -65,27 +66,64 @@ func TestRecordsCarryTheWholeChange(t *testing.T) {
 	assert.Nil(t, byValue[`{"before":2}`].Key)
 }
 
-// TestSchemaChangeIsARecordOfItsTable: a change of a table's shape goes where the table's rows go, without a key, and leaves no
-// tombstone.
-func TestSchemaChangeIsARecordOfItsTable(t *testing.T) {
-	c := fake(t, kfake.SeedTopics(1, "df.shop.orders"))
-	o := connected(t, c.ListenAddrs(), "topic_prefix: df\ntombstones: true\n")
+// shapeEvent is a message about a table's shape, as an input makes it.
+func shapeEvent(name, id string) *service.Message {
 	table := &change.Table{
-		Source: &change.Source{Connector: "mysql", Name: "shop"}, Database: "shop", Name: "orders",
+		Source: &change.Source{Connector: "mysql", Name: "shop"}, Database: "shop", Name: name,
 		Columns: []change.Column{{Name: "id", Type: "int", Logical: change.LogicalInt32}}, Key: []int{0},
 	}
 	m, _ := envelope.AppendMessage(nil, &change.Event{
-		Op: change.Schema, Table: table, Origin: &change.Origin{Tx: &change.Tx{ID: "tx", Position: "tx"}}, Index: 1,
-		Change: &change.SchemaChange{DDL: "DROP TABLE orders", Old: table},
+		Op: change.Schema, Table: table, Origin: &change.Origin{Tx: &change.Tx{ID: id, Position: id}}, Index: 1,
+		Change: &change.SchemaChange{DDL: "DROP TABLE " + name, Old: table},
 	})
+	return m
+}
+
+// TestSchemaChangeIsARecordOfItsTable: a change of a table's shape goes where the table's rows go, with the table's name as its key, and
+// leaves no tombstone.
+func TestSchemaChangeIsARecordOfItsTable(t *testing.T) {
+	c := fake(t, kfake.SeedTopics(1, "df.shop.orders"))
+	o := connected(t, c.ListenAddrs(), "topic_prefix: df\ntombstones: true\n")
 	require.NoError(t, o.WriteBatch(t.Context(), service.MessageBatch{
-		changed("orders", "c", `{"id":1}`, "tx:0", "before"), m, changed("orders", "c", `{"id":1}`, "tx:2", "behind"),
+		changed("orders", "c", `{"id":1}`, "tx:0", "before"), shapeEvent("orders", "tx"), changed("orders", "c", `{"id":1}`, "tx:2", "behind"),
 	}))
 	recs := consume(t, c.ListenAddrs(), 3, "df.shop.orders")
 	require.Len(t, recs, 3)
-	assert.Nil(t, recs[1].Key)
+	assert.Equal(t, `{"db":"shop","table":"orders"}`, string(recs[1].Key))
 	assert.Contains(t, string(recs[1].Value), `"after":{"ddl":"DROP TABLE orders","old":{"db":"shop","table":"orders"`)
 	assert.Equal(t, []kgo.RecordHeader{{Key: "event_id", Value: []byte("tx:1")}, {Key: "op", Value: []byte("s")}}, recs[1].Headers)
+}
+
+// TestSchemaChangesInATopicOfTheirOwn: the recipe of docs/events.md. In a topic of any number of partitions those of one table keep
+// their order.
+func TestSchemaChangesInATopicOfTheirOwn(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/events.md")
+	require.NoError(t, err)
+	_, recipe, found := strings.Cut(string(doc), "```yaml\noutput:\n  deltaforge_kafka:\n    seed_brokers: [ localhost:9092 ]\n")
+	require.True(t, found)
+	recipe, _, _ = strings.Cut(recipe, "```")
+	c := fake(t, kfake.SeedTopics(3, "shop.orders", "shop.lines", "shop.schema"))
+	o := connected(t, c.ListenAddrs(), strings.ReplaceAll("\n"+recipe, "\n    ", "\n"))
+	var batch service.MessageBatch
+	for i := range 5 {
+		batch = append(batch, shapeEvent("orders", fmt.Sprintf("orders:%d", i)), changed("orders", "c", `{"id":1}`, fmt.Sprintf("row:%d", i), "row"),
+			shapeEvent("lines", fmt.Sprintf("lines:%d", i)))
+	}
+	require.NoError(t, o.WriteBatch(t.Context(), batch))
+	got := map[string][]string{}
+	for _, r := range consume(t, c.ListenAddrs(), 10, "shop.schema") {
+		key := fmt.Sprintf("%s of partition %d", r.Key, r.Partition)
+		got[key] = append(got[key], string(r.Headers[0].Value))
+	}
+	require.Len(t, got, 2, "each table in one partition: %v", got)
+	for key, ids := range got {
+		table := "orders"
+		if strings.Contains(key, "lines") {
+			table = "lines"
+		}
+		assert.Equal(t, []string{table + ":0:1", table + ":1:1", table + ":2:1", table + ":3:1", table + ":4:1"}, ids, key)
+	}
+	require.Len(t, consume(t, c.ListenAddrs(), 5, "shop.orders"), 5)
 }
 
 func TestMessagesThatCannotBeRecordsFailAlone(t *testing.T) {

@@ -45,13 +45,15 @@ func TestSchemaChangeIsAnEntryOfItsTable(t *testing.T) {
 		Source: &change.Source{Connector: "mysql", Name: "shop"}, Database: "shop", Name: "orders",
 		Columns: []change.Column{{Name: "id", Type: "int", Logical: change.LogicalInt32}}, Key: []int{0},
 	}
-	m, payload := envelope.AppendMessage(nil, &change.Event{
+	m, _ := envelope.AppendMessage(nil, &change.Event{
 		Op: change.Schema, Table: table, Origin: &change.Origin{Tx: &change.Tx{ID: "tx", Position: "tx"}}, Index: 1,
 		Change: &change.SchemaChange{DDL: "CREATE TABLE orders (id INT PRIMARY KEY)", New: table},
 	})
+	payload, err := m.AsBytes()
+	require.NoError(t, err)
 	require.NoError(t, o.WriteBatch(t.Context(), service.MessageBatch{m}))
 	got := s.Stream(t, prefix+":shop.orders", 1)
-	assert.Equal(t, map[string]any{"event_id": "tx:1", "op": "s", "key": "", "event": string(payload)}, got[0].Values)
+	assert.Equal(t, map[string]any{"event_id": "tx:1", "op": "s", "key": `{"db":"shop","table":"orders"}`, "event": string(payload)}, got[0].Values)
 }
 
 func TestStreamsAreTrimmed(t *testing.T) {
