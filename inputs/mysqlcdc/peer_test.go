@@ -22,6 +22,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/envelope"
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 // peerType is a type of the comparison with go-mysql's decoder: values at random, and the JSON that ours has to be for what go-mysql
@@ -259,8 +260,7 @@ const (
 
 // TestTypesPeer compares our decoding with go-mysql's, on random tables and rows.
 func TestTypesPeer(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := testenv.Seed(t)
 	onBoth(t, func(t *testing.T, b *bench) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		// With MINIMAL the log has the signs of numbers, which go-mysql needs. MariaDB's default leaves them out.

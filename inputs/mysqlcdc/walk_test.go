@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -20,12 +19,10 @@ import (
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
-// Environment variables that set how many walks there are, and with which seed; without them there are so many, and they differ from
-// run to run.
+// Environment variables that set how many walks there are; without them there are so many.
 const (
 	envWalksMySQL   = "DELTAFORGE_SCHEMA_WALKS_MYSQL"
 	envWalksMariaDB = "DELTAFORGE_SCHEMA_WALKS_MARIADB"
-	envWalkSeed     = "DELTAFORGE_SCHEMA_SEED"
 
 	walksMySQL   = 500
 	walksMariaDB = 200
@@ -89,8 +86,7 @@ type walkPoint struct {
 }
 
 func walkSchemas(t *testing.T, b *bench, metadata string, walks int) {
-	seed := uint64(walksFromEnv(t, envWalkSeed, int(time.Now().UnixNano()&0xffffff)))
-	t.Logf("%s=%d gives these walks again", envWalkSeed, seed)
+	seed := testenv.Seed(t)
 	b.exec(t, "SET GLOBAL binlog_row_metadata = "+metadata, "SET SESSION sql_mode = ''")
 	t.Cleanup(func() {
 		_, _ = b.srv.DB(t, "").ExecContext(context.WithoutCancel(t.Context()), "SET GLOBAL binlog_row_metadata = DEFAULT")

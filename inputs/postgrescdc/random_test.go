@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 // randomType is a type whose values at random are compared with what the server itself makes of them.
@@ -192,8 +193,7 @@ func rowOf(name string, fields []randomType) (randomType, string) {
 // images of an update and a deletion.
 func TestRandomRows(t *testing.T) {
 	const tables, rows = 15, 6
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := testenv.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // reproducible
 	d := newDatabase(t)
 	d.exec("CREATE EXTENSION hstore", typesOfCases()[0], "CREATE DOMAIN note AS text")

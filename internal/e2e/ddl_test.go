@@ -32,8 +32,7 @@ func TestKilledAroundDDL(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			src := open(t)
 			dst := kafkaSink(t, testenv.Kafka(t), 1) // one partition has the order of the log
-			seed := uint64(time.Now().UnixNano())
-			t.Logf("seed %d", seed)
+			seed := testenv.Seed(t)
 			walkers := make([]*ddlWalker, ddlWorkers)
 			for n := range walkers {
 				walkers[n] = newDDLWalker(t, src, n, seed)

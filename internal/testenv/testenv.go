@@ -176,6 +176,26 @@ func unavailable(t testing.TB, err error) {
 	t.Skipf("NOT TESTED, a server is not available (DELTAFORGE_REQUIRE_SERVERS=1 makes this a failure): %v", err)
 }
 
+// envSeed sets what Seed returns.
+const envSeed = "DELTAFORGE_SEED"
+
+// Seed returns the seed of a test with random input: the same in every run, so that a change is judged by what it has changed, unless
+// DELTAFORGE_SEED says otherwise. The tasks test:types and test:schema, which look for what is not known yet, take another one
+// each time. It is logged, to be used again.
+func Seed(t testing.TB) uint64 {
+	t.Helper()
+	seed := uint64(1)
+	if text := os.Getenv(envSeed); text != "" {
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			t.Fatalf("%s: %v", envSeed, err)
+		}
+		seed = n
+	}
+	t.Logf("%s=%d makes the same random choices again", envSeed, seed)
+	return seed
+}
+
 // Name returns a name that no other test or run uses, which begins with that of the test: letters, digits and
 // underscores, at most 48 bytes, fit for a database, a topic, a slot or a key.
 func Name(t testing.TB) string {
