@@ -411,7 +411,7 @@ func TestThroughPipeline(t *testing.T) {
 			require.Eventually(t, func() bool { return count() > round*n+n/3 }, waitFor, tick)
 		}
 		require.NoError(t, stream.StopWithin(waitFor))
-		<-ended
+		_ = <-ended
 	}
 	require.Equal(t, 3*n, count(), "nothing lost and, after an orderly stop, nothing repeated")
 	for i, id := range got {

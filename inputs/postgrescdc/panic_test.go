@@ -100,7 +100,7 @@ func (d *database) pipeline(name string, hook func(string)) *pipeline {
 	go func() { done <- s.Run(context.Background()) }()
 	d.t.Cleanup(func() {
 		assert.NoError(d.t, s.StopWithin(waitFor))
-		<-done
+		_ = <-done
 	})
 	return p
 }
