@@ -195,9 +195,10 @@ func TestHealthOfRunMode(t *testing.T) {
 		`deltaforge_pipeline_info{pipeline="orders",source_type="generate",tenant="acme"} 1`,
 		`deltaforge_api_requests_total{method="POST",route="/ready",status="405"} 1`,
 	)
+	before := len(p.out.String()) // a busy machine may have taken its time to become ready
 	p.end(syscall.SIGTERM)
 	assert.Zero(t, p.cmd.ProcessState.ExitCode(), p.out)
-	assert.NotContains(t, p.out.String(), "Not ready")
+	assert.NotContains(t, p.out.String()[before:], "Not ready", "the end is no loss of readiness")
 
 	p = begin(unreachable)
 	text := p.want(503, "GET", "/ready", "")
