@@ -53,18 +53,8 @@ func (r *reducer) alter() error {
 
 // cutPartitions cuts off what says how the table is divided from now on, which stands behind the last clause without a comma.
 func (r *reducer) cutPartitions() {
-	depth := 0
-	for i, t := range r.in {
-		switch {
-		case t.is("("):
-			depth++
-		case t.is(")"):
-			depth--
-		}
-		if depth > 0 || i+1 == len(r.in) {
-			continue
-		}
-		second := r.in[i+1].keyword()
+	for i, t := range outside(r.in) {
+		second := r.at(i + 1).keyword()
 		if k := t.keyword(); k == "PARTITION" && second == "BY" || k == "REMOVE" && second == "PARTITIONING" {
 			r.in = r.in[:i]
 			return

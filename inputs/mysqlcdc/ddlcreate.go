@@ -155,17 +155,7 @@ func (r *reducer) like() error {
 // untilSelect cuts the options of CREATE TABLE off before partitions, and refuses a query: with rows in the log, servers log the
 // columns that it resulted in instead.
 func (r *reducer) untilSelect() error {
-	depth := 0
-	for i, t := range r.in {
-		switch {
-		case t.is("("):
-			depth++
-		case t.is(")"):
-			depth--
-		}
-		if depth > 0 {
-			continue
-		}
+	for i, t := range outside(r.in) {
 		switch k := t.keyword(); k {
 		case "PARTITION", "START":
 			r.in = r.in[:i]

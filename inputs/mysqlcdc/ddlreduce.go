@@ -3,6 +3,7 @@ package mysqlcdc
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 )
@@ -150,6 +151,24 @@ func (r *reducer) group() ([]sqlToken, error) {
 		}
 	}
 	return nil, fmt.Errorf("%w: a bracket without end", errNotUnderstood)
+}
+
+// outside ranges over the tokens that are in no brackets, and those that close the outermost ones, with their indexes.
+func outside(tokens []sqlToken) iter.Seq2[int, sqlToken] {
+	return func(yield func(int, sqlToken) bool) {
+		depth := 0
+		for i, t := range tokens {
+			switch {
+			case t.is("("):
+				depth++
+			case t.is(")"):
+				depth--
+			}
+			if depth <= 0 && !yield(i, t) {
+				return
+			}
+		}
+	}
 }
 
 // split cuts tokens at the commas that are in no brackets.
