@@ -28,6 +28,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/deltaforge/deltaforge/internal/testenv"
+
+	contract "github.com/deltaforge/deltaforge/internal/plane"
 )
 
 func TestMain(m *testing.M) {
@@ -328,8 +330,8 @@ func (n *numbers) Close(context.Context) error { return nil }
 // testSource is an input that attaches to Sources as ours do and delivers a message a millisecond.
 type testSource struct {
 	pipeline string
-	attach   func(string, string, report) (func() (bool, <-chan struct{}), func())
-	gate     func() (bool, <-chan struct{})
+	attach   func(string, string, contract.Source) (contract.Gate, func())
+	gate     contract.Gate
 	detach   func()
 	seen     *sourceSeen
 }
@@ -361,9 +363,7 @@ func registerTestComponents() {
 		}
 		s := &testSource{pipeline: res.StreamID(), seen: seen(res.StreamID())}
 		if v, ok := res.GetGeneric(SourcesKey); ok {
-			s.attach = v.(interface {
-				Attach(string, string, func() (string, float64, string)) (func() (bool, <-chan struct{}), func())
-			}).Attach
+			s.attach = v.(contract.Registry).Attach
 		}
 		return s, nil
 	})
@@ -380,10 +380,10 @@ func registerTestComponents() {
 func (s *testSource) Connect(context.Context) error {
 	s.seen.connects.Add(1)
 	if s.gate == nil {
-		s.gate, s.detach = s.attach(s.pipeline, "orders", func() (string, float64, string) {
+		s.gate, s.detach = s.attach(s.pipeline, "orders", contract.Source{Report: func() contract.Report {
 			failure, _ := s.seen.failure.Load().(string)
-			return fmt.Sprint("at ", s.seen.delivered.Load()), 1.5, failure
-		})
+			return testReport(fmt.Sprint("at ", s.seen.delivered.Load()), 1.5, failure)
+		}, Withdraw: func() {}})
 	}
 	return nil
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/deltaforge/deltaforge/internal/plane"
 )
 
 // State is what /health and /ready say of a pipeline.
@@ -66,8 +68,8 @@ func (s *Server) states(ctx context.Context) ([]State, error) {
 // statusOf returns the status of a pipeline and why, from what it was told to be and what the engine has.
 func (s *Server) statusOf(id string, p pipeline, info streamInfo, found bool) (status, reason string) {
 	for _, r := range s.sources.reports(id) {
-		if r.failure != "" && p.status == statusRunning {
-			return statusFailed, r.failure
+		if r.State == plane.Failed && p.status == statusRunning {
+			return statusFailed, r.Cause
 		}
 	}
 	switch {
@@ -90,10 +92,10 @@ func (s *Server) stateOf(ctx context.Context, id string, p pipeline, info stream
 	st.sourceType = s.sourceType(ctx, id, p)
 	st.Source = st.sourceType
 	reports := s.sources.reports(id)
-	slices.SortFunc(reports, func(a, b sourceReport) int { return cmp.Compare(b.lag, a.lag) })
+	slices.SortFunc(reports, func(a, b sourceReport) int { return cmp.Compare(b.LagSeconds, a.LagSeconds) })
 	if len(reports) > 0 { // the one that is furthest behind speaks for the pipeline
-		st.Source, st.Position = reports[0].name, reports[0].position
-		if lag := reports[0].lag; lag >= 0 {
+		st.Source, st.Position = reports[0].name, reports[0].Position
+		if lag := reports[0].LagSeconds; lag >= 0 {
 			st.LagSeconds = &lag
 		}
 	}

@@ -3,11 +3,12 @@ package control
 import (
 	"maps"
 	"sync"
+
+	"github.com/deltaforge/deltaforge/internal/plane"
 )
 
-// SourcesKey is where a source finds *Sources among the engine's generic values (service.Resources.GetGeneric). A source
-// does not import this package: it asks the value for the method Attach.
-const SourcesKey = "deltaforge.sources"
+// SourcesKey is where a source finds *Sources among the engine's generic values (service.Resources.GetGeneric).
+const SourcesKey = plane.Key
 
 // Sources connects the control plane with the sources in the process: it tells them when their pipeline is paused, and
 // they tell it where they are.
@@ -18,16 +19,20 @@ type Sources struct {
 	pipelines map[string]*attached // guarded by mu
 }
 
+var _ plane.Registry = (*Sources)(nil)
+
 // attached is what Sources knows of one pipeline.
 type attached struct {
 	paused  bool
 	changed chan struct{} // closed and replaced when paused changes
-	sources map[string]report
+	sources map[string]*attachedSource
 }
 
-// report returns where a source is: its position, how far it is behind in seconds (negative: unknown), and what is wrong
-// with it that only a person can mend ("" for nothing).
-type report = func() (position string, lag float64, failure string)
+// attachedSource is a source that runs, or that was closed and whose word is still asked for.
+type attachedSource struct {
+	plane.Source
+	closed bool
+}
 
 // NewSources returns an empty registry.
 func NewSources() *Sources { return &Sources{pipelines: map[string]*attached{}} }
@@ -38,23 +43,24 @@ func (s *Sources) get(pipeline string) *attached {
 	}
 	a := s.pipelines[pipeline]
 	if a == nil {
-		a = &attached{changed: make(chan struct{}), sources: map[string]report{}}
+		a = &attached{changed: make(chan struct{}), sources: map[string]*attachedSource{}}
 		s.pipelines[pipeline] = a
 	}
 	return a
 }
 
-// Attach is called by a source when it first connects, from any goroutine. The pipeline is Resources.StreamID. The report
-// is called from other goroutines until detach and must not block.
-//
-// The source asks gate before it hands a batch to its pipeline: while paused is true it keeps its connection and hands
-// over nothing; changed is closed at the next change. detach is called once, when the source closes.
-func (s *Sources) Attach(pipeline, source string, r func() (position string, lag float64, failure string)) (
-	gate func() (paused bool, changed <-chan struct{}), detach func(),
-) {
+// Attach implements plane.Registry. What earlier sources of the pipeline have left is forgotten.
+func (s *Sources) Attach(pipeline, name string, source plane.Source) (gate plane.Gate, detach func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.get(pipeline).sources[source] = r
+	a := s.get(pipeline)
+	was := a.sources[name]
+	a.dropClosed(name)
+	if was != nil && !was.closed {
+		was.Withdraw = func() {} // two at a time: the one that came last has the series
+	}
+	this := &attachedSource{Source: source}
+	a.sources[name] = this
 	gate = func() (bool, <-chan struct{}) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -64,8 +70,18 @@ func (s *Sources) Attach(pipeline, source string, r func() (position string, lag
 	return gate, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		delete(s.get(pipeline).sources, source)
+		this.closed = true
 	}
+}
+
+// dropClosed forgets the closed sources. The one of that name has a successor, which has its series.
+func (a *attached) dropClosed(successor string) {
+	maps.DeleteFunc(a.sources, func(name string, src *attachedSource) bool {
+		if src.closed && name != successor && src.Withdraw != nil {
+			src.Withdraw()
+		}
+		return src.closed
+	})
 }
 
 // SetPaused closes or opens the gate of a pipeline, which need not exist yet.
@@ -85,31 +101,32 @@ func (s *Sources) forget(pipeline string) {
 	s.SetPaused(pipeline, false)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.get(pipeline).sources) == 0 {
+	a := s.get(pipeline)
+	a.dropClosed("")
+	if len(a.sources) == 0 {
 		delete(s.pipelines, pipeline)
 	}
 }
 
 // sourceReport is the word of one source.
 type sourceReport struct {
-	name     string
-	position string
-	lag      float64
-	failure  string
+	name string
+	plane.Report
 }
 
-// reports asks the sources of a pipeline where they are.
+// reports asks the sources of a pipeline how they are, those included that are closed.
 func (s *Sources) reports(pipeline string) []sourceReport {
 	s.mu.Lock()
-	asked := map[string]report{}
+	asked := map[string]func() plane.Report{}
 	if a := s.pipelines[pipeline]; a != nil {
-		maps.Copy(asked, a.sources)
+		for name, src := range a.sources {
+			asked[name] = src.Report
+		}
 	}
 	s.mu.Unlock()
 	all := make([]sourceReport, 0, len(asked))
-	for name, r := range asked {
-		position, lag, failure := r()
-		all = append(all, sourceReport{name: name, position: position, lag: lag, failure: failure})
+	for name, report := range asked {
+		all = append(all, sourceReport{name, report()})
 	}
 	return all
 }

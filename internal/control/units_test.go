@@ -14,6 +14,8 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	contract "github.com/deltaforge/deltaforge/internal/plane"
 )
 
 func TestParseLevels(t *testing.T) {
@@ -217,7 +219,9 @@ func TestSingle(t *testing.T) {
 	v, _ := res.GetGeneric(SourcesKey)
 	var failure atomic.Value
 	failure.Store("")
-	gate, detach := v.(*Sources).Attach("", "shop", func() (string, float64, string) { return "tx7", 3, failure.Load().(string) })
+	gate, detach := v.(*Sources).Attach("", "shop", contract.Source{
+		Report: func() contract.Report { return testReport("tx7", 3, failure.Load().(string)) }, Withdraw: func() {},
+	})
 	paused, _ := gate()
 	assert.False(t, paused)
 	status, a := ask("/ready")
@@ -234,6 +238,35 @@ func TestSingle(t *testing.T) {
 	assert.Equal(t, 503, status)
 	assert.Equal(t, []string{"orders"}, a.Failed)
 	detach()
+}
+
+// testReport is the word of a source.
+func testReport(position string, lag float64, failure string) contract.Report {
+	r := contract.Report{Position: position, LagSeconds: lag, LagBytes: -1, State: contract.Running}
+	if failure != "" {
+		r.State, r.Cause = contract.Failed, failure
+	}
+	return r
+}
+
+// What a closed source has left is asked for until the pipeline is deleted or a source attaches again.
+func TestClosedSourcesKeepTheirWord(t *testing.T) {
+	s := NewSources()
+	withdrawn := 0
+	source := contract.Source{Report: func() contract.Report { return testReport("tx1", 1, "") }, Withdraw: func() { withdrawn++ }}
+	_, detach := s.Attach("p", "a", source)
+	detach()
+	assert.Equal(t, []sourceReport{{"a", testReport("tx1", 1, "")}}, s.reports("p"))
+	_, detach = s.Attach("p", "a", source)
+	assert.Zero(t, withdrawn, "its successor has the series")
+	detach()
+	_, detach = s.Attach("p", "b", source)
+	assert.Equal(t, 1, withdrawn)
+	assert.Len(t, s.reports("p"), 1)
+	detach()
+	s.forget("p")
+	assert.Equal(t, 2, withdrawn)
+	assert.Empty(t, s.reports("p"))
 }
 
 func TestPanicIsAnAnswer(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/plane"
 )
 
 // funcLog is a Log out of functions.
@@ -363,7 +364,7 @@ func TestPanics(t *testing.T) {
 						explode("acknowledgement")
 					}
 				}
-				res.SetGeneric(planeKey, &fakePlane{changed: make(chan struct{}), explode: explode})
+				res.SetGeneric(plane.Key, &fakePlane{changed: make(chan struct{}), explode: explode})
 				store := newMemStore()
 				store.onSet = func(checkpoint.Record) error { explode("checkpoint"); return nil }
 				l := &funcLog{

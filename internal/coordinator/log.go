@@ -22,6 +22,9 @@ type Log interface {
 	// input's own start configuration applies and that segment's Commit is the position Run starts at, so that it is
 	// saved before anything else happens. Otherwise its Commit is nil: it only says that the log is connected.
 	//
+	// From need not be saved, nor delivered: a session that follows another one goes on where that one ended, while what it has read is
+	// still on its way. Only Confirm says what is saved; it is called with the saved position before the first Run.
+	//
 	// When from.Sent is not zero, Run leaves out the first from.Sent events of the first transaction behind
 	// from.Commit.
 	Run(ctx context.Context, from checkpoint.Token, out chan<- Segment) error
@@ -35,6 +38,33 @@ type LagReporter interface {
 	// LagBytes returns the distance in bytes, or false when it is unknown. Called about once a second, from any
 	// goroutine, also when no Run is active; it does not block.
 	LagBytes() (int64, bool)
+}
+
+// LagProber is a LagReporter that can ask its server for the end of its log while no Run is active.
+type LagProber interface {
+	// ProbeLag brings what LagBytes returns up to date. It opens a connection of its own and closes it, and is called about twice a minute
+	// while the source fails to run, from one goroutine; ctx bounds it.
+	ProbeLag(ctx context.Context) error
+}
+
+// Rememberer is implemented by a Log whose server may know that this source has read from it before. It is what tells a store that has
+// lost its content from a first start.
+type Rememberer interface {
+	// Remember is called when the store holds no position, before the first Run. It opens a connection of its own and closes it; ctx
+	// bounds it.
+	Remember(ctx context.Context) (Memory, error)
+}
+
+// Memory is what a server knows of an earlier run of a source. The zero value: nothing.
+type Memory struct {
+	// Trace says what tells that the source has been here, for a person: `replication slot "shop" has confirmed 0/19604B0`. Empty:
+	// nothing does.
+	Trace string
+	// Resume is a position from which nothing is lost, if there is one: the source goes on there, with a warning. Nil: the position is
+	// lost, and the source stops.
+	Resume checkpoint.Position
+	// Way is what a person does who wants a first start, when Resume is nil: a command or a statement.
+	Way string
 }
 
 // Tester is implemented by a Log that can say whether it could run from its start configuration, without running.

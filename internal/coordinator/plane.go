@@ -9,18 +9,8 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/plane"
 )
-
-// planeKey is where the process's control plane, if it has one, is among the engine's generic values. The two packages
-// do not know each other: the key and the method are the agreement.
-const planeKey = "deltaforge.sources"
-
-// plane is what a control plane offers to sources. gate reports whether the pipeline is paused, and a channel that is
-// closed when that changes. The report is called from any goroutine until detach.
-type plane interface {
-	Attach(pipeline, source string, report func() (position string, lag float64, failure string)) (
-		gate func() (paused bool, changed <-chan struct{}), detach func())
-}
 
 // The values of pipeline_status that a source sets where there is no control plane.
 const (
@@ -31,8 +21,8 @@ const (
 
 // link is a source's connection to the control plane.
 type link struct {
-	alone  *stats                                        // not nil: there is no control plane, and the source says itself how its pipeline is
-	gate   func() (paused bool, changed <-chan struct{}) // nil: there is no control plane
+	alone  *stats     // not nil: there is no control plane, and the source says itself how its pipeline is
+	gate   plane.Gate // nil: there is no control plane
 	detach func()
 
 	mu      sync.Mutex
@@ -46,9 +36,11 @@ func (l *link) attach(i *Input, res *service.Resources) {
 	if l.gate != nil || l.alone != nil {
 		return
 	}
-	v, _ := res.GetGeneric(planeKey)
-	if p, ok := v.(plane); ok {
-		l.gate, l.detach = p.Attach(res.StreamID(), i.cfg.Name, func() (string, float64, string) { return l.report(i.lag) })
+	v, _ := res.GetGeneric(plane.Key)
+	if p, ok := v.(plane.Registry); ok {
+		l.gate, l.detach = p.Attach(res.StreamID(), i.cfg.Name, plane.Source{
+			Report: func() plane.Report { return l.report(i.lag) }, Withdraw: func() {},
+		})
 		return
 	}
 	l.alone = i.st
@@ -80,16 +72,21 @@ func (l *link) note(s *saver, err error) {
 	}
 }
 
-func (l *link) report(behind *lag) (position string, seconds float64, failure string) {
+func (l *link) report(behind *lag) plane.Report {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	r := plane.Report{LagSeconds: -1, LagBytes: -1, State: plane.Running}
+	if l.failure != "" {
+		r.State, r.Cause = plane.Failed, l.failure
+	}
 	if l.saver == nil {
-		return "", -1, l.failure
+		return r
 	}
 	if tok := l.saver.position(); !tok.IsZero() {
-		position = tok.String()
+		r.Position = tok.String()
 	}
-	return position, behind.seconds(time.Now()), l.failure
+	r.LagSeconds = behind.seconds(time.Now())
+	return r
 }
 
 func (l *link) close() {

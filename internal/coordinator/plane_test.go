@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/plane"
 )
 
 // fakePlane is a control plane with one source.
@@ -19,19 +20,19 @@ type fakePlane struct {
 	mu      sync.Mutex
 	paused  bool
 	changed chan struct{}
-	report  func() (string, float64, string)
+	report  func() plane.Report
 	explode func(where string) // may panic; nil: nothing
 	gone    int
 }
 
-func (p *fakePlane) Attach(_, source string, report func() (string, float64, string)) (func() (bool, <-chan struct{}), func()) {
+func (p *fakePlane) Attach(_, source string, s plane.Source) (plane.Gate, func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.explode != nil {
 		p.explode("connect")
 	}
 	if source == "fake" {
-		p.report = report
+		p.report = s.Report
 	}
 	return func() (bool, <-chan struct{}) {
 		if p.explode != nil {
@@ -55,7 +56,7 @@ func TestPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &fakePlane{changed: make(chan struct{})}
 		res := service.MockResources()
-		res.SetGeneric(planeKey, p)
+		res.SetGeneric(plane.Key, p)
 		runs := 0
 		send := make(chan Segment)
 		l := &funcLog{run: func(ctx context.Context, _ checkpoint.Token, out chan<- Segment) error {
@@ -78,9 +79,7 @@ func TestPause(t *testing.T) {
 		assert.Len(t, batch, 1)
 		require.NoError(t, ack(t.Context(), nil))
 		time.Sleep(time.Second)
-		position, _, failure := p.report()
-		assert.Equal(t, "tx1", position)
-		assert.Empty(t, failure)
+		assert.Equal(t, plane.Report{Position: "tx1", LagSeconds: p.report().LagSeconds, LagBytes: -1, State: plane.Running}, p.report())
 
 		// Paused while ReadBatch waits: what comes is held, the session goes on.
 		got := make(chan int, 1)
@@ -115,10 +114,10 @@ func TestPause(t *testing.T) {
 func TestPlaneHearsOfALostPosition(t *testing.T) {
 	p := &fakePlane{changed: make(chan struct{})}
 	res := service.MockResources()
-	res.SetGeneric(planeKey, p)
+	res.SetGeneric(plane.Key, p)
 	in := newTestInput(t, Config{}, &funcLog{run: func(context.Context, checkpoint.Token, chan<- Segment) error { return ErrPositionLost }}, newMemStore(), res)
 	require.Error(t, in.Connect(t.Context()))
-	_, _, failure := p.report()
-	assert.Equal(t, "position lost", failure)
+	assert.Equal(t, plane.Failed, p.report().State)
+	assert.Equal(t, "position lost", p.report().Cause)
 	require.NoError(t, in.Close(context.Background()))
 }
