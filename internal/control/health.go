@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/deltaforge/deltaforge/internal/plane"
+	contract "github.com/deltaforge/deltaforge/internal/plane"
 )
 
 // State is what /health and /ready say of a pipeline.
@@ -68,7 +68,7 @@ func (s *Server) states(ctx context.Context) ([]State, error) {
 // statusOf returns the status of a pipeline and why, from what it was told to be and what the engine has.
 func (s *Server) statusOf(id string, p pipeline, info streamInfo, found bool) (status, reason string) {
 	for _, r := range s.sources.reports(id) {
-		if r.State == plane.Failed && p.status == statusRunning {
+		if r.State == contract.Failed && p.status == statusRunning {
 			return statusFailed, r.Cause
 		}
 	}

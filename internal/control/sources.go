@@ -4,11 +4,11 @@ import (
 	"maps"
 	"sync"
 
-	"github.com/deltaforge/deltaforge/internal/plane"
+	contract "github.com/deltaforge/deltaforge/internal/plane"
 )
 
 // SourcesKey is where a source finds *Sources among the engine's generic values (service.Resources.GetGeneric).
-const SourcesKey = plane.Key
+const SourcesKey = contract.Key
 
 // Sources connects the control plane with the sources in the process: it tells them when their pipeline is paused, and
 // they tell it where they are.
@@ -19,7 +19,7 @@ type Sources struct {
 	pipelines map[string]*attached // guarded by mu
 }
 
-var _ plane.Registry = (*Sources)(nil)
+var _ contract.Registry = (*Sources)(nil)
 
 // attached is what Sources knows of one pipeline.
 type attached struct {
@@ -30,7 +30,7 @@ type attached struct {
 
 // attachedSource is a source that runs, or that was closed and whose word is still asked for.
 type attachedSource struct {
-	plane.Source
+	contract.Source
 	closed bool
 }
 
@@ -49,8 +49,8 @@ func (s *Sources) get(pipeline string) *attached {
 	return a
 }
 
-// Attach implements plane.Registry. What earlier sources of the pipeline have left is forgotten.
-func (s *Sources) Attach(pipeline, name string, source plane.Source) (gate plane.Gate, detach func()) {
+// Attach implements contract.Registry. What earlier sources of the pipeline have left is forgotten.
+func (s *Sources) Attach(pipeline, name string, source contract.Source) (gate contract.Gate, detach func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a := s.get(pipeline)
@@ -111,13 +111,13 @@ func (s *Sources) forget(pipeline string) {
 // sourceReport is the word of one source.
 type sourceReport struct {
 	name string
-	plane.Report
+	contract.Report
 }
 
 // reports asks the sources of a pipeline how they are, those included that are closed.
 func (s *Sources) reports(pipeline string) []sourceReport {
 	s.mu.Lock()
-	asked := map[string]func() plane.Report{}
+	asked := map[string]func() contract.Report{}
 	if a := s.pipelines[pipeline]; a != nil {
 		for name, src := range a.sources {
 			asked[name] = src.Report
