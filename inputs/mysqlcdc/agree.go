@@ -1,42 +1,11 @@
 package mysqlcdc
 
 import (
-	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 )
-
-// agree checks that a column of the log can be the column that the history has: type, precision, length, sign and
-// charset, as far as the log says them.
-func (s *schemas) agree(c *column, meta *columnMeta, signed bool, cc columnDef) error {
-	types := binlogTypes(cc.dataType())
-	if types == nil {
-		return nil // a type of a later version: what it is made of is checked when it is decoded
-	}
-	if !slices.Contains(types, c.typ) {
-		return fmt.Errorf("the log has type %d", c.typ)
-	}
-	if signed && isNumeric(c.typ) && c.typ != mysql.MYSQL_TYPE_YEAR &&
-		meta.unsigned != (strings.Contains(cc.Type, "unsigned") || strings.Contains(cc.Type, "zerofill")) {
-		return fmt.Errorf("the log has another sign")
-	}
-	if meta.collation != 0 && cc.charset() != "" && isCharacter(c.typ, s.flavor) {
-		if cs := s.charsets.collations[meta.collation]; cs != "" && cs != cc.charset() {
-			return fmt.Errorf("the log has character set %s, not %s", cs, cc.charset())
-		}
-	}
-	want, ok := s.expectedMeta(cc)
-	if c.typ == typeMariaVarcharCompressed {
-		want++ // for the byte that says how it is compressed
-	}
-	if ok && want != c.meta {
-		return fmt.Errorf("the log has size %d, not %d", c.meta, want)
-	}
-	return nil
-}
 
 // binlogTypes returns the types that a column can have in the log; nil for a type that is not known.
 func binlogTypes(dataType string) []byte {
@@ -89,8 +58,9 @@ func binlogTypes(dataType string) []byte {
 	}
 }
 
-// expectedMeta returns the metadata that the log has for the type, where it says something.
-func (s *schemas) expectedMeta(cc columnDef) (uint16, bool) {
+// expectedMeta returns the metadata that the log has for the type, where it says something. The widths are those of the widest
+// characters of the character sets.
+func (cc columnDef) expectedMeta(widths map[string]int) (uint16, bool) {
 	args := typeArguments(cc.Type)
 	first := 0
 	if len(args) > 0 {
@@ -106,7 +76,7 @@ func (s *schemas) expectedMeta(cc columnDef) (uint16, bool) {
 	case "bit":
 		return uint16(first/8<<8 | first%8), len(args) == 1
 	case "char", "varchar":
-		if width := s.charsets.widths[cc.charset()]; width > 0 {
+		if width := widths[cc.charset()]; width > 0 {
 			return uint16(first * width), len(args) == 1
 		}
 	case "binary", "varbinary":

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math/bits"
 
@@ -322,4 +323,45 @@ func countSet(bitmap []byte, n int) (count int) {
 		count += bits.OnesCount8(b)
 	}
 	return count
+}
+
+// uintBE reads a big-endian integer of up to 8 bytes.
+func uintBE(p []byte) (v uint64) {
+	for _, b := range p {
+		v = v<<8 | uint64(b)
+	}
+	return v
+}
+
+func checkSum(data, body []byte) ([]byte, error) {
+	n := len(body) - replication.BinlogChecksumLength
+	if n < 0 {
+		return nil, errTruncated
+	}
+	if crc32.ChecksumIEEE(data[:len(data)-replication.BinlogChecksumLength]) != binary.LittleEndian.Uint32(body[n:]) {
+		return nil, errors.New("the checksum is wrong")
+	}
+	return body[:n], nil
+}
+
+// nextEvent reads one event; io.EOF means that there is none.
+func nextEvent(r io.Reader) ([]byte, error) {
+	var head [replication.EventHeaderSize]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, errTruncated
+		}
+		return nil, err
+	}
+	size := binary.LittleEndian.Uint32(head[9:])
+	if size < replication.EventHeaderSize || size > maxInflated {
+		return nil, fmt.Errorf("an event of %d bytes", size)
+	}
+	var buf bytes.Buffer // grows with what is there, not with what is announced
+	buf.Grow(int(min(size, 64<<10)))
+	buf.Write(head[:])
+	if _, err := io.CopyN(&buf, r, int64(size)-replication.EventHeaderSize); err != nil {
+		return nil, errTruncated
+	}
+	return buf.Bytes(), nil
 }

@@ -62,15 +62,6 @@ func (c *catalog) indexes(ctx context.Context, db, table string) (names []string
 	return names, nil
 }
 
-// charsetInfo is what a server says about its collations and charsets.
-type charsetInfo struct {
-	collations map[uint64]string // collation id to charset
-	byID       map[uint64]string // collation id to collation
-	names      map[string]string // collation to charset
-	defaults   map[string]string // charset to its default collation
-	widths     map[string]int    // charset to the greatest number of bytes a character takes
-}
-
 func (c *catalog) charsets(ctx context.Context, flavor string) (charsetInfo, error) {
 	info := charsetInfo{
 		collations: map[uint64]string{}, byID: map[uint64]string{}, names: map[string]string{}, defaults: map[string]string{},
@@ -126,65 +117,4 @@ func (c *catalog) singleByteCharset(ctx context.Context, name string) (*charset,
 		}
 	}
 	return newSingleByteCharset(name, table), nil
-}
-
-// parseLabels reads the labels out of a type such as enum('a','it”s'). The server escapes a quote by doubling it, and
-// backslashes and control characters with a backslash (MySQL source, append_unescaped).
-func parseLabels(columnType string) ([][]byte, error) {
-	_, s, ok := strings.Cut(columnType, "(")
-	if !ok || !strings.HasSuffix(s, ")") {
-		return nil, fmt.Errorf("type %q has no labels", columnType)
-	}
-	s = strings.TrimSuffix(s, ")")
-	var labels [][]byte
-	for {
-		if !strings.HasPrefix(s, "'") {
-			return nil, fmt.Errorf("type %q: a label without quote", columnType)
-		}
-		label := []byte{}
-		i := 1
-		for ; i < len(s); i++ {
-			switch {
-			case s[i] == '\'' && i+1 < len(s) && s[i+1] == '\'':
-				label = append(label, '\'')
-				i++
-				continue
-			case s[i] == '\\' && i+1 < len(s):
-				i++
-				label = append(label, unescaped(s[i]))
-				continue
-			case s[i] != '\'':
-				label = append(label, s[i])
-				continue
-			}
-			break
-		}
-		if i >= len(s) {
-			return nil, fmt.Errorf("type %q: a label without end", columnType)
-		}
-		labels = append(labels, label)
-		s = s[i+1:]
-		if s == "" {
-			return labels, nil
-		}
-		if s[0] != ',' {
-			return nil, fmt.Errorf("type %q: no comma between labels", columnType)
-		}
-		s = s[1:]
-	}
-}
-
-func unescaped(c byte) byte {
-	switch c {
-	case '0':
-		return 0
-	case 'n':
-		return '\n'
-	case 'r':
-		return '\r'
-	case 'Z':
-		return 26
-	default:
-		return c
-	}
 }

@@ -82,37 +82,6 @@ func (c *catalog) tables(ctx context.Context, flavor, db, table string, state sc
 	return nil
 }
 
-// hasUnsureLabels reports whether labels that the catalogue shows may be others: it has those of character sets with characters beyond
-// U+FFFF in one that lacks them.
-func (c columnDef) hasUnsureLabels() bool {
-	switch c.dataType() {
-	case "enum", "set":
-	default:
-		return false
-	}
-	switch c.charset() {
-	case "utf8mb4", "utf16", "utf16le", "utf32", "gb18030":
-		return strings.Contains(c.Type, "?")
-	default:
-		return false
-	}
-}
-
-// addIndexPart adds a column to an index that comes in parts; no column is an expression.
-func (t *tableDef) addIndexPart(index string, unique bool, column string) {
-	i := t.index(index)
-	switch {
-	case i < 0 && column == "":
-		t.Indexes = append(t.Indexes, indexDef{Name: index, Unique: unique})
-	case i < 0:
-		t.Indexes = append(t.Indexes, indexDef{Name: index, Unique: unique, Columns: []string{column}})
-	case column == "" || len(t.Indexes[i].Columns) == 0:
-		t.Indexes[i].Columns = nil
-	default:
-		t.Indexes[i].Columns = append(t.Indexes[i].Columns, column)
-	}
-}
-
 // orderIndexes puts the indexes in the server's order, which decides about the key of a table without a primary one. Only SHOW
 // INDEX tells, so it is asked only where that matters.
 func (c *catalog) orderIndexes(ctx context.Context, db, table string, t *tableDef) error {
@@ -139,4 +108,13 @@ func (c *catalog) orderIndexes(ctx context.Context, db, table string, t *tableDe
 	}
 	t.sortIndexes()
 	return nil
+}
+
+func isSystemSchema(db string) bool {
+	switch strings.ToLower(db) {
+	case "mysql", "information_schema", "performance_schema", "sys":
+		return true
+	default:
+		return false
+	}
 }

@@ -6,40 +6,6 @@ import (
 	"strings"
 )
 
-// columnDef is a column as information_schema shows it.
-type columnDef struct {
-	Name string `json:"n"`
-	// Type is COLUMN_TYPE.
-	Type string `json:"t"`
-	// Collation is COLLATION_NAME; empty for a column that is not text.
-	Collation string `json:"c,omitempty"`
-	Nullable  bool   `json:"z,omitempty"`
-	// Unsure says that labels come from the catalogue, where "?" can stand for a character that it does not show.
-	Unsure bool `json:"u,omitempty"`
-}
-
-// dataType is DATA_TYPE: the type without its arguments.
-func (c columnDef) dataType() string { return leadingName(c.Type) }
-
-func leadingName(s string) string {
-	end := strings.IndexAny(s, " (")
-	if end < 0 {
-		return s
-	}
-	return s[:end]
-}
-
-// charset is CHARACTER_SET_NAME. A collation is named after its charset.
-func (c columnDef) charset() string { return charsetOf(c.Collation) }
-
-func charsetOf(collation string) string {
-	name, _, _ := strings.Cut(collation, "_")
-	if name == "utf8" {
-		return "utf8mb3"
-	}
-	return name
-}
-
 // typeRules turn a type as written into the one that the server makes of it.
 type typeRules struct {
 	dialect
@@ -417,8 +383,4 @@ func labelsOf(args []sqlToken, trim bool) string {
 		b.WriteString(quoteLabel(a.text))
 	}
 	return b.String()
-}
-
-func quoteLabel(s string) string {
-	return "'" + strings.NewReplacer(`\`, `\\`, "\x00", `\0`, "\n", `\n`, "\r", `\r`, "'", "''").Replace(s) + "'"
 }

@@ -17,12 +17,6 @@ import (
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
 
-const (
-	flavorAuto    = "auto"
-	flavorMySQL   = "mysql"
-	flavorMariaDB = "mariadb"
-)
-
 // connectTimeout bounds dialling and the handshake.
 const connectTimeout = 10 * time.Second
 
@@ -239,11 +233,3 @@ func cells(r *mysql.Result) [][]string {
 	}
 	return rows
 }
-
-// quote returns a string literal for a session whose SQL mode is empty.
-func quote(s string) string {
-	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`, "\x00", `\0`).Replace(s) + "'"
-}
-
-// quoteName returns an identifier in backticks.
-func quoteName(s string) string { return "`" + strings.ReplaceAll(s, "`", "``") + "`" }

@@ -11,10 +11,10 @@ import (
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
 
-var _ coordinator.Tester = (*binlog)(nil)
+var _ coordinator.Tester = (*mysqlLog)(nil)
 
 // Test implements coordinator.Tester, by a connection of its own.
-func (l *binlog) Test(ctx context.Context) error {
+func (l *mysqlLog) Test(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	srv := l.cfg.server

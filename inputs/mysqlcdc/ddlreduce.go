@@ -41,9 +41,6 @@ type reduced struct {
 	unread bool
 }
 
-// tableName is a table as a statement names it; db is empty for the current database.
-type tableName struct{ db, table string }
-
 // charsetSpec is a default character set of a table, or one that it is converted to.
 type charsetSpec struct {
 	convert            bool
@@ -210,13 +207,6 @@ func (r *reducer) tableName() (tableName, error) {
 	}
 	r.red.tables = append(r.red.tables, n)
 	return n, nil
-}
-
-func (n tableName) sql() string {
-	if n.db == "" {
-		return quoteName(n.table)
-	}
-	return quoteName(n.db) + "." + quoteName(n.table)
 }
 
 func (r *reducer) statement() error {

@@ -146,22 +146,6 @@ func (r *ddlRun) unusedSpec(specs []*ast.AlterTableSpec, used map[*ast.AlterTabl
 	return nil
 }
 
-func (t *tableDef) renameInIndexes(pairs []string) {
-	if len(pairs) == 0 {
-		return
-	}
-	for i := range t.Indexes {
-		for j, name := range t.Indexes[i].Columns {
-			for k := 0; k < len(pairs); k += 2 {
-				if strings.EqualFold(name, pairs[k]) {
-					t.Indexes[i].Columns[j] = pairs[k+1]
-					break
-				}
-			}
-		}
-	}
-}
-
 // alterSecond adds and moves columns and changes indexes.
 func (r *ddlRun) alterSecond(def *tableDef, specs []*ast.AlterTableSpec, moved []movedColumn) error {
 	for _, s := range specs { // indexes that go make room for the names of those that come
@@ -227,12 +211,6 @@ func (r *ddlRun) alterSecond(def *tableDef, specs []*ast.AlterTableSpec, moved [
 	return nil
 }
 
-func (t *tableDef) dropIndex(name string) {
-	if i := t.index(name); i >= 0 {
-		t.Indexes = slices.Delete(t.Indexes, i, i+1)
-	}
-}
-
 func (r *ddlRun) addColumns(def *tableDef, s *ast.AlterTableSpec) error {
 	at, err := def.place(s.Position)
 	if err != nil {
@@ -248,21 +226,6 @@ func (r *ddlRun) addColumns(def *tableDef, s *ast.AlterTableSpec) error {
 		at++
 	}
 	return nil
-}
-
-// place returns where FIRST or AFTER puts a column.
-func (t *tableDef) place(p *ast.ColumnPosition) (int, error) {
-	switch {
-	case p == nil || p.Tp == ast.ColumnPositionNone:
-		return len(t.Columns), nil
-	case p.Tp == ast.ColumnPositionFirst:
-		return 0, nil
-	}
-	i := t.column(p.RelativeColumn.Name.O)
-	if i < 0 {
-		return 0, fmt.Errorf("%w: it has no column %s to put another one behind", errNotApplied, p.RelativeColumn.Name.O)
-	}
-	return i + 1, nil
 }
 
 // alterCharset changes the table's default collation and converts its columns.

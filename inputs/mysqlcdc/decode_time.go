@@ -77,14 +77,6 @@ func appendDate3(dst, p []byte) ([]byte, error) {
 	return appendDate(dst, year, month, day), nil
 }
 
-// uintBE reads a big-endian integer of up to 8 bytes.
-func uintBE(p []byte) (v uint64) {
-	for _, b := range p {
-		v = v<<8 | uint64(b)
-	}
-	return v
-}
-
 // fractionMicros reads the fraction of DATETIME2 and TIMESTAMP2: as many bytes as two digits each need.
 func fractionMicros(p []byte) uint64 {
 	v := uintBE(p)

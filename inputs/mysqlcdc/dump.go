@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 
@@ -14,118 +15,118 @@ import (
 // not while the pipeline is blocked, for as long as that takes.
 const maxNetWriteTimeout = 31536000
 
-// openDump opens the connection on which the binlog arrives and asks for everything behind the position.
-func (s *session) openDump(ctx context.Context, from *Position) error {
-	c, err := s.prepareDump(ctx, from, s.log.cfg.replicaUUID)
-	if err != nil {
-		return err
-	}
-	s.stream = c
-	if err := s.register(ctx); err != nil {
-		return err
-	}
-	return s.dump(c, from, s.log.cfg.serverID, 0)
-}
-
 // The id and the flag of a reader that is no replica and ends where the log ends, as mysqlbinlog does.
 const (
 	noReplica       = 0
 	dumpNonBlocking = 1
 )
 
-// openExcerpt opens another connection and asks for what is behind the position, up to where the log ends now.
-func (s *session) openExcerpt(ctx context.Context, from *Position) (events, error) {
-	c, err := s.prepareDump(ctx, from, s.log.cfg.excerptUUID)
+// dumpRequest is what a connection shall send of the binlog, and to whom.
+type dumpRequest struct {
+	flavor string
+	// from is the position that everything shall follow.
+	from *Position
+	// uuid is the id of a replica: MySQL ends an older dump under the same one.
+	uuid string
+	// serverID is that of a replica, which SHOW REPLICAS then shows; 0 is a reader that is none and for which the log ends where
+	// it ends now.
+	serverID uint32
+	// heartbeat is how often the server tells that it has nothing new.
+	heartbeat time.Duration
+}
+
+// openDump opens a connection on which the binlog arrives from now on: packets reads it.
+func (s *server) openDump(ctx context.Context, d dumpRequest) (*conn, error) {
+	c, err := s.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.dump(c, from, noReplica, dumpNonBlocking); err != nil {
+	if err := c.dump(ctx, d); err != nil {
 		c.close()
 		return nil, err
 	}
-	return &dumpEvents{conn: c, in: c.packets()}, nil
+	return c, nil
 }
 
-// prepareDump opens a connection for a dump under a replica's UUID.
-func (s *session) prepareDump(ctx context.Context, from *Position, uuid string) (*conn, error) {
-	srv := s.log.cfg.server
-	srv.readTimeout = s.log.cfg.readTimeout
-	c, err := srv.connect(ctx)
-	if err != nil {
-		return nil, err
+func (c *conn) dump(ctx context.Context, d dumpRequest) error {
+	for _, sql := range d.preparations() {
+		r, err := c.query(ctx, sql)
+		if err != nil {
+			return fmt.Errorf("preparing the binlog dump: %w", err)
+		}
+		r.Close()
 	}
-	period := s.log.cfg.heartbeat.Nanoseconds()
+	flags := uint16(dumpNonBlocking)
+	if d.serverID != noReplica {
+		flags = 0
+		if err := c.register(ctx, d.serverID); err != nil {
+			return err
+		}
+	}
+	c.ResetSequence()
+	if err := c.WritePacket(d.command(flags)); err != nil {
+		return c.classify(fmt.Errorf("asking for the binlog: %w", err), coordinator.KindConnect)
+	}
+	return nil
+}
+
+// preparations are the statements before the request.
+func (d dumpRequest) preparations() []string {
+	period := d.heartbeat.Nanoseconds()
 	statements := []string{
 		// Events without checksums: the connection has its own.
 		"SET @master_binlog_checksum = 'NONE', @source_binlog_checksum = 'NONE'",
 		fmt.Sprintf("SET @master_heartbeat_period = %d, @source_heartbeat_period = %d", period, period),
 		fmt.Sprintf("SET SESSION net_write_timeout = %d", maxNetWriteTimeout),
 	}
-	if s.flavor == flavorMariaDB {
+	if d.flavor == flavorMariaDB {
 		// Capability 4: we understand GTID events.
 		statements = append(statements, "SET @mariadb_slave_capability = 4")
-		if from.gtid {
-			statements = append(statements, "SET @slave_connect_state = "+quote(from.gtidText()), "SET @slave_gtid_strict_mode = 1")
+		if d.from.gtid {
+			statements = append(statements, "SET @slave_connect_state = "+quote(d.from.gtidText()), "SET @slave_gtid_strict_mode = 1")
 		}
-	} else {
-		// A server ends an older dump of the same replica UUID, such as one whose connection broke unnoticed.
-		id := quote(uuid)
-		statements = append(statements, "SET @replica_uuid = "+id+", @slave_uuid = "+id)
+		return statements
 	}
-	for _, sql := range statements {
-		r, err := c.query(ctx, sql)
-		if err != nil {
-			c.close()
-			return nil, fmt.Errorf("preparing the binlog dump: %w", err)
-		}
-		r.Close()
-	}
-	return c, nil
-}
-
-// dump asks for the binlog.
-func (s *session) dump(c *conn, from *Position, serverID uint32, flags uint16) error {
-	c.ResetSequence()
-	if err := c.WritePacket(s.dumpCommand(from, serverID, flags)); err != nil {
-		return c.classify(fmt.Errorf("asking for the binlog: %w", err), coordinator.KindConnect)
-	}
-	return nil
+	// A server ends an older dump of the same replica UUID, such as one whose connection broke unnoticed.
+	id := quote(d.uuid)
+	return append(statements, "SET @replica_uuid = "+id+", @slave_uuid = "+id)
 }
 
 // register makes the source visible in SHOW REPLICAS.
-func (s *session) register(ctx context.Context) error {
+func (c *conn) register(ctx context.Context, serverID uint32) error {
 	const host = "deltaforge"
 	p := make([]byte, 4, 64) // the header of the packet
 	p = append(p, mysql.COM_REGISTER_SLAVE)
-	p = binary.LittleEndian.AppendUint32(p, s.log.cfg.serverID)
+	p = binary.LittleEndian.AppendUint32(p, serverID)
 	p = append(append(p, byte(len(host))), host...)
 	p = append(p, 0, 0)             // user and password: none of the other replicas' business
 	p = append(p, 0, 0, 0, 0, 0, 0) // port, rank
 	p = append(p, 0, 0, 0, 0)       // the source's id, filled in by the source
-	s.stream.ResetSequence()
-	err := s.stream.WritePacket(p)
+	c.ResetSequence()
+	err := c.WritePacket(p)
 	if err == nil {
-		_, err = s.stream.ReadOKPacket()
+		_, err = c.ReadOKPacket()
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if err != nil {
-		return s.stream.classify(fmt.Errorf("registering as a replica (GRANT REPLICATION SLAVE ON *.* TO the account): %w", err),
+		return c.classify(fmt.Errorf("registering as a replica (GRANT REPLICATION SLAVE ON *.* TO the account): %w", err),
 			coordinator.KindConnect)
 	}
 	return nil
 }
 
-// dumpCommand returns COM_BINLOG_DUMP or COM_BINLOG_DUMP_GTID, with room for the header in front.
-func (s *session) dumpCommand(from *Position, serverID uint32, flags uint16) []byte {
+// command returns COM_BINLOG_DUMP or COM_BINLOG_DUMP_GTID, with room for the header in front.
+func (d dumpRequest) command(flags uint16) []byte {
+	from := d.from
 	le := binary.LittleEndian
 	p := make([]byte, 4, 256)
-	if from.gtid && s.flavor == flavorMySQL {
+	if from.gtid && d.flavor == flavorMySQL {
 		set := from.set().encode()
 		p = append(p, mysql.COM_BINLOG_DUMP_GTID)
 		p = le.AppendUint16(p, flags)
-		p = le.AppendUint32(p, serverID)
+		p = le.AppendUint32(p, d.serverID)
 		p = le.AppendUint32(p, 0) // no file
 		p = le.AppendUint64(p, 4)
 		p = le.AppendUint32(p, uint32(len(set)))
@@ -138,6 +139,6 @@ func (s *session) dumpCommand(from *Position, serverID uint32, flags uint16) []b
 	p = append(p, mysql.COM_BINLOG_DUMP)
 	p = le.AppendUint32(p, uint32(pos))
 	p = le.AppendUint16(p, flags)
-	p = le.AppendUint32(p, serverID)
+	p = le.AppendUint32(p, d.serverID)
 	return append(p, file...)
 }

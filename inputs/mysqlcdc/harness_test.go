@@ -71,12 +71,12 @@ func (b *bench) query(t *testing.T, q string) (s string) {
 }
 
 // newLog returns a log with a configuration that captures the bench's database, unless yaml says otherwise.
-func (b *bench) newLog(t *testing.T, yaml string) *binlog {
+func (b *bench) newLog(t *testing.T, yaml string) *mysqlLog {
 	t.Helper()
 	return newTestLog(t, b.srv.UserDSN(""), b.db, yaml)
 }
 
-func newTestLog(t *testing.T, dsn, db, yaml string) *binlog {
+func newTestLog(t *testing.T, dsn, db, yaml string) *mysqlLog {
 	t.Helper()
 	if !strings.Contains(yaml, "tables:") {
 		yaml += fmt.Sprintf("\ntables: {include: [%q]}", db+".*")
@@ -88,7 +88,7 @@ func newTestLog(t *testing.T, dsn, db, yaml string) *binlog {
 	require.NoError(t, err)
 	cfg, err := parseConfig(conf, "test")
 	require.NoError(t, err)
-	return newBinlog(cfg, testenv.Resources())
+	return newLog(cfg, testenv.Resources())
 }
 
 // run is a Run in progress.
@@ -100,7 +100,7 @@ type run struct {
 	tok checkpoint.Token
 }
 
-func start(t *testing.T, l *binlog, from checkpoint.Token) *run {
+func start(t *testing.T, l *mysqlLog, from checkpoint.Token) *run {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	r := &run{out: make(chan coordinator.Segment), done: make(chan error, 1), cancel: cancel, tok: from}

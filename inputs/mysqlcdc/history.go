@@ -40,6 +40,9 @@ type historyEntry struct {
 	line    []byte // as it is saved
 }
 
+// kind names the source in saved checkpoints.
+const kind = "mysql"
+
 const (
 	historyVersion = 1
 	// maxEntries is the number of entries from which on those before the saved position become part of the base.
@@ -169,15 +172,6 @@ func (h *history) at(pos *Position) (schemaState, error) {
 		h.version++
 	}
 	return state, nil
-}
-
-// notAfter reports whether p is o or before it, by GTIDs if both have them.
-func (p *Position) notAfter(o *Position) bool {
-	if p.gtid != o.gtid {
-		p, o = &Position{file: p.file, pos: p.pos}, &Position{file: o.file, pos: o.pos}
-	}
-	c, ok := p.Compare(o)
-	return ok && c <= 0
 }
 
 // add appends what a statement has changed; pos is the position behind its transaction.

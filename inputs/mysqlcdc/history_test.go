@@ -17,7 +17,7 @@ import (
 )
 
 // restarted returns the log of a new process: what it knows is what was saved.
-func (l *binlog) restarted(t *testing.T) *binlog {
+func (l *mysqlLog) restarted(t *testing.T) *mysqlLog {
 	t.Helper()
 	l.history.mu.Lock()
 	l.history.version++
@@ -26,13 +26,13 @@ func (l *binlog) restarted(t *testing.T) *binlog {
 	require.NoError(t, err)
 	require.NotNil(t, record)
 	l.Saved(mark)
-	n := &binlog{cfg: l.cfg, logger: l.logger, changes: l.changes}
+	n := &mysqlLog{cfg: l.cfg, logger: l.logger, changes: l.changes}
 	require.NoError(t, n.Restore(record))
 	return n
 }
 
 // shapes returns what a history knows at its end.
-func (l *binlog) shapes() schemaState {
+func (l *mysqlLog) shapes() schemaState {
 	l.history.mu.Lock()
 	defer l.history.mu.Unlock()
 	state := l.history.base.clone()

@@ -124,7 +124,7 @@ func TestHiddenDDL(t *testing.T) {
 // capture it.
 func TestUnfittingDDL(t *testing.T) {
 	onBoth(t, func(t *testing.T, b *bench) {
-		prepare := func(l *binlog) *run {
+		prepare := func(l *mysqlLog) *run {
 			b.exec(t, "DROP TABLE IF EXISTS c", "CREATE TABLE c (id INT PRIMARY KEY)")
 			r := start(t, l, checkpoint.Token{}).connected(t)
 			// The log then has a statement on a column that it does not know.

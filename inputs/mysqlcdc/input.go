@@ -46,9 +46,6 @@ const (
 	onDDLReload = "reload"
 )
 
-// kind names the source in saved checkpoints.
-const kind = "mysql"
-
 func spec() *service.ConfigSpec {
 	return service.NewConfigSpec().
 		Categories("Services").
@@ -290,5 +287,5 @@ func newInput(conf *service.ParsedConfig, res *service.Resources) (*coordinator.
 	if err != nil {
 		return nil, err
 	}
-	return coordinator.New(c.coordinator, kind, newBinlog(c, res), res)
+	return coordinator.New(c.coordinator, kind, newLog(c, res), res)
 }

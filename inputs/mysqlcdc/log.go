@@ -13,8 +13,8 @@ import (
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
 
-// binlog is the change log of a MySQL or MariaDB server.
-type binlog struct {
+// mysqlLog is the change log of a MySQL or MariaDB server.
+type mysqlLog struct {
 	cfg     config
 	logger  *service.Logger
 	changes *service.MetricCounter
@@ -26,18 +26,18 @@ type binlog struct {
 }
 
 var (
-	_ coordinator.Log         = (*binlog)(nil)
-	_ coordinator.LagReporter = (*binlog)(nil)
-	_ coordinator.Historian   = (*binlog)(nil)
+	_ coordinator.Log         = (*mysqlLog)(nil)
+	_ coordinator.LagReporter = (*mysqlLog)(nil)
+	_ coordinator.Historian   = (*mysqlLog)(nil)
 )
 
-func newBinlog(cfg config, res *service.Resources) *binlog {
+func newLog(cfg config, res *service.Resources) *mysqlLog {
 	name := ""
 	if cfg.source != nil {
 		name = cfg.source.Name
 	}
 	cfg.server.guard = coordinator.NewGuard(name, res)
-	return &binlog{
+	return &mysqlLog{
 		cfg:     cfg,
 		logger:  res.Logger(),
 		changes: res.Metrics().NewCounter("source_schema_changes_total", "table"),
@@ -45,7 +45,7 @@ func newBinlog(cfg config, res *service.Resources) *binlog {
 }
 
 // Confirm implements coordinator.Log. The server keeps no state for us; the position is what the lag is measured from.
-func (l *binlog) Confirm(tok checkpoint.Token) {
+func (l *mysqlLog) Confirm(tok checkpoint.Token) {
 	p, ok := tok.Commit.(*Position)
 	if !ok {
 		return
@@ -57,7 +57,7 @@ func (l *binlog) Confirm(tok checkpoint.Token) {
 }
 
 // LagBytes implements coordinator.LagReporter.
-func (l *binlog) LagBytes() (int64, bool) {
+func (l *mysqlLog) LagBytes() (int64, bool) {
 	p, files := l.confirmed.Load(), l.files.Load()
 	if p == nil || files == nil {
 		return 0, false
@@ -87,7 +87,7 @@ func newerFile(a, b string) bool {
 
 // session is one Run: one connection for the binlog and one for questions.
 type session struct {
-	log     *binlog
+	log     *mysqlLog
 	out     chan<- coordinator.Segment
 	catalog *catalog
 	schemas *schemas
@@ -112,7 +112,7 @@ type session struct {
 }
 
 // Run implements coordinator.Log.
-func (l *binlog) Run(ctx context.Context, from checkpoint.Token, out chan<- coordinator.Segment) error {
+func (l *mysqlLog) Run(ctx context.Context, from checkpoint.Token, out chan<- coordinator.Segment) error {
 	// Whatever the session opens closes with this context, also while a read blocks.
 	sessionCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -159,7 +159,7 @@ func (s *session) run(ctx context.Context, from checkpoint.Token) error {
 		s.log.logger.Infof("Reading from server %s instead of %s: the transaction behind %s is delivered from its first event again",
 			s.identity, from.Source, start)
 	}
-	if err := s.openDump(ctx, start); err != nil {
+	if s.stream, err = s.log.cfg.dumpServer().openDump(ctx, s.dumpRequest(start, s.log.cfg.replicaUUID, s.log.cfg.serverID)); err != nil {
 		return err
 	}
 	// What the coordinator waits for: the server streams, and, when nothing was saved, from where.
@@ -168,6 +168,17 @@ func (s *session) run(ctx context.Context, from checkpoint.Token) error {
 		s.hello.Commit = start
 	}
 	return s.readAll(ctx)
+}
+
+// dumpServer is the server with the time that its log may be silent.
+func (c *config) dumpServer() *server {
+	srv := c.server
+	srv.readTimeout = c.readTimeout
+	return &srv
+}
+
+func (s *session) dumpRequest(from *Position, uuid string, serverID uint32) dumpRequest {
+	return dumpRequest{flavor: s.flavor, from: from, uuid: uuid, serverID: serverID, heartbeat: s.log.cfg.heartbeat}
 }
 
 func (s *session) prepareSchemas(ctx context.Context) error {
@@ -249,3 +260,18 @@ func (s *session) readAll(ctx context.Context) error {
 		}
 	}
 }
+
+// Restore implements coordinator.Historian.
+func (l *mysqlLog) Restore(record []byte) error { return l.history.restore(record) }
+
+// Record implements coordinator.Historian.
+func (l *mysqlLog) Record() ([]byte, uint64, error) {
+	data, mark, ok, err := l.history.record()
+	if !ok {
+		return nil, 0, err
+	}
+	return data, mark, nil
+}
+
+// Saved implements coordinator.Historian.
+func (l *mysqlLog) Saved(mark uint64) { l.history.markSaved(mark) }

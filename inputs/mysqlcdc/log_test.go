@@ -159,12 +159,12 @@ func TestResume(t *testing.T) {
 }
 
 // positionBehind reads the event's transaction again, to learn the position behind it.
-func (g received) positionBehind(t *testing.T, _ *run, l *binlog) checkpoint.Position {
+func (g received) positionBehind(t *testing.T, _ *run, l *mysqlLog) checkpoint.Position {
 	t.Helper()
 	cfg := l.cfg
 	cfg.start = startEarliest
 	cfg.startAt = nil
-	r := start(t, &binlog{cfg: cfg, logger: l.logger, changes: l.changes}, checkpoint.Token{}).connected(t)
+	r := start(t, &mysqlLog{cfg: cfg, logger: l.logger, changes: l.changes}, checkpoint.Token{}).connected(t)
 	defer r.stop(t)
 	for {
 		seg := r.segment(t)

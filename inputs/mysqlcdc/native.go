@@ -104,19 +104,6 @@ func appendInet6(dst []byte, a [16]byte) []byte {
 	return dst
 }
 
-// declaredTypes returns the types of the columns of a table by their names, as far as they are known: the log alone does not tell some of
-// them apart from others.
-func declaredTypes(def *tableDef) map[string]string {
-	if def == nil {
-		return nil
-	}
-	types := make(map[string]string, len(def.Columns))
-	for _, c := range def.Columns {
-		types[c.Name] = c.Type
-	}
-	return types
-}
-
 // refine takes over the declared type of a column where the log could not tell it.
 func refine(c *column, col *change.Column, declared string) {
 	if isTinyint1(c.typ, declared) || c.text == nil && packedType(c, declared) != packedNone {

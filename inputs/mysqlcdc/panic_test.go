@@ -17,7 +17,7 @@ func TestPanicWhileClosing(t *testing.T) {
 	srv, err := parseDSN(testenv.MySQL(t).UserDSN(""))
 	require.NoError(t, err)
 	res, caught := plant.Resources(t, "panics_total@connection")
-	l := newBinlog(config{server: srv, source: &change.Source{Name: "orders"}}, res)
+	l := newLog(config{server: srv, source: &change.Source{Name: "orders"}}, res)
 	l.cfg.server.readTimeout = patience
 	ctx, cancel := context.WithCancel(t.Context())
 	first, err := l.cfg.server.connect(ctx)

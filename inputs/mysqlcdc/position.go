@@ -235,3 +235,12 @@ func (p *Position) afterGTID(id *gtid, file string, pos uint64) *Position {
 func (p *Position) afterMariaGTID(id mariaGTID, file string, pos uint64) *Position {
 	return &Position{gtid: true, file: file, pos: pos, maria: p.maria.with(id)}
 }
+
+// notAfter reports whether p is o or before it, by GTIDs if both have them.
+func (p *Position) notAfter(o *Position) bool {
+	if p.gtid != o.gtid {
+		p, o = &Position{file: p.file, pos: p.pos}, &Position{file: o.file, pos: o.pos}
+	}
+	c, ok := p.Compare(o)
+	return ok && c <= 0
+}

@@ -3,7 +3,6 @@ package mysqlcdc
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -215,26 +214,4 @@ func (s *session) payload(ctx context.Context, body []byte, start uint64, now ti
 			return err
 		}
 	}
-}
-
-// nextEvent reads one event; io.EOF means that there is none.
-func nextEvent(r io.Reader) ([]byte, error) {
-	var head [replication.EventHeaderSize]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
-		if errors.Is(err, io.ErrUnexpectedEOF) {
-			return nil, errTruncated
-		}
-		return nil, err
-	}
-	size := binary.LittleEndian.Uint32(head[9:])
-	if size < replication.EventHeaderSize || size > maxInflated {
-		return nil, fmt.Errorf("an event of %d bytes", size)
-	}
-	var buf bytes.Buffer // grows with what is there, not with what is announced
-	buf.Grow(int(min(size, 64<<10)))
-	buf.Write(head[:])
-	if _, err := io.CopyN(&buf, r, int64(size)-replication.EventHeaderSize); err != nil {
-		return nil, errTruncated
-	}
-	return buf.Bytes(), nil
 }

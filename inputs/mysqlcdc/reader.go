@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"hash/crc32"
 	"strconv"
 	"time"
 
@@ -83,17 +81,6 @@ func (s *session) event(ctx context.Context, data []byte, now time.Time) error {
 		return err
 	}
 	return nil
-}
-
-func checkSum(data, body []byte) ([]byte, error) {
-	n := len(body) - replication.BinlogChecksumLength
-	if n < 0 {
-		return nil, errTruncated
-	}
-	if crc32.ChecksumIEEE(data[:len(data)-replication.BinlogChecksumLength]) != binary.LittleEndian.Uint32(body[n:]) {
-		return nil, errors.New("the checksum is wrong")
-	}
-	return body[:n], nil
 }
 
 // advance moves the position behind an event. Headers hold the low 32 bits only; a transaction can take a file past 4 GiB.
@@ -260,21 +247,6 @@ func (s *session) rowsSegments(ctx context.Context, t *transaction, m *mappedTab
 		seg.images, seg.index, seg.row, seg.skip = rest, seg.index+uint64(n), seg.row+n, max(seg.skip-n, 0)
 	}
 	return s.hold(ctx, &seg, now)
-}
-
-// split cuts the rows at the front of images off, as many as size bytes hold and at least one.
-func (m *tableMap) split(e *rowsEvent, images []byte, size int) (head, rest []byte, n int, err error) {
-	for rest = images; len(rest) > 0; n++ {
-		next, err := m.skipRow(e, rest)
-		if err != nil {
-			return nil, nil, 0, err
-		}
-		if n > 0 && len(images)-len(next) > size {
-			break
-		}
-		rest = next
-	}
-	return images[:len(images)-len(rest)], rest, n, nil
 }
 
 // hold keeps a segment back and sends the one that was held.

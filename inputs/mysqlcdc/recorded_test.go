@@ -90,7 +90,7 @@ func offline(flavor string) *session {
 		},
 		widths: map[string]int{"utf8mb4": 4, "utf8mb3": 3, "utf16": 4, "binary": 1},
 	}
-	l := newBinlog(config{source: &change.Source{Connector: "mysql", Name: "s", Version: "v"}}, service.MockResources())
+	l := newLog(config{source: &change.Source{Connector: "mysql", Name: "s", Version: "v"}}, service.MockResources())
 	s := &session{log: l, flavor: flavor, identity: "server", position: start, reader: newReader(start)}
 	s.filesAt = playedAt
 	s.excerpts = func(context.Context, *Position) (events, error) { return nil, errNoPrepared }

@@ -162,7 +162,7 @@ func TestSchemaChanges(t *testing.T) {
 }
 
 // resumes checks that a new process that starts at tok delivers what is left.
-func (b *bench) resumes(t *testing.T, l *binlog, tok checkpoint.Token, left []received) {
+func (b *bench) resumes(t *testing.T, l *mysqlLog, tok checkpoint.Token, left []received) {
 	t.Helper()
 	r := start(t, l.restarted(t), reparsed(tok)).connected(t)
 	defer r.stop(t)

@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/go-mysql-org/go-mysql/mysql"
 )
 
 // repair fills the shape from the table map, which has everything, and corrects the history.
@@ -108,3 +110,34 @@ func (s *schemas) sameLabels(c *column, labels [][]byte) error {
 	}
 	return nil
 }
+
+// agree checks that a column of the log can be the column that the history has: type, precision, length, sign and
+// charset, as far as the log says them.
+func (s *schemas) agree(c *column, meta *columnMeta, signed bool, cc columnDef) error {
+	types := binlogTypes(cc.dataType())
+	if types == nil {
+		return nil // a type of a later version: what it is made of is checked when it is decoded
+	}
+	if !slices.Contains(types, c.typ) {
+		return fmt.Errorf("the log has type %d", c.typ)
+	}
+	if signed && isNumeric(c.typ) && c.typ != mysql.MYSQL_TYPE_YEAR &&
+		meta.unsigned != (strings.Contains(cc.Type, "unsigned") || strings.Contains(cc.Type, "zerofill")) {
+		return fmt.Errorf("the log has another sign")
+	}
+	if meta.collation != 0 && cc.charset() != "" && isCharacter(c.typ, s.flavor) {
+		if cs := s.charsets.collations[meta.collation]; cs != "" && cs != cc.charset() {
+			return fmt.Errorf("the log has character set %s, not %s", cs, cc.charset())
+		}
+	}
+	want, ok := cc.expectedMeta(s.charsets.widths)
+	if c.typ == typeMariaVarcharCompressed {
+		want++ // for the byte that says how it is compressed
+	}
+	if ok && want != c.meta {
+		return fmt.Errorf("the log has size %d, not %d", c.meta, want)
+	}
+	return nil
+}
+
+var errNoShape = errors.New("neither the schema history nor information_schema has it")

@@ -2,7 +2,6 @@ package mysqlcdc
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -119,19 +118,6 @@ func (s *session) readCatalog(ctx context.Context, known func(db string) bool) (
 		}
 	}
 	return state, exact, at, nil
-}
-
-// capturesIn reports whether tables of a database may be captured.
-func (f tableFilter) capturesIn(db string) bool {
-	if len(f.include) == 0 {
-		return !isSystemSchema(db)
-	}
-	return slices.ContainsFunc(f.include, func(p pattern) bool {
-		if f.fold {
-			p, db = pattern{strings.ToLower(p.db), p.table}, strings.ToLower(db)
-		}
-		return coordinator.MatchName(p.db, db) && (!isSystemSchema(db) || p.db == db)
-	})
 }
 
 // maxStatement is how much of a statement an error shows.
@@ -281,20 +267,3 @@ func (s *session) define(db, table string, def *tableDef) {
 	s.tables.state.apply(changes)
 	s.tables.pending = append(s.tables.pending, changes...)
 }
-
-// Restore implements coordinator.Historian.
-func (l *binlog) Restore(record []byte) error { return l.history.restore(record) }
-
-// Record implements coordinator.Historian.
-func (l *binlog) Record() ([]byte, uint64, error) {
-	data, mark, ok, err := l.history.record()
-	if !ok {
-		return nil, 0, err
-	}
-	return data, mark, nil
-}
-
-// Saved implements coordinator.Historian.
-func (l *binlog) Saved(mark uint64) { l.history.markSaved(mark) }
-
-var errNoShape = errors.New("neither the schema history nor information_schema has it")

@@ -237,3 +237,18 @@ func unescapedLiteral(c byte) byte {
 		return unescaped(c)
 	}
 }
+
+func unescaped(c byte) byte {
+	switch c {
+	case '0':
+		return 0
+	case 'n':
+		return '\n'
+	case 'r':
+		return '\r'
+	case 'Z':
+		return 26
+	default:
+		return c
+	}
+}

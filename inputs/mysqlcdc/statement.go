@@ -281,3 +281,20 @@ func (l *lexer) quoted(q byte) token {
 	l.s = ""
 	return token{}
 }
+
+// xa reads the rest of an XA statement. The server writes its id as X'…',X'…',n.
+func (l *lexer) xa() statement {
+	verb := l.next().keyword()
+	st := statement{kind: statementNeutral, xid: strings.TrimSpace(l.s)}
+	switch verb {
+	case "START", "BEGIN":
+		return statement{kind: statementXAStart}
+	case "COMMIT":
+		st.kind = statementXACommit
+	case "ROLLBACK":
+		st.kind = statementXARollback
+	default:
+		st.xid = ""
+	}
+	return st
+}

@@ -2,10 +2,13 @@ package mysqlcdc
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/pingcap/tidb/pkg/parser/ast"
 )
 
 // tableDef is the shape of a table between two DDL statements. It is immutable: a statement makes a new one.
@@ -228,4 +231,56 @@ func (s schemaState) apply(changes []schemaChange) {
 			d.Tables[c.Table] = c.Def
 		}
 	}
+}
+
+// addIndexPart adds a column to an index that comes in parts; no column is an expression.
+func (t *tableDef) addIndexPart(index string, unique bool, column string) {
+	i := t.index(index)
+	switch {
+	case i < 0 && column == "":
+		t.Indexes = append(t.Indexes, indexDef{Name: index, Unique: unique})
+	case i < 0:
+		t.Indexes = append(t.Indexes, indexDef{Name: index, Unique: unique, Columns: []string{column}})
+	case column == "" || len(t.Indexes[i].Columns) == 0:
+		t.Indexes[i].Columns = nil
+	default:
+		t.Indexes[i].Columns = append(t.Indexes[i].Columns, column)
+	}
+}
+
+func (t *tableDef) renameInIndexes(pairs []string) {
+	if len(pairs) == 0 {
+		return
+	}
+	for i := range t.Indexes {
+		for j, name := range t.Indexes[i].Columns {
+			for k := 0; k < len(pairs); k += 2 {
+				if strings.EqualFold(name, pairs[k]) {
+					t.Indexes[i].Columns[j] = pairs[k+1]
+					break
+				}
+			}
+		}
+	}
+}
+
+func (t *tableDef) dropIndex(name string) {
+	if i := t.index(name); i >= 0 {
+		t.Indexes = slices.Delete(t.Indexes, i, i+1)
+	}
+}
+
+// place returns where FIRST or AFTER puts a column.
+func (t *tableDef) place(p *ast.ColumnPosition) (int, error) {
+	switch {
+	case p == nil || p.Tp == ast.ColumnPositionNone:
+		return len(t.Columns), nil
+	case p.Tp == ast.ColumnPositionFirst:
+		return 0, nil
+	}
+	i := t.column(p.RelativeColumn.Name.O)
+	if i < 0 {
+		return 0, fmt.Errorf("%w: it has no column %s to put another one behind", errNotApplied, p.RelativeColumn.Name.O)
+	}
+	return i + 1, nil
 }

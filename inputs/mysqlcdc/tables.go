@@ -2,6 +2,7 @@ package mysqlcdc
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/deltaforge/deltaforge/internal/coordinator"
@@ -82,11 +83,15 @@ func (f tableFilter) captures(db, table string) bool {
 	return !any(f.exclude, false)
 }
 
-func isSystemSchema(db string) bool {
-	switch strings.ToLower(db) {
-	case "mysql", "information_schema", "performance_schema", "sys":
-		return true
-	default:
-		return false
+// capturesIn reports whether tables of a database may be captured.
+func (f tableFilter) capturesIn(db string) bool {
+	if len(f.include) == 0 {
+		return !isSystemSchema(db)
 	}
+	return slices.ContainsFunc(f.include, func(p pattern) bool {
+		if f.fold {
+			p, db = pattern{strings.ToLower(p.db), p.table}, strings.ToLower(db)
+		}
+		return coordinator.MatchName(p.db, db) && (!isSystemSchema(db) || p.db == db)
+	})
 }

@@ -2,7 +2,6 @@ package mysqlcdc
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -73,26 +72,6 @@ func (s *session) beginMySQL(h eventHeader, body []byte, start uint64) (err erro
 	}
 	s.tx = t
 	return nil
-}
-
-// parseTaggedGTID reads a GTID with a tag, which MySQL writes with a library of its own.
-func parseTaggedGTID(body []byte) (id gtid, micros uint64, err error) {
-	defer func() {
-		if r := recover(); r != nil { // the library trusts what it reads
-			err = fmt.Errorf("%w: %v", errTruncated, r)
-		}
-	}()
-	var e replication.GtidTaggedLogEvent
-	if err := e.Decode(body); err != nil {
-		return id, 0, err
-	}
-	if len(e.SID) != 16 || e.GNO <= 0 || e.GNO > maxGNO {
-		return id, 0, errTruncated
-	}
-	copy(id.sid.uuid[:], e.SID)
-	id.gno = uint64(e.GNO)
-	id.sid.tag, err = parseTag(e.Tag.String())
-	return id, e.OriginalCommitTimestamp, err
 }
 
 // mariaPreparedXA is the flag of a GTID event whose transaction ends with XA PREPARE.

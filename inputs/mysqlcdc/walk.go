@@ -216,3 +216,18 @@ func isBlob(t byte) bool {
 		return false
 	}
 }
+
+// split cuts the rows at the front of images off, as many as size bytes hold and at least one.
+func (m *tableMap) split(e *rowsEvent, images []byte, size int) (head, rest []byte, n int, err error) {
+	for rest = images; len(rest) > 0; n++ {
+		next, err := m.skipRow(e, rest)
+		if err != nil {
+			return nil, nil, 0, err
+		}
+		if n > 0 && len(images)-len(next) > size {
+			break
+		}
+		rest = next
+	}
+	return images[:len(images)-len(rest)], rest, n, nil
+}

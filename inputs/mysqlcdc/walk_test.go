@@ -65,7 +65,7 @@ type walker struct {
 	t *testing.T
 	b *bench
 	r *rand.Rand
-	l *binlog
+	l *mysqlLog
 	// run is nil while the source is stopped.
 	run *run
 	// want is every event that there has to be; seen is how many of them the source has sent.

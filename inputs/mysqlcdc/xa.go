@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
@@ -17,68 +16,6 @@ import (
 // ROLLBACK are transactions of their own, without rows. So at XA PREPARE only the place of the rows is kept, with the schema history,
 // which is saved before any position behind it; at XA COMMIT the rows are read from there, over a second connection, and are the rows
 // of the transaction that XA COMMIT is. A prepared transaction keeps its tables locked, so their shapes have not changed between.
-
-// xaPrepared is where the rows of a prepared transaction are. It is immutable.
-type xaPrepared struct {
-	// At is the position before the transaction, Server the server whose files that names.
-	At     string `json:"at"`
-	Server string `json:"server"`
-	// GTID is the transaction's, where it has one: another server has it at another place.
-	GTID string `json:"gtid,omitempty"`
-}
-
-// applyXA takes over the part of a change that is about an XA transaction.
-func (s schemaState) applyXA(c schemaChange) {
-	d := s[noDatabase]
-	if d == nil {
-		d = &databaseDef{}
-		s[noDatabase] = d
-	}
-	if c.Prepared == nil {
-		delete(d.Prepared, c.XA)
-		return
-	}
-	if d.Prepared == nil {
-		d.Prepared = map[string]*xaPrepared{}
-	}
-	d.Prepared[c.XA] = c.Prepared
-}
-
-func (s schemaState) prepared(xid string) *xaPrepared {
-	if d := s[noDatabase]; d != nil {
-		return d.Prepared[xid]
-	}
-	return nil
-}
-
-// xa reads the rest of an XA statement. The server writes its id as X'…',X'…',n.
-func (l *lexer) xa() statement {
-	verb := l.next().keyword()
-	st := statement{kind: statementNeutral, xid: strings.TrimSpace(l.s)}
-	switch verb {
-	case "START", "BEGIN":
-		return statement{kind: statementXAStart}
-	case "COMMIT":
-		st.kind = statementXACommit
-	case "ROLLBACK":
-		st.kind = statementXARollback
-	default:
-		st.xid = ""
-	}
-	return st
-}
-
-// parsePrepare reads an XA_PREPARE_LOG_EVENT (MySQL source, XA_prepare_event); the id is as the server writes it in statements.
-func parsePrepare(body []byte) (xid string, onePhase bool, err error) {
-	c := cursor{b: body}
-	onePhase = c.uint(1) != 0
-	format, global, branch := c.uint(4), int(c.uint(4)), int(c.uint(4))
-	g, b := c.take(global), c.take(branch)
-	if c.short {
-		return "", false, errTruncated
-	}
-	return fmt.Sprintf("X'%x',X'%x',%d", g, b, format), onePhase, nil
-}
 
 // prepareXA ends the part of an XA transaction that has the rows.
 func (s *session) prepareXA(ctx context.Context, h eventHeader, body []byte, now time.Time) error {
@@ -239,6 +176,15 @@ func (d *dumpEvents) next() ([]byte, time.Time, error) {
 		return nil, now, errNoPrepared
 	}
 	return packet[1:], now, nil
+}
+
+// openExcerpt opens another connection and asks for what is behind the position, up to where the log ends now.
+func (s *session) openExcerpt(ctx context.Context, from *Position) (events, error) {
+	c, err := s.log.cfg.dumpServer().openDump(ctx, s.dumpRequest(from, s.log.cfg.excerptUUID, 0))
+	if err != nil {
+		return nil, err
+	}
+	return &dumpEvents{conn: c, in: c.packets()}, nil
 }
 
 // readExcerpt reads until the transaction that is looked for has ended.

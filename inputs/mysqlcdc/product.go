@@ -1,0 +1,7 @@
+package mysqlcdc
+
+const (
+	flavorAuto    = "auto"
+	flavorMySQL   = "mysql"
+	flavorMariaDB = "mariadb"
+)
