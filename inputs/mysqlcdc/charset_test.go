@@ -39,7 +39,7 @@ func TestTypesCharsets(t *testing.T) {
 		b.exec(t, "SET NAMES utf8mb4", "CREATE TABLE numbers (n INT PRIMARY KEY)", "CREATE TABLE digits (d INT)",
 			"INSERT INTO digits VALUES (0),(1),(2),(3),(4),(5),(6),(7),(8),(9),(10),(11),(12),(13),(14),(15)",
 			"INSERT INTO numbers SELECT a.d * 4096 + b.d * 256 + c.d * 16 + e.d FROM digits a, digits b, digits c, digits e")
-		s := &schemas{catalog: &catalog{srv: &b.newLog(t, "").cfg.server}, flavor: flavorMySQL, decoders: map[string]*charset{}}
+		s := &schemas{catalog: &catalog{srv: &b.newLog(t, "").cfg.server}, flavor: flavorMySQL}
 		t.Cleanup(s.catalog.close)
 		if b.srv.IsMariaDB() {
 			s.flavor = flavorMariaDB

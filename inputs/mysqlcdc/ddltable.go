@@ -172,7 +172,7 @@ func (r *ddlRun) alterSecond(def *tableDef, specs []*ast.AlterTableSpec, moved [
 				if old := def.column(moved[i].col.Name); old >= 0 {
 					def.Columns = slices.Delete(def.Columns, old, old+1)
 				}
-				if at, err = def.place(s.Position); err == nil {
+				if at, err = place(def, s.Position); err == nil {
 					def.Columns = slices.Insert(def.Columns, at, moved[i].col)
 				}
 			}
@@ -212,7 +212,7 @@ func (r *ddlRun) alterSecond(def *tableDef, specs []*ast.AlterTableSpec, moved [
 }
 
 func (r *ddlRun) addColumns(def *tableDef, s *ast.AlterTableSpec) error {
-	at, err := def.place(s.Position)
+	at, err := place(def, s.Position)
 	if err != nil {
 		return err
 	}
@@ -260,4 +260,19 @@ func (r *ddlRun) alterCharset(def *tableDef, specs []*ast.AlterTableSpec) error 
 		}
 	}
 	return nil
+}
+
+// place returns where FIRST or AFTER puts a column.
+func place(t *tableDef, p *ast.ColumnPosition) (int, error) {
+	switch {
+	case p == nil || p.Tp == ast.ColumnPositionNone:
+		return len(t.Columns), nil
+	case p.Tp == ast.ColumnPositionFirst:
+		return 0, nil
+	}
+	i := t.column(p.RelativeColumn.Name.O)
+	if i < 0 {
+		return 0, fmt.Errorf("%w: it has no column %s to put another one behind", errNotApplied, p.RelativeColumn.Name.O)
+	}
+	return i + 1, nil
 }

@@ -41,7 +41,7 @@ var (
 	errBadDecimal = errors.New("a decimal with digits that are none")
 )
 
-// decode returns the value in p, which is as long as valueSize says, and the grown arena. Values refer to p or to the arena.
+// decode returns the value in p, which is as long as its width says, and the grown arena. Values refer to p or to the arena.
 func (c *column) decode(p, arena []byte) (v change.Value, _ []byte, err error) {
 	start := len(arena)
 	text := func(out []byte, err error) (change.Value, []byte, error) {

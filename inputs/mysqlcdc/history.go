@@ -194,22 +194,34 @@ func (h *history) record() ([]byte, uint64, bool, error) {
 	if h.base == nil || h.version == h.saved {
 		return nil, 0, false, nil
 	}
+	data, err := h.text()
+	return data, h.version, err == nil, err
+}
+
+// whole returns the history as it would be saved now, also when it is.
+func (h *history) whole() ([]byte, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.text()
+}
+
+func (h *history) text() ([]byte, error) {
 	h.compact()
 	var err error
 	if h.baseLine == nil {
 		if h.baseLine, err = appendLine(nil, historyBase{Position: h.basePos.String(), Databases: h.base}); err != nil {
-			return nil, 0, false, fmt.Errorf("schema history: %w", err)
+			return nil, fmt.Errorf("schema history: %w", err)
 		}
 	}
 	data, err := appendLine(nil, historyHeader{Version: historyVersion, Kind: kind, Source: h.source})
 	if err != nil {
-		return nil, 0, false, fmt.Errorf("schema history: %w", err)
+		return nil, fmt.Errorf("schema history: %w", err)
 	}
 	data = append(data, h.baseLine...)
 	for _, e := range h.entries {
 		data = append(data, e.line...)
 	}
-	return data, h.version, true, nil
+	return data, nil
 }
 
 // compact makes entries part of the base once a position behind them is saved: no start will be before them.

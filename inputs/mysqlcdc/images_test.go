@@ -2,7 +2,6 @@ package mysqlcdc
 
 import (
 	"database/sql"
-	"encoding/hex"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -80,65 +79,6 @@ func TestPartialJSON(t *testing.T) {
 	require.Equal(t, []string{`u {"id":1} {"id":1} {"j":{"_unchanged":true}}`}, rows(t, r.take(t, 1)))
 }
 
-// jsonDiff makes a difference as the log has it; doc is binary JSON in hex.
-func jsonDiff(op byte, path, doc string) []byte {
-	value, _ := hex.DecodeString(doc)
-	d := append([]byte{op, byte(len(path))}, path...)
-	if op == diffRemove {
-		return d
-	}
-	return append(append(d, byte(len(value))), value...)
-}
-
-func TestBadJSONDiff(t *testing.T) {
-	base := []byte(`{"a":[1,2],"b":{}}`)
-	for _, diff := range [][]byte{
-		jsonDiff(diffReplace, "$.c", "050100"),
-		jsonDiff(diffReplace, "$.a[2]", "050100"),
-		jsonDiff(diffReplace, "$.a.b", "050100"),
-		jsonDiff(diffReplace, "$.b[0]", "050100"),
-		jsonDiff(diffInsert, "$.a", "050100"),
-		jsonDiff(diffInsert, "$", "050100"),
-		jsonDiff(diffInsert, "$.a.x", "050100"),
-		jsonDiff(diffRemove, "$.x", ""),
-		jsonDiff(diffRemove, "$", ""),
-		jsonDiff(7, "$.a", "050100"),
-		jsonDiff(diffReplace, "a", "050100"),
-		jsonDiff(diffReplace, "$.", "050100"),
-		jsonDiff(diffReplace, "$[x]", "050100"),
-		jsonDiff(diffReplace, `$."a`, "050100"),
-		jsonDiff(diffReplace, "$.a", "ff"),
-		jsonDiff(diffReplace, "$.a", "050100")[:6],
-	} {
-		_, err := appendJSONDiff(nil, base, diff)
-		require.Error(t, err, "%q", diff)
-	}
-	out, err := appendJSONDiff([]byte("x"), base, append(jsonDiff(diffInsert, "$.a[1]", "050700"), jsonDiff(diffRemove, "$.b", "")...))
-	require.NoError(t, err)
-	require.Equal(t, `x{"a":[1,7,2]}`, string(out))
-}
-
-func FuzzJSONDiff(f *testing.F) {
-	base, _ := hex.DecodeString("000100" + "0c00" + "0b00" + "0100" + "050100" + "61")
-	for _, d := range [][]byte{
-		jsonDiff(diffReplace, "$.a", "050200"), jsonDiff(diffInsert, `$."b c"`, "0c0161"), jsonDiff(diffRemove, "$.a", ""),
-		jsonDiff(diffReplace, "$", "0201000800"+"0f0700"), jsonDiff(diffInsert, "$[3]", "0400"),
-	} {
-		f.Add(base, d)
-	}
-	f.Fuzz(func(t *testing.T, base, diff []byte) {
-		text, err := appendBinaryJSON(nil, base)
-		if err != nil {
-			return
-		}
-		out, err := appendJSONDiff(nil, text, diff)
-		if err == nil && !json.Valid(out) {
-			t.Fatalf("%s with %x becomes %s", text, diff, out)
-		}
-		checkGrowth(t, append(text, diff...), out)
-	})
-}
-
 // TestImagesOfHiddenColumns: invisible and generated columns are columns like any other.
 func TestImagesOfHiddenColumns(t *testing.T) {
 	onBothMetadata(t, func(t *testing.T, b *bench) {
@@ -198,17 +138,6 @@ func TestImagesOfBlobs(t *testing.T) {
 			`d {"id":1} {"id":1,"t":` + gone + `} -`, // looks like NOBLOB
 		}, rows(t, r.take(t, 14)))
 	})
-}
-
-// TestRowsOfAnotherWidth: rows that have other columns than their table map says are an error, not values.
-func TestRowsOfAnotherWidth(t *testing.T) {
-	rows := sampleRows(1)
-	rows[10] = 6 // columns
-	seg, err := sampleSegment(t, rows)
-	require.NoError(t, err)
-	_, err = seg.Decode(nil)
-	require.ErrorContains(t, err, "shop.c at b.000001:4")
-	require.ErrorContains(t, err, "has 6 columns, its table map has 7")
 }
 
 // TestImageWithoutColumns: with MINIMAL, a row of nothing but defaults has no bytes in MySQL's log, and still is a row. MariaDB writes

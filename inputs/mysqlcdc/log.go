@@ -190,8 +190,7 @@ func (s *session) prepareSchemas(ctx context.Context) error {
 		source: s.log.cfg.source, catalog: s.catalog, flavor: s.flavor, keys: s.log.cfg.keys, charsets: charsets,
 		values:     s.log.cfg.values,
 		definition: s.definition, define: s.define, warn: s.log.logger.Warnf,
-		changed:  func(table string) { s.log.changes.Incr(1, table) },
-		decoders: map[string]*charset{}, known: map[string]*knownShape{},
+		changed: func(table string) { s.log.changes.Incr(1, table) },
 	}
 	return nil
 }

@@ -194,11 +194,11 @@ func ids(got []received) (out []string) {
 }
 
 func TestFlushLogs(t *testing.T) {
-	for _, gtid := range []string{"true", "false"} {
-		t.Run("gtid="+gtid, func(t *testing.T) {
+	for _, useGTID := range []string{"true", "false"} {
+		t.Run("gtid="+useGTID, func(t *testing.T) {
 			onBoth(t, func(t *testing.T, b *bench) {
 				b.exec(t, "CREATE TABLE c (id INT PRIMARY KEY)")
-				l := b.newLog(t, "use_gtid: "+gtid)
+				l := b.newLog(t, "use_gtid: "+useGTID)
 				r := start(t, l, checkpoint.Token{}).connected(t)
 				b.exec(t, "INSERT INTO c VALUES (1)", "FLUSH BINARY LOGS", "INSERT INTO c VALUES (2)", "FLUSH BINARY LOGS")
 				got := r.take(t, 2)

@@ -158,6 +158,9 @@ func (p *Position) gtidText() string {
 	}
 }
 
+// isMaria reports a position that has GTIDs of MariaDB.
+func (p *Position) isMaria() bool { return p.maria != nil }
+
 // set returns the whole MySQL GTID set.
 func (p *Position) set() *gtidSet {
 	s := p.mysql
@@ -169,9 +172,6 @@ func (p *Position) set() *gtidSet {
 	}
 	return s.with(p.run)
 }
-
-// IsZero reports a position that says nothing.
-func (p *Position) IsZero() bool { return p == nil || !p.gtid && p.file == "" }
 
 // Compare orders two positions of one server: -1, 0 or 1, and false when neither is behind the other (GTID sets that each
 // have what the other lacks, a GTID set and a file).

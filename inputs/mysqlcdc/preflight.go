@@ -188,7 +188,7 @@ func (s *session) checkGTIDMode(from checkpoint.Token) error {
 		return precondition(coordinator.KindOther, "the position %s has GTIDs and gtid_mode is %s: SET GLOBAL gtid_mode = 'ON' (by its "+
 			"steps: OFF_PERMISSIVE, ON_PERMISSIVE, ON)", p, s.vars["gtid_mode"])
 	}
-	if p.gtid && (p.maria != nil && s.flavor == flavorMySQL || !p.set().empty() && s.flavor == flavorMariaDB) {
+	if p.gtid && (p.isMaria() && s.flavor == flavorMySQL || !p.set().empty() && s.flavor == flavorMariaDB) {
 		return coordinator.WithKind(coordinator.KindPositionLost, fmt.Errorf("%w: position %s is not one of a %s server",
 			coordinator.ErrPositionLost, p, s.flavor))
 	}

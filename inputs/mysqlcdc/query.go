@@ -148,8 +148,8 @@ func (s *session) truncate(ctx context.Context, t *transaction, st statement, db
 // tableByName returns the table that a statement names: as its rows were last seen, else as its shape is known, else without
 // columns.
 func (s *session) tableByName(ctx context.Context, db, name string) (*change.Table, error) {
-	if k := s.schemas.known[db+"."+name]; k != nil && !k.stale {
-		return k.shape.table, nil
+	if t := s.schemas.lastSeen(db + "." + name); t != nil {
+		return t, nil
 	}
 	def, err := s.schemas.definition(ctx, db, name)
 	if err != nil {

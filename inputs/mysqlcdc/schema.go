@@ -31,8 +31,8 @@ type schemas struct {
 	// changed is called with the table's name when its shape is another one than before.
 	changed func(table string)
 
-	decoders map[string]*charset
-	known    map[string]*knownShape
+	charsetDecoders map[string]*charset
+	known           map[string]*knownShape
 }
 
 type knownShape struct {
@@ -66,8 +66,19 @@ func (s *schemas) resolve(ctx context.Context, m *tableMap, place string) (*shap
 			s.changed(name)
 		}
 	}
+	if s.known == nil {
+		s.known = map[string]*knownShape{}
+	}
 	s.known[name] = &knownShape{body: bytes.Clone(m.body), shape: sh}
 	return sh, nil
+}
+
+// lastSeen returns the table of a name as its rows were last seen; nil when there were none since its shape may have changed.
+func (s *schemas) lastSeen(name string) *change.Table {
+	if k := s.known[name]; k != nil && !k.stale {
+		return k.shape.table
+	}
+	return nil
 }
 
 func (s *schemas) build(ctx context.Context, m *tableMap) (*shape, error) {
@@ -164,7 +175,7 @@ func (s *schemas) finish(c *column, col *change.Column) {
 }
 
 func (s *schemas) charset(ctx context.Context, name string) (*charset, error) {
-	cs := s.decoders[name]
+	cs := s.charsetDecoders[name]
 	if cs != nil {
 		return cs, nil
 	}
@@ -180,7 +191,10 @@ func (s *schemas) charset(ctx context.Context, name string) (*charset, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.decoders[name] = cs
+	if s.charsetDecoders == nil {
+		s.charsetDecoders = map[string]*charset{}
+	}
+	s.charsetDecoders[name] = cs
 	return cs, nil
 }
 

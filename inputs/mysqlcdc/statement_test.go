@@ -83,49 +83,6 @@ func containsEmptyName(s string) bool {
 	return false
 }
 
-func TestTableFilter(t *testing.T) {
-	for _, c := range []struct {
-		include, exclude []string
-		fold             bool
-		db, table        string
-		want             bool
-	}{
-		{nil, nil, false, "shop", "a", true},
-		{nil, nil, false, "mysql", "user", false},
-		{[]string{"%.user"}, nil, false, "mysql", "user", false},
-		{[]string{"mysql.user"}, nil, false, "mysql", "user", true},
-		{[]string{"shop.a"}, nil, false, "shop", "A", false},
-		{[]string{"Shop.A"}, nil, true, "shop", "a", true},
-		{[]string{"shop.a%"}, nil, false, "shop", "abc", true},
-		{[]string{"shop.a%c"}, nil, false, "shop", "ac", true},
-		{[]string{"shop.a%c"}, nil, false, "shop", "abd", false},
-		{[]string{"shop.a%a"}, nil, false, "shop", "a", false},
-		{[]string{"shop.*"}, []string{"shop.tmp%", "%.x"}, false, "shop", "tmp_1", false},
-		{[]string{"shop.*"}, []string{"shop.tmp%", "%.x"}, false, "shop", "x", false},
-		{[]string{"shop.*"}, []string{"shop.tmp%", "%.x"}, false, "shop", "y", true},
-		{[]string{"shop.*"}, nil, false, "other", "y", false},
-	} {
-		f, err := newTableFilter(c.include, c.exclude)
-		require.NoError(t, err)
-		f.fold = c.fold
-		require.Equal(t, c.want, f.captures(c.db, c.table), "%+v", c)
-	}
-}
-
-func TestParseLabels(t *testing.T) {
-	labels, err := parseLabels(`enum('a','it''s','b\\c','x\ny','','ü,)')`)
-	require.NoError(t, err)
-	var got []string
-	for _, l := range labels {
-		got = append(got, string(l))
-	}
-	require.Equal(t, []string{"a", "it's", `b\c`, "x\ny", "", "ü,)"}, got)
-	for _, s := range []string{"enum", "enum(a)", "enum('a", "enum('a'x'b')", "enum('a',)"} {
-		_, err := parseLabels(s)
-		require.Error(t, err, s)
-	}
-}
-
 func TestParseLoad(t *testing.T) {
 	for text, want := range map[string]statement{
 		" INTO TABLE `t` FIELDS TERMINATED BY ','": {kind: statementData, table: "t"},

@@ -2,13 +2,10 @@ package mysqlcdc
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/pingcap/tidb/pkg/parser/ast"
 )
 
 // tableDef is the shape of a table between two DDL statements. It is immutable: a statement makes a new one.
@@ -268,19 +265,4 @@ func (t *tableDef) dropIndex(name string) {
 	if i := t.index(name); i >= 0 {
 		t.Indexes = slices.Delete(t.Indexes, i, i+1)
 	}
-}
-
-// place returns where FIRST or AFTER puts a column.
-func (t *tableDef) place(p *ast.ColumnPosition) (int, error) {
-	switch {
-	case p == nil || p.Tp == ast.ColumnPositionNone:
-		return len(t.Columns), nil
-	case p.Tp == ast.ColumnPositionFirst:
-		return 0, nil
-	}
-	i := t.column(p.RelativeColumn.Name.O)
-	if i < 0 {
-		return 0, fmt.Errorf("%w: it has no column %s to put another one behind", errNotApplied, p.RelativeColumn.Name.O)
-	}
-	return i + 1, nil
 }

@@ -79,22 +79,6 @@ func TestTypesBadValues(t *testing.T) {
 	})
 }
 
-func TestUndecodableText(t *testing.T) {
-	for _, c := range []struct {
-		base64 bool
-		want   string
-	}{{true, `{"_base64":"/w=="}`}, {false, ""}} {
-		col := column{typ: 0x0f, meta: 10, text: newCharset("utf8mb4"), values: columnValues{base64Text: c.base64}}
-		v, _, err := col.decode([]byte{1, 0xff}, nil)
-		if !c.base64 {
-			require.ErrorIs(t, err, errNotText)
-			continue
-		}
-		require.NoError(t, err)
-		require.Equal(t, []byte{0xff}, v.Bytes())
-	}
-}
-
 func TestValueOptions(t *testing.T) {
 	parse := func(yaml string) (valueOptions, error) {
 		conf, err := spec().ParseYAML("name: n\ndsn: u@tcp(h:1)/\n"+yaml, nil)

@@ -88,15 +88,6 @@ func (w width) size(p []byte) (int, error) {
 	return n, nil
 }
 
-// valueSize returns the size of the value of a type at the start of p.
-func valueSize(p []byte, t byte, meta uint16) (int, error) {
-	w, err := widthOf(t, meta)
-	if err != nil {
-		return 0, err
-	}
-	return w.size(p)
-}
-
 // setWidths works out the width of each column.
 func (m *tableMap) setWidths() {
 	m.widths = make([]width, len(m.types))

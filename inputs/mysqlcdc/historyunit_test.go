@@ -1,0 +1,130 @@
+package mysqlcdc
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"reflect"
+	"testing"
+
+	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/stretchr/testify/require"
+)
+
+// TestDamagedHistory: each kind of damage has its name, and the way out.
+func TestDamagedHistory(t *testing.T) {
+	h := &history{}
+	pos := func(n uint64) *Position { return &Position{file: "bin.000001", pos: n} }
+	h.begin("server", pos(10), schemaState{"d": {Tables: map[string]*tableDef{"t": {Columns: []columnDef{{Name: "a", Type: "int"}}}}}})
+	for n := range uint64(3) {
+		require.NoError(t, h.add(pos(20+10*n), []schemaChange{{DB: "d", Table: fmt.Sprintf("t%d", n), Def: &tableDef{}}}))
+	}
+	record, _, ok, err := h.record()
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, 5, bytes.Count(record, []byte("\n")))
+	require.NoError(t, (&history{}).restore(record))
+
+	mangle := func(at int) []byte { m := bytes.Clone(record); m[at] ^= 1; return m }
+	lines := bytes.SplitAfter(record, []byte("\n"))
+	future, err := appendLine(nil, historyHeader{Version: historyVersion + 1, Kind: kind})
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		record []byte
+		is     error
+		text   string
+	}{
+		"last entry":      {mangle(len(record) - 5), checkpoint.ErrBroken, "entry 3 of 3: its checksum is wrong"},
+		"last entry torn": {record[:len(record)-5], checkpoint.ErrBroken, "entry 3 of 3: it ends in the middle"},
+		"an entry":        {mangle(len(record) - len(lines[4]) - 5), checkpoint.ErrBroken, "entry 2 of 3: its checksum is wrong"},
+		"base":            {mangle(len(lines[0]) + 30), checkpoint.ErrBroken, "its base: its checksum is wrong"},
+		"header":          {mangle(12), checkpoint.ErrBroken, "its header: its checksum is wrong"},
+		"nothing":         {nil, checkpoint.ErrBroken, "its header: it ends in the middle"},
+		"something else":  {[]byte(`{"version":1}`), checkpoint.ErrBroken, "its header"},
+		"later version":   {future, checkpoint.ErrIncompatible, "schema history of version 2"},
+	} {
+		err := (&history{}).restore(c.record)
+		require.ErrorIs(t, err, c.is, name)
+		require.ErrorContains(t, err, c.text, name)
+		require.ErrorContains(t, err, "`deltaforge checkpoint reset-schema KEY`", name)
+	}
+
+	// A position before the base: nothing is known about it.
+	_, err = h.at(pos(5))
+	require.ErrorIs(t, err, checkpoint.ErrIncompatible)
+	require.ErrorContains(t, err, "begins at bin.000001:10 and does not know the tables as they were at bin.000001:5")
+	state, err := h.at(pos(39))
+	require.NoError(t, err)
+	require.Nil(t, state.table("d", "t2"), "behind the position")
+	require.NotNil(t, state.table("d", "t1"))
+}
+
+// TestCompaction: entries become part of the base when a position behind them is saved, and not before.
+func TestCompaction(t *testing.T) {
+	h := &history{}
+	pos := func(n int) *Position { return &Position{file: "bin.000001", pos: uint64(n)} }
+	h.begin("server", pos(0), schemaState{})
+	for n := 1; n <= 2*maxEntries; n++ {
+		require.NoError(t, h.add(pos(n), []schemaChange{{DB: "d", Table: fmt.Sprintf("t%d", n%7), Def: &tableDef{Collation: fmt.Sprint(n)}}}))
+	}
+	lines := func() int {
+		h.version++
+		record, _, _, err := h.record()
+		require.NoError(t, err)
+		r := &history{}
+		require.NoError(t, r.restore(record))
+		for _, at := range []int{maxEntries + 1, 2 * maxEntries} {
+			want := schemaState{}
+			for n := 1; n <= at; n++ {
+				want.apply([]schemaChange{{DB: "d", Table: fmt.Sprintf("t%d", n%7), Def: &tableDef{Collation: fmt.Sprint(n)}}})
+			}
+			r := &history{}
+			require.NoError(t, r.restore(record))
+			got, err := r.at(pos(at))
+			require.NoError(t, err)
+			require.Equal(t, want, got)
+		}
+		return bytes.Count(record, []byte("\n"))
+	}
+	require.Equal(t, 2+2*maxEntries, lines())
+	h.confirm(pos(maxEntries + 1))
+	require.Equal(t, 2+maxEntries-1, lines())
+}
+
+func FuzzHistory(f *testing.F) {
+	h := &history{}
+	h.begin("server", &Position{file: "bin.000001", pos: 4}, schemaState{"d": {Tables: map[string]*tableDef{"t": {}}}})
+	if err := h.add(&Position{file: "bin.000001", pos: 9}, []schemaChange{{DB: "d", Table: "t"}}); err != nil {
+		f.Fatal(err)
+	}
+	record, _, _, err := h.record()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(record)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		h := &history{}
+		if err := h.restore(data); err != nil {
+			if !errors.Is(err, checkpoint.ErrBroken) && !errors.Is(err, checkpoint.ErrIncompatible) {
+				t.Fatal(err)
+			}
+			return
+		}
+		h.version++
+		again, _, _, err := h.record()
+		if err != nil {
+			t.Fatal(err)
+		}
+		back := &history{}
+		if err := back.restore(again); err != nil {
+			t.Fatalf("what was read cannot be read back: %v\n%s", err, again)
+		}
+		for _, pos := range []*Position{h.basePos, {file: "bin.000001", pos: 100}} {
+			was, err := h.at(pos)
+			is, errBack := back.at(pos)
+			if fmt.Sprint(err) != fmt.Sprint(errBack) || !reflect.DeepEqual(was, is) {
+				t.Fatalf("%+v (%v) at %s has become %+v (%v)", was, err, pos, is, errBack)
+			}
+		}
+	})
+}
