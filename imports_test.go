@@ -34,7 +34,22 @@ func layers() []layer {
 	return []layer{
 		{pattern: ".", imports: []string{anything}},
 		{pattern: "cmd/*", imports: []string{anything}},
-		with(layer{pattern: "inputs/*", imports: []string{"internal/coordinator", "internal/change", "internal/envelope", "internal/version", "checkpoint"}}),
+		with(layer{pattern: "inputs/mysqlcdc", imports: append(anyInput(), "inputs/mysqlcdc/internal/*"), tests: []string{mysqlParts + "recorded"}}),
+		with(layer{pattern: "inputs/*", imports: anyInput()}),
+		// The parts of the MySQL input, from the bytes up. Each may import what stands before it, as far as it is named.
+		with(mysqlPart("product")),
+		with(mysqlPart("charset")),
+		with(mysqlPart("recorded")),
+		with(mysqlPart("statement", "product")),
+		with(mysqlPart("gtid", "checkpoint")),
+		with(mysqlPart("wire", "product", "statement", "gtid", "internal/coordinator")),
+		with(mysqlPart("binlog", "product", "gtid")),
+		with(mysqlPart("row", "charset", "gtid", "binlog", "shape", "internal/change", "internal/coordinator", "internal/envelope")),
+		with(mysqlPart("shape", "product", "charset", "statement", "binlog")),
+		with(mysqlPart("ddl", "product", "charset", "statement", "shape")),
+		with(mysqlPart("catalog", "product", "charset", "statement", "shape", "wire")),
+		with(mysqlPart("history", "gtid", "shape", "checkpoint")),
+		with(mysqlPart("resolve", "product", "charset", "statement", "binlog", "row", "shape", "catalog", "internal/change", "internal/coordinator")),
 		with(layer{pattern: "processors/*", imports: []string{"internal/change", "internal/envelope", "checkpoint"}}),
 		with(layer{pattern: "outputs/*", imports: []string{"internal/sink", "internal/change", "internal/envelope", "checkpoint"}}),
 		with(layer{pattern: "internal/coordinator", imports: []string{"internal/change", "internal/plane", "checkpoint"}}),
@@ -61,6 +76,26 @@ func layers() []layer {
 		{pattern: "config", tests: []string{anything}},
 		{pattern: "resources", tests: []string{anything}},
 	}
+}
+
+// anyInput is what every input may import.
+func anyInput() []string {
+	return []string{"internal/coordinator", "internal/change", "internal/envelope", "internal/version", "checkpoint"}
+}
+
+const mysqlParts = "inputs/mysqlcdc/internal/"
+
+// mysqlPart is the layer of a part of the MySQL input; the imports are other parts, or paths in the module. Tests may import what is
+// recorded of servers, and the parts below all others.
+func mysqlPart(name string, imports ...string) layer {
+	l := layer{pattern: mysqlParts + name, tests: []string{mysqlParts + "recorded", mysqlParts + "product", mysqlParts + "statement"}}
+	for _, i := range imports {
+		if !strings.Contains(i, "/") && i != "checkpoint" {
+			i = mysqlParts + i
+		}
+		l.imports = append(l.imports, i)
+	}
+	return l
 }
 
 // edge is one import of a package of ours by another.
@@ -145,6 +180,12 @@ func TestImportsCheckerSeesBadEdges(t *testing.T) {
 		{from: "inputs/mysqlcdc", to: "outputs/kafkaout"},
 		{from: "inputs/mysqlcdc", to: "metrics"},
 		{from: "inputs/mysqlcdc", to: "internal/testenv"},
+		{from: "inputs/postgrescdc", to: "inputs/mysqlcdc/internal/row"},
+		{from: "inputs/mysqlcdc/internal/row", to: "inputs/mysqlcdc/internal/catalog"},
+		{from: "inputs/mysqlcdc/internal/binlog", to: "inputs/mysqlcdc/internal/row"},
+		{from: "inputs/mysqlcdc/internal/shape", to: "inputs/mysqlcdc/internal/ddl"},
+		{from: "inputs/mysqlcdc/internal/ddl", to: "inputs/mysqlcdc"},
+		{from: "inputs/mysqlcdc/internal/history", to: "inputs/mysqlcdc/internal/recorded"},
 		{from: "outputs/kafkaout", to: "internal/coordinator"},
 		{from: "outputs/kafkaout", to: "outputs/redisout", test: true},
 		{from: "processors/filter", to: "internal/e2e"},
@@ -159,10 +200,13 @@ func TestImportsCheckerSeesBadEdges(t *testing.T) {
 	} {
 		assert.Equal(t, []string{e.from + " imports " + e.to}, violations([]edge{e}))
 	}
+	assert.Equal(t, []string{"inputs/mysqlcdc/internal/new has no layer"}, violations([]edge{{from: "inputs/mysqlcdc/internal/new", to: "checkpoint"}}))
 	assert.Equal(t, []string{"utils has no layer"}, violations([]edge{{from: "utils", to: "checkpoint"}}))
 	for _, e := range []edge{
 		{from: "inputs/mysqlcdc", to: "internal/testenv", test: true},
 		{from: "inputs/mysqlcdc", to: "inputs/mysqlcdc", test: true},
+		{from: "inputs/mysqlcdc", to: "inputs/mysqlcdc/internal/ddl"},
+		{from: "inputs/mysqlcdc/internal/history", to: "inputs/mysqlcdc/internal/recorded", test: true},
 		{from: "cmd/deltaforge", to: "."},
 		{from: ".", to: "inputs/mysqlcdc"},
 	} {

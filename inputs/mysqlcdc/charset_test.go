@@ -8,6 +8,10 @@ import (
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/catalog"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/resolve"
 )
 
 // codes are the byte strings of a charset that are tried: SQL that gives them for the numbers n from 0 to 65535.
@@ -39,15 +43,15 @@ func TestTypesCharsets(t *testing.T) {
 		b.exec(t, "SET NAMES utf8mb4", "CREATE TABLE numbers (n INT PRIMARY KEY)", "CREATE TABLE digits (d INT)",
 			"INSERT INTO digits VALUES (0),(1),(2),(3),(4),(5),(6),(7),(8),(9),(10),(11),(12),(13),(14),(15)",
 			"INSERT INTO numbers SELECT a.d * 4096 + b.d * 256 + c.d * 16 + e.d FROM digits a, digits b, digits c, digits e")
-		s := &schemas{catalog: &catalog{srv: &b.newLog(t, "").cfg.server}, flavor: flavorMySQL}
-		t.Cleanup(s.catalog.close)
+		s := &resolve.Schemas{Catalog: &catalog.Catalog{Server: &b.newLog(t, "").cfg.server}, Flavor: product.MySQL}
+		t.Cleanup(s.Catalog.Close)
 		if b.srv.IsMariaDB() {
-			s.flavor = flavorMariaDB
+			s.Flavor = product.MariaDB
 		}
 		var err error
-		s.charsets, err = s.catalog.charsets(t.Context(), s.flavor)
+		s.Charsets, err = s.Catalog.Charsets(t.Context(), s.Flavor)
 		require.NoError(t, err)
-		for name := range s.charsets.widths {
+		for name := range s.Charsets.Widths {
 			if name == "binary" {
 				continue
 			}
@@ -57,8 +61,8 @@ func TestTypesCharsets(t *testing.T) {
 }
 
 // checkCharset compares each character: what we decode is what the server decodes, and what the server can encode we can decode.
-func (b *bench) checkCharset(t *testing.T, s *schemas, name string) {
-	cs, err := s.charset(t.Context(), name)
+func (b *bench) checkCharset(t *testing.T, s *resolve.Schemas, name string) {
+	cs, err := s.Charset(t.Context(), name)
 	require.NoError(t, err)
 	right, wrong := 0, []string{}
 	for _, code := range codes(name) {
@@ -74,7 +78,7 @@ func (b *bench) checkCharset(t *testing.T, s *schemas, name string) {
 			require.NoError(t, rows.Scan(&in, &want, &valid))
 			raw, _ := hex.DecodeString(in)
 			text, _ := hex.DecodeString(want)
-			got, _, err := cs.decode(nil, raw)
+			got, _, err := cs.Decode(nil, raw)
 			switch {
 			case err == nil && string(got) == string(text):
 				right++

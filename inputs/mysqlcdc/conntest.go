@@ -8,6 +8,8 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/catalog"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
 
@@ -18,7 +20,7 @@ func (l *mysqlLog) Test(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	srv := l.cfg.server
-	s := &session{log: l, catalog: &catalog{srv: &srv}}
+	s := &session{log: l, catalog: &catalog.Catalog{Server: &srv}}
 	defer s.close()
 	if err := s.inspect(ctx); err != nil {
 		return err
@@ -36,7 +38,7 @@ func (l *mysqlLog) Test(ctx context.Context) error {
 func (s *session) checkExist(ctx context.Context) error {
 	var errs []error
 	s.tryTables(ctx, func(p pattern, err error) {
-		if isServerError(err, mysql.ER_NO_SUCH_TABLE, mysql.ER_BAD_DB_ERROR) {
+		if wire.IsServerError(err, mysql.ER_NO_SUCH_TABLE, mysql.ER_BAD_DB_ERROR) {
 			errs = append(errs, fmt.Errorf("%s.%s: there is no table %s.%s: correct its name, or make it", fieldTables, fieldInclude, p.db, p.table))
 		}
 	})

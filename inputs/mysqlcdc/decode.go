@@ -1,322 +1,116 @@
 package mysqlcdc
 
 import (
+	"context"
 	"fmt"
 	"time"
 
-	"github.com/go-mysql-org/go-mysql/mysql"
-	"github.com/redpanda-data/benthos/v4/public/service"
-
-	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/row"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
-	"github.com/deltaforge/deltaforge/internal/envelope"
 )
 
-// shape is how the rows of one version of a table are decoded. It is immutable.
-type shape struct {
-	table *change.Table
-	// columns are those of the table and, behind them, those that the server keeps for itself and still writes to the log.
-	columns []column
-}
-
-func (s *shape) name(i int) string {
-	if i < len(s.table.Columns) {
-		return s.table.Columns[i].Name
-	}
-	return fmt.Sprintf("%d, which is hidden", i+1)
-}
-
-// rowsSegment is a stretch of the rows of one rows event, undecoded.
-type rowsSegment struct {
-	shape *shape
-	event *rowsEvent
-	tm    *tableMap
-	tx    *change.Tx
-	// images are the rows of the segment; the first has this index in the transaction and this number in the event.
-	images []byte
-	index  uint64
-	row    int
-	// skip is how many rows at the start were delivered in an earlier session.
-	skip   int
-	file   string
-	pos    uint64
-	readAt time.Time
-}
-
-var _ coordinator.Rows = (*rowsSegment)(nil)
-
-// envelopeSize is about what the envelope adds to the values of an event.
-const envelopeSize = 512
-
-// How much, at most, is allocated at once: events and values of that many rows, and that many bytes for payloads, or one.
-const (
-	chunkRows   = 128
-	maxPayloads = 64 << 10
-)
-
-// Decode implements coordinator.Rows.
-func (s *rowsSegment) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
-	d, err := newRowDecoder(s)
+// rows makes a segment of a rows event.
+func (s *session) rows(ctx context.Context, h binlog.Header, body []byte, start uint64, now time.Time) error {
+	ev, err := binlog.ParseRows(h.Kind, body)
 	if err != nil {
-		return dst, s.wrap(s.row, err)
+		return s.protocolError("%s: %w", h.Kind, err)
 	}
-	for n := 0; len(d.rest) > 0 || n == 0 && s.event.blank(); n++ {
-		ev := d.event()
-		if err := d.row(ev); err != nil {
-			return dst, s.wrap(s.row+n, err)
+	t, m := s.tx, s.maps[ev.TableID]
+	if len(ev.Images) == 0 && (m == nil || !ev.Blank()) {
+		return nil // a dummy that ends a statement
+	}
+	if t == nil || m == nil {
+		return s.protocolError("%s of table id %d outside a transaction or without its table map", h.Kind, ev.TableID)
+	}
+	if ev.Columns != len(m.tm.Types) {
+		return s.protocolError("%s of %s has %d columns, its table map has %d", h.Kind, m.tm.Name(), ev.Columns, len(m.tm.Types))
+	}
+	if t.xa {
+		t.xaRows = t.xaRows || m.captured
+		return nil // they are read again when the transaction is committed
+	}
+	if err := s.count(t); err != nil {
+		return err
+	}
+	if err := s.release(ctx); err != nil {
+		return err
+	}
+	t.uncounted, t.table = ev, m.tm
+	return s.rowsSegments(ctx, t, m, ev, start, now)
+}
+
+// count adds the rows of the last rows event to the index. It is put off until another event needs the index, which in most
+// transactions none does.
+func (s *session) count(t *transaction) error {
+	if t.uncounted == nil {
+		return nil
+	}
+	n, err := t.table.CountRows(t.uncounted)
+	if err != nil {
+		return coordinator.WithKind(coordinator.KindDecode, fmt.Errorf("rows of %s before %s: %w", t.table.Name(), s.place(), err))
+	}
+	t.index += uint64(n)
+	t.uncounted = nil
+	return nil
+}
+
+// maxSegment is the size of the row images of one event above which it becomes several segments.
+const maxSegment = 256 << 10
+
+// rowsSegments holds a segment, or sends some and holds the last, of what is left of an event behind what was delivered earlier.
+func (s *session) rowsSegments(ctx context.Context, t *transaction, m *mappedTable, ev *binlog.Rows, start uint64, now time.Time) error {
+	if !m.captured {
+		return nil
+	}
+	s.name(t)
+	seg := row.Segment{
+		Layout: m.shape, Event: ev, TableMap: m.tm, Tx: t.tx, Images: ev.Images, Index: t.index + 1, File: s.file, Pos: start, ReadAt: now,
+	}
+	if s.skip > t.index {
+		n, err := m.tm.CountRows(ev)
+		if err != nil {
+			return coordinator.WithKind(coordinator.KindDecode, fmt.Errorf("rows of %s behind %s: %w", m.tm.Name(), s.place(), err))
 		}
-		if n < s.skip {
-			continue
+		if uint64(n) <= s.skip-t.index {
+			return nil
 		}
-		ev.Index, ev.Row = s.index+uint64(n), s.row+n
-		var msg *service.Message
-		msg, d.buf = d.encoder.AppendMessage(d.payload(), ev)
-		if d.err != nil {
-			change.SetError(msg, s.wrap(s.row+n, d.err))
+		seg.Skip = int(s.skip - t.index)
+	}
+	for len(seg.Images) > maxSegment {
+		head, rest, n, err := m.tm.Split(ev, seg.Images, maxSegment)
+		if err != nil {
+			return coordinator.WithKind(coordinator.KindDecode, fmt.Errorf("rows of %s behind %s: %w", m.tm.Name(), s.place(), err))
 		}
-		dst = append(dst, msg)
-	}
-	return dst, nil
-}
-
-// wrap says where in the log an error lies.
-func (s *rowsSegment) wrap(row int, err error) error {
-	table := s.shape.table.FullName()
-	return coordinator.WithTable(table, coordinator.WithKind(coordinator.KindDecode,
-		fmt.Errorf("decoding row %d of %s at %s:%d: %w", row, table, s.file, s.pos, err)))
-}
-
-// rowDecoder holds what all rows of a segment share: the slabs that their values, texts and payloads are cut from.
-type rowDecoder struct {
-	seg     *rowsSegment
-	rest    []byte
-	op      change.Op
-	origin  *change.Origin
-	events  []change.Event
-	values  []change.Value
-	arena   []byte
-	buf     []byte
-	encoder envelope.Encoder
-	images  int // of a row
-	start   int // of the last payload in buf
-	rowSize int // of a payload, about
-	// missing is what a column is that an image does not have.
-	missing change.Value
-	err     error // the first value of the row that cannot be represented
-}
-
-func newRowDecoder(s *rowsSegment) (*rowDecoder, error) {
-	if s.event.columns != len(s.tm.types) || s.event.columns != len(s.shape.columns) {
-		return nil, fmt.Errorf("the rows event has %d columns, its table map has %d, the table %d",
-			s.event.columns, len(s.tm.types), len(s.shape.columns))
-	}
-	if s.tm.badWidth != nil {
-		return nil, s.tm.badWidth
-	}
-	d := &rowDecoder{
-		seg: s, rest: s.images,
-		origin: &change.Origin{Tx: s.tx, ReadAt: s.readAt, Snapshot: change.SnapshotFalse, File: s.file},
-	}
-	switch s.event.kind {
-	case rowsInsert:
-		d.op = change.Create
-	case rowsUpdate:
-		d.op = change.Update
-	case rowsDelete:
-		d.op = change.Delete
-	}
-	if s.event.before != nil {
-		d.images++
-	}
-	if s.event.after != nil {
-		d.images++
-	}
-	d.missing = s.missing()
-	return d, nil
-}
-
-// event returns the next event of the slab. When there is none, it makes slabs for as many rows as are probably left.
-func (d *rowDecoder) event() *change.Event {
-	if len(d.events) == 0 {
-		n, size := 1, len(d.rest)
-		if next, err := d.seg.tm.skipRow(d.seg.event, d.rest); err == nil { // an error is row's to report
-			size -= len(next)
-			n = min(chunkRows, (len(d.rest)+size-1)/size)
-		}
-		if d.rowSize == 0 {
-			d.rowSize = envelopeSize + 2*size + 24*len(d.seg.shape.columns)
-		}
-		d.events = make([]change.Event, n)
-		d.values = make([]change.Value, n*d.images*len(d.seg.shape.columns))
-		d.arena = make([]byte, 0, n*size) // texts of numbers and times are about as long as twice their bytes
-	}
-	ev := &d.events[0]
-	d.events = d.events[1:]
-	return ev
-}
-
-// payload returns a buffer that has room for the payload of the event that event returned last, or about so.
-func (d *rowDecoder) payload() []byte {
-	if d.buf == nil {
-		d.buf = make([]byte, 0, d.rowSize)
-		return d.buf
-	}
-	if d.rowSize = len(d.buf) - d.start; cap(d.buf)-len(d.buf) < d.rowSize+d.rowSize/8 {
-		d.rowSize += d.rowSize/8 + 64
-		d.buf = make([]byte, 0, max(d.rowSize, min((len(d.events)+1)*d.rowSize, maxPayloads)))
-	}
-	d.start = len(d.buf)
-	return d.buf
-}
-
-// missing tells why the images lack columns. With binlog_row_image=NOBLOB an update or delete leaves out blobs, and only those:
-// the row has a value that the log does not carry. With MINIMAL it leaves out all sorts of columns: they are no part of the image.
-func (s *rowsSegment) missing() change.Value {
-	if s.event.kind == rowsInsert {
-		return change.Value{}
-	}
-	for i := range s.shape.table.Columns {
-		lacks := s.event.before != nil && !isSet(s.event.before, i) || s.event.after != nil && !isSet(s.event.after, i)
-		if lacks && !isBlob(s.shape.columns[i].typ) {
-			return change.Value{}
-		}
-	}
-	return change.UnavailableValue()
-}
-
-// row decodes the next row. An error means that the rest cannot be trusted; d.err that one value cannot be represented.
-func (d *rowDecoder) row(ev *change.Event) (err error) {
-	s := d.seg
-	ev.Op, ev.Table, ev.Origin, ev.Pos = d.op, s.shape.table, d.origin, s.pos
-	d.err = nil
-	left := len(d.rest)
-	if s.event.before != nil {
-		if ev.Before, err = d.image(s.event.before, s.event.nBefore, nil, false); err != nil {
+		part := seg
+		part.Images = head
+		if err := s.hold(ctx, &part, now); err != nil {
 			return err
 		}
-	}
-	if s.event.after != nil {
-		if ev.After, err = d.image(s.event.after, s.event.nAfter, ev.Before, s.event.partial); err != nil {
-			return err
+		if len(rest) == 0 {
+			return nil
 		}
+		seg.Images, seg.Index, seg.Row, seg.Skip = rest, seg.Index+uint64(n), seg.Row+n, max(seg.Skip-n, 0)
 	}
-	if len(d.rest) == left && !s.event.blank() {
-		return fmt.Errorf("a row without bytes: %w", errTruncated)
+	return s.hold(ctx, &seg, now)
+}
+
+// hold keeps a segment back and sends the one that was held.
+func (s *session) hold(ctx context.Context, rows coordinator.Rows, now time.Time) error {
+	if err := s.release(ctx); err != nil {
+		return err
 	}
+	s.held = &heldSegment{seg: coordinator.Segment{Rows: rows, CommitTime: s.tx.tx.CommitTime, ReadAt: now, Bytes: s.bytes}}
+	s.bytes = 0
 	return nil
 }
 
-// image decodes one row image into values from the slab. An after image of a partial update can refer to the before image.
-func (d *rowDecoder) image(present []byte, count int, before []change.Value, partialEvent bool) ([]change.Value, error) {
-	columns := d.seg.shape.columns
-	img, err := openImage(d.rest, d.seg.tm.types, count, partialEvent)
-	if err != nil {
-		return nil, err
+// release sends the segment that is held.
+func (s *session) release(ctx context.Context) error {
+	if s.held == nil {
+		return nil
 	}
-	row := d.values[:len(columns):len(columns)]
-	d.values = d.values[len(columns):]
-	if count == len(columns) && img.partial == nil {
-		err = d.whole(row, img)
-	} else {
-		err = d.some(row, img, present, before)
-	}
-	return row[:len(d.seg.shape.table.Columns)], err
-}
-
-// whole decodes an image that has every column, which almost all have.
-func (d *rowDecoder) whole(row []change.Value, img image) (err error) {
-	columns, widths, rest := d.seg.shape.columns, d.seg.tm.widths, img.values
-	for i := range row {
-		if isSet(img.nulls, i) {
-			row[i] = change.NullValue()
-			continue
-		}
-		n, err := widths[i].size(rest)
-		if err != nil {
-			return fmt.Errorf("column %s: %w", d.seg.shape.name(i), err)
-		}
-		if row[i], d.arena, err = columns[i].decode(rest[:n:n], d.arena); err != nil {
-			d.inexact(i, err)
-		}
-		rest = rest[n:]
-	}
-	d.rest = rest
-	return nil
-}
-
-// some decodes an image that lacks columns, or has differences in place of JSON documents.
-func (d *rowDecoder) some(row []change.Value, img image, present []byte, before []change.Value) error {
-	columns, widths, rest := d.seg.shape.columns, d.seg.tm.widths, img.values
-	nth, nthJSON := 0, 0
-	for i := range columns {
-		c := &columns[i]
-		partial := false
-		if img.partial != nil && c.typ == mysql.MYSQL_TYPE_JSON {
-			partial = isSet(img.partial, nthJSON)
-			nthJSON++
-		}
-		if !isSet(present, i) {
-			row[i] = d.missing
-			if before != nil && d.missing.Kind() == change.Unavailable && before[i].Known() {
-				row[i] = before[i] // what an after image leaves out has not changed
-			}
-			continue
-		}
-		null := isSet(img.nulls, nth)
-		nth++
-		if null {
-			row[i] = change.NullValue()
-			continue
-		}
-		n, err := widths[i].size(rest)
-		if err != nil {
-			return fmt.Errorf("column %s: %w", d.seg.shape.name(i), err)
-		}
-		switch {
-		case partial && (before == nil || before[i].Kind() != change.JSON):
-			row[i] = change.UnavailableValue()
-		case partial:
-			row[i], err = d.differs(before[i], rest[c.meta:n])
-		default:
-			row[i], d.arena, err = c.decode(rest[:n:n], d.arena)
-		}
-		if err != nil {
-			d.inexact(i, err)
-		}
-		rest = rest[n:]
-	}
-	d.rest = rest
-	return nil
-}
-
-// inexact notes that a value of the row cannot be represented.
-func (d *rowDecoder) inexact(column int, err error) {
-	if d.err == nil {
-		d.err = fmt.Errorf("column %s: %w", d.seg.shape.name(column), err)
-	}
-}
-
-// differs returns what the differences make of a JSON document.
-func (d *rowDecoder) differs(before change.Value, diff []byte) (change.Value, error) {
-	if len(diff) == 0 {
-		return before, nil
-	}
-	start := len(d.arena)
-	out, err := appendJSONDiff(d.arena, before.Bytes(), diff)
-	if err != nil {
-		return change.UnavailableValue(), err
-	}
-	d.arena = out
-	return change.JSONValue(out[start:len(out):len(out)]), nil
-}
-
-// tableSegment is an event about a table as a whole: TRUNCATE TABLE, or a change of its shape.
-type tableSegment struct{ event change.Event }
-
-var _ coordinator.Rows = (*tableSegment)(nil)
-
-// Decode implements coordinator.Rows.
-func (s *tableSegment) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
-	msg, _ := envelope.AppendMessage(nil, &s.event)
-	return append(dst, msg), nil
+	seg := s.held.seg
+	s.held = nil
+	return s.send(ctx, seg)
 }

@@ -12,15 +12,21 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/redpanda-data/benthos/v4/public/service"
 
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/history"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/recorded"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/row"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
 
 func flavorOf(maria bool) string {
 	if maria {
-		return flavorMariaDB
+		return product.MariaDB
 	}
-	return flavorMySQL
+	return product.MySQL
 }
 
 // checkSegments checks what holds for everything that a session sends: what can be decoded is JSON, events of a transaction are
@@ -31,7 +37,7 @@ func checkSegments(t *testing.T, segments []coordinator.Segment) (payloads []str
 	for _, seg := range segments {
 		if seg.Commit != nil {
 			text := seg.Commit.String()
-			if _, err := ParsePosition(text); err != nil {
+			if _, err := gtid.ParsePosition(text); err != nil {
 				t.Fatalf("position %q cannot be read back: %v", text, err)
 			}
 		}
@@ -69,7 +75,7 @@ func checkMessage(t *testing.T, m *service.Message) string {
 // FuzzEvents gives a whole session events: the recorded logs, and what becomes of them.
 func FuzzEvents(f *testing.F) {
 	for _, maria := range []bool{false, true} {
-		events := recordedEvents(f, flavorOf(maria))
+		events := recorded.Events(f, flavorOf(maria))
 		f.Add(slices.Concat(events...), maria)
 		for i := range events { // each with what it needs before it, as far as the same transaction has it
 			f.Add(slices.Concat(events[max(0, i-3):i+1]...), maria)
@@ -77,13 +83,13 @@ func FuzzEvents(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte, maria bool) {
 		s := offline(flavorOf(maria))
-		segments, _ := playEvents(t, s, splitEvents(data))
+		segments, _ := playEvents(t, s, recorded.Split(data))
 		checkSegments(t, segments)
-		record, err := s.log.history.whole()
+		record, err := s.log.history.Whole()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := (&history{}).restore(record); err != nil {
+		if err := (&history.History{}).Restore(record); err != nil {
 			t.Fatalf("the history cannot be read back: %v\n%s", err, record)
 		}
 	})
@@ -102,10 +108,10 @@ func rowsKinds() []replication.EventType {
 // FuzzRowsEvent gives rows of every kind of event to a table of every type: counting, splitting and decoding them agree.
 func FuzzRowsEvent(f *testing.F) {
 	for i, k := range rowsKinds() {
-		for _, flavor := range []string{flavorMySQL, flavorMariaDB} {
-			for _, e := range recordedEvents(f, flavor) {
-				if eventKind(e) == k {
-					f.Add(e[replication.EventHeaderSize:], byte(i), flavor == flavorMariaDB)
+		for _, flavor := range []string{product.MySQL, product.MariaDB} {
+			for _, e := range recorded.Events(f, flavor) {
+				if recorded.Kind(e) == k {
+					f.Add(e[replication.EventHeaderSize:], byte(i), flavor == product.MariaDB)
 				}
 			}
 		}
@@ -113,7 +119,7 @@ func FuzzRowsEvent(f *testing.F) {
 	tables := map[bool]*mappedTable{}
 	for _, maria := range []bool{false, true} {
 		s := offline(flavorOf(maria))
-		if err := s.tableMap(f.Context(), recordedBodies(f, flavorOf(maria), replication.TABLE_MAP_EVENT)[0]); err != nil {
+		if err := s.tableMap(f.Context(), recorded.Bodies(f, flavorOf(maria), replication.TABLE_MAP_EVENT)[0]); err != nil {
 			f.Fatal(err)
 		}
 		for _, m := range s.maps {
@@ -121,16 +127,16 @@ func FuzzRowsEvent(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, body []byte, kind byte, maria bool) {
-		ev, err := parseRows(rowsKinds()[int(kind)%len(rowsKinds())], body)
+		ev, err := binlog.ParseRows(rowsKinds()[int(kind)%len(rowsKinds())], body)
 		if err != nil {
 			return
 		}
 		m := tables[maria]
-		seg := &rowsSegment{
-			shape: m.shape, event: ev, tm: m.tm, images: ev.images, index: 1, file: "b.000001", pos: 4, readAt: playedAt,
-			tx: &change.Tx{ID: "x:1", Position: "x:1", CommitTime: playedAt.UTC()},
+		seg := &row.Segment{
+			Layout: m.shape, Event: ev, TableMap: m.tm, Images: ev.Images, Index: 1, File: "b.000001", Pos: 4, ReadAt: playedAt,
+			Tx: &change.Tx{ID: "x:1", Position: "x:1", CommitTime: playedAt.UTC()},
 		}
-		n, err := m.tm.countRows(ev)
+		n, err := m.tm.CountRows(ev)
 		batch, decodeErr := seg.Decode(nil)
 		if (err == nil) != (decodeErr == nil) || err == nil && len(batch) != n {
 			t.Fatalf("%d rows (%v), %d decoded (%v)", n, err, len(batch), decodeErr)
@@ -141,14 +147,14 @@ func FuzzRowsEvent(f *testing.F) {
 		checkSegments(t, []coordinator.Segment{{Rows: seg}})
 		total := 0
 		var parts []byte
-		for rest := ev.images; len(rest) > 0; {
-			head, next, n, err := m.tm.split(ev, rest, 64)
+		for rest := ev.Images; len(rest) > 0; {
+			head, next, n, err := m.tm.Split(ev, rest, 64)
 			if err != nil || len(head) == 0 {
 				t.Fatalf("split into %d bytes: %v", len(head), err)
 			}
 			total, parts, rest = total+n, append(parts, head...), next
 		}
-		if !bytes.Equal(parts, ev.images) || total != n && !ev.blank() {
+		if !bytes.Equal(parts, ev.Images) || total != n && !ev.Blank() {
 			t.Fatalf("split into %d rows of %d", total, n)
 		}
 	})
@@ -157,12 +163,12 @@ func FuzzRowsEvent(f *testing.F) {
 // FuzzPayload gives any bytes to the reader of compressed transactions, and wraps them as events into one: plain and compressed they
 // say what they say without a wrapping.
 func FuzzPayload(f *testing.F) {
-	for _, body := range recordedBodies(f, flavorMySQL, replication.TRANSACTION_PAYLOAD_EVENT) {
+	for _, body := range recorded.Bodies(f, product.MySQL, replication.TRANSACTION_PAYLOAD_EVENT) {
 		f.Add(body)
 	}
-	events := recordedEvents(f, flavorMySQL)
+	events := recorded.Events(f, product.MySQL)
 	for i := range events {
-		if eventKind(events[i]) == replication.TABLE_MAP_EVENT {
+		if recorded.Kind(events[i]) == replication.TABLE_MAP_EVENT {
 			f.Add(slices.Concat(events[i-1 : i+3]...)) // BEGIN to the commit
 		}
 	}
@@ -172,13 +178,13 @@ func FuzzPayload(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		inside := func(body []byte) ([]string, error) {
-			s := offline(flavorMySQL)
-			s.tx = &transaction{tx: &change.Tx{ID: "x:1", Position: "x:1", CommitTime: playedAt.UTC()}, gtid: gtid{gno: 1}}
+			s := offline(product.MySQL)
+			s.tx = &transaction{tx: &change.Tx{ID: "x:1", Position: "x:1", CommitTime: playedAt.UTC()}, gtid: gtid.ID{GNO: 1}}
 			segments, err := play(t, s, func(ctx context.Context) error { return s.payload(ctx, body, 4, playedAt) })
 			return checkSegments(t, segments), err
 		}
 		_, _ = inside(data)
-		events := splitEvents(data)
+		events := recorded.Split(data)
 		whole := slices.Concat(events...)
 		wrap := func(compression byte, content []byte) []byte {
 			return append([]byte{replication.OTW_PAYLOAD_COMPRESSION_TYPE_FIELD, 3, 0xfc, compression, 0, replication.OTW_PAYLOAD_HEADER_END_MARK}, content...)
@@ -198,14 +204,14 @@ func FuzzGTIDEvent(f *testing.F) {
 		replication.GTID_EVENT, replication.GTID_TAGGED_LOG_EVENT, replication.MARIADB_GTID_EVENT, replication.ANONYMOUS_GTID_EVENT,
 	}
 	for i, k := range kinds[:3] {
-		for _, body := range recordedBodies(f, flavorOf(i == 2), k) {
+		for _, body := range recorded.Bodies(f, flavorOf(i == 2), k) {
 			f.Add(body, byte(i), uint32(1))
 		}
 	}
 	f.Fuzz(func(t *testing.T, body []byte, kind byte, server uint32) {
 		k := kinds[int(kind)%len(kinds)]
 		s := offline(flavorOf(k == replication.MARIADB_GTID_EVENT))
-		h := eventHeader{kind: k, serverID: server, timestamp: 1}
+		h := binlog.Header{Kind: k, ServerID: server, Timestamp: 1}
 		if s.dispatch(t.Context(), h, body, 4, playedAt) != nil {
 			return
 		}
@@ -222,7 +228,7 @@ func FuzzGTIDEvent(f *testing.F) {
 			}
 			return
 		}
-		p, err := ParsePosition(tx.tx.GTID)
+		p, err := gtid.ParsePosition(tx.tx.GTID)
 		if err != nil {
 			t.Fatalf("GTID %q cannot be read back: %v", tx.tx.GTID, err)
 		}
@@ -235,20 +241,20 @@ func FuzzGTIDEvent(f *testing.F) {
 // FuzzQuery gives any bytes to the reader of statements.
 func FuzzQuery(f *testing.F) {
 	for _, maria := range []bool{false, true} {
-		for _, body := range recordedBodies(f, flavorOf(maria), replication.QUERY_EVENT) {
+		for _, body := range recorded.Bodies(f, flavorOf(maria), replication.QUERY_EVENT) {
 			f.Add(body, maria)
 		}
 	}
-	for _, body := range recordedBodies(f, flavorMariaDB, replication.MARIADB_QUERY_COMPRESSED_EVENT) {
+	for _, body := range recorded.Bodies(f, product.MariaDB, replication.MARIADB_QUERY_COMPRESSED_EVENT) {
 		f.Add(body, true)
 	}
 	f.Fuzz(func(t *testing.T, body []byte, maria bool) {
 		for _, kind := range []replication.EventType{replication.QUERY_EVENT, replication.MARIADB_QUERY_COMPRESSED_EVENT} {
 			s := offline(flavorOf(maria))
-			s.tx = &transaction{tx: &change.Tx{CommitTime: playedAt}, gtid: gtid{gno: 1}, isMaria: maria}
-			segments, _ := play(t, s, func(ctx context.Context) error { return s.query(ctx, eventHeader{kind: kind}, body, 4, playedAt) })
+			s.tx = &transaction{tx: &change.Tx{CommitTime: playedAt}, gtid: gtid.ID{GNO: 1}, isMaria: maria}
+			segments, _ := play(t, s, func(ctx context.Context) error { return s.query(ctx, binlog.Header{Kind: kind}, body, 4, playedAt) })
 			checkSegments(t, segments)
 		}
-		_ = parseQueryVars(body, flavorOf(maria))
+		_ = binlog.ParseQueryVars(body, flavorOf(maria))
 	})
 }

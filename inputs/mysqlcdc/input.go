@@ -11,6 +11,11 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/history"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/row"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 	"github.com/deltaforge/deltaforge/internal/version"
@@ -63,9 +68,9 @@ func spec() *service.ConfigSpec {
 			service.NewStringField(fieldDSN).Secret().
 				Description("Server and account, `user:password@tcp(host:port)/` or `user:password@unix(/path/to/socket)/`.").
 				Example("cdc:${MYSQL_PASSWORD}@tcp(localhost:3306)/"),
-			service.NewStringEnumField(fieldFlavor, flavorAuto, flavorMySQL, flavorMariaDB).
+			service.NewStringEnumField(fieldFlavor, product.Auto, product.MySQL, product.MariaDB).
 				Description("The product. `auto` asks the server; the others make sure that it is what was expected.").
-				Default(flavorAuto).Advanced(),
+				Default(product.Auto).Advanced(),
 			service.NewObjectField(fieldTables,
 				service.NewStringListField(fieldInclude).LintRule(coordinator.TablePatternRule).Default([]any{}).
 					Description("The tables to capture: `db.table`, `db.*`, `db.prefix%` or `%.table`. Empty: all but those of "+
@@ -111,7 +116,7 @@ func init() {
 // config is the parsed configuration.
 type config struct {
 	coordinator coordinator.Config
-	server      server
+	server      wire.Server
 	flavor      string
 	filter      tableFilter
 	serverID    uint32
@@ -119,12 +124,12 @@ type config struct {
 	// excerptUUID is that of a second connection beside the replica's.
 	excerptUUID string
 	start       string
-	startAt     *Position // nil for latest and earliest
+	startAt     *gtid.Position // nil for latest and earliest
 	useGTID     string
 	heartbeat   time.Duration
 	readTimeout time.Duration
 	keys        map[string][]string
-	values      valueOptions
+	values      row.Options
 	reloadDDL   bool
 	// schemaChanges: changes of shapes are events.
 	schemaChanges bool
@@ -143,18 +148,18 @@ func parseConfig(conf *service.ParsedConfig, version string) (c config, err erro
 	if err != nil {
 		return c, err
 	}
-	if c.server, err = parseDSN(dsn); err != nil {
+	if c.server, err = wire.ParseDSN(dsn); err != nil {
 		return c, err
 	}
-	c.server.readTimeout = queryTimeout
+	c.server.ReadTimeout = queryTimeout
 	tlsConf, tlsOn, err := conf.FieldTLSToggled(fieldTLS)
 	if err != nil {
 		return c, err
 	}
 	if tlsOn {
-		c.server.tls = tlsConf
+		c.server.TLS = tlsConf
 	}
-	if c.flavor, err = oneOf(conf, fieldFlavor, flavorAuto, flavorMySQL, flavorMariaDB); err != nil {
+	if c.flavor, err = oneOf(conf, fieldFlavor, product.Auto, product.MySQL, product.MariaDB); err != nil {
 		return c, err
 	}
 	if c.useGTID, err = oneOf(conf, fieldUseGTID, useGTIDAuto, useGTIDAlways, useGTIDNever); err != nil {
@@ -183,7 +188,7 @@ func parseConfig(conf *service.ParsedConfig, version string) (c config, err erro
 	if c.values, err = parseValueOptions(conf); err != nil {
 		return c, err
 	}
-	c.source = &change.Source{Connector: kind, Name: c.coordinator.Name, Tenant: c.coordinator.Tenant, Version: version}
+	c.source = &change.Source{Connector: history.Kind, Name: c.coordinator.Name, Tenant: c.coordinator.Tenant, Version: version}
 	return c, nil
 }
 
@@ -247,9 +252,9 @@ func (c *config) parseServerID(conf *service.ParsedConfig) error {
 	var uuid [16]byte
 	copy(uuid[:], sum[4:])
 	binary.BigEndian.PutUint32(uuid[12:], c.serverID)
-	c.replicaUUID = string(appendUUID(nil, uuid))
+	c.replicaUUID = string(gtid.AppendUUID(nil, uuid))
 	uuid[0] ^= 0xff
-	c.excerptUUID = string(appendUUID(nil, uuid))
+	c.excerptUUID = string(gtid.AppendUUID(nil, uuid))
 	return nil
 }
 
@@ -260,7 +265,7 @@ func (c *config) parseStart(conf *service.ParsedConfig) (err error) {
 	if c.start == startLatest || c.start == startEarliest {
 		return nil
 	}
-	if c.startAt, err = parsePositionLoosely(c.start); err != nil {
+	if c.startAt, err = gtid.ParseLoosely(c.start); err != nil {
 		return fmt.Errorf("%s: want latest, earliest, a GTID set or file:position: %w", fieldStart, err)
 	}
 	return nil
@@ -287,5 +292,5 @@ func newInput(conf *service.ParsedConfig, res *service.Resources) (*coordinator.
 	if err != nil {
 		return nil, err
 	}
-	return coordinator.New(c.coordinator, kind, newLog(c, res), res)
+	return coordinator.New(c.coordinator, history.Kind, newLog(c, res), res)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
@@ -33,7 +34,7 @@ func TestLinesOfAHealthySource(t *testing.T) {
 			assert.Equal(t, "Reading the log of orders from "+from, lines[0].Msg)
 			assert.Equal(t, "Stopped reading the log of orders at "+at, lines[1].Msg)
 			for _, position := range []string{from, at} {
-				_, err := ParsePosition(position)
+				_, err := gtid.ParsePosition(position)
 				require.NoError(t, err)
 			}
 			assert.NotEqual(t, from, at)

@@ -10,6 +10,11 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/catalog"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/history"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/resolve"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
 
@@ -18,9 +23,9 @@ type mysqlLog struct {
 	cfg     config
 	logger  *service.Logger
 	changes *service.MetricCounter
-	history history
+	history history.History
 	// confirmed is the newest position that is delivered and saved; nil before the first.
-	confirmed atomic.Pointer[Position]
+	confirmed atomic.Pointer[gtid.Position]
 	// files are the server's binlog files as they were when last asked for; nil when unknown.
 	files atomic.Pointer[[]logFile]
 }
@@ -36,7 +41,7 @@ func newLog(cfg config, res *service.Resources) *mysqlLog {
 	if cfg.source != nil {
 		name = cfg.source.Name
 	}
-	cfg.server.guard = coordinator.NewGuard(name, res)
+	cfg.server.Guard = coordinator.NewGuard(name, res)
 	return &mysqlLog{
 		cfg:     cfg,
 		logger:  res.Logger(),
@@ -46,12 +51,12 @@ func newLog(cfg config, res *service.Resources) *mysqlLog {
 
 // Confirm implements coordinator.Log. The server keeps no state for us; the position is what the lag is measured from.
 func (l *mysqlLog) Confirm(tok checkpoint.Token) {
-	p, ok := tok.Commit.(*Position)
+	p, ok := tok.Commit.(*gtid.Position)
 	if !ok {
 		return
 	}
-	l.history.confirm(p)
-	if p.file != "" {
+	l.history.Confirm(p)
+	if p.File != "" {
 		l.confirmed.Store(p)
 	}
 }
@@ -68,20 +73,20 @@ func (l *mysqlLog) LagBytes() (int64, bool) {
 		switch {
 		case found:
 			lag += int64(f.size)
-		case f.name == p.file:
+		case f.name == p.File:
 			found = true
-			lag = max(int64(f.size)-int64(p.pos), 0)
+			lag = max(int64(f.size)-int64(p.Pos), 0)
 		}
 	}
 	if !found { // the position is in a file that is newer than the list
-		return 0, len(*files) > 0 && newerFile(p.file, (*files)[len(*files)-1].name)
+		return 0, len(*files) > 0 && newerFile(p.File, (*files)[len(*files)-1].name)
 	}
 	return lag, true
 }
 
 func newerFile(a, b string) bool {
-	_, x, ok := splitLogName(a)
-	_, y, ok2 := splitLogName(b)
+	_, x, ok := gtid.SplitLogName(a)
+	_, y, ok2 := gtid.SplitLogName(b)
 	return ok && ok2 && x > y
 }
 
@@ -89,12 +94,12 @@ func newerFile(a, b string) bool {
 type session struct {
 	log     *mysqlLog
 	out     chan<- coordinator.Segment
-	catalog *catalog
-	schemas *schemas
+	catalog *catalog.Catalog
+	schemas *resolve.Schemas
 	tables  tableLog
-	stream  *conn
+	stream  *wire.Conn
 	// excerpts is openExcerpt.
-	excerpts func(ctx context.Context, from *Position) (events, error)
+	excerpts func(ctx context.Context, from *gtid.Position) (events, error)
 
 	// What inspect and preflight learn.
 	vars     map[string]string
@@ -102,10 +107,10 @@ type session struct {
 	identity string
 	filter   tableFilter
 	useGTID  bool
-	end      *Position
+	end      *gtid.Position
 
 	// position is behind the last transaction read.
-	position *Position
+	position *gtid.Position
 	// hello is the first segment; nil when it is sent.
 	hello *coordinator.Segment
 	reader
@@ -117,7 +122,7 @@ func (l *mysqlLog) Run(ctx context.Context, from checkpoint.Token, out chan<- co
 	sessionCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	srv := l.cfg.server
-	s := &session{log: l, out: out, catalog: &catalog{srv: &srv}}
+	s := &session{log: l, out: out, catalog: &catalog.Catalog{Server: &srv}}
 	s.excerpts = s.openExcerpt
 	defer s.close()
 	err := s.run(sessionCtx, from)
@@ -128,9 +133,9 @@ func (l *mysqlLog) Run(ctx context.Context, from checkpoint.Token, out chan<- co
 }
 
 func (s *session) close() {
-	s.catalog.close()
+	s.catalog.Close()
 	if s.stream != nil {
-		s.stream.close()
+		s.stream.Close()
 	}
 }
 
@@ -159,7 +164,7 @@ func (s *session) run(ctx context.Context, from checkpoint.Token) error {
 		s.log.logger.Infof("Reading from server %s instead of %s: the transaction behind %s is delivered from its first event again",
 			s.identity, from.Source, start)
 	}
-	if s.stream, err = s.log.cfg.dumpServer().openDump(ctx, s.dumpRequest(start, s.log.cfg.replicaUUID, s.log.cfg.serverID)); err != nil {
+	if s.stream, err = s.log.cfg.dumpServer().OpenDump(ctx, s.dumpRequest(start, s.log.cfg.replicaUUID, s.log.cfg.serverID)); err != nil {
 		return err
 	}
 	// What the coordinator waits for: the server streams, and, when nothing was saved, from where.
@@ -171,26 +176,26 @@ func (s *session) run(ctx context.Context, from checkpoint.Token) error {
 }
 
 // dumpServer is the server with the time that its log may be silent.
-func (c *config) dumpServer() *server {
+func (c *config) dumpServer() *wire.Server {
 	srv := c.server
-	srv.readTimeout = c.readTimeout
+	srv.ReadTimeout = c.readTimeout
 	return &srv
 }
 
-func (s *session) dumpRequest(from *Position, uuid string, serverID uint32) dumpRequest {
-	return dumpRequest{flavor: s.flavor, from: from, uuid: uuid, serverID: serverID, heartbeat: s.log.cfg.heartbeat}
+func (s *session) dumpRequest(from *gtid.Position, uuid string, serverID uint32) wire.DumpRequest {
+	return wire.DumpRequest{Flavor: s.flavor, From: from, UUID: uuid, ServerID: serverID, Heartbeat: s.log.cfg.heartbeat}
 }
 
 func (s *session) prepareSchemas(ctx context.Context) error {
-	charsets, err := s.catalog.charsets(ctx, s.flavor)
+	charsets, err := s.catalog.Charsets(ctx, s.flavor)
 	if err != nil {
 		return err
 	}
-	s.schemas = &schemas{
-		source: s.log.cfg.source, catalog: s.catalog, flavor: s.flavor, keys: s.log.cfg.keys, charsets: charsets,
-		values:     s.log.cfg.values,
-		definition: s.definition, define: s.define, warn: s.log.logger.Warnf,
-		changed: func(table string) { s.log.changes.Incr(1, table) },
+	s.schemas = &resolve.Schemas{
+		Source: s.log.cfg.source, Catalog: s.catalog, Flavor: s.flavor, Keys: s.log.cfg.keys, Charsets: charsets,
+		Values:     s.log.cfg.values,
+		Definition: s.definition, Define: s.define, Warn: s.log.logger.Warnf,
+		Changed: func(table string) { s.log.changes.Incr(1, table) },
 	}
 	return nil
 }
@@ -226,9 +231,9 @@ func (s *session) refreshFiles(ctx context.Context, now time.Time) {
 
 // readAll reads packets until the stream ends, which it does with an error only.
 func (s *session) readAll(ctx context.Context) error {
-	in := s.stream.packets()
+	in := s.stream.Packets()
 	for {
-		packet, now, err := in.next()
+		packet, now, err := in.Next()
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -261,11 +266,11 @@ func (s *session) readAll(ctx context.Context) error {
 }
 
 // Restore implements coordinator.Historian.
-func (l *mysqlLog) Restore(record []byte) error { return l.history.restore(record) }
+func (l *mysqlLog) Restore(record []byte) error { return l.history.Restore(record) }
 
 // Record implements coordinator.Historian.
 func (l *mysqlLog) Record() ([]byte, uint64, error) {
-	data, mark, ok, err := l.history.record()
+	data, mark, ok, err := l.history.Record()
 	if !ok {
 		return nil, 0, err
 	}
@@ -273,4 +278,4 @@ func (l *mysqlLog) Record() ([]byte, uint64, error) {
 }
 
 // Saved implements coordinator.Historian.
-func (l *mysqlLog) Saved(mark uint64) { l.history.markSaved(mark) }
+func (l *mysqlLog) Saved(mark uint64) { l.history.MarkSaved(mark) }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 	"github.com/deltaforge/deltaforge/internal/testenv"
@@ -105,12 +106,12 @@ func TestFilters(t *testing.T) {
 		require.Equal(t, uint64(4), got[0].event.Index, "rows of tables that are left out count")
 
 		// A transaction without captured rows still moves the position.
-		before := r.tok.Commit.(*Position)
+		before := r.tok.Commit.(*gtid.Position)
 		b.exec(t, "INSERT INTO b VALUES (4)")
 		for {
 			seg := r.segment(t)
 			require.Nil(t, seg.Rows)
-			if c, ok := seg.Commit.(*Position).Compare(before); ok && c > 0 {
+			if c, ok := seg.Commit.(*gtid.Position).Compare(before); ok && c > 0 {
 				break
 			}
 		}
@@ -203,7 +204,7 @@ func TestFlushLogs(t *testing.T) {
 				b.exec(t, "INSERT INTO c VALUES (1)", "FLUSH BINARY LOGS", "INSERT INTO c VALUES (2)", "FLUSH BINARY LOGS")
 				got := r.take(t, 2)
 				require.NotEqual(t, got[0].event.File, got[1].event.File)
-				for r.tok.Commit.(*Position).file == got[1].event.File {
+				for r.tok.Commit.(*gtid.Position).File == got[1].event.File {
 					r.segment(t) // the empty file is a position too
 				}
 				tok := r.tok

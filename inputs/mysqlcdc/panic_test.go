@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 	"github.com/deltaforge/deltaforge/internal/testenv/plant"
@@ -14,24 +15,24 @@ import (
 
 // A panic on the goroutine that closes a connection is told, and goes no further. That of the log itself is the coordinator's.
 func TestPanicWhileClosing(t *testing.T) {
-	srv, err := parseDSN(testenv.MySQL(t).UserDSN(""))
+	srv, err := wire.ParseDSN(testenv.MySQL(t).UserDSN(""))
 	require.NoError(t, err)
 	res, caught := plant.Resources(t, "panics_total@connection")
 	l := newLog(config{server: srv, source: &change.Source{Name: "orders"}}, res)
-	l.cfg.server.readTimeout = patience
+	l.cfg.server.ReadTimeout = patience
 	ctx, cancel := context.WithCancel(t.Context())
-	first, err := l.cfg.server.connect(ctx)
+	first, err := l.cfg.server.Connect(ctx)
 	require.NoError(t, err)
 	cancel()
 	require.Eventually(t, func() bool { return caught.Count("connection") == 1 }, patience, patience/1000)
 	assert.Contains(t, caught.Log(), "Panic in the connection of orders: planted")
 	require.NoError(t, first.Ping(), "closed by nobody")
-	first.close()
+	first.Close()
 
 	ctx, cancel = context.WithCancel(t.Context())
-	second, err := l.cfg.server.connect(ctx)
+	second, err := l.cfg.server.Connect(ctx)
 	require.NoError(t, err)
 	cancel()
 	require.Eventually(t, func() bool { return second.Ping() != nil }, patience, patience/1000)
-	second.close()
+	second.Close()
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
 	"github.com/deltaforge/deltaforge/internal/envelope"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
@@ -196,7 +197,7 @@ func peerTypes() []peerType {
 			return fmt.Sprintf("ST_GeomFromText('%s', %d)", geometryText(r, g), [...]int{0, 3857, 4326}[r.IntN(3)])
 		}, want: func(v any) string {
 			b := v.([]byte)
-			return fmt.Sprintf(`{"wkb":"%s","srid":%d}`, base64.StdEncoding.EncodeToString(b[4:]), uintLE(b[:4]))
+			return fmt.Sprintf(`{"wkb":"%s","srid":%d}`, base64.StdEncoding.EncodeToString(b[4:]), binlog.UintLE(b[:4]))
 		}, differs: "go-mysql returns the server's own form: the reference system, then the WKB"})
 	}
 	return types

@@ -1,246 +1,235 @@
 package mysqlcdc
 
 import (
-	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 
+	"github.com/go-mysql-org/go-mysql/mysql"
+
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
+	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
 
-// Position is a place between two transactions of a binlog. Its text is one of
-//
-//	binlog.000003:157                                        file and position
-//	3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5@binlog.000003:157  a GTID set (MySQL), and where in this server's files it was reached
-//	0-1-57@binlog.000003:157                                 MariaDB's GTID list, likewise
-//
-// The part behind the @ informs operators and the lag in bytes; a position with GTIDs is resumed by them alone, so that it
-// holds on another server of the same topology. It may be missing. A server that has no transaction yet has an empty GTID
-// set: "@binlog.000001:157".
-//
-// A Position is immutable. It holds the set that its session started with and what has been executed since, so that making
-// one costs a transaction one small allocation, however large the set is.
-type Position struct {
-	file string
-	pos  uint64
-	// gtid says that the position is one of GTIDs, also when the set is empty. At most one of mysql and maria is set.
-	gtid  bool
-	mysql *gtidSet
-	maria *mariaSet
-	// run is a stretch of GTIDs of one source that follows the set mysql; its last is 0 for none.
-	run gtidRun
+const (
+	startLatest   = "latest"
+	startEarliest = "earliest"
+)
+
+func lost(format string, args ...any) error {
+	return coordinator.WithKind(coordinator.KindPositionLost, fmt.Errorf("%w: %w", coordinator.ErrPositionLost, fmt.Errorf(format, args...)))
 }
 
-var _ checkpoint.Position = (*Position)(nil)
+// savedOrConfigured returns the position that is saved, else the one that the configuration names; nil for latest or earliest.
+func (s *session) savedOrConfigured(from checkpoint.Token) (*gtid.Position, error) {
+	if from.Commit != nil {
+		if p, ok := from.Commit.(*gtid.Position); ok {
+			return p, nil
+		}
+		p, err := gtid.ParsePosition(from.Commit.String())
+		if err != nil {
+			return nil, fmt.Errorf("the saved checkpoint: %w", err)
+		}
+		return p, nil
+	}
+	return s.log.cfg.startAt, nil
+}
 
-// ParsePosition reads the canonical text of a position. It is the strict inverse of String: the error is nil only if the
-// result's String is the input.
-func ParsePosition(s string) (*Position, error) {
-	p, err := parsePositionLoosely(s)
+// startPosition returns where to start and has checked that the server still has what follows it.
+func (s *session) startPosition(ctx context.Context, from checkpoint.Token) (*gtid.Position, error) {
+	p, err := s.savedOrConfigured(from)
 	if err != nil {
 		return nil, err
 	}
-	if canonical := p.String(); canonical != s {
-		return nil, fmt.Errorf("position %q is not in its canonical form, %q", s, canonical)
+	switch {
+	case p != nil && p.HasGTIDs:
+		return p, s.checkGTIDs(p)
+	case p != nil:
+		if from.Source != "" && from.Source != s.identity {
+			return nil, lost("position %s is one of server %s, this is server %s, whose files are others; without GTIDs there is no "+
+				"place in them that is the same", p, from.Source, s.identity)
+		}
+		return p, s.checkFile(ctx, p)
+	case s.log.cfg.start == startEarliest:
+		return s.earliest(ctx)
+	default:
+		return s.end, nil
 	}
-	return p, nil
 }
 
-// parsePositionLoosely also accepts what people write and servers print: white space, sets out of order, upper case.
-func parsePositionLoosely(s string) (*Position, error) {
-	gtids, place, hasPlace := strings.Cut(s, "@")
-	if !hasPlace {
-		if file, pos, ok := parseFilePos(strings.TrimSpace(s)); ok {
-			return &Position{file: file, pos: pos}, nil
-		}
-	}
-	p := &Position{gtid: true}
-	if hasPlace {
-		var ok bool
-		if p.file, p.pos, ok = parseFilePos(strings.TrimSpace(place)); !ok {
-			return nil, fmt.Errorf("position %q: want file:position behind the @, such as binlog.000001:157", s)
-		}
-	}
-	gtids = strings.Map(func(r rune) rune {
-		if r == ' ' || r == '\n' || r == '\r' || r == '\t' {
-			return -1
-		}
-		return r
-	}, gtids)
-	var err error
-	switch {
-	case gtids == "" && !hasPlace:
-		return nil, errors.New("position is empty: want a GTID set or file:position")
-	case gtids == "":
-	case strings.Contains(gtids, ":"):
-		p.mysql, err = parseGTIDSet(gtids)
-	default:
-		p.maria, err = parseMariaSet(gtids)
+// endOfLog asks where the binlog ends.
+func (s *session) endOfLog(ctx context.Context) (*gtid.Position, error) {
+	rows, err := s.catalog.Query(ctx, "SHOW BINARY LOG STATUS") // MySQL 8.2 and later
+	if wire.IsServerError(err, mysql.ER_PARSE_ERROR) {
+		rows, err = s.catalog.Query(ctx, "SHOW MASTER STATUS")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("position %q: %w", s, err)
+		return nil, fmt.Errorf("asking for the end of the binlog: %w", err)
+	}
+	if len(rows) == 0 || len(rows[0]) < 2 {
+		return nil, errors.New("asking for the end of the binlog: the server names none")
+	}
+	r := rows[0]
+	p := &gtid.Position{File: r[0]}
+	if p.Pos, err = strconv.ParseUint(r[1], 10, 64); err != nil {
+		return nil, fmt.Errorf("asking for the end of the binlog: position %q", r[1])
+	}
+	if s.flavor == product.MariaDB {
+		return s.withMariaGTIDs(ctx, p)
+	}
+	if s.log.cfg.useGTID != useGTIDNever && strings.EqualFold(s.vars["gtid_mode"], "ON") && len(r) > 4 {
+		set, err := gtid.ParseLoosely(r[4] + "@" + p.Place())
+		if err != nil {
+			return nil, fmt.Errorf("asking for the end of the binlog: %w", err)
+		}
+		return set, nil
 	}
 	return p, nil
 }
 
-// parseFilePos reads "base.000123:456". The number behind the dot keeps it apart from a GTID.
-func parseFilePos(s string) (file string, pos uint64, ok bool) {
-	i := strings.LastIndexByte(s, ':')
-	if i < 0 {
-		return "", 0, false
+// withMariaGTIDs asks MariaDB which GTIDs lie before a place in its files.
+func (s *session) withMariaGTIDs(ctx context.Context, p *gtid.Position) (*gtid.Position, error) {
+	if s.log.cfg.useGTID == useGTIDNever {
+		return p, nil
 	}
-	pos, ok = parseDecimal(s[i+1:])
-	if !ok {
-		return "", 0, false
+	rows, err := s.catalog.Query(ctx, fmt.Sprintf("SELECT IFNULL(BINLOG_GTID_POS(%s, %d), '')", statement.Quote(p.File), p.Pos))
+	if err != nil {
+		return nil, fmt.Errorf("asking for the GTIDs at %s: %w", p, err)
 	}
-	file = s[:i]
-	if _, _, ok := splitLogName(file); !ok {
-		return "", 0, false
+	set, err := gtid.ParseLoosely(rows[0][0] + "@" + p.Place())
+	if err != nil {
+		return nil, fmt.Errorf("asking for the GTIDs at %s: %w", p, err)
 	}
-	return file, pos, true
+	return set, nil
 }
 
-// splitLogName splits the name of a binlog file into its base and its number.
-func splitLogName(file string) (base string, seq uint64, ok bool) {
-	i := strings.LastIndexByte(file, '.')
-	if i <= 0 || strings.ContainsAny(file, "@:, \n\r\t") {
-		return "", 0, false
+// logFile is a row of SHOW BINARY LOGS.
+type logFile struct {
+	name string
+	size uint64
+}
+
+func (s *session) logFiles(ctx context.Context) ([]logFile, error) {
+	rows, err := s.catalog.Query(ctx, "SHOW BINARY LOGS")
+	if err != nil {
+		return nil, fmt.Errorf("listing the binlog files: %w", err)
 	}
-	digits := file[i+1:]
-	for _, c := range []byte(digits) {
-		if c < '0' || c > '9' {
-			return "", 0, false
+	files := make([]logFile, 0, len(rows))
+	for _, r := range rows {
+		size, err := strconv.ParseUint(r[1], 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("listing the binlog files: size %q", r[1])
 		}
+		files = append(files, logFile{r[0], size})
 	}
-	seq, err := strconv.ParseUint(digits, 10, 64)
-	return file[:i], seq, err == nil
+	if len(files) == 0 {
+		return nil, errors.New("listing the binlog files: the server has none")
+	}
+	return files, nil
 }
 
-// parseDecimal reads a number without sign or leading zeros.
-func parseDecimal(s string) (uint64, bool) {
-	if s == "" || len(s) > 1 && s[0] == '0' {
-		return 0, false
+// earliest returns the start of the oldest file.
+func (s *session) earliest(ctx context.Context) (*gtid.Position, error) {
+	files, err := s.logFiles(ctx)
+	if err != nil {
+		return nil, err
 	}
-	for _, c := range []byte(s) {
-		if c < '0' || c > '9' {
-			return 0, false
+	p := &gtid.Position{File: files[0].name, Pos: 4}
+	switch {
+	case !s.useGTID:
+		return p, nil
+	case s.flavor == product.MariaDB:
+		return s.withMariaGTIDs(ctx, p)
+	default:
+		set, err := gtid.ParseLoosely(s.vars["gtid_purged"] + "@" + p.Place())
+		if err != nil {
+			return nil, fmt.Errorf("reading gtid_purged: %w", err)
 		}
-	}
-	n, err := strconv.ParseUint(s, 10, 64)
-	return n, err == nil
-}
-
-// String returns the canonical text.
-func (p *Position) String() string {
-	if !p.gtid {
-		return p.place()
-	}
-	s := p.gtidText()
-	if p.file != "" {
-		s += "@" + p.place()
-	}
-	return s
-}
-
-func (p *Position) place() string { return p.file + ":" + strconv.FormatUint(p.pos, 10) }
-
-// gtidText is the GTID set as servers take it.
-func (p *Position) gtidText() string {
-	switch {
-	case p.maria != nil:
-		return p.maria.String()
-	case p.mysql != nil || !p.run.none():
-		return p.set().String()
-	default:
-		return ""
+		return set, nil
 	}
 }
 
-// isMaria reports a position that has GTIDs of MariaDB.
-func (p *Position) isMaria() bool { return p.maria != nil }
-
-// set returns the whole MySQL GTID set.
-func (p *Position) set() *gtidSet {
-	s := p.mysql
-	if s == nil {
-		s = &gtidSet{}
+// checkFile makes sure that the file of a position is there and as long as the position.
+func (s *session) checkFile(ctx context.Context, p *gtid.Position) error {
+	files, err := s.logFiles(ctx)
+	if err != nil {
+		return err
 	}
-	if p.run.none() {
-		return s
-	}
-	return s.with(p.run)
-}
-
-// Compare orders two positions of one server: -1, 0 or 1, and false when neither is behind the other (GTID sets that each
-// have what the other lacks, a GTID set and a file).
-func (p *Position) Compare(o *Position) (int, bool) {
-	if p.gtid != o.gtid {
-		return 0, false
-	}
-	if p.gtid {
-		a, b := p.includes(o), o.includes(p)
-		switch {
-		case a && b:
-			return 0, true
-		case a:
-			return 1, true
-		case b:
-			return -1, true
-		default:
-			return 0, false
+	for _, f := range files {
+		if f.name != p.File {
+			continue
 		}
+		if f.size < p.Pos {
+			return lost("position %s lies behind the end of %s, which has %d bytes: the server has lost the end of its binlog, or is "+
+				"another one", p, f.name, f.size)
+		}
+		return nil
 	}
-	base, seq, ok := splitLogName(p.file)
-	obase, oseq, ook := splitLogName(o.file)
-	if !ok || !ook || base != obase {
-		return 0, false
-	}
-	return cmp.Or(cmp.Compare(seq, oseq), cmp.Compare(p.pos, o.pos)), true
+	return lost("position %s: the server does not have file %s any more; it has %s to %s", p, p.File, files[0].name,
+		files[len(files)-1].name)
 }
 
-func (p *Position) includes(o *Position) bool {
+// checkGTIDs makes sure, on MySQL, that the server has executed the set and still has the binlog of what is not in it.
+// MariaDB checks this itself when the dump begins.
+func (s *session) checkGTIDs(p *gtid.Position) error {
+	if s.flavor == product.MariaDB {
+		return nil
+	}
+	parse := func(variable string) (*gtid.Set, error) {
+		v, err := gtid.ParseLoosely(s.vars[variable] + "@x.1:4")
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", variable, err)
+		}
+		return v.Set(), nil
+	}
+	executed, err := parse("gtid_executed")
+	if err != nil {
+		return err
+	}
+	purged, err := parse("gtid_purged")
+	if err != nil {
+		return err
+	}
+	if ahead := p.Set().Minus(executed); !ahead.Empty() {
+		return lost("the server (%s) has not executed %s, which is delivered already; it has %s: it is behind, was restored, or is "+
+			"another one", s.identity, ahead, executed)
+	}
+	if missing := purged.Minus(p.Set()); !missing.Empty() {
+		left := executed.Minus(purged).String()
+		if left == "" {
+			left = "nothing"
+		}
+		return lost("the server (%s) has purged the binlog of %s, which is not delivered yet; it still has %s", s.identity, missing, left)
+	}
+	return nil
+}
+
+// dumpError gives a meaning to an error that ends the dump.
+func (s *session) dumpError(err error) error {
+	var my *mysql.MyError
+	if !errors.As(err, &my) {
+		return s.stream.Classify(fmt.Errorf("reading the binlog from %s: %w", s.log.cfg.server.Address, err), coordinator.KindConnect)
+	}
 	switch {
-	case p.maria != nil || o.maria != nil:
-		return p.maria.includes(o.maria)
+	case my.Code == mysql.ER_SPECIFIC_ACCESS_DENIED_ERROR:
+		return precondition(coordinator.KindPermission, "the account may not read the binlog: GRANT REPLICATION SLAVE ON *.* TO %s: %w",
+			s.account(), err)
+	case my.Code == mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG && strings.Contains(my.Message, "same server"):
+		return precondition(coordinator.KindOther, "another replica with server_id %d has connected: set server_id of this input to a number "+
+			"that no other replica has: %w", s.log.cfg.serverID, err)
+	case my.Code == mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG && strings.Contains(my.Message, "max_allowed_packet"):
+		return precondition(coordinator.KindProtocol, "an event is larger than the server's max_allowed_packet: SET GLOBAL "+
+			"max_allowed_packet = 1073741824: %w", err)
+	case my.Code == mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG, my.Code == 1220, // a file that cannot be opened
+		my.Code >= 1944 && my.Code <= 1947: // MariaDB's GTID errors
+		return lost("position %s: the server says %w; its binlog ends at %s", s.position, my, s.end)
 	default:
-		return o.set().minus(p.set()).empty()
+		return s.stream.Classify(fmt.Errorf("reading the binlog: %w", err), coordinator.KindProtocol)
 	}
-}
-
-// at returns the position moved to another place in the files, with the same GTIDs.
-func (p *Position) at(file string, pos uint64) *Position {
-	n := *p
-	n.file, n.pos = file, pos
-	return &n
-}
-
-// afterGTID returns the position behind a MySQL transaction.
-func (p *Position) afterGTID(id *gtid, file string, pos uint64) *Position {
-	n := &Position{gtid: true, file: file, pos: pos, mysql: p.mysql}
-	switch {
-	case p.run.last != 0 && p.run.sid == id.sid && p.run.last+1 == id.gno:
-		n.run = gtidRun{sid: p.run.sid, first: p.run.first, last: id.gno}
-	case p.run.none():
-		n.run = gtidRun{sid: id.sid, first: id.gno, last: id.gno}
-	default:
-		n.mysql = p.set()
-		n.run = gtidRun{sid: id.sid, first: id.gno, last: id.gno}
-	}
-	return n
-}
-
-// afterMariaGTID returns the position behind a MariaDB transaction.
-func (p *Position) afterMariaGTID(id mariaGTID, file string, pos uint64) *Position {
-	return &Position{gtid: true, file: file, pos: pos, maria: p.maria.with(id)}
-}
-
-// notAfter reports whether p is o or before it, by GTIDs if both have them.
-func (p *Position) notAfter(o *Position) bool {
-	if p.gtid != o.gtid {
-		p, o = &Position{file: p.file, pos: p.pos}, &Position{file: o.file, pos: o.pos}
-	}
-	c, ok := p.Compare(o)
-	return ok && c <= 0
 }

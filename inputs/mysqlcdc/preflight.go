@@ -10,12 +10,15 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
 
 // inspect learns what the server is: flavor, variables, identity.
 func (s *session) inspect(ctx context.Context) error {
-	rows, err := s.catalog.query(ctx, `SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version', 'log_bin', 'binlog_format',
+	rows, err := s.catalog.Query(ctx, `SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version', 'log_bin', 'binlog_format',
 'server_id', 'server_uuid', 'server_uid', 'gtid_mode', 'gtid_executed', 'gtid_purged', 'gtid_binlog_pos', 'lower_case_table_names')`)
 	if err != nil {
 		return err
@@ -24,15 +27,15 @@ func (s *session) inspect(ctx context.Context) error {
 	for _, r := range rows {
 		s.vars[strings.ToLower(r[0])] = r[1]
 	}
-	s.flavor = flavorMySQL
+	s.flavor = product.MySQL
 	if strings.Contains(strings.ToLower(s.vars["version"]), "mariadb") {
-		s.flavor = flavorMariaDB
+		s.flavor = product.MariaDB
 	}
-	if want := s.log.cfg.flavor; want != flavorAuto && want != s.flavor {
+	if want := s.log.cfg.flavor; want != product.Auto && want != s.flavor {
 		return fmt.Errorf("flavor: the configuration says %s, the server is %s %s", want, s.flavor, s.vars["version"])
 	}
 	s.identity = s.vars["server_uuid"]
-	if s.flavor == flavorMariaDB {
+	if s.flavor == product.MariaDB {
 		// MariaDB has no server UUID. Later 10.11 and everything after have server_uid, which stays the same over restarts.
 		s.identity = "mariadb:" + s.vars["server_uid"]
 		if s.vars["server_uid"] == "" {
@@ -85,7 +88,7 @@ func isOn(v string) bool { return v == "1" || strings.EqualFold(v, "ON") }
 
 // account is what a GRANT statement names.
 func (s *session) account() string {
-	return fmt.Sprintf("'%s'@'%%'", strings.ReplaceAll(s.log.cfg.server.user, "'", "''"))
+	return fmt.Sprintf("'%s'@'%%'", strings.ReplaceAll(s.log.cfg.server.User, "'", "''"))
 }
 
 // checkClient asks for the end of the binlog, which takes REPLICATION CLIENT (BINLOG MONITOR on MariaDB).
@@ -95,7 +98,7 @@ func (s *session) checkClient(ctx context.Context) error {
 	}
 	var err error
 	s.end, err = s.endOfLog(ctx)
-	if isServerError(err, mysql.ER_SPECIFIC_ACCESS_DENIED_ERROR) {
+	if wire.IsServerError(err, mysql.ER_SPECIFIC_ACCESS_DENIED_ERROR) {
 		return precondition(coordinator.KindPermission, "the account may not see the binlog's position: GRANT REPLICATION CLIENT ON *.* "+
 			"TO %s: %w", s.account(), err)
 	}
@@ -111,18 +114,18 @@ func (s *session) checkReplica(ctx context.Context) error {
 		}
 		return precondition(coordinator.KindPermission, text, s.account())
 	}
-	if s.flavor == flavorMySQL {
+	if s.flavor == product.MySQL {
 		// SHOW REPLICAS takes just this privilege; it is SHOW SLAVE HOSTS before 8.0.22.
-		_, err := s.catalog.query(ctx, "SHOW REPLICAS")
-		if isServerError(err, mysql.ER_PARSE_ERROR) {
-			_, err = s.catalog.query(ctx, "SHOW SLAVE HOSTS")
+		_, err := s.catalog.Query(ctx, "SHOW REPLICAS")
+		if wire.IsServerError(err, mysql.ER_PARSE_ERROR) {
+			_, err = s.catalog.Query(ctx, "SHOW SLAVE HOSTS")
 		}
-		if isServerError(err, mysql.ER_SPECIFIC_ACCESS_DENIED_ERROR) {
+		if wire.IsServerError(err, mysql.ER_SPECIFIC_ACCESS_DENIED_ERROR) {
 			return missing(err)
 		}
 		return err
 	}
-	rows, err := s.catalog.query(ctx, "SHOW GRANTS")
+	rows, err := s.catalog.Query(ctx, "SHOW GRANTS")
 	if err != nil {
 		return err
 	}
@@ -148,7 +151,7 @@ func (s *session) tryTables(ctx context.Context, report func(p pattern, err erro
 			continue
 		}
 		tried++
-		_, err := s.catalog.query(ctx, "SELECT 1 FROM "+quoteName(p.db)+"."+quoteName(p.table)+" LIMIT 0")
+		_, err := s.catalog.Query(ctx, "SELECT 1 FROM "+statement.QuoteName(p.db)+"."+statement.QuoteName(p.table)+" LIMIT 0")
 		report(p, err)
 	}
 }
@@ -158,10 +161,10 @@ func (s *session) checkSelect(ctx context.Context) error {
 	var errs []error
 	s.tryTables(ctx, func(p pattern, err error) {
 		switch {
-		case err == nil, isServerError(err, mysql.ER_NO_SUCH_TABLE, mysql.ER_BAD_DB_ERROR):
-		case isServerError(err, mysql.ER_TABLEACCESS_DENIED_ERROR, mysql.ER_DBACCESS_DENIED_ERROR):
+		case err == nil, wire.IsServerError(err, mysql.ER_NO_SUCH_TABLE, mysql.ER_BAD_DB_ERROR):
+		case wire.IsServerError(err, mysql.ER_TABLEACCESS_DENIED_ERROR, mysql.ER_DBACCESS_DENIED_ERROR):
 			errs = append(errs, precondition(coordinator.KindPermission, "the account may not read %s.%s: GRANT SELECT ON %s.%s TO %s: %w",
-				p.db, p.table, quoteName(p.db), quoteName(p.table), s.account(), err))
+				p.db, p.table, statement.QuoteName(p.db), statement.QuoteName(p.table), s.account(), err))
 		default:
 			errs = append(errs, err)
 		}
@@ -171,7 +174,7 @@ func (s *session) checkSelect(ctx context.Context) error {
 
 // checkGTIDMode finds out whether positions are GTIDs, and whether the server can do what is asked for.
 func (s *session) checkGTIDMode(from checkpoint.Token) error {
-	on := s.flavor == flavorMariaDB || strings.EqualFold(s.vars["gtid_mode"], "ON")
+	on := s.flavor == product.MariaDB || strings.EqualFold(s.vars["gtid_mode"], "ON")
 	s.useGTID = on && s.log.cfg.useGTID != useGTIDNever
 	if s.log.cfg.useGTID == useGTIDAlways && !on {
 		return precondition(coordinator.KindOther, "use_gtid is true and gtid_mode is %s: SET GLOBAL gtid_mode = 'ON' (by its steps: "+
@@ -184,11 +187,11 @@ func (s *session) checkGTIDMode(from checkpoint.Token) error {
 	if p == nil {
 		return nil
 	}
-	if p.gtid && !on {
+	if p.HasGTIDs && !on {
 		return precondition(coordinator.KindOther, "the position %s has GTIDs and gtid_mode is %s: SET GLOBAL gtid_mode = 'ON' (by its "+
 			"steps: OFF_PERMISSIVE, ON_PERMISSIVE, ON)", p, s.vars["gtid_mode"])
 	}
-	if p.gtid && (p.isMaria() && s.flavor == flavorMySQL || !p.set().empty() && s.flavor == flavorMariaDB) {
+	if p.HasGTIDs && (p.IsMaria() && s.flavor == product.MySQL || !p.Set().Empty() && s.flavor == product.MariaDB) {
 		return coordinator.WithKind(coordinator.KindPositionLost, fmt.Errorf("%w: position %s is not one of a %s server",
 			coordinator.ErrPositionLost, p, s.flavor))
 	}

@@ -65,7 +65,7 @@ func TestServerIDs(t *testing.T) {
 	require.GreaterOrEqual(t, a.serverID, uint32(derivedServerIDs))
 	require.NotEqual(t, a.replicaUUID, b.replicaUUID)
 	require.Equal(t, uint32(77), parse("name: a\nserver_id: 77").serverID)
-	require.Equal(t, "h:3306", a.server.address)
+	require.Equal(t, "h:3306", a.server.Address)
 }
 
 // account makes an account with privileges and returns its DSN.

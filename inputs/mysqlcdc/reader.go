@@ -10,6 +10,9 @@ import (
 
 	"github.com/go-mysql-org/go-mysql/replication"
 
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/row"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
 
@@ -39,16 +42,16 @@ type heldSegment struct{ seg coordinator.Segment }
 
 // mappedTable is what a table id stands for.
 type mappedTable struct {
-	tm       *tableMap
-	shape    *shape // nil for a table that is not captured
+	tm       *binlog.TableMap
+	shape    *row.Layout // nil for a table that is not captured
 	captured bool
 }
 
 // maxMaps bounds the table ids that are remembered; the server makes a new one each time it opens a table.
 const maxMaps = 4096
 
-func newReader(p *Position) reader {
-	return reader{file: p.file, pos: p.pos, maps: map[uint64]*mappedTable{}}
+func newReader(p *gtid.Position) reader {
+	return reader{file: p.File, pos: p.Pos, maps: map[uint64]*mappedTable{}}
 }
 
 func (s *session) place() string { return s.file + ":" + strconv.FormatUint(s.pos, 10) }
@@ -59,20 +62,20 @@ func (s *session) protocolError(format string, args ...any) error {
 
 // event handles one event as it came over the wire.
 func (s *session) event(ctx context.Context, data []byte, now time.Time) error {
-	h, body, err := parseHeader(data)
+	h, body, err := binlog.ParseHeader(data)
 	if err != nil {
 		return s.protocolError("%w", err)
 	}
 	s.bytes += len(data)
-	if h.kind == replication.FORMAT_DESCRIPTION_EVENT {
+	if h.Kind == replication.FORMAT_DESCRIPTION_EVENT {
 		// The last five bytes are the algorithm and, also for "none", a checksum.
 		if len(body) < 5 {
-			return s.protocolError("%s: %w", h.kind, errTruncated)
+			return s.protocolError("%s: %w", h.Kind, binlog.ErrTruncated)
 		}
 		s.checksums = body[len(body)-5] == byte(replication.BINLOG_CHECKSUM_ALG_CRC32)
 	} else if s.checksums {
-		if body, err = checkSum(data, body); err != nil {
-			return s.protocolError("%s: %w", h.kind, err)
+		if body, err = binlog.CheckSum(data, body); err != nil {
+			return s.protocolError("%s: %w", h.Kind, err)
 		}
 	}
 	start := s.pos
@@ -85,16 +88,16 @@ func (s *session) event(ctx context.Context, data []byte, now time.Time) error {
 
 // advance moves the position behind an event. Headers hold the low 32 bits only; a transaction can take a file past 4 GiB.
 // MariaDB 11.4 and later leave them out in places.
-func (s *session) advance(h eventHeader) {
+func (s *session) advance(h binlog.Header) {
 	switch {
-	case h.artificial(), h.kind == replication.HEARTBEAT_EVENT, h.kind == replication.HEARTBEAT_LOG_EVENT_V2,
-		h.kind == replication.ROTATE_EVENT:
-	case h.logPos == 0:
-		if h.kind != replication.FORMAT_DESCRIPTION_EVENT {
-			s.pos += uint64(h.size)
+	case h.Artificial(), h.Kind == replication.HEARTBEAT_EVENT, h.Kind == replication.HEARTBEAT_LOG_EVENT_V2,
+		h.Kind == replication.ROTATE_EVENT:
+	case h.LogPos == 0:
+		if h.Kind != replication.FORMAT_DESCRIPTION_EVENT {
+			s.pos += uint64(h.Size)
 		}
 	default:
-		pos := s.pos&^0xffffffff | uint64(h.logPos)
+		pos := s.pos&^0xffffffff | uint64(h.LogPos)
 		if pos < s.pos {
 			pos += 1 << 32
 		}
@@ -103,14 +106,14 @@ func (s *session) advance(h eventHeader) {
 }
 
 // dispatch handles an event without its checksum; start is its place.
-func (s *session) dispatch(ctx context.Context, h eventHeader, body []byte, start uint64, now time.Time) error {
+func (s *session) dispatch(ctx context.Context, h binlog.Header, body []byte, start uint64, now time.Time) error {
 	if s.excerpt != nil && !s.excerpt.wants(s, h, body, start) {
 		return s.excerpt.err
 	}
-	if _, _, _, ok := rowsEventKind(h.kind); ok {
+	if _, _, _, ok := binlog.RowsEventKind(h.Kind); ok {
 		return s.rows(ctx, h, body, start, now)
 	}
-	switch h.kind {
+	switch h.Kind {
 	case replication.TABLE_MAP_EVENT:
 		return s.tableMap(ctx, body)
 	case replication.XID_EVENT:
@@ -140,20 +143,20 @@ func (s *session) dispatch(ctx context.Context, h eventHeader, body []byte, star
 
 // tableMap remembers what a table id stands for.
 func (s *session) tableMap(ctx context.Context, body []byte) error {
-	if len(body) < tableMapHeaderSize {
-		return s.protocolError("table map: %w", errTruncated)
+	if len(body) < binlog.TableMapHeaderSize {
+		return s.protocolError("table map: %w", binlog.ErrTruncated)
 	}
-	id := uintLE(body[:6])
-	if m := s.maps[id]; m != nil && bytes.Equal(m.tm.body, body[tableMapHeaderSize:]) {
+	id := binlog.UintLE(body[:6])
+	if m := s.maps[id]; m != nil && bytes.Equal(m.tm.Body, body[binlog.TableMapHeaderSize:]) {
 		return nil
 	}
-	tm, err := parseTableMap(bytes.Clone(body))
+	tm, err := binlog.ParseTableMap(bytes.Clone(body))
 	if err != nil {
 		return s.protocolError("%w", err)
 	}
-	m := &mappedTable{tm: tm, captured: s.filter.captures(tm.db, tm.table)}
+	m := &mappedTable{tm: tm, captured: s.filter.captures(tm.DB, tm.Table)}
 	if m.captured {
-		if m.shape, err = s.schemas.resolve(ctx, tm, s.place()); err != nil {
+		if m.shape, err = s.schemas.Resolve(ctx, tm, s.place()); err != nil {
 			return err
 		}
 	}
@@ -164,128 +167,23 @@ func (s *session) tableMap(ctx context.Context, body []byte) error {
 	return nil
 }
 
-// rows makes a segment of a rows event.
-func (s *session) rows(ctx context.Context, h eventHeader, body []byte, start uint64, now time.Time) error {
-	ev, err := parseRows(h.kind, body)
-	if err != nil {
-		return s.protocolError("%s: %w", h.kind, err)
-	}
-	t, m := s.tx, s.maps[ev.tableID]
-	if len(ev.images) == 0 && (m == nil || !ev.blank()) {
-		return nil // a dummy that ends a statement
-	}
-	if t == nil || m == nil {
-		return s.protocolError("%s of table id %d outside a transaction or without its table map", h.kind, ev.tableID)
-	}
-	if ev.columns != len(m.tm.types) {
-		return s.protocolError("%s of %s has %d columns, its table map has %d", h.kind, m.tm.name(), ev.columns, len(m.tm.types))
-	}
-	if t.xa {
-		t.xaRows = t.xaRows || m.captured
-		return nil // they are read again when the transaction is committed
-	}
-	if err := s.count(t); err != nil {
-		return err
-	}
-	if err := s.release(ctx); err != nil {
-		return err
-	}
-	t.uncounted, t.table = ev, m.tm
-	return s.rowsSegments(ctx, t, m, ev, start, now)
-}
-
-// count adds the rows of the last rows event to the index. It is put off until another event needs the index, which in most
-// transactions none does.
-func (s *session) count(t *transaction) error {
-	if t.uncounted == nil {
-		return nil
-	}
-	n, err := t.table.countRows(t.uncounted)
-	if err != nil {
-		return coordinator.WithKind(coordinator.KindDecode, fmt.Errorf("rows of %s before %s: %w", t.table.name(), s.place(), err))
-	}
-	t.index += uint64(n)
-	t.uncounted = nil
-	return nil
-}
-
-// maxSegment is the size of the row images of one event above which it becomes several segments.
-const maxSegment = 256 << 10
-
-// rowsSegments holds a segment, or sends some and holds the last, of what is left of an event behind what was delivered earlier.
-func (s *session) rowsSegments(ctx context.Context, t *transaction, m *mappedTable, ev *rowsEvent, start uint64, now time.Time) error {
-	if !m.captured {
-		return nil
-	}
-	s.name(t)
-	seg := rowsSegment{
-		shape: m.shape, event: ev, tm: m.tm, tx: t.tx, images: ev.images, index: t.index + 1, file: s.file, pos: start, readAt: now,
-	}
-	if s.skip > t.index {
-		n, err := m.tm.countRows(ev)
-		if err != nil {
-			return coordinator.WithKind(coordinator.KindDecode, fmt.Errorf("rows of %s behind %s: %w", m.tm.name(), s.place(), err))
-		}
-		if uint64(n) <= s.skip-t.index {
-			return nil
-		}
-		seg.skip = int(s.skip - t.index)
-	}
-	for len(seg.images) > maxSegment {
-		head, rest, n, err := m.tm.split(ev, seg.images, maxSegment)
-		if err != nil {
-			return coordinator.WithKind(coordinator.KindDecode, fmt.Errorf("rows of %s behind %s: %w", m.tm.name(), s.place(), err))
-		}
-		part := seg
-		part.images = head
-		if err := s.hold(ctx, &part, now); err != nil {
-			return err
-		}
-		if len(rest) == 0 {
-			return nil
-		}
-		seg.images, seg.index, seg.row, seg.skip = rest, seg.index+uint64(n), seg.row+n, max(seg.skip-n, 0)
-	}
-	return s.hold(ctx, &seg, now)
-}
-
-// hold keeps a segment back and sends the one that was held.
-func (s *session) hold(ctx context.Context, rows coordinator.Rows, now time.Time) error {
-	if err := s.release(ctx); err != nil {
-		return err
-	}
-	s.held = &heldSegment{seg: coordinator.Segment{Rows: rows, CommitTime: s.tx.tx.CommitTime, ReadAt: now, Bytes: s.bytes}}
-	s.bytes = 0
-	return nil
-}
-
-// release sends the segment that is held.
-func (s *session) release(ctx context.Context) error {
-	if s.held == nil {
-		return nil
-	}
-	seg := s.held.seg
-	s.held = nil
-	return s.send(ctx, seg)
-}
-
 // rotate moves to another file. The first one of a stream, made by the server, says where the stream starts.
-func (s *session) rotate(ctx context.Context, h eventHeader, body []byte, now time.Time) error {
+func (s *session) rotate(ctx context.Context, h binlog.Header, body []byte, now time.Time) error {
 	if len(body) < 8 {
-		return s.protocolError("%s: %w", h.kind, errTruncated)
+		return s.protocolError("%s: %w", h.Kind, binlog.ErrTruncated)
 	}
 	file := string(body[8:])
-	if _, _, ok := splitLogName(file); !ok {
-		return s.protocolError("%s: %q is not the name of a binlog file", h.kind, file)
+	if _, _, ok := gtid.SplitLogName(file); !ok {
+		return s.protocolError("%s: %q is not the name of a binlog file", h.Kind, file)
 	}
 	moved := s.file != file
 	s.file, s.pos = file, binary.LittleEndian.Uint64(body)
 	clear(s.maps) // a server that was started again counts table ids from the start
-	if !moved || h.artificial() || s.tx != nil {
+	if !moved || h.Artificial() || s.tx != nil {
 		return nil
 	}
 	// The files before this one are not needed any more, also when nothing happens in it.
-	s.position = s.position.at(s.file, s.pos)
+	s.position = s.position.At(s.file, s.pos)
 	seg := coordinator.Segment{Commit: s.position, ReadAt: now, Bytes: s.bytes}
 	s.bytes = 0
 	return s.send(ctx, seg)
@@ -293,8 +191,8 @@ func (s *session) rotate(ctx context.Context, h eventHeader, body []byte, now ti
 
 // heartbeat says that nothing happens. While it skips what we have already, a server sends them too, so only one at the place
 // that we have read up to, or at the place of the one before, means that we are at the end.
-func (s *session) heartbeat(ctx context.Context, h eventHeader, now time.Time) error {
-	beat := uint64(h.logPos)
+func (s *session) heartbeat(ctx context.Context, h binlog.Header, now time.Time) error {
+	beat := uint64(h.LogPos)
 	atEnd := beat == s.pos&0xffffffff || beat == s.lastBeat
 	s.lastBeat = beat
 	if s.tx != nil {

@@ -12,6 +12,15 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
 
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/charset"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/ddl"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/recorded"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/resolve"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/shape"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
@@ -20,53 +29,53 @@ var playedAt = time.UnixMilli(1700000000000) //nolint:gochecknoglobals // a cons
 
 // offline returns a session that has no server: it is given its events, and knows no table but those that they tell of.
 func offline(flavor string) *session {
-	start := &Position{gtid: true, file: "bin.000001", pos: 4}
-	info := charsetInfo{
-		collations: map[uint64]string{45: "utf8mb4", 46: "utf8mb4", 255: "utf8mb4", 33: "utf8mb3", 54: "utf16", binaryCollation: "binary"},
-		byID: map[uint64]string{
+	start := &gtid.Position{HasGTIDs: true, File: "bin.000001", Pos: 4}
+	info := charset.Info{
+		Collations: map[uint64]string{45: "utf8mb4", 46: "utf8mb4", 255: "utf8mb4", 33: "utf8mb3", 54: "utf16", binlog.BinaryCollation: "binary"},
+		ByID: map[uint64]string{
 			45: "utf8mb4_general_ci", 46: "utf8mb4_bin", 255: "utf8mb4_0900_ai_ci", 33: "utf8mb3_general_ci", 54: "utf16_general_ci",
-			binaryCollation: "binary",
+			binlog.BinaryCollation: "binary",
 		},
-		names: map[string]string{
+		Names: map[string]string{
 			"utf8mb4_general_ci": "utf8mb4", "utf8mb4_bin": "utf8mb4", "utf8mb4_0900_ai_ci": "utf8mb4", "utf8mb3_general_ci": "utf8mb3",
 			"utf16_general_ci": "utf16", "binary": "binary",
 		},
-		defaults: map[string]string{
+		Defaults: map[string]string{
 			"utf8mb4": "utf8mb4_general_ci", "utf8mb3": "utf8mb3_general_ci", "utf16": "utf16_general_ci", "binary": "binary",
 		},
-		widths: map[string]int{"utf8mb4": 4, "utf8mb3": 3, "utf16": 4, "binary": 1},
+		Widths: map[string]int{"utf8mb4": 4, "utf8mb3": 3, "utf16": 4, "binary": 1},
 	}
 	l := newLog(config{source: &change.Source{Connector: "mysql", Name: "s", Version: "v"}}, service.MockResources())
 	s := &session{log: l, flavor: flavor, identity: "server", position: start, reader: newReader(start)}
 	s.filesAt = playedAt
-	s.excerpts = func(context.Context, *Position) (events, error) { return nil, errNoPrepared }
-	s.schemas = &schemas{
-		source: l.cfg.source, flavor: flavor, charsets: info, warn: func(string, ...any) {}, changed: func(string) {},
-		definition: func(_ context.Context, db, table string) (*tableDef, error) {
-			return s.tables.state.table(db, table), nil
+	s.excerpts = func(context.Context, *gtid.Position) (events, error) { return nil, errNoPrepared }
+	s.schemas = &resolve.Schemas{
+		Source: l.cfg.source, Flavor: flavor, Charsets: info, Warn: func(string, ...any) {}, Changed: func(string) {},
+		Definition: func(_ context.Context, db, table string) (*shape.Table, error) {
+			return s.tables.state.Table(db, table), nil
 		},
-		define: s.define,
+		Define: s.define,
 	}
 	version := "9.7.0"
-	if flavor == flavorMariaDB {
+	if flavor == product.MariaDB {
 		version = "10.11.6-MariaDB"
 	}
-	s.tables.state = schemaState{"fuzz": {Collation: "utf8mb4_general_ci", Complete: true, Tables: map[string]*tableDef{}}}
-	s.tables.applier = newApplier(newDialect(flavor, version), info, false, s.isBefore)
-	l.history.begin("server", start, s.tables.state)
+	s.tables.state = shape.State{"fuzz": {Collation: "utf8mb4_general_ci", Complete: true, Tables: map[string]*shape.Table{}}}
+	s.tables.applier = ddl.NewApplier(statement.NewDialect(flavor, version), info, false, s.isBefore)
+	l.history.Begin("server", start, s.tables.state)
 	return s
 }
 
 // replay is the recorded events as a second connection sends them: how the file is written, then what is behind a position.
 type replay [][]byte
 
-func excerptOf(all [][]byte, from *Position) (events, error) {
+func excerptOf(all [][]byte, from *gtid.Position) (events, error) {
 	var r replay
 	for i, e := range all {
-		if eventKind(e) == replication.FORMAT_DESCRIPTION_EVENT {
+		if recorded.Kind(e) == replication.FORMAT_DESCRIPTION_EVENT {
 			r = replay{e}
 		}
-		if eventKind(e) != replication.ROTATE_EVENT && uint64(binary.LittleEndian.Uint32(e[13:])) == from.pos+uint64(len(e)) {
+		if recorded.Kind(e) != replication.ROTATE_EVENT && uint64(binary.LittleEndian.Uint32(e[13:])) == from.Pos+uint64(len(e)) {
 			r = append(r, all[i:]...)
 			return &r, nil
 		}
@@ -83,7 +92,7 @@ func (r *replay) next() ([]byte, time.Time, error) {
 	return e, playedAt, nil
 }
 
-func (r *replay) close() {}
+func (r *replay) Close() {}
 
 // play gives a session events and returns what it sends.
 func play(t testing.TB, s *session, do func(ctx context.Context) error) (segments []coordinator.Segment, err error) {
@@ -103,7 +112,7 @@ func playEvents(t testing.TB, s *session, events [][]byte) ([]coordinator.Segmen
 	return play(t, s, func(ctx context.Context) error {
 		for _, e := range events {
 			if err := s.event(ctx, e, playedAt); err != nil {
-				return fmt.Errorf("%s: %w", eventKind(e), err)
+				return fmt.Errorf("%s: %w", recorded.Kind(e), err)
 			}
 		}
 		return nil
@@ -138,9 +147,9 @@ func TestRecorded(t *testing.T) {
 		return recordedRow(columns, append([]string{"id", id}, values...)...)
 	}
 	compressed := `"` + strings.Repeat("compress ", 30) + `"`
-	for _, flavor := range []string{flavorMySQL, flavorMariaDB} {
+	for _, flavor := range []string{product.MySQL, product.MariaDB} {
 		doc := `{"a":[1,2.5,null,true],"é":"z"}`
-		if flavor == flavorMariaDB {
+		if flavor == product.MariaDB {
 			doc = `"{\"a\": [1, 2.5, null, true], \"é\": \"z\"}"`
 		}
 		want := []string{
@@ -150,7 +159,7 @@ func TestRecorded(t *testing.T) {
 			`u {"id":2} ` + row(old, "2", "v", `"two"`) + " " + row(old, "2", "u", "5", "v", `"two!"`),
 			`u {"id":3} ` + row(old, "3") + " " + row(old, "3", "u", "5"), `d {"id":3} ` + row(old, "3", "u", "5") + " -",
 		}
-		if flavor == flavorMySQL {
+		if flavor == product.MySQL {
 			want = append(want,
 				`c {"id":10} - `+row(old, "10", "x", `"tagged"`), `c {"id":11} - `+row(now, "11", "n", "7", "x", compressed),
 				`u {"id":1} `+first(now, "5", `"ü😀!"`, doc)+" "+first(now, "5", `"ü😀!"`, `{"a":[9,2.5,null,true],"é":"longer"}`))
@@ -159,8 +168,8 @@ func TestRecorded(t *testing.T) {
 		}
 		want = append(want, `u {"id":10} {"id":10} {"x":"minimal"}`, `c {"id":20} - `+row(now, "20", "n", "7"), "t  - -")
 		s := offline(flavor)
-		log := splitEvents(recorded(t, flavor))
-		s.excerpts = func(_ context.Context, from *Position) (events, error) { return excerptOf(log, from) }
+		log := recorded.Split(recorded.Log(t, flavor))
+		s.excerpts = func(_ context.Context, from *gtid.Position) (events, error) { return excerptOf(log, from) }
 		segments, err := playEvents(t, s, log)
 		require.NoError(t, err, flavor)
 		var got []received

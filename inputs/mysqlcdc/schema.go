@@ -1,244 +1,275 @@
 package mysqlcdc
 
 import (
-	"bytes"
 	"context"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
+	"time"
 
-	"github.com/go-mysql-org/go-mysql/mysql"
-
-	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/charset"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/ddl"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/shape"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
 
-// schemas makes shapes for decoding out of the table maps of the captured tables and what the history knows about the tables. Each
-// is checked against the other. Where the server puts names into the table maps (binlog_row_metadata=FULL) those win, and mend the
-// history. It belongs to the reading goroutine.
-type schemas struct {
-	source  *change.Source
-	catalog *catalog
-	// definition returns what the history says about a table, nil for nothing; define corrects that.
-	definition func(ctx context.Context, db, table string) (*tableDef, error)
-	define     func(db, table string, def *tableDef)
-	// warn logs that the history had to be corrected.
-	warn     func(format string, args ...any)
-	flavor   string
-	keys     map[string][]string // from the configuration
-	charsets charsetInfo
-	values   valueOptions
-	// changed is called with the table's name when its shape is another one than before.
-	changed func(table string)
-
-	charsetDecoders map[string]*charset
-	known           map[string]*knownShape
+// tableLog is the reading goroutine's view of the history: the shapes at the place that it has read up to.
+type tableLog struct {
+	state   shape.State
+	applier *ddl.Applier
+	// pending are changes of the transaction that is being read.
+	pending []shape.Change
 }
 
-type knownShape struct {
-	body  []byte // of the table map that it was resolved for
-	shape *shape
-	stale bool
-}
-
-// forget makes every shape be resolved again: a statement may have changed any of them.
-func (s *schemas) forget() {
-	for _, k := range s.known {
-		k.stale = true
+// prepareHistory finds the shapes at the start, from the history or, where that has none, from the catalogue. It returns the start,
+// which it chooses itself when that shall be the end of the log: a place at which the catalogue is known.
+func (s *session) prepareHistory(ctx context.Context, from checkpoint.Token, start *gtid.Position) (*gtid.Position, error) {
+	s.tables.applier = ddl.NewApplier(statement.NewDialect(s.flavor, s.vars["version"]), s.schemas.Charsets, s.filter.fold, s.isBefore)
+	h := &s.log.history
+	if !from.IsZero() {
+		state, err := h.At(start)
+		if err != nil {
+			return nil, coordinator.WithKind(coordinator.KindSchema, err)
+		}
+		if state != nil {
+			s.tables.state = state
+			return start, s.addDatabases(ctx, start)
+		}
+		s.log.logger.Warnf("No schema history is saved with position %s: tables are taken as they are now; rows that were written "+
+			"before a later change of their table are an error", start)
 	}
-}
-
-// resolve returns the shape for rows events behind a table map. The place is for errors.
-func (s *schemas) resolve(ctx context.Context, m *tableMap, place string) (*shape, error) {
-	name := m.name()
-	k := s.known[name]
-	if k != nil && !k.stale && bytes.Equal(k.body, m.body) {
-		return k.shape, nil
-	}
-	sh, err := s.build(ctx, m)
+	state, exact, at, err := s.readCatalog(ctx, nil)
 	if err != nil {
-		return nil, coordinator.WithTable(name, fmt.Errorf("shape of table %s at %s: %w", name, place, err))
+		return nil, err
 	}
-	if k != nil {
-		if k.shape.table.Fingerprint() == sh.table.Fingerprint() {
-			sh.table = k.shape.table // equal tables share their metadata templates
-		} else {
-			s.changed(name)
+	if from.IsZero() && s.log.cfg.startAt == nil && s.log.cfg.start == startLatest {
+		start = at
+		for _, t := range exact {
+			t.AsOf = ""
 		}
 	}
-	if s.known == nil {
-		s.known = map[string]*knownShape{}
-	}
-	s.known[name] = &knownShape{body: bytes.Clone(m.body), shape: sh}
-	return sh, nil
+	h.Begin(s.identity, start, state)
+	s.tables.state = state
+	s.warnOfPrepared(ctx)
+	return start, nil
 }
 
-// lastSeen returns the table of a name as its rows were last seen; nil when there were none since its shape may have changed.
-func (s *schemas) lastSeen(name string) *change.Table {
-	if k := s.known[name]; k != nil && !k.stale {
-		return k.shape.table
+// isBefore reports whether the place that was read up to is before a position in its text form.
+func (s *session) isBefore(asOf string) bool {
+	p, err := gtid.ParsePosition(asOf)
+	return err == nil && s.position.NotAfter(p) && !p.NotAfter(s.position)
+}
+
+// addDatabases reads the databases that the configuration captures and the history does not know in full.
+func (s *session) addDatabases(ctx context.Context, start *gtid.Position) error {
+	known := func(db string) bool { d := s.tables.state[db]; return d != nil && d.Complete }
+	state, _, _, err := s.readCatalog(ctx, known)
+	if err != nil {
+		return err
 	}
+	var changes []shape.Change
+	for _, db := range slices.Sorted(maps.Keys(state)) {
+		d := state[db]
+		if known(db) || s.tables.state[db] != nil && !d.Complete {
+			continue
+		}
+		changes = append(changes, shape.Change{DB: db, Database: &shape.Database{Collation: d.Collation, Complete: d.Complete}})
+		for _, t := range slices.Sorted(maps.Keys(d.Tables)) {
+			if s.tables.state.Table(db, t) == nil { // what the log has told is better
+				changes = append(changes, shape.Change{DB: db, Table: t, Def: d.Tables[t]})
+			}
+		}
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	s.tables.state.Apply(changes)
+	return s.log.history.Add(start, changes)
+}
+
+// readCatalog reads the tables of the captured databases, except those that are known. A table that looks the same before and behind
+// a position had this shape there; those are returned as exact, and have the position as AsOf. The others have a later one.
+func (s *session) readCatalog(ctx context.Context, known func(db string) bool) (state shape.State, exact []*shape.Table, at *gtid.Position, err error) {
+	load := func() (shape.State, error) {
+		return s.catalog.State(ctx, s.flavor, func(db string) bool { return s.filter.capturesIn(db) && (known == nil || !known(db)) })
+	}
+	var first shape.State
+	if first, err = load(); err != nil {
+		return nil, nil, nil, err
+	}
+	if at, err = s.endOfLog(ctx); err != nil {
+		return nil, nil, nil, err
+	}
+	if state, err = load(); err != nil {
+		return nil, nil, nil, err
+	}
+	later, err := s.endOfLog(ctx)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	for db, d := range state {
+		for name, t := range d.Tables {
+			if reflect.DeepEqual(first.Table(db, name), t) {
+				t.AsOf = at.String()
+				exact = append(exact, t)
+			} else {
+				t.AsOf = later.String()
+			}
+		}
+	}
+	return state, exact, at, nil
+}
+
+// maxStatement is how much of a statement an error shows.
+const maxStatement = 1000
+
+// ddl follows a statement that may have changed tables; start is its place.
+func (s *session) ddl(ctx context.Context, text []byte, db string, vars binlog.QueryVars, start uint64, now time.Time) error {
+	st, err := s.ddlStatement(ctx, text, db, vars)
+	if err != nil {
+		return err
+	}
+	res, err := s.tables.applier.Apply(s.tables.state, st)
+	if err != nil {
+		shown := st.Text
+		if len(shown) > maxStatement {
+			shown = shown[:maxStatement] + "…"
+		}
+		err = fmt.Errorf("the statement that ends at %s, %q: %w", s.place(), shown, err)
+		if res.Changes, err = s.unparseable(ctx, res, err); err != nil {
+			return err
+		}
+	}
+	if err := s.schemaEvents(ctx, st.Text, res, start, now); err != nil {
+		return err
+	}
+	if len(res.Changes) == 0 {
+		return nil
+	}
+	s.tables.state.Apply(res.Changes)
+	s.tables.pending = append(s.tables.pending, res.Changes...)
+	s.schemas.Forget()
+	clear(s.maps)
 	return nil
 }
 
-func (s *schemas) build(ctx context.Context, m *tableMap) (*shape, error) {
-	meta, err := m.parseMetadata(s.flavor)
-	if err != nil {
-		return nil, coordinator.WithKind(coordinator.KindProtocol, err)
+// unparseable decides about a statement that was not understood or does not fit: it returns the changes that stand for it, or the
+// error that ends the session.
+func (s *session) unparseable(ctx context.Context, res ddl.Result, err error) ([]shape.Change, error) {
+	captured := res.Unread || slices.ContainsFunc(res.Tables, func(t statement.TableName) bool { return s.filter.captures(t.DB, t.Table) })
+	switch {
+	case !captured:
+		s.log.logger.Warnf("Tables that are not captured are not followed any further: %v", err)
+		return s.forgetTables(res.Tables), nil
+	case !s.log.cfg.reloadDDL:
+		return nil, coordinator.WithKind(coordinator.KindSchema, fmt.Errorf("%w: on_unparseable_ddl: reload reads the table's shape from "+
+			"information_schema instead, which is right when nothing else has changed it since", err))
 	}
-	sh := &shape{
-		columns: make([]column, len(m.types)),
-		table:   &change.Table{Source: s.source, Database: m.db, Name: m.table, Columns: make([]change.Column, len(m.types))},
-	}
-	for i := range m.types {
-		sh.columns[i].typ, sh.columns[i].meta = realType(m.types[i], m.metas[i])
-		sh.columns[i].unsigned = meta.columns[i].unsigned
-		sh.table.Columns[i].Nullable = isSet(m.nullable, i)
-	}
-	def, err := s.definition(ctx, m.db, m.table)
-	if err != nil {
-		return nil, err
-	}
-	err = s.fromHistory(ctx, def, m, meta, sh)
-	if err != nil && meta.full {
-		if def != nil {
-			s.warn("Table %s is another one than the schema history says, and is taken as the log has it: %v", m.name(), err)
-		}
-		def, err = s.repair(ctx, def, m, meta, sh)
-	}
-	if err != nil {
-		return nil, err
-	}
-	var logged []int
-	if meta.full {
-		logged = meta.key
-	}
-	return sh, s.setKey(logged, def, sh.table)
+	s.log.logger.Warnf("Reading the shapes of tables from information_schema, as on_unparseable_ddl says: %v", err)
+	return s.reload(ctx, res)
 }
 
-// fromMetadata fills the shape from what the table map says.
-func (s *schemas) fromMetadata(ctx context.Context, def *tableDef, meta *tableMeta, sh *shape) error {
-	var err error
-	declared := declaredTypes(def)
-	for i := range sh.columns {
-		c, mc := &sh.columns[i], &meta.columns[i]
-		col := &sh.table.Columns[i]
-		col.Name = mc.name
-		width := 1
-		if mc.collation != 0 && mc.collation != binaryCollation && (isCharacter(c.typ, s.flavor) || isEnumOrSet(c.typ, "")) &&
-			c.typ != mysql.MYSQL_TYPE_GEOMETRY {
-			cs, ok := s.charsets.collations[mc.collation]
-			if !ok {
-				return coordinator.WithKind(coordinator.KindSchema,
-					fmt.Errorf("column %s: the server does not list collation %d", mc.name, mc.collation))
-			}
-			if c.text, err = s.charset(ctx, cs); err != nil {
-				return err
-			}
-			width = max(s.charsets.widths[cs], 1)
+func (s *session) forgetTables(tables []statement.TableName) (changes []shape.Change) {
+	for _, t := range tables {
+		if s.tables.state.Table(t.DB, t.Table) != nil {
+			changes = append(changes, shape.Change{DB: t.DB, Table: t.Table})
 		}
-		for _, label := range mc.labels {
-			if c.text != nil {
-				if label, _, err = c.text.decode(nil, label); err != nil {
-					return coordinator.WithKind(coordinator.KindSchema, fmt.Errorf("column %s: label %q: %w", mc.name, label, err))
+	}
+	return changes
+}
+
+// reload reads the tables of a statement from the catalogue, all of them if it could not be told which they are.
+func (s *session) reload(ctx context.Context, res ddl.Result) ([]shape.Change, error) {
+	state, _, _, err := s.readCatalog(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	tables := res.Tables
+	if res.Unread {
+		tables = nil
+		for _, st := range []shape.State{s.tables.state, state} {
+			for db, d := range st {
+				for name := range d.Tables {
+					tables = append(tables, statement.TableName{DB: db, Table: name})
 				}
 			}
-			c.labels = append(c.labels, bytes.Clone(label))
 		}
-		col.Type = c.typeText(width)
-		refine(c, col, declared[mc.name])
-		s.finish(c, col)
 	}
-	return nil
+	var changes []shape.Change
+	for _, t := range tables {
+		if t.Table != "" {
+			changes = append(changes, shape.Change{DB: t.DB, Table: t.Table, Def: state.Table(t.DB, t.Table)})
+		}
+	}
+	return changes, nil
 }
 
-// finish derives what both ways have in common.
-func (s *schemas) finish(c *column, col *change.Column) {
-	if c.typ == mysql.MYSQL_TYPE_STRING && c.text == nil {
-		c.pad = int(c.meta)
-		c.packed = packedType(c, col.Type)
+// ddlStatement turns a query event into a statement: its text is in the character set of the client.
+func (s *session) ddlStatement(ctx context.Context, text []byte, db string, vars binlog.QueryVars) (ddl.Statement, error) {
+	info := s.schemas.Charsets
+	st := ddl.Statement{
+		Text: string(text), DB: db, Mode: statement.ModeOf(vars.SQLMode), ServerCollation: info.ByID[vars.Server],
+		DefaultUTF8MB4: info.ByID[vars.DefaultUTF8MB4], ImplicitTimestamp: vars.ImplicitTimestamp,
 	}
-	col.Type, _, _ = strings.Cut(col.Type, " /*M!") // how MariaDB shows that a column is compressed
-	if isEnumOrSet(c.typ, "") {
-		c.text = nil // labels are UTF-8 by now
+	if charset.IsASCII(text) || info.Collations[vars.Client] == "" || info.Collations[vars.Client] == "binary" {
+		return st, nil
 	}
-	col.Logical, col.Precision, col.Scale = c.logical()
-	switch {
-	case c.packed == packedUUID:
-		col.Logical = change.LogicalUUID
-	case c.packed != packedNone:
-		col.Logical = change.LogicalText
-	case c.typ == mysql.MYSQL_TYPE_VECTOR:
-		col.Parts = []change.Column{{Type: "float", Logical: change.LogicalFloat32}}
+	cs, err := s.schemas.Charset(ctx, info.Collations[vars.Client])
+	if err != nil {
+		return st, err
 	}
-	s.values.apply(c, col)
+	if utf8, _, err := cs.Decode(nil, text); err == nil { // else it is tried as it is
+		st.Text = string(utf8)
+	}
+	return st, nil
 }
 
-func (s *schemas) charset(ctx context.Context, name string) (*charset, error) {
-	cs := s.charsetDecoders[name]
-	if cs != nil {
-		return cs, nil
+// keepChanges writes the changes of a transaction into the history, before its position is known to anybody.
+func (s *session) keepChanges() error {
+	if len(s.tables.pending) == 0 {
+		return nil
 	}
-	var err error
-	switch {
-	case isEastAsian(name):
-		cs, err = s.catalog.eastAsianCharset(ctx, name)
-	case s.charsets.widths[name] == 1 && name != "ascii":
-		cs, err = s.catalog.singleByteCharset(ctx, name)
-	default:
-		cs = newCharset(name)
+	changes := s.tables.pending
+	s.tables.pending = nil
+	return s.log.history.Add(s.position, changes)
+}
+
+// definition returns the shape of a table at the place that was read up to. One that the history does not know, since the account
+// could not see it or its making is not in the log, is taken from the catalogue; nil when it is not there either.
+func (s *session) definition(ctx context.Context, db, table string) (*shape.Table, error) {
+	n := statement.TableName{DB: db, Table: table}
+	if s.filter.fold {
+		n = statement.TableName{DB: strings.ToLower(db), Table: strings.ToLower(table)}
 	}
+	if def := s.tables.state.Table(n.DB, n.Table); def != nil {
+		return def, nil
+	}
+	at, err := s.endOfLog(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if s.charsetDecoders == nil {
-		s.charsetDecoders = map[string]*charset{}
+	def, err := s.catalog.Table(ctx, s.flavor, n.DB, n.Table)
+	if err != nil || def == nil {
+		return nil, err
 	}
-	s.charsetDecoders[name] = cs
-	return cs, nil
+	def.AsOf = at.String()
+	s.log.logger.With("table", db+"."+table).Warnf("The schema history does not know table %s.%s: it is taken as it is now", db, table)
+	s.define(n.DB, n.Table, def)
+	return def, nil
 }
 
-// setKey finds the columns that identify a row; logged are those that the table map names, if any.
-func (s *schemas) setKey(logged []int, def *tableDef, t *change.Table) error {
-	if names, ok := s.keys[t.Database+"."+t.Name]; ok {
-		for _, n := range names {
-			i := columnNamed(t, n)
-			if i < 0 {
-				return coordinator.WithKind(coordinator.KindSchema, fmt.Errorf("keys: it has no column %q", n))
-			}
-			t.Key = append(t.Key, i)
-		}
-		return nil
+// define sets the shape of a table.
+func (s *session) define(db, table string, def *shape.Table) {
+	if s.filter.fold {
+		db, table = strings.ToLower(db), strings.ToLower(table)
 	}
-	if len(logged) > 0 {
-		for _, i := range logged {
-			if i < len(t.Columns) { // else a hidden one
-				t.Key = append(t.Key, i)
-			}
-		}
-		return nil
-	}
-	for _, n := range def.key() {
-		if i := columnNamed(t, n); i >= 0 {
-			t.Key = append(t.Key, i)
-		}
-	}
-	return nil
-}
-
-func columnNamed(t *change.Table, name string) int {
-	return slices.IndexFunc(t.Columns, func(c change.Column) bool { return strings.EqualFold(c.Name, name) })
-}
-
-// declaredTypes returns the types of the columns of a table by their names, as far as they are known: the log alone does not tell some of
-// them apart from others.
-func declaredTypes(def *tableDef) map[string]string {
-	if def == nil {
-		return nil
-	}
-	types := make(map[string]string, len(def.Columns))
-	for _, c := range def.Columns {
-		types[c.Name] = c.Type
-	}
-	return types
+	changes := []shape.Change{{DB: db, Table: table, Def: def}}
+	s.tables.state.Apply(changes)
+	s.tables.pending = append(s.tables.pending, changes...)
 }

@@ -1,44 +1,100 @@
 package mysqlcdc
 
 import (
-	"strings"
+	"context"
+	"maps"
+	"slices"
+	"time"
 
-	"github.com/go-mysql-org/go-mysql/mysql"
-
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/ddl"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/row"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/shape"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
 	"github.com/deltaforge/deltaforge/internal/change"
 )
 
-// Changes of shapes as events: one for each table name whose table is another one behind a statement than before it. A rename
-// is one for each of its names.
-
-// tableOf returns a table as its rows will have it, nil for none: the same as build makes of the definition and a table map.
-func (s *schemas) tableOf(n tableName, def *tableDef) *change.Table {
-	if def == nil {
-		return nil
+// schemaEvents counts what a statement does to tables among the events of its transaction, and makes events of it if they are
+// wanted. It is called before the changes are applied. Whatever the configuration captures, and whether or not it wants the
+// events, each name that the statement has counts, so that the numbers of other events do not depend on it.
+func (s *session) schemaEvents(ctx context.Context, text string, res ddl.Result, start uint64, now time.Time) error {
+	t := s.tx
+	if err := s.count(t); err != nil {
+		return err
 	}
-	t := &change.Table{Source: s.source, Database: n.db, Name: n.table, Columns: make([]change.Column, len(def.Columns))}
-	for i, cc := range def.Columns {
-		t.Columns[i] = change.Column{Name: cc.Name, Type: cc.Type, Nullable: cc.Nullable}
-		c := s.loggedAs(cc)
-		s.finish(&c, &t.Columns[i])
+	for _, n := range s.concerned(res) {
+		t.index++
+		if !s.log.cfg.schemaChanges || s.skip >= t.index || !s.filter.captures(n.DB, n.Table) {
+			continue
+		}
+		c := s.schemaChange(n, res.Changes)
+		if c == nil {
+			continue
+		}
+		c.DDL = text
+		s.name(t)
+		ev := change.Event{
+			Op: change.Schema, Change: c, Table: c.New, Index: t.index, Pos: start,
+			Origin: &change.Origin{Tx: t.tx, ReadAt: now, Snapshot: change.SnapshotFalse, File: s.file},
+		}
+		if c.New == nil {
+			ev.Table = c.Old
+		}
+		if err := s.hold(ctx, &row.TableSegment{Event: ev}, now); err != nil {
+			return err
+		}
 	}
-	if err := s.setKey(nil, def, t); err != nil {
-		t.Key = nil // the keys of the configuration are not those of this version
-	}
-	return t
+	return nil
 }
 
-// loggedAs is what the log has for a column, as far as that says something about its logical type.
-func (s *schemas) loggedAs(cc columnDef) column {
-	c := column{typ: mysql.MYSQL_TYPE_STRING, unsigned: strings.Contains(cc.Type, "unsigned")}
-	if types := binlogTypes(cc.dataType()); types != nil {
-		c.typ = types[0]
-	} else if cc.dataType() == "vector" {
-		c.typ = mysql.MYSQL_TYPE_VECTOR
+// concerned returns the tables that a statement names, then those that it changes without naming them, each once.
+func (s *session) concerned(res ddl.Result) (names []statement.TableName) {
+	add := func(n statement.TableName) {
+		if n.Table != "" && !slices.Contains(names, n) {
+			names = append(names, n)
+		}
 	}
-	c.meta, _ = cc.expectedMeta(s.charsets.widths)
-	if cs := cc.charset(); cs != "" && cs != "binary" {
-		c.text = &charset{} // that it is text is all that matters
+	for _, n := range res.Tables {
+		add(n)
+	}
+	for _, c := range res.Changes {
+		add(statement.TableName{DB: c.DB, Table: c.Table})
+		if d := s.tables.state[c.DB]; d != nil && c.Table == "" && c.Database == nil {
+			for _, name := range slices.Sorted(maps.Keys(d.Tables)) {
+				add(statement.TableName{DB: c.DB, Table: name})
+			}
+		}
+	}
+	return names
+}
+
+// schemaChange returns what the changes make of the table of a name; nil when they leave it as it is, or when nothing is known
+// about it.
+func (s *session) schemaChange(n statement.TableName, changes []shape.Change) *change.SchemaChange {
+	before := s.tables.state.Table(n.DB, n.Table)
+	if before != nil && before.AsOf != "" && s.isBefore(before.AsOf) {
+		before = nil // it is that of a later place
+	}
+	after, touched, replaced := before, false, before == nil
+	for _, c := range changes {
+		switch {
+		case c.DB == n.DB && c.Table == n.Table:
+			after, touched = c.Def, true
+		case c.DB == n.DB && c.Table == "" && c.Database == nil:
+			after, touched = nil, true
+		default:
+			continue
+		}
+		replaced = replaced || after == nil
+	}
+	if !touched {
+		return nil
+	}
+	c := &change.SchemaChange{Old: s.schemas.TableOf(n, before), New: s.schemas.TableOf(n, after)}
+	switch {
+	case c.Old == nil && c.New == nil:
+		return nil
+	case !replaced && c.Old.Fingerprint() == c.New.Fingerprint():
+		return nil
 	}
 	return c
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/catalog"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
 
@@ -76,7 +77,7 @@ func (f tableFilter) captures(db, table string) bool {
 		}
 		return false
 	}
-	system := isSystemSchema(db)
+	system := catalog.IsSystemSchema(db)
 	if len(f.include) == 0 && system || len(f.include) > 0 && !any(f.include, system) {
 		return false
 	}
@@ -86,12 +87,12 @@ func (f tableFilter) captures(db, table string) bool {
 // capturesIn reports whether tables of a database may be captured.
 func (f tableFilter) capturesIn(db string) bool {
 	if len(f.include) == 0 {
-		return !isSystemSchema(db)
+		return !catalog.IsSystemSchema(db)
 	}
 	return slices.ContainsFunc(f.include, func(p pattern) bool {
 		if f.fold {
 			p, db = pattern{strings.ToLower(p.db), p.table}, strings.ToLower(db)
 		}
-		return coordinator.MatchName(p.db, db) && (!isSystemSchema(db) || p.db == db)
+		return coordinator.MatchName(p.db, db) && (!catalog.IsSystemSchema(db) || p.db == db)
 	})
 }

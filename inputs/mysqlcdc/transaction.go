@@ -7,6 +7,8 @@ import (
 
 	"github.com/go-mysql-org/go-mysql/replication"
 
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
@@ -16,8 +18,8 @@ type transaction struct {
 	tx *change.Tx
 	// explicit: it began with BEGIN and ends with a commit; else its one statement is all of it.
 	explicit bool
-	gtid     gtid // gno 0 for none
-	maria    mariaGTID
+	gtid     gtid.ID // gno 0 for none
+	maria    gtid.MariaID
 	isMaria  bool
 	// xa says that it is an XA transaction, whose rows are nobody's before it is committed; xaRows that it has some for us.
 	xa, xaRows bool
@@ -25,46 +27,46 @@ type transaction struct {
 	at uint64
 	// index counts the events of the transaction that are counted; uncounted is the last rows event when it is not.
 	index     uint64
-	uncounted *rowsEvent
-	table     *tableMap // of uncounted
+	uncounted *binlog.Rows
+	table     *binlog.TableMap // of uncounted
 }
 
 // beginning returns the place of an event that was read last. A server that leaves out what we have leaves a gap between the end of the
 // event before it, which is start, and its place.
-func (s *session) beginning(h eventHeader, start uint64) uint64 {
-	if size := uint64(h.size); h.logPos != 0 && s.pos > size {
+func (s *session) beginning(h binlog.Header, start uint64) uint64 {
+	if size := uint64(h.Size); h.LogPos != 0 && s.pos > size {
 		return s.pos - size
 	}
 	return start
 }
 
 // beginMySQL starts a transaction at its GTID event (MySQL source, Gtid_event).
-func (s *session) beginMySQL(h eventHeader, body []byte, start uint64) (err error) {
-	t := &transaction{tx: &change.Tx{ServerID: h.serverID, CommitTime: time.Unix(int64(h.timestamp), 0).UTC()}, at: s.beginning(h, start)}
+func (s *session) beginMySQL(h binlog.Header, body []byte, start uint64) (err error) {
+	t := &transaction{tx: &change.Tx{ServerID: h.ServerID, CommitTime: time.Unix(int64(h.Timestamp), 0).UTC()}, at: s.beginning(h, start)}
 	var micros uint64
-	if h.kind == replication.GTID_TAGGED_LOG_EVENT {
-		if t.gtid, micros, err = parseTaggedGTID(body); err != nil {
-			return s.protocolError("%s: %w", h.kind, err)
+	if h.Kind == replication.GTID_TAGGED_LOG_EVENT {
+		if t.gtid, micros, err = binlog.ParseTaggedGTID(body); err != nil {
+			return s.protocolError("%s: %w", h.Kind, err)
 		}
 	} else {
-		c := cursor{b: body}
-		c.take(1)
-		copy(t.gtid.sid.uuid[:], c.take(16))
-		t.gtid.gno = c.uint(8)
-		if c.short {
-			return s.protocolError("%s: %w", h.kind, errTruncated)
+		c := binlog.Cursor{Rest: body}
+		c.Take(1)
+		copy(t.gtid.SID.UUID[:], c.Take(16))
+		t.gtid.GNO = c.Uint(8)
+		if c.Short {
+			return s.protocolError("%s: %w", h.Kind, binlog.ErrTruncated)
 		}
-		if c.uint(1) == replication.LogicalTimestampTypeCode {
-			c.take(16)
-			if micros = c.uint(7); micros&(1<<55) != 0 {
-				micros = c.uint(7) // the commit on the server that it comes from
+		if c.Uint(1) == replication.LogicalTimestampTypeCode {
+			c.Take(16)
+			if micros = c.Uint(7); micros&(1<<55) != 0 {
+				micros = c.Uint(7) // the commit on the server that it comes from
 			}
 		}
 		switch {
-		case h.kind == replication.ANONYMOUS_GTID_EVENT:
-			t.gtid.gno = 0
-		case t.gtid.gno == 0 || t.gtid.gno > maxGNO:
-			return s.protocolError("%s: %d is not the number of a transaction", h.kind, t.gtid.gno)
+		case h.Kind == replication.ANONYMOUS_GTID_EVENT:
+			t.gtid.GNO = 0
+		case t.gtid.GNO == 0 || t.gtid.GNO > gtid.MaxGNO:
+			return s.protocolError("%s: %d is not the number of a transaction", h.Kind, t.gtid.GNO)
 		}
 	}
 	if micros > 0 && micros < 1<<55 {
@@ -78,15 +80,15 @@ func (s *session) beginMySQL(h eventHeader, body []byte, start uint64) (err erro
 const mariaPreparedXA = 64
 
 // beginMariaDB starts a transaction at its GTID event (MariaDB source, Gtid_log_event).
-func (s *session) beginMariaDB(h eventHeader, body []byte, start uint64) error {
-	c := cursor{b: body}
-	seq, domain, flags := c.uint(8), c.uint(4), c.uint(1)
-	if c.short {
-		return s.protocolError("%s: %w", h.kind, errTruncated)
+func (s *session) beginMariaDB(h binlog.Header, body []byte, start uint64) error {
+	c := binlog.Cursor{Rest: body}
+	seq, domain, flags := c.Uint(8), c.Uint(4), c.Uint(1)
+	if c.Short {
+		return s.protocolError("%s: %w", h.Kind, binlog.ErrTruncated)
 	}
 	s.tx = &transaction{
-		tx:    &change.Tx{ServerID: h.serverID, CommitTime: time.Unix(int64(h.timestamp), 0).UTC()},
-		maria: mariaGTID{domain: uint32(domain), server: h.serverID, seq: seq}, isMaria: true, at: s.beginning(h, start),
+		tx:    &change.Tx{ServerID: h.ServerID, CommitTime: time.Unix(int64(h.Timestamp), 0).UTC()},
+		maria: gtid.MariaID{Domain: uint32(domain), Server: h.ServerID, Seq: seq}, isMaria: true, at: s.beginning(h, start),
 		// What is not standalone is framed: the event stands for BEGIN.
 		explicit: flags&replication.BINLOG_MARIADB_FL_STANDALONE == 0, xa: flags&mariaPreparedXA != 0,
 	}
@@ -101,7 +103,7 @@ func (s *session) name(t *transaction) {
 	switch {
 	case t.isMaria:
 		t.tx.GTID = t.maria.String()
-	case t.gtid.gno != 0:
+	case t.gtid.GNO != 0:
 		t.tx.GTID = t.gtid.String()
 	}
 	t.tx.Position = t.tx.GTID
@@ -119,12 +121,12 @@ func (s *session) commit(ctx context.Context, now time.Time) error {
 	}
 	s.tx, s.skip = nil, 0
 	switch {
-	case !s.position.gtid:
-		s.position = &Position{file: s.file, pos: s.pos}
+	case !s.position.HasGTIDs:
+		s.position = &gtid.Position{File: s.file, Pos: s.pos}
 	case t.isMaria:
-		s.position = s.position.afterMariaGTID(t.maria, s.file, s.pos)
-	case t.gtid.gno != 0:
-		s.position = s.position.afterGTID(&t.gtid, s.file, s.pos)
+		s.position = s.position.AfterMariaGTID(t.maria, s.file, s.pos)
+	case t.gtid.GNO != 0:
+		s.position = s.position.AfterGTID(&t.gtid, s.file, s.pos)
 	default:
 		return s.protocolError("a transaction without GTID behind %s: a position of GTIDs cannot pass it; use_gtid: false reads by "+
 			"file and position", s.position)

@@ -11,6 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
@@ -68,10 +71,10 @@ func TestPlaceInCompressedTransaction(t *testing.T) {
 		b.exec(t, "SET SESSION binlog_transaction_compression = ON", "CREATE TABLE c (id INT PRIMARY KEY, v TEXT)")
 		l := b.newLog(t, "use_gtid: "+gtid)
 		r := start(t, l, checkpoint.Token{}).connected(t)
-		before := parsedPosition(t, r.tok).pos
+		before := parsedPosition(t, r.tok).Pos
 		b.exec(t, "BEGIN", "INSERT INTO c VALUES (1, REPEAT('a', 5000))", "INSERT INTO c VALUES (2, REPEAT('b', 5000))", "COMMIT")
 		got := r.take(t, 2)
-		after := parsedPosition(t, r.tok).pos
+		after := parsedPosition(t, r.tok).Pos
 		for _, g := range got {
 			require.Greater(t, g.event.Pos, before)
 			require.Less(t, g.event.Pos, after)
@@ -108,7 +111,7 @@ func TestStartIsSaved(t *testing.T) {
 
 // TestTruncatedEvent: an event that lacks its end is an error with its place and what can be done, whichever it is.
 func TestTruncatedEvent(t *testing.T) {
-	s := &session{reader: newReader(&Position{file: "bin.000007", pos: 100}), flavor: flavorMySQL}
+	s := &session{reader: newReader(&gtid.Position{File: "bin.000007", Pos: 100}), flavor: product.MySQL}
 	for kind, whole := range map[replication.EventType]int{
 		replication.GTID_EVENT: 25, replication.QUERY_EVENT: 13, replication.TABLE_MAP_EVENT: 8, replication.WRITE_ROWS_EVENTv2: 10,
 		replication.XA_PREPARE_LOG_EVENT: 13, replication.EXECUTE_LOAD_QUERY_EVENT: 26, replication.ROTATE_EVENT: 8,
@@ -118,14 +121,14 @@ func TestTruncatedEvent(t *testing.T) {
 			data := make([]byte, replication.EventHeaderSize+n)
 			data[4], data[9] = byte(kind), byte(len(data))
 			err := s.event(t.Context(), data, time.Time{})
-			require.ErrorIs(t, err, errTruncated, "%s of %d bytes", kind, n)
+			require.ErrorIs(t, err, binlog.ErrTruncated, "%s of %d bytes", kind, n)
 			require.ErrorContains(t, err, "bin.000007:", kind)
 			require.ErrorContains(t, err, "mysqlbinlog --verify-binlog-checksum")
 			require.Equal(t, coordinator.KindProtocol, coordinator.KindOf(err))
 		}
 	}
 	err := s.event(t.Context(), make([]byte, replication.EventHeaderSize-1), time.Time{})
-	require.ErrorIs(t, err, errTruncated)
+	require.ErrorIs(t, err, binlog.ErrTruncated)
 }
 
 // TestTypesVectorsAmongTexts: MySQL counts a VECTOR among the columns that have a character set in the log.

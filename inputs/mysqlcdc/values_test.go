@@ -4,14 +4,17 @@ import (
 	"strings"
 	"testing"
 
-	_ "github.com/redpanda-data/benthos/v4/public/components/pure" // the output of a configuration to lint
+	_ "github.com/redpanda-data/benthos/v4/public/components/pure"
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/row"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 	"github.com/deltaforge/deltaforge/internal/typematrix"
 )
+
+// the output of a configuration to lint
 
 // onBothMetadata runs a test on both products, with and without names in the log.
 func onBothMetadata(t *testing.T, test func(t *testing.T, b *bench)) {
@@ -72,7 +75,7 @@ func TestTypesBadValues(t *testing.T) {
 		r := start(t, l, checkpoint.Token{}).connected(t)
 		b.exec(t, "INSERT INTO c VALUES (2, 'x', '0000-00-00'), (3, 'y', '2024-02-29')")
 		got := r.take(t, 2)
-		require.ErrorIs(t, got[0].err, errZeroDate)
+		require.ErrorIs(t, got[0].err, row.ErrZeroDate)
 		require.ErrorContains(t, got[0].err, "decoding row 0 of "+b.db+".c at bin.")
 		require.ErrorContains(t, got[0].err, "column d: a date with a zero month or day: 0000-00-00")
 		require.NoError(t, got[1].err)
@@ -80,22 +83,22 @@ func TestTypesBadValues(t *testing.T) {
 }
 
 func TestValueOptions(t *testing.T) {
-	parse := func(yaml string) (valueOptions, error) {
+	parse := func(yaml string) (row.Options, error) {
 		conf, err := spec().ParseYAML("name: n\ndsn: u@tcp(h:1)/\n"+yaml, nil)
 		if err != nil {
-			return valueOptions{}, err
+			return row.Options{}, err
 		}
 		return parseValueOptions(conf)
 	}
 	o, err := parse("")
 	require.NoError(t, err)
-	require.Equal(t, valueOptions{bigint: "number", tinyint1: "number", zeroDate: "text", undecodable: "error"}, o)
+	require.Equal(t, row.Options{Bigint: "number", Tinyint1: "number", ZeroDate: "text", Undecodable: "error"}, o)
 	o, err = parse("bigint: string\ntinyint1: boolean\nzero_date: null\nundecodable_text: base64")
 	require.NoError(t, err)
-	require.Equal(t, valueOptions{bigint: "string", tinyint1: "boolean", zeroDate: "null", undecodable: "base64"}, o)
+	require.Equal(t, row.Options{Bigint: "string", Tinyint1: "boolean", ZeroDate: "null", Undecodable: "base64"}, o)
 	o, err = parse(`zero_date: "null"`)
 	require.NoError(t, err)
-	require.Equal(t, "null", o.zeroDate)
+	require.Equal(t, "null", o.ZeroDate)
 	for _, bad := range []string{"bigint: text", "tinyint1: bool", "zero_date: zero", "zero_date: 1", "undecodable_text: skip"} {
 		_, err = parse(bad)
 		require.ErrorContains(t, err, strings.Split(bad, ":")[0]+": want", bad)

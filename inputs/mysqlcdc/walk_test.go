@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
@@ -197,7 +198,7 @@ func (w *walker) restart() {
 	at := recent[n]
 	w.points = append([]walkPoint(nil), recent[:n+1]...) // what is behind it comes again
 	if w.r.IntN(2) == 0 {
-		w.l.history.confirm(parsedPosition(w.t, recent[0].tok))
+		w.l.history.Confirm(parsedPosition(w.t, recent[0].tok))
 		w.l = w.l.restarted(w.t)
 	}
 	w.seen = at.seen
@@ -206,9 +207,9 @@ func (w *walker) restart() {
 	w.run.connected(w.t)
 }
 
-func parsedPosition(t *testing.T, tok checkpoint.Token) *Position {
+func parsedPosition(t *testing.T, tok checkpoint.Token) *gtid.Position {
 	t.Helper()
-	p, err := ParsePosition(tok.Commit.String())
+	p, err := gtid.ParsePosition(tok.Commit.String())
 	require.NoError(t, err)
 	return p
 }

@@ -9,6 +9,11 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/go-mysql-org/go-mysql/replication"
 
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/shape"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
 
@@ -18,17 +23,17 @@ import (
 // of the transaction that XA COMMIT is. A prepared transaction keeps its tables locked, so their shapes have not changed between.
 
 // prepareXA ends the part of an XA transaction that has the rows.
-func (s *session) prepareXA(ctx context.Context, h eventHeader, body []byte, now time.Time) error {
-	xid, onePhase, err := parsePrepare(body)
+func (s *session) prepareXA(ctx context.Context, h binlog.Header, body []byte, now time.Time) error {
+	xid, onePhase, err := binlog.ParsePrepare(body)
 	if err != nil {
-		return s.protocolError("%s: %w", h.kind, err)
+		return s.protocolError("%s: %w", h.Kind, err)
 	}
 	t := s.tx
 	if t == nil || !t.xaRows {
 		return s.commit(ctx, now)
 	}
 	s.name(t)
-	p := &xaPrepared{At: s.position.at(s.file, t.at).String(), Server: s.identity, GTID: t.tx.GTID}
+	p := &shape.Prepared{At: s.position.At(s.file, t.at).String(), Server: s.identity, GTID: t.tx.GTID}
 	if onePhase {
 		if err := s.readPrepared(ctx, p, xid); err != nil {
 			return err
@@ -40,23 +45,23 @@ func (s *session) prepareXA(ctx context.Context, h eventHeader, body []byte, now
 }
 
 // endXA makes the rows of a prepared transaction those of the one that is being read, or forgets them.
-func (s *session) endXA(ctx context.Context, st statement) error {
-	p := s.tables.state.prepared(st.xid)
+func (s *session) endXA(ctx context.Context, st statement.Statement) error {
+	p := s.tables.state.Prepared(st.XID)
 	if p == nil {
 		return nil // it has nothing for us
 	}
-	if st.kind == statementXACommit {
-		if err := s.readPrepared(ctx, p, st.xid); err != nil {
+	if st.Kind == statement.XACommit {
+		if err := s.readPrepared(ctx, p, st.XID); err != nil {
 			return err
 		}
 	}
-	s.changeXA(st.xid, nil)
+	s.changeXA(st.XID, nil)
 	return nil
 }
 
-func (s *session) changeXA(xid string, p *xaPrepared) {
-	changes := []schemaChange{{XA: xid, Prepared: p}}
-	s.tables.state.apply(changes)
+func (s *session) changeXA(xid string, p *shape.Prepared) {
+	changes := []shape.Change{{XA: xid, Prepared: p}}
+	s.tables.state.Apply(changes)
 	s.tables.pending = append(s.tables.pending, changes...)
 }
 
@@ -69,8 +74,8 @@ type excerpt struct {
 
 // wants reports whether an event shall be handled as usual, and notes where the transaction begins and ends; an event that is not
 // wanted may leave an error.
-func (e *excerpt) wants(s *session, h eventHeader, body []byte, start uint64) bool {
-	switch h.kind {
+func (e *excerpt) wants(s *session, h binlog.Header, body []byte, start uint64) bool {
+	switch h.Kind {
 	case replication.ROTATE_EVENT, replication.FORMAT_DESCRIPTION_EVENT:
 		return true
 	case replication.GTID_EVENT, replication.ANONYMOUS_GTID_EVENT, replication.GTID_TAGGED_LOG_EVENT, replication.MARIADB_GTID_EVENT:
@@ -91,11 +96,11 @@ func (e *excerpt) wants(s *session, h eventHeader, body []byte, start uint64) bo
 }
 
 // begins reports whether a GTID event is that of the transaction.
-func (e *excerpt) begins(s *session, h eventHeader, body []byte, start uint64) (bool, error) {
+func (e *excerpt) begins(s *session, h binlog.Header, body []byte, start uint64) (bool, error) {
 	t := s.tx
 	defer func() { s.tx = t }()
 	var err error
-	if h.kind == replication.MARIADB_GTID_EVENT {
+	if h.Kind == replication.MARIADB_GTID_EVENT {
 		err = s.beginMariaDB(h, body, start)
 	} else {
 		err = s.beginMySQL(h, body, start)
@@ -110,19 +115,19 @@ func (e *excerpt) begins(s *session, h eventHeader, body []byte, start uint64) (
 var errNoPrepared = errors.New("the transaction is not there")
 
 // readPrepared reads the rows of a prepared transaction as rows of the one that is being read.
-func (s *session) readPrepared(ctx context.Context, p *xaPrepared, xid string) error {
+func (s *session) readPrepared(ctx context.Context, p *shape.Prepared, xid string) error {
 	fail := func(err error) error {
 		return fmt.Errorf("XA transaction %s, which is committed at %s: its rows were prepared at %s: %w", xid, s.place(), p.At, err)
 	}
-	from, err := ParsePosition(p.At)
+	from, err := gtid.ParsePosition(p.At)
 	if err != nil {
 		return fail(err)
 	}
 	e := &excerpt{}
 	switch {
 	case p.Server == s.identity:
-		from = &Position{file: from.file, pos: from.pos}
-	case from.gtid && p.GTID != "":
+		from = &gtid.Position{File: from.File, Pos: from.Pos}
+	case from.HasGTIDs && p.GTID != "":
 		e.gtid = p.GTID
 	default:
 		return fail(lost("that is a place in the files of server %s, this is server %s", p.Server, s.identity))
@@ -131,7 +136,7 @@ func (s *session) readPrepared(ctx context.Context, p *xaPrepared, xid string) e
 	if err != nil {
 		return fail(err)
 	}
-	defer c.close()
+	defer c.Close()
 
 	outer, t := s.reader, s.tx
 	t.xa = false
@@ -152,17 +157,17 @@ func (s *session) readPrepared(ctx context.Context, p *xaPrepared, xid string) e
 type events interface {
 	// next returns an event and when it was read; errNoPrepared at the end of the log.
 	next() ([]byte, time.Time, error)
-	close()
+	Close()
 }
 
 // dumpEvents are the events of a server.
 type dumpEvents struct {
-	*conn
-	in *packets
+	*wire.Conn
+	in *wire.Packets
 }
 
 func (d *dumpEvents) next() ([]byte, time.Time, error) {
-	packet, now, err := d.in.next()
+	packet, now, err := d.in.Next()
 	if err == nil && len(packet) > 0 && packet[0] == 0xff {
 		err = d.HandleErrorPacket(packet)
 	}
@@ -171,7 +176,7 @@ func (d *dumpEvents) next() ([]byte, time.Time, error) {
 	case errors.As(err, &my):
 		return nil, now, lost("the server says %w", my)
 	case err != nil:
-		return nil, now, d.classify(err, coordinator.KindConnect)
+		return nil, now, d.Classify(err, coordinator.KindConnect)
 	case len(packet) == 0 || packet[0] != 0:
 		return nil, now, errNoPrepared
 	}
@@ -179,12 +184,12 @@ func (d *dumpEvents) next() ([]byte, time.Time, error) {
 }
 
 // openExcerpt opens another connection and asks for what is behind the position, up to where the log ends now.
-func (s *session) openExcerpt(ctx context.Context, from *Position) (events, error) {
-	c, err := s.log.cfg.dumpServer().openDump(ctx, s.dumpRequest(from, s.log.cfg.excerptUUID, 0))
+func (s *session) openExcerpt(ctx context.Context, from *gtid.Position) (events, error) {
+	c, err := s.log.cfg.dumpServer().OpenDump(ctx, s.dumpRequest(from, s.log.cfg.excerptUUID, 0))
 	if err != nil {
 		return nil, err
 	}
-	return &dumpEvents{conn: c, in: c.packets()}, nil
+	return &dumpEvents{Conn: c, in: c.Packets()}, nil
 }
 
 // readExcerpt reads until the transaction that is looked for has ended.
@@ -209,7 +214,7 @@ func (s *session) readExcerpt(ctx context.Context, from events) error {
 
 // warnOfPrepared tells, where the account may know, that transactions are prepared whose rows are before the history.
 func (s *session) warnOfPrepared(ctx context.Context) {
-	rows, err := s.catalog.query(ctx, "XA RECOVER")
+	rows, err := s.catalog.Query(ctx, "XA RECOVER")
 	if err == nil && len(rows) > 0 {
 		s.log.logger.Warnf("%d XA transactions are prepared; what lies before the start of those is not read when they are committed", len(rows))
 	}

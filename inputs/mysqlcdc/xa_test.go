@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/shape"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
 
@@ -83,9 +84,9 @@ func TestXA(t *testing.T) {
 		require.Equal(t, []uint64{1, 2, 4}, []uint64{got[1].event.Index, got[2].event.Index, got[3].event.Index}, "ignored counts")
 		require.Same(t, got[1].event.Tx, got[3].event.Tx)
 		r.stop(t)
-		state, err := again.history.at(parsedPosition(t, r.tok))
+		state, err := again.history.At(parsedPosition(t, r.tok))
 		require.NoError(t, err)
-		require.Empty(t, state[noDatabase].Prepared, "what has ended is forgotten")
+		require.Empty(t, state[shape.NoDatabase].Prepared, "what has ended is forgotten")
 
 		// From before the first one, and from each place in the transaction.
 		all := start(t, l.restarted(t), reparsed(from)).connected(t).take(t, 1+len(want))
@@ -122,7 +123,7 @@ func testXAOnAnotherServer(t *testing.T, b *bench, yaml string) {
 	}
 	tok := r.tok
 	r.stop(t)
-	record, err := l.history.whole()
+	record, err := l.history.Whole()
 	require.NoError(t, err)
 	var edited []byte
 	place := regexp.MustCompile(`"at":"[^"]*","server":"[^"]*"`)

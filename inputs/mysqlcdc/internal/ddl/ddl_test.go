@@ -1,0 +1,102 @@
+package ddl
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/charset"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/shape"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
+)
+
+// testApplier needs no server.
+func testApplier(flavor string) *Applier {
+	version := "9.7.0"
+	if flavor == product.MariaDB {
+		version = "10.11.6-MariaDB"
+	}
+	return NewApplier(statement.NewDialect(flavor, version), charset.Info{
+		Names:    map[string]string{"utf8mb4_bin": "utf8mb4", "utf8mb4_0900_ai_ci": "utf8mb4", "latin1_swedish_ci": "latin1"},
+		Defaults: map[string]string{"utf8mb4": "utf8mb4_0900_ai_ci", "latin1": "latin1_swedish_ci"},
+		Widths:   map[string]int{"utf8mb4": 4, "latin1": 1},
+	}, false, func(string) bool { return false })
+}
+
+func FuzzDDL(f *testing.F) {
+	for _, s := range []string{
+		"CREATE TABLE t (a INT PRIMARY KEY, b ENUM('x','y''z') COLLATE utf8mb4_bin DEFAULT 'x', KEY k (b(3)), c INT AS (a + 1)) CHARSET latin1",
+		"ALTER TABLE t ADD b INT FIRST, DROP COLUMN a, CHANGE c d VARCHAR(10) AFTER b, CONVERT TO CHARACTER SET latin1, RENAME TO u",
+		"RENAME TABLE a TO b, d.c TO a", "DROP TABLE IF EXISTS a, `b`.`c`", "/*!50000 ALTER TABLE t /*M! ADD x UUID */ */",
+		"CREATE UNIQUE INDEX IF NOT EXISTS i ON t (a, (b + 1))", "ALTER TABLE t CONVERT PARTITION p TO TABLE d.u, RENAME COLUMN IF EXISTS x TO y",
+		"ALTER TABLE t CONVERT TABLE u TO PARTITION p VALUES LESS THAN (3)", "ALTER TABLE t CONVERT TO CHARACTER SET DEFAULT",
+		"ALTER TABLE t ADD e TIMESTAMP(6) GENERATED ALWAYS AS ROW END, ADD SYSTEM VERSIONING, ADD UNIQUE INDEX IF NOT EXISTS i (c)", "CREATE DATABASE d CHARACTER SET = latin1", "CREATE TABLE t LIKE d.u",
+	} {
+		f.Add(s, false, false)
+		f.Add(s, true, true)
+	}
+	model := &shape.Table{
+		Collation: "utf8mb4_bin", Columns: []shape.Column{{Name: "a", Type: "int"}, {Name: "c", Type: "text", Collation: "utf8mb4_bin"}},
+		Indexes: []shape.Index{{Name: shape.PrimaryIndex, Unique: true, Columns: []string{"a"}}},
+	}
+	appliers := map[bool]*Applier{false: testApplier(product.MySQL), true: testApplier(product.MariaDB)}
+	f.Fuzz(func(t *testing.T, text string, maria, ansi bool) {
+		state := shape.State{"d": {Collation: "utf8mb4_bin", Tables: map[string]*shape.Table{"t": model}}}
+		before := fmt.Sprintf("%+v", *model)
+		res, err := appliers[maria].Apply(state, Statement{Text: text, DB: "d", Mode: statement.Mode{ANSIQuotes: ansi}, ServerCollation: "utf8mb4_bin"})
+		if errors.Is(err, errPanic) {
+			t.Fatal(err)
+		}
+		if after := fmt.Sprintf("%+v", *model); before != after {
+			t.Fatalf("%q changed a shape that others share", text)
+		}
+		for _, c := range res.Changes {
+			if c.Def == nil {
+				continue
+			}
+			seen := map[string]bool{}
+			for _, col := range c.Def.Columns {
+				if name := strings.ToLower(col.Name); seen[name] && err == nil {
+					t.Fatalf("%q: column %s twice", text, name)
+				} else {
+					seen[name] = true
+				}
+			}
+		}
+		state.Apply(res.Changes)
+	})
+}
+
+// TestUnreadableDDL: what the log has and nobody understands.
+func TestUnreadableDDL(t *testing.T) {
+	a := testApplier(product.MySQL)
+	state := shape.State{"d": {Collation: "utf8mb4_bin", Complete: true, Tables: map[string]*shape.Table{"t": {}}}}
+	for text, want := range map[string]Result{
+		"ALTER TABLE t ADD c NEWTYPE(3)":                {Tables: []statement.TableName{{DB: "d", Table: "t"}}},
+		"ALTER TABLE other.t FROBNICATE (1, 2)":         {Tables: []statement.TableName{{DB: "other", Table: "t"}}},
+		"CREATE TABLE t AS SELECT 1":                    {Tables: []statement.TableName{{DB: "d", Table: "t"}}},
+		"CREATE TABLE t (a INT":                         {Tables: []statement.TableName{{DB: "d", Table: "t"}}},
+		"CREATE TABLE t (a TEXT COLLATE no_such_ci_ai)": {Tables: []statement.TableName{{DB: "d", Table: "t"}}},
+		"CREATE TABLE t (a VARCHAR(3) CHARSET nowhere)": {Tables: []statement.TableName{{DB: "d", Table: "t"}}},
+		"ALTER TABLE `t":                                {Unread: true},
+		"ALTER TABLE":                                   {Unread: true},
+		"DROP TABLE , ,":                                {Unread: true},
+	} {
+		res, err := a.Apply(state, Statement{Text: text, DB: "d"})
+		require.ErrorIs(t, err, errNotUnderstood, text)
+		require.Equal(t, want, res, text)
+	}
+	for _, text := range []string{
+		"CREATE VIEW v AS SELECT 'it''s' FROM t", "CREATE PROCEDURE p() BEGIN ALTER TABLE t ADD c INT; END", "DROP VIEW t",
+		"ALTER TABLE t ENGINE=InnoDB", "ALTER TABLE t ADD PARTITION (PARTITION p1 VALUES IN (1, 2))", "CREATE TEMPORARY TABLE t (a INT)", "",
+		"RENAME USER a TO b", "ALTER VIEW t AS SELECT 1", "CREATE FUNCTION f RETURNS STRING SONAME 'x.so'", "DROP TRIGGER 'unclosed",
+	} {
+		res, err := a.Apply(state, Statement{Text: text, DB: "d"})
+		require.NoError(t, err, text)
+		require.Empty(t, res.Changes, text)
+	}
+}

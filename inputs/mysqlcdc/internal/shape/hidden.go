@@ -1,0 +1,67 @@
+package shape
+
+import (
+	"strings"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
+)
+
+// innodbMaxKey is the longest key of an index; longer unique ones are kept as hashes by MariaDB.
+const innodbMaxKey = 3072
+
+// MariaDB writes columns to the log that no statement has named, behind the others: a hash for each unique index over values that
+// are too long for an index, and the two ends of a row's life in a table with system versioning.
+
+// HiddenColumns reports how many of the columns of a table map are such ones; 0 when the surplus is none that the table can have.
+func (t *Table) HiddenColumns(m *binlog.TableMap, flavor string) int {
+	extra := len(m.Types) - len(t.Columns)
+	if flavor != product.MariaDB || extra <= 0 {
+		return 0
+	}
+	hashes, ends := 0, 0
+	for _, typ := range m.Types[len(t.Columns):] {
+		switch typ {
+		case mysql.MYSQL_TYPE_LONGLONG:
+			hashes++
+		case mysql.MYSQL_TYPE_TIMESTAMP2:
+			ends++
+		}
+	}
+	if hashes+ends != extra || ends > 0 && (ends != 2 || !t.Versioned) || hashes > t.longUniques() {
+		return 0
+	}
+	return extra
+}
+
+// longUniques counts the unique indexes that may be hashes.
+func (t *Table) longUniques() (n int) {
+	for _, ix := range t.Indexes {
+		size := 0
+		for _, name := range ix.Columns {
+			if i := t.Column(name); i >= 0 {
+				size += keySize(t.Columns[i])
+			}
+		}
+		if ix.Unique && ix.Name != PrimaryIndex && size > innodbMaxKey {
+			n++
+		}
+	}
+	return n
+}
+
+// keySize is at least what a column takes in an index.
+func keySize(c Column) int {
+	const widest = 4
+	name := c.DataType()
+	switch {
+	case strings.HasSuffix(name, "text"), strings.HasSuffix(name, "blob"), name == "geometry":
+		return innodbMaxKey + 1
+	}
+	if args := TypeArguments(c.Type); len(args) == 1 {
+		return args[0] * widest
+	}
+	return 0
+}

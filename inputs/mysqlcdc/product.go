@@ -1,7 +1,0 @@
-package mysqlcdc
-
-const (
-	flavorAuto    = "auto"
-	flavorMySQL   = "mysql"
-	flavorMariaDB = "mariadb"
-)
