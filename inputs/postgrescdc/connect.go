@@ -1,13 +1,11 @@
 package postgrescdc
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"strconv"
 	"strings"
 	"time"
 
@@ -21,9 +19,9 @@ import (
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
 
-// open checks the server's preconditions, makes what is missing, and starts the stream behind from.
+// open checks the server's preconditions, makes what is missing, and starts the stream after from.
 func (r *replication) open(ctx context.Context, from checkpoint.Token) (_ *session, err error) {
-	saved, err := tokenLSN(from)
+	saved, err := tokenPosition(from)
 	if err != nil {
 		return nil, coordinator.WithKind(coordinator.KindOther, fmt.Errorf("saved position %s: %w", from, err))
 	}
@@ -62,7 +60,7 @@ func (r *replication) open(ctx context.Context, from checkpoint.Token) (_ *sessi
 		}
 	}
 	s := &session{
-		r: r, wire: w, side: side, start: saved, end: saved,
+		r: r, wire: w, side: side,
 		trust:     r.cfg.values.trust(encoding),
 		relations: map[uint32]*relation{}, pending: map[uint32]relationMsg{},
 		messages: &relation{table: change.MessageTable(r.schemas.source, r.schemas.database), captured: true, types: make([]*typeInfo, 2)},
@@ -77,12 +75,8 @@ func (r *replication) open(ctx context.Context, from checkpoint.Token) (_ *sessi
 	if s.source, err = r.identify(ctx, repl, from.Source, saved); err != nil {
 		return nil, err
 	}
-	if s.start, err = r.startPosition(ctx, repl, have.slot, saved); err != nil {
+	if err := r.startPosition(ctx, repl, s, have.slot, saved); err != nil {
 		return nil, err
-	}
-	s.end = s.start
-	if !from.IsZero() {
-		r.Confirm(checkpoint.Token{Commit: saved})
 	}
 	r.schemas.reset(s.source)
 	if err := r.start(ctx, s, repl); err != nil {
@@ -118,6 +112,7 @@ func (r *replication) start(ctx context.Context, s *session, repl *pgconn.PgConn
 func (r *replication) connectReplication(ctx context.Context) (*pgconn.PgConn, *wire, error) {
 	config := r.cfg.conn.Config.Copy()
 	config.RuntimeParams["replication"] = "database"
+	config.RuntimeParams["client_min_messages"] = "notice" // by warnings the server tells of rows that it leaves out
 	var w *wire
 	var records *recordConn
 	dial := config.DialFunc
@@ -141,79 +136,32 @@ func (r *replication) connectReplication(ctx context.Context) (*pgconn.PgConn, *
 	return conn, w, nil
 }
 
-// identify returns the server's identity, and makes sure that the saved position belongs to its log.
-func (r *replication) identify(ctx context.Context, repl *pgconn.PgConn, saved string, at LSN) (string, error) {
-	sys, err := pglogrepl.IdentifySystem(ctx, repl)
+// startPosition works out where the stream starts, making the slot when there is none and nothing is saved.
+func (r *replication) startPosition(ctx context.Context, repl *pgconn.PgConn, s *session, slot *slotRow, saved Position) error {
+	confirmed, err := r.slotPosition(ctx, repl, slot)
 	if err != nil {
-		return "", classify(fmt.Errorf("identifying the server: %w", err))
+		return err
 	}
-	source := sys.SystemID + "/" + strconv.Itoa(int(sys.Timeline))
-	if saved == "" || saved == source {
-		return source, nil
+	if saved.At == 0 {
+		s.start = confirmed
+		s.end = Position{At: confirmed, Last: confirmed}
+		return nil
 	}
-	id, timeline, _ := strings.Cut(saved, "/")
-	if id != sys.SystemID {
-		return "", otherServer(id, sys.SystemID, at)
-	}
-	old, err := strconv.ParseInt(timeline, 10, 32)
-	if err != nil {
-		return "", fmt.Errorf("saved source %q: the timeline is not a number", saved)
-	}
-	var history pglogrepl.TimelineHistoryResult
-	if int64(sys.Timeline) > old {
-		if history, err = pglogrepl.TimelineHistory(ctx, repl, sys.Timeline); err != nil {
-			return "", classify(fmt.Errorf("reading the history of timeline %d: %w", sys.Timeline, err))
-		}
-	}
-	end, ok := timelineEnd(history.Content, old)
-	if !ok {
-		return "", positionLost("position %s is on timeline %d, which is not in the history of the server's timeline %d: connect "+
-			"to the server that was read before, or delete the checkpoint and take a new snapshot", at, old, sys.Timeline)
-	}
-	if at > end {
-		return "", positionLost("position %s on timeline %d is behind %s, where the server left that timeline when it was promoted: "+
-			"changes were delivered that this server does not have; delete the checkpoint and take a new snapshot", at, old, end)
-	}
-	return source, nil
+	s.start, s.proof = resumeAt(saved, confirmed)
+	s.end = saved
+	// What an earlier session has confirmed says nothing of a log that is not read up to there.
+	r.confirmed.Store(uint64(s.start))
+	return nil
 }
 
-func positionLost(format string, args ...any) error {
-	return coordinator.WithKind(coordinator.KindPositionLost,
-		fmt.Errorf("%w: %w", coordinator.ErrPositionLost, fmt.Errorf(format, args...)))
-}
-
-func otherServer(saved, now string, at LSN) error {
-	return positionLost("position %s belongs to the server with system identifier %s, this one is %s: connect to the former, or "+
-		"choose another checkpoint key", at, saved, now)
-}
-
-// timelineEnd finds, in a timeline history file, where the server left a timeline.
-func timelineEnd(history []byte, timeline int64) (LSN, bool) {
-	for line := range bytes.Lines(history) {
-		f := strings.Fields(string(line))
-		if len(f) < 2 {
-			continue
-		}
-		if n, err := strconv.ParseInt(f[0], 10, 32); err != nil || n != timeline {
-			continue
-		}
-		end, err := parseServerLSN(f[1])
-		return end, err == nil
-	}
-	return 0, false
-}
-
-// startPosition returns where the stream starts, making the slot when there is none and nothing is saved.
-func (r *replication) startPosition(ctx context.Context, repl *pgconn.PgConn, slot *slotRow, saved LSN) (LSN, error) {
+// slotPosition returns the position of the slot, which it makes when there is none.
+func (r *replication) slotPosition(ctx context.Context, repl *pgconn.PgConn, slot *slotRow) (LSN, error) {
 	if slot != nil {
 		confirmed, err := parseServerLSN(slot.Confirmed)
 		if err != nil {
 			return 0, fmt.Errorf("slot %s: %w", r.cfg.slot, err)
 		}
-		if saved == 0 {
-			return confirmed, nil
-		}
-		return saved, nil
+		return confirmed, nil
 	}
 	made, err := pglogrepl.CreateReplicationSlot(ctx, repl, quoteIdent(r.cfg.slot), "pgoutput", pglogrepl.CreateReplicationSlotOptions{
 		Mode: pglogrepl.LogicalReplication, SnapshotAction: "NOEXPORT_SNAPSHOT",

@@ -23,7 +23,7 @@ func (r *replication) Test(ctx context.Context) error {
 		return classifyConnect(err)
 	}
 	defer closeConn(ctx, conn)
-	_, unmet := t.preflight(ctx, conn, "", 0)
+	_, unmet := t.preflight(ctx, conn, "", Position{})
 	missing, err := t.missingTables(ctx, conn)
 	if err := errors.Join(unmet, missing, err); err != nil {
 		return err

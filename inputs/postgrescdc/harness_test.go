@@ -184,7 +184,8 @@ func (s *stream) follow(seg coordinator.Segment) {
 func (s *stream) events(n int) []*service.Message {
 	s.t.Helper()
 	var batch service.MessageBatch
-	for {
+	for end := time.Now().Add(5 * waitFor); ; {
+		require.True(s.t, time.Now().Before(end), "%d of %d events", len(batch), n)
 		seg := s.next()
 		if seg.Rows != nil {
 			var err error
@@ -201,7 +202,8 @@ func (s *stream) events(n int) []*service.Message {
 // fails waits for the end of the Run and returns its error. Until then there may be positions, but no rows.
 func (s *stream) fails() error {
 	s.t.Helper()
-	for {
+	for end := time.Now().Add(5 * waitFor); ; {
+		require.True(s.t, time.Now().Before(end), "no error")
 		select {
 		case <-s.done:
 			require.Error(s.t, s.err)

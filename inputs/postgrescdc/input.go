@@ -91,6 +91,7 @@ func init() {
 // config is the parsed configuration.
 type config struct {
 	name              string
+	checkpointKey     string          // empty: the name
 	conn              *pgx.ConnConfig // of an ordinary connection
 	slot, publication string
 	filter            tableFilter
@@ -239,6 +240,7 @@ func newInput(conf *service.ParsedConfig, res *service.Resources) (service.Batch
 		return nil, err
 	}
 	changes := res.Metrics().NewCounter("source_schema_changes_total", "table")
+	c.checkpointKey = common.CheckpointKey
 	log := newReplication(c, &change.Source{Connector: connector, Name: common.Name, Tenant: common.Tenant, Version: version.String()},
 		res.Logger(), func(table string) { changes.Incr(1, table) })
 	return coordinator.New(common, connector, log, res)

@@ -47,16 +47,16 @@ type logger interface {
 
 // Confirm implements coordinator.Log.
 func (r *replication) Confirm(tok checkpoint.Token) {
-	lsn, err := tokenLSN(tok)
-	if err != nil || lsn == 0 {
+	p, err := tokenPosition(tok)
+	if err != nil || p.At == 0 {
 		return // not a position of ours; the slot stays where it is, which is always safe
 	}
 	for {
 		old := r.confirmed.Load()
-		if uint64(lsn) <= old {
+		if uint64(p.At) <= old {
 			return
 		}
-		if r.confirmed.CompareAndSwap(old, uint64(lsn)) {
+		if r.confirmed.CompareAndSwap(old, uint64(p.At)) {
 			break
 		}
 	}
@@ -179,7 +179,9 @@ type session struct {
 	final     LSN        // where the transaction commits
 	index     uint64     // events of the transaction that were read
 	skip      uint64     // events of the first transaction that are delivered already
-	end       LSN        // the newest position that was sent on
+	end       Position   // the newest position that was sent on
+	proof     Position   // the transaction that the log must show before anything counts; zero: none
+	passing   bool       // the transaction comes before the proof
 	idleAt    time.Time  // when the newest rowless segment of an idle stretch was sent
 }
 
@@ -198,7 +200,7 @@ const gathered = 16 << 10
 func (s *session) stream(ctx context.Context, fresh bool) error {
 	first := coordinator.Segment{Source: s.source, ReadAt: time.Now()}
 	if fresh {
-		first.Commit = s.start
+		first.Commit = Position{At: s.start}
 	}
 	if err := s.send(ctx, first); err != nil {
 		return err
@@ -236,7 +238,9 @@ func (s *session) handle(ctx context.Context, kind byte, body []byte) error {
 		return s.copyData(ctx, body)
 	case 'E':
 		return s.serverError(body)
-	case 'N', 'S', 'A': // notice, parameter, notification
+	case 'N':
+		return s.notice(body)
+	case 'S', 'A': // parameter, notification
 		return nil
 	case 'c', 'C', 'Z':
 		return coordinator.WithKind(coordinator.KindConnect, errors.New("the server ended the replication stream"))
@@ -289,9 +293,7 @@ func (s *session) change(ctx context.Context, m walData) error {
 		if s.tx != nil {
 			return protocolError(m.start, errors.New("a transaction begins inside another one"))
 		}
-		s.tx = &change.Tx{ID: xidText(b.xid), Position: b.final.String(), CommitTime: b.commit, XID: b.xid}
-		s.index, s.final = 0, b.final
-		return nil
+		return s.begins(b)
 	case msgCommit:
 		return s.commit(ctx, m)
 	case msgRelation:
@@ -302,12 +304,18 @@ func (s *session) change(ctx context.Context, m walData) error {
 		s.pending[rel.oid] = rel
 		return nil
 	case msgInsert, msgUpdate, msgDelete:
+		if s.passing {
+			return nil
+		}
 		oid, err := relationOf(m.data)
 		if err != nil {
 			return protocolError(m.start, err)
 		}
 		return s.row(ctx, m, oid)
 	case msgTruncate:
+		if s.passing {
+			return nil
+		}
 		oids, err := parseTruncate(m.data)
 		if err != nil {
 			return protocolError(m.start, err)
@@ -327,7 +335,7 @@ func (s *session) change(ctx context.Context, m walData) error {
 	}
 }
 
-// commit ends a transaction. Only now is there a position behind it.
+// commit ends a transaction. Only now is there a position after it.
 func (s *session) commit(ctx context.Context, m walData) error {
 	c, err := parseCommit(m.data)
 	if err != nil {
@@ -337,10 +345,14 @@ func (s *session) commit(ctx context.Context, m walData) error {
 		return protocolError(m.start, errors.New("a commit without a transaction"))
 	}
 	s.advance(c.end)
+	if s.passing {
+		return s.passed(c)
+	}
 	if s.index > 0 || s.skip == 0 {
 		s.skip = 0
-		s.seg.Commit, s.seg.CommitTime = c.end, s.tx.CommitTime
-		s.end = max(s.end, c.end)
+		at := Position{At: c.end, Last: c.end, XID: s.tx.XID}
+		s.seg.Commit, s.seg.CommitTime = at, s.tx.CommitTime
+		s.end = Position{At: max(s.end.At, at.At), Last: at.Last, XID: at.XID}
 	}
 	err = s.flush(ctx)
 	s.tx = nil
@@ -359,13 +371,19 @@ func (s *session) keepalive(ctx context.Context, k keepalive) error {
 		return nil
 	}
 	s.advance(k.end)
+	if s.proof.Last != 0 {
+		if k.end >= s.proof.Last {
+			return s.unproved()
+		}
+		return nil
+	}
 	if s.skip > 0 {
 		// A position without the count of what is delivered of the transaction that is still to come would repeat it.
 		return nil
 	}
 	end := LSN(s.r.serverEnd.Load())
 	caughtUp := end != 0 && k.end >= end
-	if k.end <= s.end && !caughtUp {
+	if k.end <= s.end.At && !caughtUp {
 		return nil
 	}
 	now := s.wire.readAt
@@ -374,9 +392,9 @@ func (s *session) keepalive(ctx context.Context, k keepalive) error {
 		return nil
 	}
 	s.idleAt = now
-	if k.end > s.end {
-		s.end = k.end
-		s.seg.Commit = k.end
+	if k.end > s.end.At {
+		s.end.At = k.end
+		s.seg.Commit = s.end
 	}
 	s.seg.CaughtUp = caughtUp
 	return s.flush(ctx)

@@ -76,7 +76,7 @@ func TestWholeEvent(t *testing.T) {
 		`"ts_ms":%d,"transaction":{"id":"%s","total_order":2},"event_id":"%s:2","tenant_id":null,"schema_version":"%s"}`,
 		d.name, ev.Tx.CommitTime.UnixMilli(), micros, d.name, xid, ev.LSN, ev.ReadAt.UnixMilli(), xid, ev.Tx.Position,
 		ev.Table.Fingerprint()), string(got))
-	require.Less(t, ev.LSN, uint64(s.last.Commit.(LSN)))
+	require.Less(t, ev.LSN, uint64(s.last.Commit.(Position).At))
 	tracked := d.queryText("SELECT (now() - to_timestamp($1::float8 / 1e6) BETWEEN '0' AND '1 minute')::text", us)
 	require.Equal(t, "true", tracked)
 }
@@ -298,7 +298,7 @@ func TestInterleaved(t *testing.T) {
 	d.exec("INSERT INTO item VALUES (2)")
 	require.Equal(t, []string{`c item {"before":null,"after":{"id":2}}`}, shorts(t, s.events(1)))
 	r.Confirm(s.last)
-	require.Eventually(t, func() bool { return d.confirmed(r) == s.last.Commit.(LSN) }, waitFor, tick)
+	require.Eventually(t, func() bool { return d.confirmed(r) == s.last.Commit.(Position).At }, waitFor, tick)
 	s.close()
 	s = d.run(r, s.last)
 	_, err = long.Exec(t.Context(), "INSERT INTO item VALUES (3)")

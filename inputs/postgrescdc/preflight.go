@@ -67,7 +67,7 @@ func (p *problems) err() error {
 }
 
 // preflight checks everything the server must have before the stream can start. It changes nothing.
-func (r *replication) preflight(ctx context.Context, conn *pgx.Conn, source string, saved LSN) (*preconditions, error) {
+func (r *replication) preflight(ctx context.Context, conn *pgx.Conn, source string, saved Position) (*preconditions, error) {
 	server, err := queryServer(ctx, conn)
 	if err != nil {
 		return nil, classify(err)
@@ -136,27 +136,26 @@ func querySlot(ctx context.Context, conn *pgx.Conn, name string) (*slotRow, erro
 
 // checkIdentity finds a checkpoint of another server early, so that the missing slot is not all that is said. Where the role
 // may not ask, the replication connection tells.
-func (r *replication) checkIdentity(ctx context.Context, conn *pgx.Conn, p *problems, source string, saved LSN) {
+func (r *replication) checkIdentity(ctx context.Context, conn *pgx.Conn, p *problems, source string, saved Position) {
 	id, _, _ := strings.Cut(source, "/")
 	var now string
 	if id == "" || conn.QueryRow(ctx, `SELECT system_identifier::text FROM pg_control_system()`).Scan(&now) != nil {
 		return
 	}
 	if id != now {
-		p.addError(coordinator.KindPositionLost, otherServer(id, now, saved))
+		p.addError(coordinator.KindPositionLost, r.otherServer(id, now, saved))
 	}
 }
 
-func (r *replication) checkSlot(p *problems, server serverRow, slot *slotRow, saved LSN) {
+func (r *replication) checkSlot(p *problems, server serverRow, slot *slotRow, saved Position) {
 	name := r.cfg.slot
 	drop := "SELECT pg_drop_replication_slot(" + quoteLiteral(name) + ")"
 	create := "SELECT pg_create_logical_replication_slot(" + quoteLiteral(name) + ", 'pgoutput')"
-	const wayOut = "delete the checkpoint and take a new snapshot"
 	if slot == nil {
 		switch {
-		case saved != 0:
-			p.addError(coordinator.KindPositionLost, positionLost("the replication slot %s is gone, and with it the log behind the "+
-				"saved position %s: %s", name, saved, wayOut))
+		case saved.At != 0:
+			p.addError(coordinator.KindPositionLost, positionLost("the replication slot %s is gone, and with it the log after the "+
+				"saved position %s: %s", name, saved.At, r.goOnWithout()))
 		case !r.cfg.createSlot:
 			p.add(coordinator.KindOther, "there is no replication slot %s and create_slot is off: %s", name, create)
 		case server.slots >= server.maxSlots:
@@ -185,18 +184,18 @@ func (r *replication) checkSlot(p *problems, server serverRow, slot *slotRow, sa
 			reason = "wal_status " + slot.WALStatus
 		}
 		p.addError(coordinator.KindPositionLost, positionLost("the server has invalidated the replication slot %s (%s), so the log "+
-			"behind %s is gone: %s, %s; raise max_slot_wal_keep_size against the next time", name, reason, savedOr(saved), drop, wayOut))
+			"after %s is gone: %s; raise max_slot_wal_keep_size against the next time", name, reason, savedOr(saved), r.goOnWithout()))
 		return
 	}
-	if confirmed, err := parseServerLSN(slot.Confirmed); err == nil && saved != 0 && confirmed > saved {
+	if confirmed, err := parseServerLSN(slot.Confirmed); err == nil && saved.At != 0 && confirmed > saved.At {
 		p.addError(coordinator.KindPositionLost, positionLost("the replication slot %s starts at %s, ahead of the saved position %s: it "+
-			"was re-created or advanced by someone else, and the changes between are gone: %s", name, confirmed, saved, wayOut))
+			"was re-created or advanced by someone else, and the changes between are gone: %s", name, confirmed, saved.At, r.goOnWithout()))
 	}
 }
 
-func savedOr(saved LSN) string {
-	if saved == 0 {
+func savedOr(saved Position) string {
+	if saved.At == 0 {
 		return "its position"
 	}
-	return "the saved position " + saved.String()
+	return "the saved position " + saved.At.String()
 }

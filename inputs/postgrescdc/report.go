@@ -8,8 +8,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
-
-	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
 
 // reportSpacing is the shortest time between two status updates.
@@ -95,6 +93,30 @@ func (s *session) serverError(body []byte) error {
 	return s.r.streamError(pgconn.ErrorResponseToPgError(&m), LSN(s.received.Load()))
 }
 
+// notice handles what the server says beside the stream. Since PostgreSQL 18 it goes on without a publication that does not exist
+// where it reads, and without the rows that this one would publish; before, that was an error.
+func (s *session) notice(body []byte) error {
+	var m pgproto3.NoticeResponse
+	if err := m.Decode(body); err != nil {
+		return protocolError(LSN(s.received.Load()), err)
+	}
+	e := pgconn.ErrorResponseToPgError((*pgproto3.ErrorResponse)(&m))
+	if e.Code == codeNotInState && e.Routine == "LoadPublications" {
+		return s.r.noPublication(e, LSN(s.received.Load()))
+	}
+	if e.SeverityUnlocalized == "WARNING" {
+		s.r.warnOnce("the server says: " + e.Message)
+	}
+	return nil
+}
+
+// The SQLSTATE codes that tell of a lost position.
+const (
+	codeUndefinedObject = "42704" // a publication that is younger than the changes
+	codeNotInState      = "55000" // the slot was invalidated
+	codeUndefinedFile   = "58P01" // a segment of the log was removed
+)
+
 // streamError explains an error that the server sent in place of the stream.
 func (r *replication) streamError(err error, at LSN) error {
 	pg, ok := asPgError(err)
@@ -102,20 +124,20 @@ func (r *replication) streamError(err error, at LSN) error {
 		return err
 	}
 	switch pg.Code {
-	case "42704": // undefined_object: a publication that is younger than the changes
-		return coordinator.WithKind(coordinator.KindPositionLost, fmt.Errorf("%w: the publication %s does not exist at %s, "+
-			"where the slot %s continues, so the changes from there on cannot be decoded: drop the slot (SELECT "+
-			"pg_drop_replication_slot(%s)), delete the checkpoint and take a new snapshot: %w", coordinator.ErrPositionLost,
-			r.cfg.publication, at, r.cfg.slot, quoteLiteral(r.cfg.slot), err))
-	case "55000": // object_not_in_prerequisite_state: slot invalidated
-		return coordinator.WithKind(coordinator.KindPositionLost, fmt.Errorf("%w: slot %s: %w", coordinator.ErrPositionLost,
-			r.cfg.slot, err))
-	case "58P01": // undefined_file: WAL segment removed
-		return coordinator.WithKind(coordinator.KindPositionLost, fmt.Errorf("%w: the server no longer has the log at %s: %w",
-			coordinator.ErrPositionLost, at, err))
+	case codeUndefinedObject:
+		return r.noPublication(err, at)
+	case codeNotInState:
+		return positionLost("the server does not read on with the slot %s at %s: %w: %s", r.cfg.slot, at, err, r.goOnWithout())
+	case codeUndefinedFile:
+		return positionLost("the server no longer has the log at %s: %w: %s", at, err, r.goOnWithout())
 	default:
 		return classify(fmt.Errorf("replication stream at %s: %w", at, err))
 	}
+}
+
+func (r *replication) noPublication(err error, at LSN) error {
+	return positionLost("the publication %s did not exist when the changes after %s were made, so the server does not send them: it was "+
+		"dropped and made again, or is younger than the slot %s: %w: %s", r.cfg.publication, at, r.cfg.slot, err, r.goOnWithout())
 }
 
 func xidText(xid uint32) string { return strconv.FormatUint(uint64(xid), 10) }

@@ -62,11 +62,14 @@ func (s *session) add(ctx context.Context, m rowMsg) error {
 }
 
 // message takes a logical message. One outside of transactions is a transaction of its own: the server sends it between
-// two, and skips it when it resumes behind it.
+// two, and leaves it out when it resumes after it.
 func (s *session) message(ctx context.Context, m walData) error {
 	msg, err := parseLogicalMessage(m.data)
 	if err != nil {
 		return protocolError(m.start, err)
+	}
+	if s.passing || s.proof.Last != 0 && !msg.transactional && msg.lsn < s.proof.Last {
+		return nil
 	}
 	if msg.transactional {
 		if s.tx == nil {
@@ -92,8 +95,9 @@ func (s *session) message(ctx context.Context, m walData) error {
 		}
 	}
 	s.advance(msg.lsn)
-	s.end = max(s.end, msg.lsn)
-	s.seg.Commit = msg.lsn
+	at := Position{At: msg.lsn, Last: s.end.Last, XID: s.end.XID}
+	s.end.At = max(s.end.At, at.At)
+	s.seg.Commit = at
 	return s.flush(ctx)
 }
 

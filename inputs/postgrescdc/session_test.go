@@ -25,7 +25,7 @@ func TestConfirmOnlyWhatIsSaved(t *testing.T) {
 	d.exec("CREATE TABLE item (id int PRIMARY KEY)")
 	r, _ := d.source("status_interval: 100ms")
 	s := d.run(r, checkpoint.Token{})
-	start := s.last.Commit.(LSN)
+	start := s.last.Commit.(Position).At
 	for i := range 5 {
 		d.exec(fmt.Sprintf("INSERT INTO item VALUES (%d)", i))
 		s.events(1)
@@ -34,10 +34,10 @@ func TestConfirmOnlyWhatIsSaved(t *testing.T) {
 			time.Sleep(50 * time.Millisecond)
 		}
 		r.Confirm(s.last)
-		start = s.last.Commit.(LSN)
+		start = s.last.Commit.(Position).At
 		require.Eventually(t, func() bool { return d.confirmed(r) == start }, waitFor, tick)
 	}
-	r.Confirm(checkpoint.Token{Commit: LSN(1)}) // a late confirmation of an old session
+	r.Confirm(checkpoint.Token{Commit: Position{At: 1}}) // a late confirmation of an old session
 	time.Sleep(300 * time.Millisecond)
 	require.Equal(t, start, d.confirmed(r))
 }
@@ -64,7 +64,7 @@ func TestIdleSlotAdvances(t *testing.T) {
 		r.Confirm(s.last)
 		return seg.CaughtUp
 	}
-	for caughtUp := false; !caughtUp || s.last.Commit.(LSN) < target; {
+	for caughtUp := false; !caughtUp || s.last.Commit.(Position).At < target; {
 		caughtUp = follow()
 	}
 	require.Eventually(t, func() bool { return d.confirmed(r) >= target }, waitFor, tick)
@@ -191,11 +191,11 @@ func TestPositionLost(t *testing.T) {
 
 	slot := r.cfg.slot
 	d.exec("SELECT pg_drop_replication_slot('" + slot + "')")
-	lost(saved, slot, "is gone", saved.Commit.String(), "new snapshot")
+	lost(saved, slot, "is gone", saved.Commit.(Position).At.String(), "`deltaforge checkpoint reset "+d.name+"`")
 	require.Equal(t, "0", d.queryText("SELECT count(*)::text FROM pg_replication_slots WHERE slot_name = $1", slot),
 		"a slot was made although a position is saved")
 	d.exec("SELECT pg_create_logical_replication_slot('"+slot+"', 'pgoutput')", "INSERT INTO item VALUES (2)")
-	lost(saved, slot, "re-created or advanced", saved.Commit.String())
+	lost(saved, slot, "re-created or advanced", saved.Commit.(Position).At.String())
 }
 
 // TestInvalidatedSlot lets the server throw the log away that the slot needs.
@@ -236,7 +236,7 @@ func TestYoungPublication(t *testing.T) {
 	s := d.run(r, checkpoint.Token{})
 	err := s.fails()
 	require.ErrorIs(t, err, coordinator.ErrPositionLost)
-	require.ErrorContains(t, err, "publication p does not exist")
+	require.ErrorContains(t, err, "the publication p did not exist when the changes after ")
 }
 
 func TestPreflight(t *testing.T) {

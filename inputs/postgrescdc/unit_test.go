@@ -34,12 +34,54 @@ func TestLSN(t *testing.T) {
 	padded, err := parseServerLSN("0/016B3748")
 	require.NoError(t, err)
 	require.Equal(t, LSN(0x16B3748), padded)
-	require.Equal(t, -1, LSN(1).Compare(2))
-	require.Equal(t, 0, LSN(2).Compare(2))
-	require.Equal(t, 1, LSN(3).Compare(2))
-	saved, err := tokenLSN(checkpoint.Token{Commit: checkpoint.Text("0/2A")})
+}
+
+func TestPosition(t *testing.T) {
+	for text, want := range map[string]Position{
+		"0/2A": {At: 42}, "0/2A;7": {At: 42, Last: 42, XID: 7}, "0/2A;0": {At: 42, Last: 42}, "1/2A;4294967295@0/1": {At: 1<<32 | 42, Last: 1, XID: 1<<32 - 1},
+	} {
+		got, err := tokenPosition(checkpoint.Token{Commit: checkpoint.Text(text)})
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+		require.Equal(t, text, got.String())
+	}
+	for _, text := range []string{
+		"", "0/2A;", "0/2A;x", "0/2A;07", "0/2A;-1", "0/2A;4294967296", "0/2A;7@", "0/2A;7@0/2A", "0/2A;7@0/2B", "0/2A;7@0/0", "0/0;7", "0/2a;7", "0/2A;7@0/29@0/28",
+		"0/2A@0/29",
+	} {
+		_, err := ParsePosition(text)
+		require.Error(t, err, text)
+	}
+	none, err := tokenPosition(checkpoint.Token{})
 	require.NoError(t, err)
-	require.Equal(t, LSN(42), saved)
+	require.Zero(t, none)
+}
+
+// TestResumeAt has a slot at each side of what was read.
+func TestResumeAt(t *testing.T) {
+	old := Position{At: 100}
+	began := Position{At: 100, Last: 50}
+	read := Position{At: 100, Last: 50, XID: 7}
+	for _, c := range []struct {
+		saved     Position
+		confirmed LSN
+		start     LSN
+		proof     Position
+	}{
+		{old, 40, 100, Position{}},
+		{old, 100, 100, Position{}},
+		{began, 40, 40, Position{}},
+		{began, 60, 60, Position{}},
+		{began, 100, 100, Position{}},
+		{read, 100, 100, Position{}},
+		{read, 60, 60, Position{}},
+		{read, 50, 50, Position{}},
+		{read, 49, 49, read},
+	} {
+		start, proof := resumeAt(c.saved, c.confirmed)
+		require.Equal(t, c.start, start, "%v %s", c.saved, c.confirmed)
+		require.Equal(t, c.proof, proof, "%v %s", c.saved, c.confirmed)
+	}
 }
 
 func TestTimelineEnd(t *testing.T) {

@@ -37,7 +37,7 @@ func StartPostgres(ctx context.Context, opts Options) (*Postgres, error) {
 // StartFetchedPostgres starts the PostgreSQL that is fetched where none is installed, also where one is: it is a newer one than that of
 // many systems. It has pgvector where that is installed.
 func StartFetchedPostgres(ctx context.Context, opts Options) (*Postgres, error) {
-	bin, err := fetchedPostgres(ctx)
+	bin, err := fetchedPostgres(ctx, binaries.EmbeddedPostgresMajor)
 	if err != nil {
 		return nil, err
 	}
@@ -49,6 +49,18 @@ func StartFetchedPostgres(ctx context.Context, opts Options) (*Postgres, error) 
 		vector = ""
 	}
 	return startPostgres(ctx, bin, vector, opts)
+}
+
+// StartPostgresOf starts the PostgreSQL of a major version from 14 on: the installed one where it is of that version, else one that is
+// fetched.
+func StartPostgresOf(ctx context.Context, major string, opts Options) (*Postgres, error) {
+	bin := filepath.Join("/usr/lib/postgresql", major, "bin")
+	if _, err := os.Stat(filepath.Join(bin, "initdb")); err != nil {
+		if bin, err = fetchedPostgres(ctx, major); err != nil {
+			return nil, err
+		}
+	}
+	return startPostgres(ctx, bin, "", opts)
 }
 
 // startPostgres starts the PostgreSQL in bin, with pgvector unless vector is empty.

@@ -22,16 +22,16 @@ func findPostgres(ctx context.Context) (string, error) {
 	if missing == nil {
 		return bin, nil
 	}
-	bin, err := fetchedPostgres(ctx)
+	bin, err := fetchedPostgres(ctx, binaries.EmbeddedPostgresMajor)
 	if err != nil {
 		return "", fmt.Errorf("%w; and it could not be fetched either: %w", missing, err)
 	}
 	return bin, nil
 }
 
-// fetchedPostgres returns the directory of a PostgreSQL that was fetched before, or is fetched now.
-func fetchedPostgres(ctx context.Context) (string, error) {
-	root, err := binaries.EmbeddedPostgres()
+// fetchedPostgres returns the directory of a PostgreSQL of a major version that was fetched before, or is fetched now.
+func fetchedPostgres(ctx context.Context, major string) (string, error) {
+	root, err := binaries.EmbeddedPostgresOf(major)
 	if err != nil {
 		return "", err
 	}
@@ -39,12 +39,17 @@ func fetchedPostgres(ctx context.Context) (string, error) {
 	if _, err := os.Stat(filepath.Join(bin, "postgres")); err == nil {
 		return bin, nil
 	}
-	return bin, fetchPostgres(ctx, root)
+	for _, version := range []embedded.PostgresVersion{embedded.V14, embedded.V15, embedded.V16, embedded.V17, embedded.V18} {
+		if majorOf(version) == major {
+			return bin, fetchPostgres(ctx, root, version)
+		}
+	}
+	return "", fmt.Errorf("the library does not fetch PostgreSQL %s", major)
 }
 
 // FetchPostgres makes sure that there is a fetched PostgreSQL. The install command calls it.
 func FetchPostgres(ctx context.Context) error {
-	_, err := fetchedPostgres(ctx)
+	_, err := fetchedPostgres(ctx, binaries.EmbeddedPostgresMajor)
 	return err
 }
 
@@ -53,7 +58,7 @@ func FetchPostgres(ctx context.Context) error {
 // are there, and what it logs about it is not shown.
 //
 // The library cannot be interrupted. When ctx ends, what it does goes on until it ends or the process does.
-func fetchPostgres(ctx context.Context, root string) (err error) {
+func fetchPostgres(ctx context.Context, root string, version embedded.PostgresVersion) (err error) {
 	if err := os.MkdirAll(filepath.Dir(root), 0o755); err != nil {
 		return err
 	}
@@ -65,10 +70,6 @@ func fetchPostgres(ctx context.Context, root string) (err error) {
 	unpacked, data := filepath.Join(stage, "unpacked"), filepath.Join(stage, "data")
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return err
-	}
-	version := embedded.V18 // of the major in binaries.EmbeddedPostgresMajor
-	if majorOf(version) != binaries.EmbeddedPostgresMajor {
-		return fmt.Errorf("the library fetches PostgreSQL %s, want %s", version, binaries.EmbeddedPostgresMajor)
 	}
 	if err := os.WriteFile(filepath.Join(data, "PG_VERSION"), []byte(majorOf(version)+"\n"), 0o600); err != nil {
 		return err

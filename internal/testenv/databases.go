@@ -46,6 +46,14 @@ func StartNewPostgres(t testing.TB) *PostgresServer {
 	return &PostgresServer{server}
 }
 
+// StartPostgresOf starts, for this test alone, a PostgreSQL of a major version.
+func StartPostgresOf(t testing.TB, major string, opts servers.Options) *PostgresServer {
+	t.Helper()
+	return &PostgresServer{privateServer(t, opts, func(ctx context.Context, opts servers.Options) (*servers.Postgres, error) {
+		return servers.StartPostgresOf(ctx, major, opts)
+	})}
+}
+
 // Database creates a database for this test. At its end the database goes, with the replication slots in it; User may create
 // publications there.
 func (s *PostgresServer) Database(t testing.TB) string {

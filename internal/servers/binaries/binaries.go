@@ -77,12 +77,15 @@ func Postgres() (string, error) {
 const EmbeddedPostgresMajor = "18"
 
 // EmbeddedPostgres is where a fetched PostgreSQL is kept, whether it is there or not.
-func EmbeddedPostgres() (string, error) {
+func EmbeddedPostgres() (string, error) { return EmbeddedPostgresOf(EmbeddedPostgresMajor) }
+
+// EmbeddedPostgresOf is where the fetched PostgreSQL of a major version is kept, whether it is there or not.
+func EmbeddedPostgresOf(major string) (string, error) {
 	prefix, err := Prefix()
 	if err != nil {
 		return "", err
 	}
-	return filepath.Join(prefix, "postgres-"+EmbeddedPostgresMajor), nil
+	return filepath.Join(prefix, "postgres-"+major), nil
 }
 
 // PgvectorDir is where pgvector for the fetched PostgreSQL belongs, whether it is there or not.
