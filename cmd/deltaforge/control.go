@@ -3,12 +3,12 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"os/signal"
 	"strings"
@@ -38,6 +38,9 @@ type plane struct {
 	server    *control.Server
 	pipeline  string // run mode: its name
 	tenants   tenants
+	files     *takenFiles // what the command line gave to the engine and is ours; nil: nothing
+	variables quoted      // environment variables whose values have to be quoted
+	restart   atomic.Bool // the process starts itself again when it has ended
 	closeOnce sync.Once
 	panics    atomic.Pointer[service.MetricCounter] // nil until there are numbers
 }
@@ -45,6 +48,8 @@ type plane struct {
 // newPlane reads the log directives: the engine wants its loggers before its command line.
 func newPlane() *plane {
 	p := &plane{log: control.NewTargetLog()}
+	p.opts.Engine.Lock = control.NewLock()
+	learnEnvironment()
 	directives := os.Getenv(logVariable)
 	if directives == "" {
 		directives = os.Getenv(rustVariable)
@@ -64,13 +69,17 @@ func (p *plane) options() []service.CLIOptFunc {
 		service.CLIOptOnConfigParse(p.configure),
 		service.CLIOptOnStreamStart(p.start),
 		service.CLIOptAddTeeLogger(p.log.Logger()),
+		service.CLIOptSetEnvVarLookup(p.variables.lookup),
 	}
 }
 
-// schema makes the engine's own server, behind the control plane, one for this machine.
+// schema makes the engine's own server, behind the control plane, one for this machine, and one that answers nobody else.
 func (p *plane) schema(s *service.ConfigSchema) *service.ConfigSchema {
 	if p.streams && p.why == "" {
 		s.SetFieldDefault("127.0.0.1:4195", "http", "address")
+		for field, value := range p.opts.Engine.Lock.Fields() {
+			s.SetFieldDefault(value, "http", "basic_auth", field)
+		}
 	}
 	return s
 }
@@ -92,15 +101,20 @@ func (p *plane) parse(c *cli.Context) error {
 		p.why = "it is a part of streams mode; run mode has /health and /ready at http.address"
 	case c.String(controlAddressFlag) == "":
 		p.why, p.asked = "its address is empty", c.IsSet(stateDirFlag)
+		if err := c.Set("no-api", "true"); err != nil { // the engine's own is open to everybody
+			return err
+		}
 	case c.Bool("no-api"):
 		p.why = "--no-api is given"
 	case !c.Bool("prefix-stream-endpoints"):
-		p.why = "it needs --prefix-stream-endpoints"
+		return errors.New("--prefix-stream-endpoints=false: the control plane needs the prefixes; add --no-api to run without it")
 	}
-	if p.why != "" {
-		return nil
+	if p.why == "" {
+		if err := p.parseControl(c); err != nil {
+			return err
+		}
 	}
-	return p.parseControl(c)
+	return p.takeFiles(c)
 }
 
 // parseLevel makes our log the only one: the engine's own does not know what a line is about. The flag is nearer than the
@@ -130,6 +144,7 @@ func (p *plane) parseControl(c *cli.Context) error {
 	p.opts = control.Options{
 		Address: c.String(controlAddressFlag), StateDir: c.String(stateDirFlag), Origins: c.StringSlice(originFlag),
 		MaxBody: c.Int64(maxBodyFlag), SourceTypes: []string{"deltaforge_mysql", "deltaforge_postgres"},
+		Insecure: c.Bool(insecureFlag), Engine: p.opts.Engine,
 	}
 	if p.opts.MaxBody <= 0 {
 		return fmt.Errorf("--%s: want more than 0 bytes, got %d", maxBodyFlag, p.opts.MaxBody)
@@ -149,22 +164,45 @@ func (p *plane) parseControl(c *cli.Context) error {
 		if err != nil {
 			return fmt.Errorf("--%s: %w", usersFileFlag, err)
 		}
-		p.opts.Credentials.Users = map[string]string{}
-		for line := range strings.Lines(string(users)) {
-			if line = strings.TrimSpace(line); line != "" {
-				user, password, _ := strings.Cut(line, ":")
-				p.opts.Credentials.Users[user] = password
-			}
+		if p.opts.Credentials.Users, err = parseUsers(string(users)); err != nil {
+			return fmt.Errorf("--%s: %s: %w", usersFileFlag, path, err)
 		}
+	}
+	p.opts.Credentials.Learn()
+	if !p.opts.Credentials.Any() && !c.IsSet(controlAddressFlag) {
+		p.opts.Address = localAddress
 	}
 	if cert, key := c.String(tlsCertFlag), c.String(tlsKeyFlag); cert != "" || key != "" {
-		pair, err := tls.LoadX509KeyPair(cert, key)
-		if err != nil {
+		var err error
+		if p.opts.TLS, err = control.CertificateFiles(cert, key); err != nil {
 			return fmt.Errorf("--%s and --%s: %w", tlsCertFlag, tlsKeyFlag, err)
 		}
-		p.opts.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	}
 	return nil
+}
+
+// parseUsers reads the lines user:password of a users file.
+func parseUsers(text string) (map[string]string, error) {
+	users := map[string]string{}
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		if line = strings.TrimSpace(line); line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		user, password, found := strings.Cut(line, ":")
+		if !found || user == "" || password == "" {
+			return nil, fmt.Errorf("line %d: want user:password, neither of them empty", n)
+		}
+		if _, twice := users[user]; twice {
+			return nil, fmt.Errorf("line %d: the user %s is there already", n, user)
+		}
+		users[user] = password
+	}
+	if len(users) == 0 {
+		return nil, errors.New("no user in it; want user:password on each line")
+	}
+	return users, nil
 }
 
 // configure is called by the engine when it has read its configuration and built its resources, before any stream.
@@ -176,8 +214,13 @@ func (p *plane) configure(conf *service.ParsedConfig) error {
 	if err := p.formatLog(conf); err != nil {
 		return err
 	}
-	if p.why == "" {
-		p.engine(conf)
+	for _, name := range []string{"input", "pipeline", "output", "metrics", "tracer", "cache_resources", "input_resources", "output_resources"} {
+		if text, err := yaml.Marshal(map[string]any{name: section(conf, name)}); err == nil {
+			control.Learn(text)
+		}
+	}
+	if err := p.engine(conf); err != nil {
+		return err
 	}
 	if p.why != "" {
 		if p.asked {
@@ -197,21 +240,44 @@ func (p *plane) configure(conf *service.ParsedConfig) error {
 	p.opts.Resources = conf.Resources()
 	p.opts.Checkpoints = checkpoints{conf.Resources()}
 	p.opts.Tenant = p.tenants.of
+	p.files.into(&p.opts)
 	var err error
 	p.server, err = control.New(context.Background(), p.opts)
 	return err
 }
 
-// engine finds out how to reach the engine's API, or why that cannot be done.
-func (p *plane) engine(conf *service.ParsedConfig) {
-	if enabled, err := conf.FieldBool("http", "enabled"); err == nil && !enabled {
-		p.why = "http.enabled is false"
+// engine finds out how to reach the engine's own server, and refuses to start where that one would show or change what it must
+// not.
+func (p *plane) engine(conf *service.ParsedConfig) error {
+	address, _ := conf.FieldString("http", "address")
+	enabled, _ := conf.FieldBool("http", "enabled")
+	auth, _ := conf.FieldBool("http", "basic_auth", "enabled")
+	hash, _ := conf.FieldString("http", "basic_auth", "password_hash")
+	if p.why != "" {
+		debug, _ := conf.FieldBool("http", "debug_endpoints")
+		if debug && enabled && !auth && !loopback(address) {
+			return fmt.Errorf("http.debug_endpoints on http.address %s shows the configuration and the memory of the process to everybody: "+
+				"set http.address to 127.0.0.1:4195, or enable http.basic_auth", address)
+		}
+		return nil
 	}
-	if auth, err := conf.FieldBool("http", "basic_auth", "enabled"); err == nil && auth {
-		p.why = "http.basic_auth is enabled; use --" + usersFileFlag + " instead"
+	switch {
+	case !enabled:
+		return errors.New("http.enabled is false: the control plane reaches the engine over its server; take it out, or give --no-api to " +
+			"run the streams without a control plane")
+	case !p.opts.Engine.Lock.Holds(auth, hash):
+		return fmt.Errorf("http.basic_auth: in streams mode the engine's own server answers nobody but the control plane; take the section "+
+			"out, and give the control plane its credentials by --%s or %s", usersFileFlag, tokenVariable)
 	}
-	p.opts.Engine.Address, _ = conf.FieldString("http", "address")
+	p.opts.Engine.Address = address
 	p.opts.Engine.CertFile, _ = conf.FieldString("http", "cert_file")
+	return nil
+}
+
+// loopback reports whether only this machine reaches an address.
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	return err == nil && (host == "localhost" || net.ParseIP(host).IsLoopback())
 }
 
 // formatLog gives the log the settings of the logger section.
@@ -299,6 +365,7 @@ func (p *plane) start(running *service.RunningStreamSummary) error {
 	if p.server == nil {
 		return nil
 	}
+	p.hangUp()
 	// The engine stops the streams on the same signals: that is no change that the control plane should report.
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	begin := p.server.Start
@@ -314,6 +381,9 @@ func (p *plane) start(running *service.RunningStreamSummary) error {
 		cancel()
 		_ = p.close()
 	})
+	if p.files != nil && !p.streams {
+		go p.goOn("watch", func() { p.watchRun(ctx) })
+	}
 	return nil
 }
 

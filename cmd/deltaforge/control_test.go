@@ -267,6 +267,7 @@ func TestBadStarts(t *testing.T) {
 		"directory in a file": {nil, []string{"streams", "-o", root, "--control-address", free, "--state-dir", "a.yaml/state"}, "give a --state-dir that this process can write"},
 		"engine's address":    {nil, []string{"streams", "-o", "root.yaml", "--control-address", free}, "is another process's"},
 		"twice":               {nil, []string{"streams", "-o", root, "--control-address", free, "--state-dir", "twice", "a.yaml"}, `pipeline "a" is in the state directory`},
+		"no such file":        {nil, []string{"streams", "-o", root, "--control-address", free, "none.yaml"}, "none.yaml"},
 		"log directive":       {[]string{"DELTAFORGE_LOG=warn,input.x=chatty"}, []string{"streams", "-o", root, "--control-address", free}, `"input.x=chatty"`},
 		"RUST_LOG directive":  {[]string{"RUST_LOG=[span]=info"}, []string{"run", "a.yaml"}, `"[span]=info"`},
 		"token file":          {nil, []string{"streams", "-o", root, "--control-token-file", "none"}, "--control-token-file"},
@@ -275,12 +276,21 @@ func TestBadStarts(t *testing.T) {
 		"certificate":         {nil, []string{"streams", "-o", root, "--control-tls-cert", "none"}, "--control-tls-cert"},
 		"no API":              {nil, []string{"streams", "-o", root, "--no-api", "--state-dir", "s"}, "no control plane: --no-api is given"},
 		"run mode":            {nil, []string{"run", "--control-address", free, "a.yaml"}, "no control plane: it is a part of streams mode"},
+		"open to everybody":   {nil, []string{"streams", "-o", root, "--control-address", "0.0.0.0:0"}, "--insecure to let everybody in"},
+		"empty users file":    {nil, []string{"streams", "-o", root, "--control-address", free, "--control-users-file", write("nobody", "# none\n")}, "no user in it"},
+		"no prefixes":         {nil, []string{"streams", "-o", root, "--prefix-stream-endpoints=false"}, "add --no-api"},
+		"no engine's server":  {nil, []string{"streams", "-o", write("off.yaml", "http: {enabled: false}\n")}, "http.enabled is false"},
+		"engine's own lock":   {nil, []string{"streams", "-o", write("auth.yaml", "http: {basic_auth: {enabled: false}}\nmetrics: {none: {}}\n")}, "http.basic_auth: in streams mode"},
+		"debug for everybody": {nil, []string{"run", write("debug.yaml", "http: {address: '0.0.0.0:0', debug_endpoints: true}\nmetrics: {none: {}}\n"+ticks)}, "http.debug_endpoints"},
+		"password a number":   {nil, []string{"run", write("number.yaml", "input: {generate: {mapping: 'root = 1'}}\noutput: {deltaforge_redis: {url: 'redis://127.0.0.1:1', stream: x, password: 48151623}}\n")}, "field output.deltaforge_redis.password"},
+		"watch and set":       {nil, []string{"run", "-w", "--set", "http.address=" + free, "a.yaml"}, "--watcher cannot check"},
 		"body limit":          {nil, []string{"streams", "-o", root, "--control-max-body", "0"}, "--control-max-body"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := launch(t, dir, c.env, c.args...)
 			assert.Equal(t, 1, p.wait(), p.out)
 			assert.Contains(t, p.out.String(), c.want)
+			assert.NotContains(t, p.out.String(), "48151623")
 			if strings.HasPrefix(name, "directory") {
 				assert.NotContains(t, p.out.String(), "is now active", "a pipeline runs before the start has failed")
 			}

@@ -16,9 +16,14 @@ const (
 	originFlag         = "control-cors-origin"
 	maxBodyFlag        = "control-max-body"
 	stateDirFlag       = "state-dir"
+	insecureFlag       = "insecure"
 
 	addressVariable = "DELTAFORGE_CONTROL_ADDRESS"
 	stateVariable   = "DELTAFORGE_STATE_DIR"
+
+	// controlAddress is where the control plane listens, and localAddress where it does when nobody has to show credentials.
+	controlAddress = "0.0.0.0:8080"
+	localAddress   = "127.0.0.1:8080"
 
 	tokenVariable = "DELTAFORGE_CONTROL_TOKEN"
 	logVariable   = "DELTAFORGE_LOG"
@@ -28,8 +33,9 @@ const (
 func controlFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{
-			Name: controlAddressFlag, Value: "0.0.0.0:8080",
-			Usage: "streams mode: the address of the control plane; empty for none (or the variable " + addressVariable + ")",
+			Name: controlAddressFlag, Value: controlAddress,
+			Usage: "streams mode: the address of the control plane; without credentials the default is " + localAddress +
+				"; empty for no API at all (or the variable " + addressVariable + ")",
 		},
 		&cli.StringFlag{
 			Name:  stateDirFlag,
@@ -46,6 +52,10 @@ func controlFlags() []cli.Flag {
 		&cli.StringFlag{Name: tlsKeyFlag, Usage: "the key file of the certificate"},
 		&cli.StringSliceFlag{
 			Name: originFlag, Usage: "a browser origin that may call the control plane, * for all; can be repeated",
+		},
+		&cli.BoolFlag{
+			Name:  insecureFlag,
+			Usage: "let a control plane without credentials listen where other machines reach it; who reaches it can run programs here",
 		},
 		&cli.Int64Flag{Name: maxBodyFlag, Value: 1 << 20, Usage: "the most bytes of a request to the control plane"},
 	}

@@ -12,6 +12,7 @@ import (
 
 	// Everything a stream can be made of: our components, and the engine's own.
 	_ "github.com/deltaforge/deltaforge"
+	"github.com/deltaforge/deltaforge/internal/redact"
 	"github.com/deltaforge/deltaforge/internal/version"
 	_ "github.com/redpanda-data/benthos/v4/public/components/io"
 	_ "github.com/redpanda-data/benthos/v4/public/components/pure"
@@ -21,15 +22,22 @@ import (
 func main() {
 	p := newPlane()
 	go p.goOn("garbage collector", func() { tuneGC(context.Background(), p.protect) }) // ends with the process
-	code, err := service.RunCLIToCode(context.Background(), options(p)...)
+	code, err := service.RunCLIToCode(context.Background(), append(options(p), service.CLIOptSetArgs(os.Args...))...)
+	if errors.Is(err, errTaken) { // the engine gets what is left
+		code, err = service.RunCLIToCode(context.Background(), append(options(p), service.CLIOptSetArgs(p.files.args...))...)
+	}
 	if closeErr := p.close(); closeErr != nil {
-		fmt.Fprintln(os.Stderr, closeErr)
+		fmt.Fprintln(os.Stderr, redact.Text(closeErr.Error()))
 	}
 	if err != nil {
 		var exit cli.ExitCoder
 		if !errors.As(err, &exit) || err.Error() != "" {
-			fmt.Fprintln(os.Stderr, err)
+			fmt.Fprintln(os.Stderr, redact.Text(err.Error()))
 		}
+	}
+	if p.restart.Load() {
+		fmt.Fprintln(os.Stderr, again())
+		code = 1
 	}
 	os.Exit(code)
 }

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/deltaforge/deltaforge/internal/redact"
 )
 
 // Credentials are what callers may show. Any of them will do.
@@ -18,7 +20,16 @@ type Credentials struct {
 	Users map[string]string
 }
 
-func (c Credentials) any() bool { return c.Token != "" || len(c.Users) > 0 }
+// Any reports whether there are any.
+func (c Credentials) Any() bool { return c.Token != "" || len(c.Users) > 0 }
+
+// Learn makes the credentials known as secrets of the process.
+func (c Credentials) Learn() {
+	redact.Add(c.Token)
+	for _, password := range c.Users {
+		redact.Add(password)
+	}
+}
 
 func (c Credentials) validate() error {
 	if strings.TrimSpace(c.Token) != c.Token {
@@ -70,7 +81,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, open bool) (user
 	if open {
 		return "", nil
 	}
-	if s.opts.Credentials.any() {
+	if s.opts.Credentials.Any() {
 		user, ok := s.opts.Credentials.user(r)
 		if !ok {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="deltaforge", Basic realm="deltaforge"`)
@@ -78,12 +89,34 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, open bool) (user
 		}
 		return user, nil
 	}
+	if s.opts.Insecure {
+		return "", nil
+	}
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if ip := net.ParseIP(host); err != nil || !ip.IsLoopback() {
 		return "", fail(http.StatusForbidden,
 			"the control plane has no credentials, so it answers this to callers on its own machine only; set DELTAFORGE_CONTROL_TOKEN")
 	}
+	if !ownHost(r.Host) {
+		// A page whose name an attacker lets point to this machine must not drive the control plane.
+		return "", fail(http.StatusForbidden, "the control plane has no credentials, so it answers this at an IP address or at localhost only, "+
+			"not at %s; set DELTAFORGE_CONTROL_TOKEN", hostOnly(r.Host))
+	}
 	return "", nil
+}
+
+// ownHost reports whether a Host header is one that no name server has a say in.
+func ownHost(header string) bool {
+	host := hostOnly(header)
+	return net.ParseIP(host) != nil || host == "localhost" || strings.HasSuffix(host, ".localhost")
+}
+
+// hostOnly returns a Host header without its port.
+func hostOnly(header string) string {
+	if host, _, err := net.SplitHostPort(header); err == nil {
+		return host
+	}
+	return strings.Trim(header, "[]")
 }
 
 func (s *Server) allowedOrigin(origin string) bool {

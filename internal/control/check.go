@@ -18,6 +18,37 @@ import (
 type checker struct {
 	res     *service.Resources
 	witness witness
+	turn    chan struct{} // holds as many as may check at once
+}
+
+func newChecker(res *service.Resources, w witness) checker {
+	return checker{res: res, witness: w, turn: make(chan struct{}, 2)}
+}
+
+const (
+	// maxNodes is how many keys and values a configuration may have. The engine's linter needs time that grows with their square.
+	maxNodes = 20_000
+	// maxLints is how many complaints an answer holds.
+	maxLints = 100
+)
+
+// sized refuses a document that the linter would take minutes for.
+func sized(root *yaml.Node) error {
+	left := maxNodes
+	var walk func(n *yaml.Node)
+	walk = func(n *yaml.Node) {
+		if left--; left < 0 || n.Kind == yaml.AliasNode {
+			return
+		}
+		for _, c := range n.Content {
+			walk(c)
+		}
+	}
+	walk(root)
+	if left < 0 {
+		return fmt.Errorf("the configuration has more than %d keys and values", maxNodes)
+	}
+	return nil
 }
 
 // resources returns a stand-in for each resource of the process that the configuration may refer to: real ones would
@@ -68,9 +99,13 @@ func lint(config []byte) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	texts := make([]string, 0, len(found))
-	for _, l := range found {
-		texts = append(texts, l.Error())
+	texts := make([]string, 0, min(len(found), maxLints+1))
+	for i, l := range found {
+		if i == maxLints {
+			texts = append(texts, fmt.Sprintf("and %d more", len(found)-maxLints))
+			break
+		}
+		texts = append(texts, shown(config, l.Error()))
 	}
 	return texts, nil
 }
@@ -78,20 +113,71 @@ func lint(config []byte) ([]string, error) {
 // check refuses a configuration that does not parse, does not lint (unless chilled), or whose components cannot be
 // built.
 func (c checker) check(ctx context.Context, config []byte, chilled bool) error {
-	if _, err := mapping(config); err != nil {
-		return refusef(http.StatusBadRequest, "%v", err)
+	if err := c.read(ctx, config, chilled); err != nil {
+		return err
 	}
-	lints, err := lint(config)
+	if err := c.build(ctx, quoteSecrets(config), nil); err != nil {
+		return refusef(http.StatusBadRequest, "%s", shown(config, err.Error()))
+	}
+	return nil
+}
+
+// read refuses a configuration that does not parse or does not lint (unless chilled).
+func (c checker) read(ctx context.Context, config []byte, chilled bool) error {
+	lints, err := c.lint(ctx, config)
 	if err != nil {
-		return refusef(http.StatusBadRequest, "%v", err)
+		return refusef(http.StatusBadRequest, "%s", shown(config, err.Error()))
 	}
 	if len(lints) > 0 && !chilled {
 		return lintRefusal(lints)
 	}
-	if err := c.build(ctx, config, nil); err != nil {
-		return refusef(http.StatusBadRequest, "%v", err)
-	}
 	return nil
+}
+
+// lint parses a configuration and returns what the linter says of it. The secrets in it are known from then on.
+func (c checker) lint(ctx context.Context, config []byte) ([]string, error) {
+	select {
+	case c.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-c.turn }()
+	root, err := mapping(config)
+	if err == nil {
+		err = sized(root)
+	}
+	if err != nil {
+		return nil, err
+	}
+	Learn(config)
+	if err := CheckSecrets(config); err != nil {
+		return nil, err
+	}
+	return lint(quoteSecrets(config))
+}
+
+// CheckMain returns what is wrong with the configuration of run mode: it is linted, and the components of its pipeline are built.
+func (s *Server) CheckMain(ctx context.Context, config []byte, chilled bool) error {
+	root, err := mapping(config)
+	if err == nil {
+		err = sized(root)
+	}
+	if err == nil {
+		err = CheckSecrets(config)
+	}
+	if err != nil {
+		return err
+	}
+	Learn(config)
+	config = quoteSecrets(config)
+	found, err := service.GlobalEnvironment().FullConfigSchema("", "").NewStreamConfigLinter().LintYAML(config)
+	if err != nil {
+		return err
+	}
+	if len(found) > 0 && !chilled {
+		return found[0]
+	}
+	return s.checker.build(ctx, config, nil)
 }
 
 // trialName is the processor whose constructor builds the components under test. It exists for the time of one check, in
@@ -281,14 +367,12 @@ func (s *Server) validate(r *http.Request, body []byte) *reply {
 	defer cancel()
 	v := validation{Valid: true}
 	var err error
-	if _, err = mapping(body); err == nil {
-		v.LintErrors, err = lint(body)
-	}
+	v.LintErrors, err = s.checker.lint(ctx, body)
 	if err == nil && len(v.LintErrors) == 0 {
-		err = s.checker.build(ctx, body, &v.Connections)
+		err = s.checker.build(ctx, quoteSecrets(body), &v.Connections)
 	}
 	if err != nil {
-		v.Error = redactText(err.Error())
+		v.Error = redactText(shown(body, err.Error()))
 	}
 	v.Valid = err == nil && len(v.LintErrors) == 0
 	for _, c := range v.Connections {

@@ -24,7 +24,7 @@ type Options struct {
 	Address string
 	// StateDir is where pipelines and statuses are kept; empty: nowhere, and they end with the process.
 	StateDir string
-	// Credentials of callers. Without any, only callers on this machine may do more than ask for health.
+	// Credentials of callers. Without any, the listener must be one that only this machine reaches; see Insecure.
 	Credentials Credentials
 	// TLS, where not nil, is what the listener speaks.
 	TLS *tls.Config
@@ -37,6 +37,16 @@ type Options struct {
 	ReadTimeout time.Duration
 	// StopTimeout is how long a pipeline may take to stop when the caller does not say; 0: 30 s.
 	StopTimeout time.Duration
+	// Insecure lets a control plane without credentials listen on an address that other machines reach, and answer them.
+	Insecure bool
+	// Files are the configuration files of streams: files, folders and globs. Each is a pipeline.
+	Files []string
+	// ResourceFiles are the files of shared resources, which the engine has read; see Watch.
+	ResourceFiles []string
+	// Watch applies changes of Files and ResourceFiles while the process runs.
+	Watch bool
+	// Chilled accepts files with lint errors.
+	Chilled bool
 	// Interval is how often the gauges are set and readiness is looked at; 0: 1 s.
 	Interval time.Duration
 	// Tenant returns the tenant of a pipeline, which audit lines name; nil: they name none.
@@ -95,6 +105,7 @@ type Server struct {
 	state   *state
 	sources *Sources
 	checker checker
+	files   fileSet
 
 	listener net.Listener
 	http     *http.Server
@@ -120,8 +131,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	s := &Server{
 		opts: o, log: o.Resources.Logger().With("target", "control"), stats: newStats(o.Resources.Metrics(), o.labels()),
 		engine: newEngine(o.Engine), state: st, sources: NewSources(), pipelines: newRegistry(), stop: func() {},
+		files: fileSet{o.Files},
 	}
-	s.checker = checker{o.Resources, witness{stats: s.stats, log: s.log}}
+	s.checker = newChecker(o.Resources, witness{stats: s.stats, log: s.log})
 	s.streams = s.engine
 	for id, p := range st.saved() {
 		s.sources.SetPaused(id, p.Status != statusRunning)
@@ -135,17 +147,37 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return nil, errors.Join(fmt.Errorf("listening for the control plane on %s: %w; choose another --control-address", o.Address, err),
 			st.close())
 	}
+	if err := s.closed(); err != nil {
+		return nil, errors.Join(err, s.listener.Close(), st.close())
+	}
 	if o.TLS != nil {
 		s.listener = tls.NewListener(s.listener, o.TLS)
 	}
 	return s, nil
 }
 
+// closed refuses a listener that strangers reach and that asks for nothing: whoever can create a pipeline can run programs as
+// this process.
+func (s *Server) closed() error {
+	if s.opts.Credentials.Any() || s.local() || s.opts.Insecure {
+		return nil
+	}
+	return fmt.Errorf("the control plane would listen on %s without credentials, and who can create a pipeline can run programs here: "+
+		"set DELTAFORGE_CONTROL_TOKEN or give --control-token-file or --control-users-file, or listen on this machine only "+
+		"(--control-address 127.0.0.1:8080), or give --insecure to let everybody in", s.Addr())
+}
+
+// local reports whether only this machine reaches the listener.
+func (s *Server) local() bool {
+	a, ok := s.Addr().(*net.TCPAddr)
+	return ok && a.IP.IsLoopback()
+}
+
 // Addr is the address of the listener.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
-// Start takes over the streams that the engine has, starts those of the state directory, and serves until Close or the
-// end of ctx. A saved pipeline that does not start is not an error: it is there, failed, with its reason.
+// Start takes over the streams that the engine has, starts those of the state directory and of the configuration files, and
+// serves until Close or the end of ctx. A pipeline that does not start is not an error: it is there, failed, with its reason.
 func (s *Server) Start(ctx context.Context) error {
 	if err := s.engine.await(ctx); err != nil {
 		return err
@@ -162,6 +194,9 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	s.wg.Go(func() { s.goOn(ctx, listenerComponent, func() { s.serveHTTP(ctx) }) })
 	s.wg.Go(func() { s.goOn(ctx, monitorComponent, func() { s.monitor(ctx) }) })
+	if s.opts.Watch {
+		s.wg.Go(func() { s.goOn(ctx, watchComponent, func() { s.watchFiles(ctx) }) })
+	}
 	s.announce()
 	return nil
 }
@@ -182,9 +217,9 @@ func (lasting) Close() error { return nil }
 func (s *Server) announce() {
 	log := s.log.With("address", s.Addr().String())
 	log.Info("Serving the control plane")
-	if host, _, _ := net.SplitHostPort(s.Addr().String()); !s.opts.Credentials.any() && !net.ParseIP(host).IsLoopback() {
-		log.Warn("The control plane has no credentials: callers on other machines get health and readiness only. " +
-			"Set DELTAFORGE_CONTROL_TOKEN, or give --control-token-file, to let them in")
+	if !s.opts.Credentials.Any() && !s.local() {
+		log.Warn("The control plane is insecure: it has no credentials and listens where other machines reach it. " +
+			"Who can create a pipeline can run programs as this process")
 	}
 }
 

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,6 +30,29 @@ type Engine struct {
 	Address string
 	// CertFile is `http.cert_file`; empty: the engine speaks plain HTTP.
 	CertFile string
+	// Lock are the credentials that the engine's server asks for.
+	Lock Lock
+}
+
+// Lock are credentials that one process makes for itself: the engine's own server, which would let anybody who reaches it read
+// and change streams, answers with them only, and only the control plane of the process knows them.
+type Lock struct{ user, password string }
+
+// NewLock returns credentials that nobody knows.
+func NewLock() Lock { return Lock{user: "control-plane", password: rand.Text()} }
+
+// Fields returns the section `http.basic_auth` of the engine's configuration that asks for the credentials.
+func (l Lock) Fields() map[string]any {
+	hash := sha256.Sum256([]byte(l.password))
+	return map[string]any{
+		"enabled": true, "username": l.user, "password_hash": base64.StdEncoding.EncodeToString(hash[:]), "algorithm": "sha256",
+		"realm": "the control plane", "salt": "",
+	}
+}
+
+// Holds reports whether a section `http.basic_auth` asks for these credentials.
+func (l Lock) Holds(enabled bool, passwordHash string) bool {
+	return enabled && passwordHash == l.Fields()["password_hash"]
 }
 
 // instancePath is an endpoint of ours on the engine's server. What it answers proves that the server is this process's.
@@ -41,12 +66,13 @@ type engine struct {
 	base     string
 	client   *http.Client
 	instance string
+	lock     Lock
 	routing  sync.RWMutex // held for writing while the engine may add routes: see do
 	err      error        // what is wrong with the options
 }
 
 func newEngine(o Engine) *engine {
-	e := &engine{instance: rand.Text()}
+	e := &engine{instance: rand.Text(), lock: o.Lock}
 	host, port, err := net.SplitHostPort(o.Address)
 	if err != nil {
 		e.err = fmt.Errorf("http.address %q: %w", o.Address, err)
@@ -198,6 +224,9 @@ func (e *engine) send(ctx context.Context, method, path string, query url.Values
 	req, err := http.NewRequestWithContext(ctx, method, u, bytes.NewReader(body))
 	if err != nil {
 		return answer{}, err
+	}
+	if e.lock.user != "" {
+		req.SetBasicAuth(e.lock.user, e.lock.password)
 	}
 	resp, err := e.client.Do(req)
 	if err != nil {

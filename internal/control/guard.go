@@ -20,6 +20,7 @@ const (
 	probeComponent    = "control probe"
 	changeComponent   = "control change"
 	stopComponent     = "control stop"
+	watchComponent    = "control watch"
 )
 
 // guard calls f. A panic in it is counted, logged with its stack, and returned as an error; the process goes on.

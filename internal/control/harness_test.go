@@ -80,7 +80,7 @@ func start(t *testing.T, o Options, files map[string]string) *plane {
 	if o.Address == "" {
 		o.Address = "127.0.0.1:0"
 	}
-	o.Engine.Address = p.engine
+	o.Engine.Address, o.Engine.Lock = p.engine, NewLock()
 	if o.SourceTypes == nil {
 		o.SourceTypes = []string{"test_source"}
 	}
@@ -91,7 +91,13 @@ func start(t *testing.T, o Options, files map[string]string) *plane {
 	go func() {
 		_, err := service.RunCLIToCode(context.Background(),
 			service.CLIOptSetArgs(args...), service.CLIOptSetEnvironment(env), service.CLIOptAddTeeLogger(slog.New(slog.NewJSONHandler(p.log, nil))),
-			service.CLIOptSetMainSchemaFrom(func() *service.ConfigSchema { return env.FullConfigSchema("", "") }),
+			service.CLIOptSetMainSchemaFrom(func() *service.ConfigSchema {
+				schema := env.FullConfigSchema("", "")
+				for field, value := range o.Engine.Lock.Fields() {
+					schema.SetFieldDefault(value, "http", "basic_auth", field)
+				}
+				return schema
+			}),
 			service.CLIOptOnConfigParse(func(conf *service.ParsedConfig) (err error) {
 				o.Resources = conf.Resources()
 				p.server, err = New(context.Background(), o)

@@ -22,13 +22,27 @@ type State struct {
 	Source     string   `json:"source,omitempty"`
 	Position   string   `json:"position,omitempty"`
 	LagSeconds *float64 `json:"lag_seconds,omitempty"`
+	LagBytes   *int64   `json:"lag_bytes,omitempty"`
 	// Reason says why the pipeline is not ready, has failed, or does not run though nobody stopped it.
 	Reason string `json:"reason,omitempty"`
+
+	// Sources are all of them, where there is more than one; Source, Position and the lags are those of the worst.
+	Sources []SourceState `json:"sources,omitempty"`
 
 	ready      bool
 	ours       bool // the registry had it
 	sourceType string
 	info       streamInfo
+}
+
+// SourceState is what /health and /ready say of one of several sources.
+type SourceState struct {
+	Name       string   `json:"name"`
+	Position   string   `json:"position,omitempty"`
+	LagSeconds *float64 `json:"lag_seconds,omitempty"`
+	LagBytes   *int64   `json:"lag_bytes,omitempty"`
+	State      string   `json:"state"`
+	Reason     string   `json:"reason,omitempty"`
 }
 
 // probes is how many streams are asked for their connections at once.
@@ -65,61 +79,107 @@ func (s *Server) states(ctx context.Context) ([]State, error) {
 	return all, nil
 }
 
-// statusOf returns the status of a pipeline and why, from what it was told to be and what the engine has.
-func (s *Server) statusOf(id string, p pipeline, info streamInfo, found bool) (status, reason string) {
-	for _, r := range s.sources.reports(id) {
-		if r.State == contract.Failed && p.status == statusRunning {
+// statusOf returns the status of a pipeline and why, from what it was told to be, what its sources say and what the engine has.
+func (s *Server) statusOf(id string, p pipeline, info streamInfo, found bool, reports []sourceReport) (status, reason string) {
+	switch {
+	case p.status == statusStopped: // whatever was wrong with it before
+		return statusStopped, ""
+	case p.failure != "":
+		return statusFailed, p.failure
+	case !found && s.pipelines.busy(id):
+		return p.status, replacing
+	case !found:
+		return statusFailed, "the engine does not run it any more: start it, or put its configuration again"
+	}
+	for _, r := range reports {
+		if r.State == contract.Failed {
 			return statusFailed, r.Cause
 		}
 	}
-	switch {
-	case p.failure != "":
-		return statusFailed, p.failure
-	case p.status == statusStopped:
-		return statusStopped, ""
-	case !found:
-		return statusStopped, "being replaced"
-	case !info.Active:
+	if !info.Active {
 		return statusStopped, "its input has ended"
 	}
 	return p.status, ""
 }
 
+// replacing is the reason of a pipeline between two configurations.
+const replacing = "being replaced"
+
+// severity orders the states of sources: the worst one speaks for a pipeline.
+func severity(s contract.State) int {
+	switch s {
+	case contract.Failed:
+		return 2
+	case contract.Retrying:
+		return 1
+	case contract.Running, contract.Closed:
+	}
+	return 0
+}
+
+// worstFirst returns the reports of a pipeline's sources: the failed ones, then those that retry, then the one that is latest.
+func (s *Server) worstFirst(id string) []sourceReport {
+	reports := s.sources.reports(id)
+	slices.SortFunc(reports, func(a, b sourceReport) int {
+		return cmp.Or(cmp.Compare(severity(b.State), severity(a.State)), cmp.Compare(b.LagSeconds, a.LagSeconds), strings.Compare(a.name, b.name))
+	})
+	return reports
+}
+
 func (s *Server) stateOf(ctx context.Context, id string, p pipeline, info streamInfo, found bool) State {
-	st := State{Name: id, info: info, ready: true}
-	st.Status, st.Reason = s.statusOf(id, p, info, found)
-	st.Reason = redactText(st.Reason)
+	reports := s.worstFirst(id)
+	st := State{Name: id, info: info}
+	st.Status, st.Reason = s.statusOf(id, p, info, found, reports)
 	st.sourceType = s.sourceType(ctx, id, p)
 	st.Source = st.sourceType
-	reports := s.sources.reports(id)
-	slices.SortFunc(reports, func(a, b sourceReport) int { return cmp.Compare(b.LagSeconds, a.LagSeconds) })
-	if len(reports) > 0 { // the one that is furthest behind speaks for the pipeline
-		st.Source, st.Position = reports[0].name, reports[0].Position
-		if lag := reports[0].LagSeconds; lag >= 0 {
-			st.LagSeconds = &lag
+	if len(reports) > 0 {
+		worst := sourceState(reports[0])
+		st.Source, st.Position, st.LagSeconds, st.LagBytes = worst.Name, worst.Position, worst.LagSeconds, worst.LagBytes
+	}
+	if len(reports) > 1 {
+		for _, r := range reports {
+			st.Sources = append(st.Sources, sourceState(r))
 		}
 	}
-	if !found || !info.Active || p.status != statusRunning {
-		return st
+	if st.Status == statusRunning && st.Reason == "" {
+		st.Reason = strings.Join(s.unready(ctx, id, reports), "; ")
 	}
-	connections, err := s.streams.connections(ctx, id)
-	if err != nil {
-		connections = []connection{{Path: "root", Error: err.Error()}}
-	}
-	var broken []string
-	for _, c := range connections {
-		if !c.Connected {
-			broken = append(broken, c.describe())
-		}
-	}
-	if len(broken) > 0 {
-		st.ready = false
-		st.Reason = redactText(strings.Join(append(slices.DeleteFunc([]string{st.Reason}, isEmpty), broken...), "; "))
-	}
+	st.ready = st.Reason == "" || st.Status == statusPaused || st.Status == statusStopped
+	st.Reason = redactText(st.Reason)
 	return st
 }
 
-func isEmpty(s string) bool { return s == "" }
+// unready returns why a running pipeline is not ready: what its sources say, and what is not connected. An input of ours whose
+// source has said why is not named twice.
+func (s *Server) unready(ctx context.Context, id string, reports []sourceReport) (reasons []string) {
+	for _, r := range reports {
+		if r.State == contract.Retrying {
+			reasons = append(reasons, r.name+": "+r.Cause)
+		}
+	}
+	connections, err := s.streams.connections(ctx, id)
+	if err != nil {
+		return append(reasons, "its connections cannot be looked at: "+err.Error())
+	}
+	for _, c := range connections {
+		if !c.Connected && (len(reasons) == 0 || kindOf(c.Path) != "input") {
+			reasons = append(reasons, c.describe())
+		}
+	}
+	return reasons
+}
+
+// sourceState is what /health and /ready say of one source.
+func sourceState(r sourceReport) SourceState {
+	one := SourceState{Name: r.name, Position: r.Position, State: string(r.State), Reason: redactText(r.Cause)}
+	if r.LagSeconds >= 0 {
+		one.LagSeconds = &r.LagSeconds
+	}
+	if r.LagBytes >= 0 {
+		one.LagBytes = &r.LagBytes
+	}
+	return one
+}
 
 func (c connection) describe() string {
 	what := cmp.Or(c.Label, strings.TrimPrefix(c.Path, "root."))

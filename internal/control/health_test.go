@@ -5,8 +5,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	contract "github.com/deltaforge/deltaforge/internal/plane"
 )
 
 func TestReadiness(t *testing.T) {
@@ -88,4 +91,72 @@ func TestDeletedPipelineStaysOffThePage(t *testing.T) {
 	p.server.publish(t.Context(), before)
 	assert.False(t, p.stats.has("pipeline_status{brief}"))
 	assert.False(t, p.stats.has("pipeline_info{brief,generate}"))
+}
+
+// What the sources of a pipeline say becomes its status, its readiness and its reason; the worst one speaks for it.
+func TestSourcesSpeakForTheirPipeline(t *testing.T) {
+	running := streamInfo{Active: true}
+	lag := func(v float64) *float64 { return &v }
+	word := func(state contract.State, cause string, seconds float64) contract.Report {
+		return contract.Report{Position: "tx " + cause, LagSeconds: seconds, LagBytes: -1, State: state, Cause: cause}
+	}
+	calm, late := word(contract.Running, "", 0), word(contract.Running, "", 7)
+	loops := word(contract.Retrying, "dialing mysql://u:hunter2-sesame@h: refused", 3)
+	lost := word(contract.Failed, "position lost: bin.000007 is gone", 2)
+	for name, c := range map[string]struct {
+		told    pipeline
+		info    streamInfo
+		gone    bool
+		sources map[string]contract.Report
+		status  string
+		ready   bool
+		reason  string
+		source  string
+		lag     *float64
+	}{
+		"calm":                  {pipeline{status: statusRunning}, running, false, map[string]contract.Report{"a": calm}, statusRunning, true, "", "a", lag(0)},
+		"the latest of two":     {pipeline{status: statusRunning}, running, false, map[string]contract.Report{"a": calm, "b": late}, statusRunning, true, "", "b", lag(7)},
+		"one of two loops":      {pipeline{status: statusRunning}, running, false, map[string]contract.Report{"a": late, "b": loops}, statusRunning, false, "b: dialing mysql://u:" + Mask + "@h: refused", "b", lag(3)},
+		"one of two has failed": {pipeline{status: statusRunning}, running, false, map[string]contract.Report{"a": loops, "b": lost}, statusFailed, false, lost.Cause, "b", lag(2)},
+		"paused and failed":     {pipeline{status: statusPaused}, running, false, map[string]contract.Report{"a": lost}, statusFailed, false, lost.Cause, "a", lag(2)},
+		"paused":                {pipeline{status: statusPaused}, running, false, map[string]contract.Report{"a": late}, statusPaused, true, "", "a", lag(7)},
+		"stopped after a failure": {
+			pipeline{status: statusStopped}, streamInfo{}, true, map[string]contract.Report{"a": lost}, statusStopped, true, "", "a", lag(2),
+		},
+		"the engine has lost it": {
+			pipeline{status: statusRunning},
+			streamInfo{},
+			true, nil, statusFailed, false,
+			"the engine does not run it any more: start it, or put its configuration again", "deltaforge_mysql", nil,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &Server{sources: NewSources(), pipelines: newRegistry(), stats: newStats(service.MockResources().Metrics(), nil), streams: &single{
+				name: "p", ask: func() []service.ConnectionStatus { return nil },
+			}}
+			for source, r := range c.sources {
+				s.sources.Attach("p", source, contract.Source{Report: func() contract.Report { return r }, Withdraw: func() {}})
+			}
+			c.told.config = []byte("input: {deltaforge_mysql: {}}")
+			st := s.stateOf(t.Context(), "p", c.told, c.info, !c.gone)
+			assert.Equal(t, c.status, st.Status)
+			assert.Equal(t, c.ready, st.ready)
+			assert.Equal(t, c.reason, st.Reason)
+			assert.Equal(t, c.source, st.Source)
+			assert.Equal(t, c.lag, st.LagSeconds)
+			if len(c.sources) > 1 {
+				assert.Len(t, st.Sources, len(c.sources))
+			}
+		})
+	}
+}
+
+// A pipeline between two configurations is not ready, and has not failed.
+func TestBeingReplaced(t *testing.T) {
+	s := &Server{sources: NewSources(), pipelines: newRegistry()}
+	unlock := s.pipelines.lock("p")
+	st := s.stateOf(t.Context(), "p", pipeline{status: statusRunning, config: []byte("{}")}, streamInfo{}, false)
+	assert.Equal(t, []any{statusRunning, replacing, false}, []any{st.Status, st.Reason, st.ready})
+	unlock()
+	assert.Equal(t, statusFailed, s.stateOf(t.Context(), "p", pipeline{status: statusRunning, config: []byte("{}")}, streamInfo{}, false).Status)
 }

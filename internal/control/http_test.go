@@ -201,7 +201,7 @@ func TestNoCredentials(t *testing.T) {
 	eventually(t, "connected", func() bool { status, _ := p.states("/ready"); return status == 200 })
 	ask := func(method, path, remote string) int {
 		r := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(""))
-		r.RemoteAddr = remote
+		r.RemoteAddr, r.Host = remote, "127.0.0.1:8080"
 		w := httptest.NewRecorder()
 		p.server.handler().ServeHTTP(w, r)
 		return w.Code
@@ -261,8 +261,8 @@ func TestLargeBody(t *testing.T) {
 func TestSlowClients(t *testing.T) {
 	p := start(t, Options{ReadTimeout: 2 * time.Second}, nil)
 	for name, c := range map[string]struct{ sent, want string }{
-		"header": {"GET /streams HTTP/1.1\r\nHost: a\r\n", ""},
-		"body":   {"POST /streams/slow HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\ninput:", "408 Request Timeout"},
+		"header": {"GET /streams HTTP/1.1\r\nHost: localhost\r\n", ""},
+		"body":   {"POST /streams/slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\ninput:", "408 Request Timeout"},
 	} {
 		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", p.server.Addr().String())
 		require.NoError(t, err)

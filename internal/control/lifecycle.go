@@ -59,6 +59,9 @@ func (s *Server) create(ctx context.Context, id string, body []byte, query url.V
 		return err
 	}
 	p := pipeline{status: statusRunning, config: body, chilled: chilled(query), saved: true}
+	if err := s.checker.read(ctx, body, p.chilled); err != nil {
+		return err
+	}
 	if err := s.run(ctx, id, p, query); err != nil {
 		return err
 	}

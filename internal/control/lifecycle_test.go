@@ -3,9 +3,11 @@ package control
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -267,7 +269,10 @@ func TestRestart(t *testing.T) {
 	status, states := p.states("/health")
 	assert.Equal(t, 503, status)
 	assert.Contains(t, states["broken"].Reason, "the source refuses its configuration")
-	eventually(t, "ready: only running pipelines count", func() bool { status, _ := p.states("/ready"); return status == 200 })
+	eventually(t, "not ready: the broken one, and nobody else", func() bool {
+		status, states := p.states("/ready")
+		return status == 503 && !slices.ContainsFunc(slices.Collect(maps.Values(states)), func(st State) bool { return st.Reason != "" && st.Name != "broken" })
+	})
 	eventually(t, "gauge", func() bool { return p.stats.get("pipeline_status{broken}") == -1 })
 	p.want(400, "POST", "/streams/broken/start", "")
 	p.want(200, "PATCH", "/streams/broken", "input: {test_source: {refuse: false}}")
@@ -276,6 +281,7 @@ func TestRestart(t *testing.T) {
 	eventually(t, "rows flow", func() bool { return seen("paused").delivered.Load() > delivered["paused"] })
 	p.want(200, "POST", "/streams/stopped/start", "")
 	eventually(t, "rows flow", func() bool { return seen("stopped").delivered.Load() > delivered["stopped"] })
+	eventually(t, "ready: paused and stopped pipelines do not count", func() bool { status, _ := p.states("/ready"); return status == 200 })
 }
 
 func TestBadStart(t *testing.T) {

@@ -26,6 +26,7 @@ type pipeline struct {
 	config  []byte // as it came; nil: ask the engine (a configuration file that may change under us)
 	chilled bool
 	saved   bool   // made over HTTP, so its configuration is kept in the state directory
+	file    string // the configuration file that it comes from; empty: none
 	failure string // why it does not run though it should
 }
 
@@ -91,6 +92,13 @@ func (g *registry) lock(id string) (unlock func()) {
 			delete(g.locks, id)
 		}
 	}
+}
+
+// busy reports whether something is being done to a pipeline.
+func (g *registry) busy(id string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.locks[id] != nil
 }
 
 // refusal is an error with the answer that the caller gets.
@@ -161,11 +169,13 @@ func (s *Server) keep(id string, p pipeline) error {
 
 // run makes the engine run a configuration under an id that it does not have. The gate is set before.
 func (s *Server) run(ctx context.Context, id string, p pipeline, query url.Values) error {
+	Learn(p.config)
 	s.sources.SetPaused(id, p.status == statusPaused)
-	a, err := s.engine.do(ctx, http.MethodPost, streamPath(id), chilledQuery(query, p.chilled), p.config)
+	a, err := s.engine.do(ctx, http.MethodPost, streamPath(id), chilledQuery(query, p.chilled), quoteSecrets(p.config))
 	if err != nil {
 		return err
 	}
+	a.body = []byte(shown(p.config, string(a.body)))
 	return badConfig(a)
 }
 
@@ -296,6 +306,9 @@ func (s *Server) restore(ctx context.Context) error {
 			}
 		}
 		s.pipelines.put(id, p)
+	}
+	if err := s.loadFiles(ctx); err != nil {
+		return err
 	}
 	for id := range saved {
 		if _, known := s.pipelines.get(id); !known {

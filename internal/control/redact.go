@@ -2,16 +2,19 @@ package control
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"regexp"
 	"strings"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"gopkg.in/yaml.v3"
+
+	"github.com/deltaforge/deltaforge/internal/redact"
 )
 
 // Mask stands for a secret in what the control plane returns.
-const Mask = "!!!SECRET_SCRUBBED!!!"
+const Mask = redact.Mask
 
 // noMask refuses a configuration that was read from here and came back with its secrets masked.
 func noMask(config []byte) error {
@@ -22,29 +25,8 @@ func noMask(config []byte) error {
 	return nil
 }
 
-// secretNames are parts of the names of fields whose values are never shown.
-var secretNames = regexp.MustCompile(`(?i)passw|secret|token|credential|api_?key|private_?key|access_?key|authorization|passphrase`)
-
-// secretTexts are places in a text that hold a secret, in group 2.
-func secretTexts() []*regexp.Regexp {
-	return []*regexp.Regexp{
-		regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://[^\s/:@"']*:)([^\s"']*)(@)`),                           // URL: scheme://user:password@host
-		regexp.MustCompile(`([^\s:@/"']+:)([^\s"']+)(@(?:tcp|unix|tcp6|udp)?\()`),                             // MySQL: user:password@tcp(host)/db
-		regexp.MustCompile(`(?i)((?:password|passwd|pwd|secret|token)\s*=\s*)('[^']*'|"[^"]*"|[^\s&;'"]+)()`), // key=value
-		regexp.MustCompile(`(?i)(Bearer\s+)([A-Za-z0-9._~+/=-]+)()`),
-	}
-}
-
-// texts are the compiled secretTexts.
-var texts = secretTexts() //nolint:gochecknoglobals // compiled once, never changed
-
-// redactText masks what looks like a secret inside a text.
-func redactText(s string) string {
-	for _, re := range texts {
-		s = re.ReplaceAllString(s, "${1}"+Mask+"${3}")
-	}
-	return s
-}
+// redactText masks what is secret inside a text.
+func redactText(s string) string { return redact.Text(s) }
 
 // redactConfig masks the secrets of a stream's configuration: the fields that the components say are secret, the fields
 // whose name says it, and passwords inside addresses.
@@ -71,9 +53,22 @@ func scrubbed(config any) any {
 	return v
 }
 
-// reference is a value that names a secret and does not hold it.
-func reference(s string) bool {
-	return s == "" || (strings.HasPrefix(s, "${") && strings.HasSuffix(s, "}") && !strings.Contains(s, ":"))
+// wholeReference is a value that is one reference to an environment variable, with or without a default.
+var wholeReference = regexp.MustCompile(`^\$\{([0-9A-Za-z_.]+)(:[^}]*)?\}$`) //nolint:gochecknoglobals // compiled once, never changed
+
+// reference returns how a value is shown that names a secret: without the default, which is the secret itself.
+func reference(s string) (shown string, ok bool) {
+	if s == "" {
+		return s, true
+	}
+	m := wholeReference.FindStringSubmatch(s)
+	if m == nil {
+		return "", false
+	}
+	if m[2] == "" || m[2] == ":" {
+		return s, true
+	}
+	return "${" + m[1] + ":" + Mask + "}", true
 }
 
 func redactValue(v, shown any, name string) any {
@@ -95,11 +90,13 @@ func redactValue(v, shown any, name string) any {
 		}
 		return v
 	case string:
-		if reference(v) {
-			return v
+		o, _ := shown.(string)
+		secret := redact.Name(name) || (o == Mask && o != v)
+		if text, ok := reference(v); ok && (secret || text == v) {
+			return text
 		}
-		if s, ok := shown.(string); secretNames.MatchString(name) || (ok && s == Mask && s != v) {
-			if r := redactText(v); r != v {
+		if secret {
+			if r := redactText(v); r != v && strings.Contains(v, "@") {
 				return r // an address: only its password is secret
 			}
 			return Mask
@@ -108,9 +105,51 @@ func redactValue(v, shown any, name string) any {
 	case nil, bool:
 		return v
 	default: // a number
-		if secretNames.MatchString(name) && !strings.Contains(name, "_ms") {
+		if redact.Name(name) && !strings.HasSuffix(name, "_ms") {
 			return Mask
 		}
 		return v
+	}
+}
+
+// Learn makes the secrets of a stream's configuration known, so that they are masked wherever they would appear: what the
+// components say is secret, what stands under a name that says it, and the passwords inside addresses.
+func Learn(config []byte) {
+	var v, other any
+	text := []byte(expandEnv(string(config)))
+	if yaml.Unmarshal(text, &v) != nil || yaml.Unmarshal(text, &other) != nil {
+		return
+	}
+	learnValue(v, scrubbed(other), "")
+}
+
+func learnValue(v, shown any, name string) {
+	switch v := v.(type) {
+	case map[string]any:
+		other, _ := shown.(map[string]any)
+		for key, value := range v {
+			learnValue(value, other[key], key)
+		}
+	case []any:
+		other, _ := shown.([]any)
+		for i, value := range v {
+			var o any
+			if i < len(other) {
+				o = other[i]
+			}
+			learnValue(value, o, name)
+		}
+	case string:
+		inside := redact.Passwords(v)
+		redact.Add(inside...)
+		o, _ := shown.(string)
+		if len(inside) == 0 && (redact.Name(name) || (o == Mask && o != v)) && !strings.Contains(v, "://") {
+			redact.Add(v)
+		}
+	case nil, bool:
+	default:
+		if redact.Name(name) {
+			redact.Add(fmt.Sprint(v))
+		}
 	}
 }

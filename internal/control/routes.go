@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 )
 
 // route is one method of one path. The table of them makes the handlers and the OpenAPI document.
@@ -89,7 +90,12 @@ func (s *Server) handler() http.Handler {
 			fail(http.StatusMethodNotAllowed, "%s takes %s, not %s", path, strings.Join(allowed, ", "), knownMethod(r.Method)).write(w)
 		})))
 	}
-	mux.Handle("/", s.account(otherRoute, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	proxy := s.endpoints()
+	mux.Handle("/", s.account(otherRoute, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.hasEndpoints(r.URL.Path) {
+			proxy.ServeHTTP(w, r)
+			return
+		}
 		fail(http.StatusNotFound, "no such route; /openapi.json lists them").write(w)
 	})))
 	return mux
@@ -132,6 +138,9 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *repl
 	}
 }
 
+// writeTimeout is how long a caller may take to read its answer.
+const writeTimeout = 30 * time.Second
+
 // reply is the answer to a request.
 type reply struct {
 	status      int
@@ -146,6 +155,8 @@ func (p *reply) write(w http.ResponseWriter) {
 	}
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
+	// A caller that does not read its answer must not keep the connection. Not every writer has deadlines.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 	w.WriteHeader(p.status)
 	_, _ = w.Write(p.body) // a client that has gone is nobody's error
 }

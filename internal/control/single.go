@@ -29,6 +29,7 @@ func NewSingle(o SingleOptions) (*Server, error) {
 		opts: Options{Interval: o.Interval, Resources: o.Resources}.withDefaults(), log: o.Resources.Logger().With("target", "control"),
 		stats: newStats(o.Resources.Metrics(), nil), state: &state{}, sources: NewSources(), pipelines: newRegistry(), stop: func() {},
 	}
+	s.checker = newChecker(o.Resources, witness{stats: s.stats, log: s.log})
 	s.sources.only = o.Pipeline
 	s.pipelines.put(o.Pipeline, pipeline{status: statusRunning})
 	s.readiness.types = map[string]string{o.Pipeline: o.SourceType}

@@ -45,7 +45,7 @@ func (s *Server) getStream(r *http.Request, _ []byte) *reply {
 	if info.Config, err = redactConfig(info.Config); err != nil {
 		return replyTo(err)
 	}
-	info.Status, _ = s.statusOf(id, p, info, found)
+	info.Status, _ = s.statusOf(id, p, info, found, s.sources.reports(id))
 	return jsonReply(http.StatusOK, info)
 }
 

@@ -9,6 +9,8 @@ import (
 	"slices"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/deltaforge/deltaforge/internal/redact"
 )
 
 var errNotMapping = errors.New("want a mapping")
@@ -209,10 +211,24 @@ func (s source) text(path ...string) string {
 	return t
 }
 
+// envReference is a reference to an environment variable, as the engine has it.
+var envReference = regexp.MustCompile(`\$\{([0-9A-Za-z_.]+)(?::([^}]*))?\}`) //nolint:gochecknoglobals // compiled once, never changed
+
+// shown returns a text about a configuration in which the values of the environment variables that the configuration refers to
+// are the references again: what is in the environment is not the caller's to read.
+func shown(config []byte, text string) string {
+	for _, m := range envReference.FindAllSubmatch(config, -1) {
+		if v := os.Getenv(string(m[1])); len(v) > 1 {
+			text = redact.Replace(text, v, "${"+string(m[1])+"}")
+		}
+	}
+	return text
+}
+
 // expandEnv replaces references to environment variables as the engine does: ${NAME} and ${NAME:default}.
 func expandEnv(s string) string {
-	return regexp.MustCompile(`\$\{([0-9A-Za-z_.]+)(:([^}]*))?\}`).ReplaceAllStringFunc(s, func(ref string) string {
-		m := regexp.MustCompile(`^\$\{([0-9A-Za-z_.]+)(?::([^}]*))?\}$`).FindStringSubmatch(ref)
+	return envReference.ReplaceAllStringFunc(s, func(ref string) string {
+		m := envReference.FindStringSubmatch(ref)
 		if v := os.Getenv(m[1]); v != "" {
 			return v
 		}
