@@ -17,39 +17,107 @@ const quiet = 1200 * time.Microsecond
 
 // batch is a batch on its way to the pipeline.
 type batch struct {
-	messages service.MessageBatch
-	token    checkpoint.Token // behind its last event
-	oldest   time.Time        // when its first event was read
-	tracked  *checkpoint.Pending
-	trigger  string // what cut it
+	stretch
+	end      place     // after its last event
+	oldest   time.Time // when its first event was read
+	trigger  string    // what cut it
+	delivery *delivery // in the books
+	used     bool      // the pipeline has had the messages, and may have changed them; of the engine's reading goroutine
 }
 
-// txEnd is the end of a transaction among the messages that a batcher holds.
+// stretch is a part of the log: messages, and the ends of transactions among them.
+type stretch struct {
+	source   string // identity of the server
+	base     place  // the newest commit before the first message
+	messages service.MessageBatch
+	ends     []txEnd // of transactions that are complete, oldest first
+}
+
+// txEnd is the end of a transaction among messages.
 type txEnd struct {
 	n      int // messages before it
 	commit checkpoint.Position
+	seq    uint64 // of the segment that ended it
+}
+
+// after returns the place after the first n messages: the newest commit at or before that point, and the events of
+// the transaction after it that are among them.
+func (s *stretch) after(n int) place {
+	p := place{checkpoint.Token{Source: s.source, Commit: s.base.token.Commit}, s.base.seq}
+	whole := 0
+	for _, e := range s.ends {
+		if e.n > n {
+			break
+		}
+		p.token.Commit, p.seq, whole = e.commit, e.seq, e.n
+	}
+	if whole == n {
+		return p
+	}
+	if ev, ok := change.FromMessage(s.messages[n-1]); ok {
+		p.token.Sent = ev.Index
+		if n < len(s.messages) && sub(s.messages[n]) {
+			p.token.Sent-- // the one after it has no number of its own, and must not be left out
+		}
+	}
+	return p
+}
+
+// sub reports whether a message has the number of the one before it.
+func sub(m *service.Message) bool {
+	ev, ok := change.FromMessage(m)
+	return ok && ev.Sub > 0
+}
+
+// split takes a batch apart before the given messages, which are in order. It does not part a message from one that has its number.
+func (b *batch) split(at []int) (parts []*batch) {
+	from := 0
+	for _, to := range append(at, len(b.messages)) {
+		for to < len(b.messages) && sub(b.messages[to]) {
+			to++
+		}
+		if to <= from {
+			continue
+		}
+		part := &batch{
+			stretch: stretch{source: b.source, base: b.after(from), messages: b.messages[from:to:to]},
+			end:     b.after(to), oldest: b.oldest, trigger: b.trigger, used: b.used,
+		}
+		if from == 0 {
+			part.base = b.base
+		}
+		for _, e := range b.ends {
+			if e.n > from && e.n <= to {
+				part.ends = append(part.ends, txEnd{e.n - from, e.commit, e.seq})
+			}
+		}
+		parts = append(parts, part)
+		from = to
+	}
+	return parts
 }
 
 // batcher gathers decoded segments and cuts them into batches, from the front of what it holds.
 type batcher struct {
-	s   *session
-	in  *Input
-	src string // identity of the server
+	stretch // what it holds
+	s       *session
+	in      *Input
 
-	messages service.MessageBatch
-	sizes    []int   // payload bytes of each message
-	bytes    int     // their sum
-	ends     []txEnd // transactions that are complete, oldest first
-	kinds    tally
-	took     time.Duration
-	since    time.Time           // when the first message came, or when the batch before it was taken
-	base     checkpoint.Position // newest commit before the first message
-	still    bool                // the log has been quiet since the last message
-	due      time.Time           // since when what there is waits only for the pipeline; zero: it does not
+	sizes []int // payload bytes of each message
+	bytes int   // their sum
+	kinds tally
+	took  time.Duration
+	since time.Time // when the first message came, or when the batch before it was taken
+	sent  bool      // base is followed by events that are delivered, and whose transaction has not ended yet
+	still bool      // the log has been quiet since the last message
+	due   time.Time // since when what there is waits only for the pipeline; zero: it does not
 }
 
 func newBatcher(s *session) *batcher {
-	return &batcher{s: s, in: s.in, src: s.from.Source, base: s.from.Commit, kinds: tally{index: map[kind]int{}}}
+	return &batcher{
+		stretch: stretch{source: s.from.token.Source, base: s.from}, s: s, in: s.in, sent: s.from.token.Sent > 0,
+		kinds: tally{index: map[kind]int{}},
+	}
 }
 
 // run takes the lanes' output in order until the session ends.
@@ -98,7 +166,7 @@ func (b *batcher) add(d decoded) {
 	for i := range d.segments {
 		seg, to := &d.segments[i], from+d.counts[i]
 		if seg.Source != "" {
-			b.src = seg.Source
+			b.source = seg.Source
 		}
 		b.messages = append(b.messages, d.messages[from:to]...)
 		b.sizes = append(b.sizes, d.sizes[from:to]...)
@@ -106,22 +174,29 @@ func (b *batcher) add(d decoded) {
 			b.bytes += size
 		}
 		from = to
-		b.end(seg.Commit)
+		b.ended(seg)
 	}
 }
 
-// end notes that a transaction ends behind the messages, unless commit is nil.
-func (b *batcher) end(commit checkpoint.Position) {
+// ended notes that a transaction ends after the messages, unless the segment has no commit.
+func (b *batcher) ended(seg *Segment) {
 	switch {
-	case commit == nil:
+	case seg.Commit == nil:
+		return
+	case b.sent && len(b.ends) == 0 && seg.Commit.String() == b.base.token.Commit.String():
+		// The log repeats where it began, inside a transaction of which a part is delivered: that is no news, and no way back.
+		return
 	case len(b.messages) == 0:
 		// Nothing to deliver: the position moves once everything before it is acknowledged.
-		b.base = commit
-		b.s.deliver.passed(checkpoint.Token{Source: b.src, Commit: commit})
+		b.base, b.sent = place{checkpoint.Token{Source: b.source, Commit: seg.Commit}, seg.seq}, false
+		b.in.deliver.passed(b.base)
+		if !b.s.moved.Load() && seg.Commit.String() != b.s.from.token.String() {
+			b.s.progress()
+		}
 	case len(b.ends) > 0 && b.ends[len(b.ends)-1].n == len(b.messages):
-		b.ends[len(b.ends)-1].commit = commit
+		b.ends[len(b.ends)-1].commit, b.ends[len(b.ends)-1].seq = seg.Commit, seg.seq
 	default:
-		b.ends = append(b.ends, txEnd{n: len(b.messages), commit: commit})
+		b.ends = append(b.ends, txEnd{n: len(b.messages), commit: seg.Commit, seq: seg.seq})
 	}
 }
 
@@ -140,7 +215,7 @@ func (b *batcher) count(d decoded) {
 	for _, k := range b.kinds.take() {
 		b.in.st.sourceEvents.Incr(k.n, k.table.FullName(), string(rune(k.op)))
 		seg := &d.segments[k.last]
-		b.in.lag.touched(k.table.FullName(), seg.CommitTime, seg.ReadAt)
+		b.in.lag.touched(k.table.FullName(), seg.CommitTime, seg.seq)
 	}
 }
 
@@ -225,7 +300,9 @@ func (b *batcher) wholeAtMost(n int) int {
 // cut hands the first n messages on and keeps the rest. It blocks while the pipeline has enough, and reports false when
 // the session has ended.
 func (b *batcher) cut(n int, trigger string) bool {
-	out := &batch{messages: b.messages[:n:n], token: b.tokenAfter(n), trigger: trigger}
+	out := &batch{
+		stretch: stretch{source: b.source, base: b.base, messages: b.messages[:n:n]}, end: b.after(n), trigger: trigger,
+	}
 	if ev, ok := change.FromMessage(b.messages[0]); ok {
 		out.oldest = ev.ReadAt
 	}
@@ -247,16 +324,15 @@ func (b *batcher) cut(n int, trigger string) bool {
 	b.sizes = b.sizes[:copy(b.sizes, b.sizes[n:])]
 	b.bytes -= bytes
 	b.took = 0
-	rest := b.ends[:0]
-	for _, e := range b.ends {
-		if e.n > n {
-			rest = append(rest, txEnd{n: e.n - n, commit: e.commit})
-		}
+	whole, _ := slices.BinarySearchFunc(b.ends, n+1, func(e txEnd, n int) int { return e.n - n })
+	out.ends = b.ends[:whole:whole]
+	b.ends = slices.Clone(b.ends[whole:])
+	for i := range b.ends {
+		b.ends[i].n -= n
 	}
-	b.ends = rest
-	b.base = out.token.Commit
-	// Here and nowhere later, so that batches and bare positions are tracked in log order.
-	out.tracked = b.s.deliver.tracker.Add(out.token)
+	b.base, b.sent = out.end, out.end.token.Sent > 0
+	// Here and nowhere later, so that batches and bare positions are in the books in log order.
+	b.in.deliver.cut(out)
 	b.s.asking.Store(false)
 	select {
 	case b.s.ready <- out:
@@ -266,23 +342,4 @@ func (b *batcher) cut(n int, trigger string) bool {
 	case <-b.s.ctx.Done():
 		return false
 	}
-}
-
-// tokenAfter returns the position behind the first n messages: the newest commit at or before that point, and the events of
-// the transaction after it that are among them.
-func (b *batcher) tokenAfter(n int) checkpoint.Token {
-	tok := checkpoint.Token{Source: b.src, Commit: b.base}
-	whole := 0
-	for _, e := range b.ends {
-		if e.n > n {
-			break
-		}
-		tok.Commit, whole = e.commit, e.n
-	}
-	if whole < n {
-		if ev, ok := change.FromMessage(b.messages[n-1]); ok {
-			tok.Sent = ev.Index
-		}
-	}
-	return tok
 }

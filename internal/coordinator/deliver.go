@@ -12,90 +12,110 @@ import (
 	"github.com/deltaforge/deltaforge/internal/change"
 )
 
-// How long a rejected batch waits before it is sent again.
-const (
-	resendMin = 50 * time.Millisecond
-	resendMax = 10 * time.Second
-)
-
-// deliveries are the batches that have been handed to the pipeline and are not passed by the safe position.
+// deliveries are the books of an input: every batch that is cut and not passed by the safe position, in log order, and that position. They
+// outlive sessions: a batch that has no answer when its session ends stays on its way, and the next session goes on after it.
+//
+// The safe position moves only over batches that are all accepted, only forwards, and over each batch once.
 //
 // A rejected batch is sent again, and so is every batch after it that has been handed out, in their order: a consumer that
 // has seen a later change of a row must see it again after the earlier one. Nothing new is handed out until the last of
-// them is on its way, and they do not start before every earlier attempt is answered.
+// them is on its way, and they do not start before every earlier attempt is answered. One that was rejected goes out alone, in parts that
+// become smaller (see apart).
 type deliveries struct {
 	in      *Input
-	tracker *checkpoint.Tracker
 	changed chan struct{} // has a token when an attempt was answered
-	end     func(error)   // ends the session
 
 	mu        sync.Mutex
-	pending   []*delivery   // oldest first; guarded by mu
-	resend    []*delivery   // the end of pending that is to be handed out again; guarded by mu
-	out       int           // attempts that wait for their acknowledgement; guarded by mu
-	rejected  bool          // an attempt was rejected and resend is not filled yet; guarded by mu
-	pause     time.Duration // after the last rejection; guarded by mu
-	notBefore time.Time     // of the next resend; guarded by mu
-	retired   bool          // another session has taken over; guarded by mu
-	hasMoved  bool          // the safe position has moved since the session began; guarded by mu
+	safe      place       // guarded by mu, as are all the others
+	pending   []*delivery // oldest first
+	due       int         // those of pending that are to be handed out again
+	out       int         // attempts that wait for their answer
+	alone     bool        // what is out is to be answered before anything else goes out
+	rejected  bool        // an attempt was rejected, and others are not answered yet
+	pause     time.Duration
+	notBefore time.Time // of what is due
+	closed    bool
 }
+
+// place is a position, and the number of the last segment before it.
+type place struct {
+	token checkpoint.Token
+	seq   uint64
+}
+
+// state is where a delivery is.
+type state int
+
+const (
+	isCut  state = iota // on its way to the pipeline, in its session: it ends with it
+	isDue               // to be handed out, or handed out again
+	isOut               // handed out, without an answer
+	isDone              // accepted, and nothing before it rejected since
+)
 
 // delivery is one batch and its way through the pipeline. Its fields but batch are guarded by deliveries.mu.
 type delivery struct {
 	batch   *batch
-	attempt int       // acknowledgements of earlier attempts are ignored
-	waiting bool      // the attempt is not acknowledged
-	done    bool      // accepted, and nothing before it rejected since
+	end     place // after its last event, or later when nothing follows it
+	state   state
+	attempt int       // answers to earlier attempts are ignored
 	handed  time.Time // when the attempt was handed out
+	refusal refusal
 }
 
-func newDeliveries(in *Input, from checkpoint.Token) *deliveries {
-	return &deliveries{in: in, end: func(error) {}, tracker: checkpoint.NewTracker(from), changed: make(chan struct{}, 1)}
+func newDeliveries(in *Input) *deliveries {
+	return &deliveries{in: in, changed: make(chan struct{}, 1)}
 }
 
-func (d *deliveries) safe() checkpoint.Token { return d.tracker.Safe() }
-
-// moved reports whether the safe position has moved since the session began.
-func (d *deliveries) moved() bool {
+// begin says where everything is delivered that comes before it. Called once, before anything else.
+func (d *deliveries) begin(from checkpoint.Token) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.hasMoved
+	d.safe = place{token: from}
 }
 
-// passed notes a position behind which there is nothing to deliver. Called by the batcher only, which also adds its
-// batches to the tracker, so that both are in log order.
-func (d *deliveries) passed(tok checkpoint.Token) {
+// position returns the newest position before which everything is delivered.
+func (d *deliveries) position() checkpoint.Token {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.tracker.Pass(tok) {
-		d.advance()
+	return d.safe.token
+}
+
+// resume forgets what was cut and not handed out, which ends with its session, and returns where the next one begins.
+func (d *deliveries) resume() place {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := len(d.pending)
+	for n > 0 && d.pending[n-1].state == isCut {
+		n--
 	}
-}
-
-// advance reports the newest safe position, unless the session has been replaced. It is called with d.mu held, so that
-// positions are reported in order.
-func (d *deliveries) advance() {
-	if !d.retired {
-		d.hasMoved = true
-		d.in.saver.moved(d.safe())
+	clear(d.pending[n:])
+	d.pending = d.pending[:n]
+	if n > 0 {
+		return d.pending[n-1].end
 	}
+	return d.safe
 }
 
-// retire makes the acknowledgements that are still to come count for nothing: another session has taken over.
-func (d *deliveries) retire() {
+// cut takes a batch in. Batches are cut, and positions passed, by the batcher only, so that both are in log order.
+func (d *deliveries) cut(b *batch) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.retired = true
-	d.in.st.inFlight.Set(0)
+	b.delivery = &delivery{batch: b, end: b.end}
+	d.pending = append(d.pending, b.delivery)
 }
 
-// attempt is a batch that is handed to the pipeline for the n-th time.
-type attempt struct {
-	dl *delivery
-	n  int
-
-	passage change.Passage
-	span    trace.Span // nil: tracing is off
+// passed notes a position before which there is nothing to deliver: everything cut before it makes it safe. However many positions
+// are passed while a batch is on its way, the last one only is kept.
+func (d *deliveries) passed(p place) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if n := len(d.pending); n > 0 {
+		d.pending[n-1].end = p
+		return
+	}
+	d.safe = p
+	d.in.saver.moved(p)
 }
 
 // again hands out the next batch that has to be sent again, or nil. Busy means that nothing may be handed out yet, because
@@ -103,50 +123,83 @@ type attempt struct {
 func (d *deliveries) again() (a *attempt, wait time.Duration, busy bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.out >= d.in.cfg.MaxInFlight {
+	if d.rejected || d.alone || d.out >= d.in.cfg.MaxInFlight {
 		return nil, 0, true
 	}
-	if len(d.resend) == 0 {
-		return nil, 0, d.rejected
+	if d.due == 0 {
+		return nil, 0, false
 	}
 	if wait := time.Until(d.notBefore); wait > 0 {
 		return nil, wait, true
 	}
-	dl := d.resend[0]
-	d.resend = d.resend[1:]
-	return d.hand(dl), 0, true
+	for _, dl := range d.pending {
+		if dl.state == isDue {
+			if dl.suspect() && d.out > 0 {
+				break
+			}
+			return d.hand(dl), 0, true
+		}
+	}
+	return nil, 0, true
 }
 
-// offer takes a new batch in and hands it out. It returns nil when a batch before it has been rejected meanwhile: then
-// it goes out after that one.
+// offer hands a batch out that was cut. It returns nil when one before it has been rejected meanwhile: then it goes out after that one.
 func (d *deliveries) offer(b *batch) *attempt {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	dl := &delivery{batch: b}
-	d.pending = append(d.pending, dl)
-	if d.rejected {
-		return nil // it is among the pending ones that resend is filled with
-	}
-	if len(d.resend) > 0 {
-		d.resend = append(d.resend, dl)
+	b.delivery.state = isDue
+	d.due++
+	if d.rejected || d.alone || d.due > 1 {
 		return nil
 	}
-	return d.hand(dl)
+	return d.hand(b.delivery)
 }
 
 // hand begins an attempt; d.mu is held.
 func (d *deliveries) hand(dl *delivery) *attempt {
 	dl.attempt++
-	dl.waiting, dl.handed = true, time.Now()
+	dl.state, dl.handed = isOut, time.Now()
+	d.due--
 	d.out++
+	d.alone = dl.suspect()
 	d.gaugeOut()
-	return &attempt{dl: dl, n: dl.attempt}
+	return &attempt{dl: dl, n: dl.attempt, handed: dl.handed}
 }
 
 func (d *deliveries) gaugeOut() {
-	if !d.retired {
+	if !d.closed {
 		d.in.st.inFlight.Set(int64(d.out))
 	}
+}
+
+// close makes the answers that are still to come count for nothing.
+func (d *deliveries) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closed = true
+	d.in.st.inFlight.Set(0)
+}
+
+// oldestOut returns when the oldest attempt that has no answer was handed out, and its batch; false: there is none.
+func (d *deliveries) oldestOut() (since time.Time, b *batch, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, dl := range d.pending {
+		if dl.state == isOut && (!ok || dl.handed.Before(since)) {
+			since, b, ok = dl.handed, dl.batch, true
+		}
+	}
+	return since, b, ok
+}
+
+// attempt is a batch that is handed to the pipeline for the n-th time.
+type attempt struct {
+	dl     *delivery
+	n      int
+	handed time.Time
+
+	passage change.Passage
+	span    trace.Span // nil: tracing is off
 }
 
 // result is what the engine gets. The pipeline may change the messages, so a batch that is needed again is made of new
@@ -154,58 +207,66 @@ func (d *deliveries) gaugeOut() {
 func (d *deliveries) result(a *attempt) (service.MessageBatch, service.AckFunc, error) {
 	messages := make(service.MessageBatch, len(a.dl.batch.messages))
 	copy(messages, a.dl.batch.messages)
-	if a.n > 1 {
+	if a.dl.batch.used {
 		for i, m := range messages {
 			messages[i] = change.Renew(m)
 		}
 	}
+	a.dl.batch.used = true
 	a.startSpan(d.in, messages)
 	messages[0] = a.passage.With(messages[0])
 	return messages, func(_ context.Context, err error) error {
-		// What a panic leaves behind is not to be trusted: the session ends, and another one sends the batch again.
 		if panicked := protect(d.in, "acknowledgement", func() error { d.resolve(a, err); return nil }); panicked != nil {
-			d.end(panicked)
+			d.settle(a, panicked) // unless the books had it before the panic
 		}
 		return nil
 	}, nil
 }
 
-// resolve is the acknowledgement of one attempt. Repeated ones, and those of an earlier attempt, have no effect.
+// resolve is the answer to one attempt.
 func (d *deliveries) resolve(a *attempt, err error) {
+	if !d.settle(a, err) {
+		return
+	}
+	d.timed(a)
+	a.endSpan(err)
+	if err == nil {
+		d.in.st.e2e.Timing(time.Since(a.dl.batch.oldest).Nanoseconds())
+	}
+}
+
+// settle enters an answer into the books. Repeated ones, and those to an earlier attempt, have no effect; it reports false for them.
+func (d *deliveries) settle(a *attempt, err error) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	dl := a.dl
-	if !dl.waiting || dl.attempt != a.n {
-		return
+	if d.closed || dl.state != isOut || dl.attempt != a.n {
+		return false
 	}
-	dl.waiting = false
 	d.out--
 	d.gaugeOut()
-	d.timed(a)
-	a.endSpan(err)
+	if d.out == 0 {
+		d.alone = false
+	}
 	if err == nil {
 		d.accepted(dl)
 	} else {
 		d.refused(dl, err)
 	}
 	if d.rejected && d.out == 0 {
-		d.rejected = false
-		d.resend = append([]*delivery(nil), d.pending...)
-		for _, p := range d.resend {
-			p.done = false
-			p.batch.tracked.Undo()
-		}
+		d.rearm()
 	}
 	select {
 	case d.changed <- struct{}{}:
 	default:
 	}
+	return true
 }
 
-// timed splits the time of an attempt between the processors and the output; d.mu is held. Where the output does not tell
-// when it got the batch, all of it is the output's.
+// timed splits the time of an attempt between the processors and the output. Where the output does not tell when it got the batch, all
+// of it is the output's.
 func (d *deliveries) timed(a *attempt) {
-	began, trigger := a.dl.handed, a.dl.batch.trigger
+	began, trigger := a.handed, a.dl.batch.trigger
 	if reached, ok := a.passage.Time(); ok {
 		d.in.st.stage(stageProcess, trigger, reached.Sub(began))
 		began = reached
@@ -215,47 +276,20 @@ func (d *deliveries) timed(a *attempt) {
 
 // accepted notes a delivered batch; d.mu is held.
 func (d *deliveries) accepted(dl *delivery) {
-	d.in.st.e2e.Timing(time.Since(dl.batch.oldest).Nanoseconds())
-	dl.done = true
-	if dl.batch.tracked.Ack() {
-		d.pause = 0
-		d.advance()
+	dl.state = isDone
+	n := 0
+	for n < len(d.pending) && d.pending[n].state == isDone {
+		d.safe = d.pending[n].end
+		d.pending[n] = nil
+		n++
 	}
-	for len(d.pending) > 0 && d.pending[0].done {
-		d.pending[0] = nil
-		d.pending = d.pending[1:]
+	if n == 0 {
+		return
 	}
-}
-
-// refused notes a rejected batch; d.mu is held.
-func (d *deliveries) refused(dl *delivery, err error) {
-	if !d.rejected { // else it was rejected together with another one
-		d.pause = min(resendMax, max(resendMin, 2*d.pause))
+	if d.pending = d.pending[n:]; len(d.pending) == 0 {
+		d.pending = nil // lets the array go
 	}
-	d.notBefore = time.Now().Add(d.pause)
-	d.rejected, d.resend = true, nil
-	if !d.retired {
-		d.in.out.With("position", dl.batch.token.String(), "error", err.Error()).
-			Warnf("Batch of %s up to %s rejected, sending it again in %s: %v", d.in.cfg.Name, dl.batch.token, d.pause, err)
-	}
-}
-
-// awaitResolved returns when no attempt is waiting for its acknowledgement, at the latest after timeout. Called by the
-// goroutine that calls next.
-func (d *deliveries) awaitResolved(ctx context.Context, timeout time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	for {
-		d.mu.Lock()
-		n := d.out
-		d.mu.Unlock()
-		if n == 0 {
-			return
-		}
-		select {
-		case <-d.changed:
-		case <-ctx.Done():
-			return
-		}
-	}
+	d.pause = 0
+	d.in.health.clear(partOutput)
+	d.in.saver.moved(d.safe)
 }

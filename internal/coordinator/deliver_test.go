@@ -17,12 +17,16 @@ import (
 func newTestDeliveries(t *testing.T) *deliveries {
 	in := newTestInput(t, Config{}, &fakeLog{t: t}, newMemStore(), nil)
 	in.saver = &saver{in: in, wake: make(chan struct{}, 1)}
-	return newDeliveries(in, checkpoint.Token{Commit: commitText(0)})
+	in.deliver.begin(checkpoint.Token{Commit: commitText(0)})
+	return in.deliver
 }
 
 func testBatch(d *deliveries, n int) *batch {
-	tok := checkpoint.Token{Commit: commitText(n)}
-	return &batch{messages: service.MessageBatch{service.NewMessage(nil)}, token: tok, tracked: d.tracker.Add(tok)}
+	b := &batch{
+		stretch: stretch{messages: service.MessageBatch{service.NewMessage(nil)}}, end: place{token: checkpoint.Token{Commit: commitText(n)}},
+	}
+	d.cut(b)
+	return b
 }
 
 // With max_in_flight 1 a batch goes out when the one before it is acknowledged, and a rejected one goes out alone.
@@ -41,11 +45,11 @@ func TestOneInFlight(t *testing.T) {
 		time.Sleep(resendMin)
 		a, _, _ = d.again()
 		require.NotNil(t, a)
-		assert.Equal(t, commitText(2), a.dl.batch.token.Commit)
+		assert.Equal(t, commitText(2), a.dl.batch.end.token.Commit)
 		_, _, busy = d.again()
 		assert.True(t, busy, "the rejected one is out again")
 		d.resolve(a, nil)
-		assert.Equal(t, commitText(2), d.safe().Commit)
+		assert.Equal(t, commitText(2), d.position().Commit)
 	})
 }
 
@@ -66,17 +70,23 @@ func TestNewBatchWaitsBehindRejected(t *testing.T) {
 		assert.Equal(t, resendMin, wait)
 		assert.True(t, busy)
 		time.Sleep(wait)
-		for n := 1; n <= 4; n++ {
+		a, _, _ = d.again()
+		assert.Equal(t, commitText(1), a.dl.batch.end.token.Commit)
+		none, _, busy := d.again()
+		assert.Nil(t, none)
+		assert.True(t, busy, "what was rejected goes out alone")
+		d.resolve(a, nil)
+		for n := 2; n <= 4; n++ {
 			a, _, _ := d.again()
 			require.NotNil(t, a, n)
-			assert.Equal(t, commitText(n), a.dl.batch.token.Commit)
+			assert.Equal(t, commitText(n), a.dl.batch.end.token.Commit)
 			if n == 2 {
-				assert.Nil(t, d.offer(testBatch(d, 5)), "two are on their way again, two wait")
+				assert.Nil(t, d.offer(testBatch(d, 5)), "one is on its way again, two wait")
 			}
 		}
-		assert.Equal(t, commitText(0), d.safe().Commit, "the acceptance of batch 2 counts no more")
+		assert.Equal(t, commitText(1), d.position().Commit, "the acceptance of batch 2 counts no more")
 		a, _, _ = d.again()
-		assert.Equal(t, commitText(5), a.dl.batch.token.Commit)
+		assert.Equal(t, commitText(5), a.dl.batch.end.token.Commit)
 		a, _, busy = d.again()
 		assert.Nil(t, a)
 		assert.False(t, busy)
@@ -92,13 +102,13 @@ func TestAnswersToEarlierAttemptsHaveNoEffect(t *testing.T) {
 		time.Sleep(resendMin)
 		second, _, _ := d.again()
 		d.resolve(first, nil)
-		assert.Equal(t, commitText(0), d.safe().Commit)
+		assert.Equal(t, commitText(0), d.position().Commit)
 		assert.Equal(t, 1, d.out)
 		d.resolve(first, errors.New("no"))
 		assert.False(t, d.rejected)
 		d.resolve(second, nil)
 		d.resolve(second, errors.New("too late"))
-		assert.Equal(t, commitText(1), d.safe().Commit)
+		assert.Equal(t, commitText(1), d.position().Commit)
 		assert.Equal(t, 0, d.out)
 		assert.False(t, d.rejected)
 	})
@@ -107,35 +117,33 @@ func TestAnswersToEarlierAttemptsHaveNoEffect(t *testing.T) {
 func TestResendPauseGrowsUntilSomethingMoves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newTestDeliveries(t)
-		head, tail := d.offer(testBatch(d, 1)), d.offer(testBatch(d, 2))
+		head := d.offer(testBatch(d, 1))
 		var got []time.Duration
-		for range 10 {
-			d.resolve(tail, nil) // does not move anything: the head is rejected each time
+		for range 13 {
 			d.resolve(head, errors.New("no"))
 			_, wait, _ := d.again()
 			got = append(got, wait)
 			time.Sleep(wait)
 			head, _, _ = d.again()
-			tail, _, _ = d.again()
 		}
 		want := []time.Duration{}
-		for w := resendMin; len(want) < 10; w = min(resendMax, 2*w) {
+		for w := resendMin; len(want) < 13; w = min(aloneMax, 2*w) {
 			want = append(want, w)
 		}
 		assert.Equal(t, want, got)
 		d.resolve(head, nil)
-		d.resolve(tail, errors.New("no"))
+		d.resolve(d.offer(testBatch(d, 2)), errors.New("no"))
 		_, wait, _ := d.again()
 		assert.Equal(t, resendMin, wait)
 	})
 }
 
-func TestRetiredAcknowledgementsSaveNothing(t *testing.T) {
+func TestAnswersAfterCloseSaveNothing(t *testing.T) {
 	d := newTestDeliveries(t)
 	a := d.offer(testBatch(d, 1))
-	d.retire()
+	d.close()
 	d.resolve(a, nil)
-	assert.True(t, d.in.saver.position().IsZero())
+	assert.Equal(t, commitText(0), d.position().Commit)
 }
 
 // A part of a large transaction that is delivered is not delivered again after a restart.

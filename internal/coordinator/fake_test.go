@@ -316,7 +316,7 @@ func newTestInput(t testing.TB, cfg Config, l Log, store checkpoint.Store, res *
 	}
 	in, err := New(cfg, "fake", l, res)
 	require.NoError(t, err)
-	in.store = unowned{store}
+	in.store = &positions{Store: store, Closer: unowned{}, key: "fake", kind: "fake"}
 	return in
 }
 

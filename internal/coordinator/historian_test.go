@@ -59,7 +59,7 @@ func TestHistoryBeforePosition(t *testing.T) {
 	l := &historianLog{fakeLog: &fakeLog{t: t, r: newRand(1)}}
 	in := newTestInput(t, Config{}, l, store, nil)
 	s := &saver{in: in, wake: make(chan struct{}, 1)}
-	s.moved(checkpoint.Token{Commit: commitText(1)})
+	s.moved(place{token: checkpoint.Token{Commit: commitText(1)}})
 	require.ErrorContains(t, s.save(t.Context()), `saving the schema history under key "fake/schema": disk full`)
 	require.Empty(t, store.keys, "no position without the history that it needs")
 	require.Empty(t, l.marks)
@@ -68,7 +68,7 @@ func TestHistoryBeforePosition(t *testing.T) {
 	require.NoError(t, s.save(t.Context()))
 	require.Equal(t, []string{"fake/schema", "fake"}, store.keys)
 	require.Equal(t, []uint64{1}, l.marks)
-	s.moved(checkpoint.Token{Commit: commitText(2)})
+	s.moved(place{token: checkpoint.Token{Commit: commitText(2)}})
 	require.NoError(t, s.save(t.Context()))
 	require.Equal(t, []string{"fake/schema", "fake", "fake"}, store.keys)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -18,9 +19,6 @@ const (
 	closeTimeout = 10 * time.Second
 	// stopTimeout is how long a session may take to end.
 	stopTimeout = 5 * time.Second
-	// drainTimeout is how long a new session waits for the batches of the old one to be acknowledged, so that they
-	// are not sent twice.
-	drainTimeout = 5 * time.Second
 	// Backoff between sessions that failed without getting anywhere.
 	backoffMin = 100 * time.Millisecond
 	backoffMax = 30 * time.Second
@@ -42,15 +40,21 @@ type Input struct {
 	lag  *lag
 	link link
 
+	health  health
+	deliver *deliveries             // the books
+	opened  atomic.Bool             // the saved position is known
+	reading atomic.Pointer[session] // the session that is connected
+
 	mu     sync.Mutex
 	closed bool // guarded by mu
 
 	// Used by the engine's reading goroutine, and by Close after it.
-	store    storeCloser
-	saver    *saver
-	gauges   *worker      // sets the gauges of lag; there is one when there is a saver
+	store    *positions
+	saver    *saver       // there is one once opened is set, and the workers with it
+	workers  []*worker    // what sets the gauges of lag
 	session  *session     // the running one, or one that did not stop in time; nil when there is none
 	failures int          // sessions in a row that failed without progress
+	failing  time.Time    // since when
 	sessions int          // sessions that were started
 	tracer   trace.Tracer // makes a span of each batch; nil: tracing is off
 }
@@ -71,10 +75,12 @@ func New(cfg Config, kind string, log Log, res *service.Resources) (*Input, erro
 	if id := res.StreamID(); id != "" {
 		out = out.With("pipeline", id)
 	}
-	return &Input{
+	i := &Input{
 		cfg: cfg, kind: kind, log: log, res: res, st: newStats(res.Metrics()), lag: newLag(),
 		tracer: res.OtelTracer().Tracer(tracerName), out: out,
-	}, nil
+	}
+	i.deliver = newDeliveries(i)
+	return i, nil
 }
 
 // ConnectionTest implements service.ConnectionTestable. It may be called at any time, from any goroutine.
@@ -104,11 +110,10 @@ func (i *Input) begin(ctx context.Context) error {
 	if err == nil {
 		err = i.connect(ctx)
 	}
-	i.link.note(i.saver, err)
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
-	i.failures++
+	i.failed(err, !away(err))
 	i.st.sourceErrors.Incr(1, string(KindOf(err)))
 	wait := i.backoff()
 	if errors.Is(err, ErrPositionLost) {
@@ -117,7 +122,20 @@ func (i *Input) begin(ctx context.Context) error {
 	return service.NewErrBackOff(err, wait)
 }
 
-// endSession ends the session that has failed, if there is one. While its log has not stopped there is no other one.
+// failed counts a session that got nowhere, or was not even begun.
+func (i *Input) failed(err error, stuck bool) {
+	if i.failures++; i.failures == 1 {
+		i.failing = time.Now()
+	}
+	if stuck {
+		i.health.trouble(partSource, i.failing, err)
+	} else {
+		i.health.retrying(partSource, i.failing, err)
+	}
+}
+
+// endSession ends the session that has failed, if there is one. While its log has not stopped there is no other one. What it has handed
+// out stays on its way.
 func (i *Input) endSession(ctx context.Context) error {
 	s := i.session
 	if s == nil {
@@ -126,14 +144,12 @@ func (i *Input) endSession(ctx context.Context) error {
 	if err := s.stop(ctx); err != nil {
 		return err
 	}
-	s.deliver.awaitResolved(ctx, drainTimeout)
-	s.deliver.retire()
 	i.session = nil
-	if s.deliver.moved() {
+	i.lag.rewind(i.deliver.resume().seq)
+	if s.moved.Load() {
 		i.failures = 0
-	} else {
-		i.failures++
 	}
+	i.failed(context.Cause(s.ctx), true)
 	// Without a pause, a log that fails as soon as it streams would be a busy loop.
 	return sleep(ctx, i.backoff())
 }
@@ -142,7 +158,7 @@ func (i *Input) connect(ctx context.Context) error {
 	if err := i.open(ctx); err != nil {
 		return err
 	}
-	s := startSession(context.WithoutCancel(ctx), i, i.saver.position())
+	s := startSession(context.WithoutCancel(ctx), i, i.deliver.resume())
 	if err := s.awaitConnected(ctx); err != nil {
 		if stopErr := s.stop(context.WithoutCancel(ctx)); stopErr != nil {
 			i.session = s // the next Connect, or Close, waits for it again
@@ -151,6 +167,7 @@ func (i *Input) connect(ctx context.Context) error {
 		return err
 	}
 	i.session = s // from here on somebody stops it
+	i.reading.Store(s)
 	i.sessions++
 	if i.sessions > 1 {
 		i.st.sourceReconnects.Incr(1)
@@ -162,7 +179,7 @@ func (i *Input) connect(ctx context.Context) error {
 // open opens what outlives sessions: the store, the saver and the gauges.
 func (i *Input) open(ctx context.Context) error {
 	if i.store == nil {
-		store, err := openStore(ctx, i.cfg, i.res)
+		store, err := openStore(ctx, i.cfg, i.kind, i.res)
 		if err != nil {
 			return fmt.Errorf("%w: %w", checkpoint.ErrBroken, err)
 		}
@@ -171,7 +188,7 @@ func (i *Input) open(ctx context.Context) error {
 	if i.saver != nil {
 		return nil
 	}
-	from, err := checkpoint.Load(ctx, i.store, i.cfg.CheckpointKey, i.kind)
+	from, since, err := i.store.load(ctx)
 	if err != nil && !errors.Is(err, checkpoint.ErrNotFound) {
 		return err
 	}
@@ -179,10 +196,21 @@ func (i *Input) open(ctx context.Context) error {
 		if err := i.restoreHistory(ctx); err != nil {
 			return err
 		}
+		i.log.Confirm(from)
 	}
-	i.saver = startSaver(context.WithoutCancel(ctx), i, from)
-	i.gauges = startWorker(context.WithoutCancel(ctx), i, "lag", func(ctx context.Context) { i.lag.run(ctx, i) })
+	i.lag.begin(since)
+	i.deliver.begin(from)
+	i.startWorkers(context.WithoutCancel(ctx))
+	i.opened.Store(true)
 	return nil
+}
+
+func (i *Input) startWorkers(ctx context.Context) {
+	i.saver = startSaver(ctx, i)
+	i.workers = append(i.workers, startWorker(ctx, i, "lag", func(ctx context.Context) { i.lag.run(ctx, i) }))
+	if p, ok := i.log.(LagProber); ok {
+		i.workers = append(i.workers, startWorker(ctx, i, "lag probe", func(ctx context.Context) { i.lag.probe(ctx, i, p) }))
+	}
 }
 
 // restoreHistory hands the record that belongs to the saved position to a Historian.
@@ -191,18 +219,12 @@ func (i *Input) restoreHistory(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	key := checkpoint.SchemaKey(i.cfg.CheckpointKey)
-	record, err := i.store.Get(ctx, key)
-	switch {
-	case errors.Is(err, checkpoint.ErrNotFound):
-		return nil
-	case errors.Is(err, checkpoint.ErrLocked):
+	record, err := i.store.history(ctx)
+	if err != nil || record == nil {
 		return err
-	case err != nil:
-		return fmt.Errorf("%w: reading key %q: %w", checkpoint.ErrBroken, key, err)
 	}
 	if err := h.Restore(record); err != nil {
-		return WithKind(KindSchema, fmt.Errorf("key %q: %w", key, err))
+		return WithKind(KindSchema, fmt.Errorf("key %q: %w", checkpoint.SchemaKey(i.cfg.CheckpointKey), err))
 	}
 	return nil
 }
@@ -218,6 +240,7 @@ func (i *Input) ReadBatch(ctx context.Context) (batch service.MessageBatch, ack 
 		return batch, ack, err
 	}
 	i.st.sourceErrors.Incr(1, string(KindOther))
+	i.reading.Store(nil)
 	if i.session != nil {
 		i.session.end(panicked)
 	}
@@ -236,14 +259,15 @@ func (i *Input) read(ctx context.Context) (service.MessageBatch, service.AckFunc
 	if err == nil || ctx.Err() != nil {
 		return batch, ack, err
 	}
+	i.reading.Store(nil)
 	// The engine does not log the cause behind ErrNotConnected, so this is the one place that does.
 	i.st.sourceErrors.Incr(1, string(KindOf(err)))
-	safe := s.deliver.safe()
+	safe := i.deliver.position()
 	out := i.out.With("position", safe.String(), "error", err.Error())
 	if table := tableOf(err); table != "" {
 		out = out.With("table", table)
 	}
-	out.Errorf("Session of %s ended, reading again from %s: %v", i.cfg.Name, safe, err)
+	out.Errorf("Session of %s ended, everything up to %s is delivered: %v", i.cfg.Name, safe, err)
 	return nil, nil, service.ErrNotConnected
 }
 
@@ -281,25 +305,28 @@ func (i *Input) closeSaver(ctx context.Context) error {
 }
 
 func (i *Input) closeGauges(ctx context.Context) error {
-	if i.gauges == nil {
-		return nil
+	var errs []error
+	for _, w := range i.workers {
+		errs = append(errs, w.stop(ctx))
 	}
-	err := i.gauges.stop(ctx)
-	i.lag.withdraw(i.st)
-	return err
+	i.lag.close()
+	if i.link.gate == nil { // else the control plane has what is left shown, and takes it off the page
+		i.lag.withdraw(i.st)
+	}
+	return errors.Join(errs...)
 }
 
 func (i *Input) closeSession(ctx context.Context) error {
+	i.deliver.close()
 	if i.session == nil {
 		return nil
 	}
-	i.session.deliver.retire()
 	err := i.session.stop(ctx)
 	if err != nil {
 		// The engine throws away what Close returns.
 		i.out.With("error", err.Error()).Warnf("Stopped %s without its log: %v", i.cfg.Name, err)
 	}
-	at := i.session.deliver.safe()
+	at := i.deliver.position()
 	i.out.With("position", at.String()).Infof("Stopped reading the log of %s at %s", i.cfg.Name, at)
 	return err
 }

@@ -110,6 +110,8 @@ type Segment struct {
 	Bytes int
 	// CaughtUp says that the server has told us that we are at its end (heartbeat, keepalive).
 	CaughtUp bool
+
+	seq uint64 // counts the segments of the input, which the coordinator does
 }
 
 // Rows are undecoded changes.

@@ -2,13 +2,12 @@ package coordinator
 
 import (
 	"cmp"
-	"errors"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
-	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/plane"
 )
 
@@ -21,30 +20,32 @@ const (
 
 // link is a source's connection to the control plane.
 type link struct {
-	alone  *stats     // not nil: there is no control plane, and the source says itself how its pipeline is
+	in     *Input     // nil: not attached yet
+	alone  bool       // there is no control plane, and the source says itself how its pipeline is
 	gate   plane.Gate // nil: there is no control plane
 	detach func()
 
-	mu      sync.Mutex
-	saver   *saver // guarded by mu
-	failure string // guarded by mu
+	mu     sync.Mutex
+	closed time.Time // guarded by mu
 }
 
 // attach connects with the control plane, once. The engine's reading goroutine calls it at each Connect: constructors
 // run for sources that never start, too.
 func (l *link) attach(i *Input, res *service.Resources) {
-	if l.gate != nil || l.alone != nil {
+	if l.in != nil {
 		return
 	}
 	v, _ := res.GetGeneric(plane.Key)
 	if p, ok := v.(plane.Registry); ok {
 		l.gate, l.detach = p.Attach(res.StreamID(), i.cfg.Name, plane.Source{
-			Report: func() plane.Report { return l.report(i.lag) }, Withdraw: func() {},
+			Report: func() plane.Report { return l.report(i) }, Withdraw: func() { i.lag.withdraw(i.st) },
 		})
-		return
+	} else {
+		l.alone = true
+		i.st.pipelineInfo.Set(1, cmp.Or(i.cfg.Type, i.kind))
+		i.st.pipelineStatus.Set(statusRunning)
 	}
-	l.alone = i.st
-	l.alone.pipelineInfo.Set(1, cmp.Or(i.cfg.Type, i.kind))
+	l.in = i
 }
 
 // paused reports whether nothing may be handed out, and when to ask again.
@@ -55,45 +56,64 @@ func (l *link) paused() (bool, <-chan struct{}) {
 	return l.gate()
 }
 
-// note remembers where positions are, and whether a Connect failed in a way that only a person can mend.
-func (l *link) note(s *saver, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.saver, l.failure = s, ""
-	if errors.Is(err, ErrPositionLost) || errors.Is(err, checkpoint.ErrIncompatible) {
-		l.failure = err.Error()
-	}
-	if l.alone != nil {
-		status := int64(statusRunning)
-		if l.failure != "" {
-			status = statusFailed
+// report says how the source is.
+func (l *link) report(i *Input) plane.Report {
+	now := time.Now()
+	r := plane.Report{LagSeconds: -1, LagBytes: i.lag.lastBytes()}
+	r.State, r.Cause, r.Since = i.state(now)
+	if i.opened.Load() {
+		if tok := i.deliver.position(); !tok.IsZero() {
+			r.Position = tok.String()
 		}
-		l.alone.pipelineStatus.Set(status)
+		r.LagSeconds, _ = i.lag.seconds(now)
 	}
-}
-
-func (l *link) report(behind *lag) plane.Report {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r := plane.Report{LagSeconds: -1, LagBytes: -1, State: plane.Running}
-	if l.failure != "" {
-		r.State, r.Cause = plane.Failed, l.failure
+	if !l.closed.IsZero() {
+		r.State, r.Cause, r.Since = plane.Closed, "", l.closed
+		if r.LagSeconds >= 0 {
+			i.lag.publish(i.st, now)
+		}
 	}
-	if l.saver == nil {
-		return r
-	}
-	if tok := l.saver.position(); !tok.IsZero() {
-		r.Position = tok.String()
-	}
-	r.LagSeconds = behind.seconds(time.Now())
 	return r
 }
 
+// state returns how the source is.
+func (i *Input) state(now time.Time) (s plane.State, cause string, since time.Time) {
+	s, cause, since = i.health.state(now)
+	if s != plane.Running {
+		return s, cause, since
+	}
+	if out, b, ok := i.deliver.oldestOut(); ok && now.Sub(out) >= unansweredAfter {
+		return plane.Retrying, fmt.Sprintf("the output has not answered the batch up to %s for %s", b.end.token,
+			now.Sub(out).Truncate(time.Second)), out
+	}
+	return s, "", time.Time{}
+}
+
+// publish sets the status of the pipeline where there is no control plane that does.
+func (l *link) publish() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.in == nil || !l.alone || !l.closed.IsZero() {
+		return
+	}
+	status := int64(statusRunning)
+	if s, _, _ := l.in.state(time.Now()); s == plane.Failed {
+		status = statusFailed
+	}
+	l.in.st.pipelineStatus.Set(status)
+}
+
+// close ends the connection.
 func (l *link) close() {
+	l.mu.Lock()
+	l.closed = time.Now()
+	l.mu.Unlock()
 	if l.detach != nil {
 		l.detach()
 	}
-	if l.alone != nil {
-		l.alone.pipelineStatus.Set(statusStopped)
+	if l.alone {
+		l.in.st.pipelineStatus.Set(statusStopped)
 	}
 }

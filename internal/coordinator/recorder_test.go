@@ -81,6 +81,17 @@ func (r *recorder) logged(level slog.Level) (messages []string, stacks string) {
 	return messages, stacks
 }
 
+// text returns every line that was logged.
+func (r *recorder) text() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var b strings.Builder
+	for _, l := range r.lines {
+		b.WriteString(l.Level.String() + " " + l.Message + "\n")
+	}
+	return b.String()
+}
+
 type recorded struct {
 	r    *recorder
 	name string

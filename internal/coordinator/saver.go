@@ -20,30 +20,24 @@ type saver struct {
 	wake   chan struct{} // one pending wish to save
 	worker *worker       // the only one that saves, until it has ended
 
-	mu    sync.Mutex
-	want  checkpoint.Token // newest safe position; guarded by mu
-	since time.Time        // when want first differed from what is saved; guarded by mu
-	moves uint64           // how often want has moved; guarded by mu
-	saved uint64           // the moves that the last save covers; guarded by mu
+	mu     sync.Mutex
+	want   place     // newest safe position; guarded by mu, as are all the others
+	since  time.Time // when want first differed from what is saved
+	moves  uint64    // how often want has moved
+	saved  uint64    // the moves that the last save covers
+	failed time.Time // when saving began to fail; zero: it does not
 }
 
-func startSaver(ctx context.Context, in *Input, from checkpoint.Token) *saver {
-	s := &saver{in: in, wake: make(chan struct{}, 1), want: from}
+func startSaver(ctx context.Context, in *Input) *saver {
+	s := &saver{in: in, wake: make(chan struct{}, 1)}
 	s.worker = startWorker(ctx, in, "checkpoint", s.run)
 	return s
 }
 
-// position returns the newest safe position.
-func (s *saver) position() checkpoint.Token {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.want
-}
-
 // moved notes a new safe position. It does not block.
-func (s *saver) moved(tok checkpoint.Token) {
+func (s *saver) moved(p place) {
 	s.mu.Lock()
-	s.want = tok
+	s.want = p
 	if s.moves == s.saved {
 		s.since = time.Now()
 	}
@@ -80,7 +74,7 @@ func (s *saver) run(ctx context.Context) {
 // save saves what is safe now, if it is not saved yet. A failure is counted and logged here.
 func (s *saver) save(parent context.Context) error {
 	s.mu.Lock()
-	tok, since, moves, saved := s.want, s.since, s.moves, s.saved
+	p, since, moves, saved := s.want, s.since, s.moves, s.saved
 	s.mu.Unlock()
 	if moves == saved {
 		return nil
@@ -91,28 +85,43 @@ func (s *saver) save(parent context.Context) error {
 	in := s.in
 	err := s.saveHistory(ctx)
 	if err == nil {
-		err = checkpoint.Save(ctx, in.store, in.cfg.CheckpointKey, in.kind, tok, began)
+		err = in.store.save(ctx, p.token, began, in.lag.asOf(p.seq))
 	}
 	if err != nil && errors.Is(parent.Err(), context.Canceled) {
 		return err // given up for the last save, which comes next
 	}
 	in.st.checkpointLatency.Timing(time.Since(began).Nanoseconds())
 	if err != nil {
-		in.st.checkpointFailure.Incr(1)
-		in.out.With("position", tok.String(), "error", err.Error()).Errorf("Checkpoint of %s not saved: %v", in.cfg.Name, err)
+		s.failure(p.token, began, err)
 		return err
 	}
 	s.mu.Lock()
-	s.saved = moves
+	s.saved, s.failed = moves, time.Time{}
 	if s.moves != moves {
 		s.since = began
 	}
 	s.mu.Unlock()
+	in.health.clear(partStore)
+	in.lag.saved(p.seq)
 	in.st.checkpointSuccess.Incr(1)
 	in.st.lastCheckpoint.SetFloat64(float64(time.Now().UnixMilli()) / 1e3)
 	in.st.stage(stageCommit, triggerNone, time.Since(since))
-	in.log.Confirm(tok)
+	in.log.Confirm(p.token)
 	return nil
+}
+
+// failure counts and logs a save that failed.
+func (s *saver) failure(tok checkpoint.Token, began time.Time, err error) {
+	in := s.in
+	s.mu.Lock()
+	if s.failed.IsZero() {
+		s.failed = began
+	}
+	failed := s.failed
+	s.mu.Unlock()
+	in.health.trouble(partStore, failed, fmt.Errorf("the position cannot be saved: %w", err))
+	in.st.checkpointFailure.Incr(1)
+	in.out.With("position", tok.String(), "error", err.Error()).Errorf("Checkpoint of %s not saved: %v", in.cfg.Name, err)
 }
 
 // saveHistory saves what a Historian knows, which has to be there before the position is.
@@ -125,9 +134,8 @@ func (s *saver) saveHistory(ctx context.Context) error {
 	if err != nil || record == nil {
 		return err
 	}
-	key := checkpoint.SchemaKey(s.in.cfg.CheckpointKey)
-	if err := s.in.store.Set(ctx, key, record); err != nil {
-		return fmt.Errorf("saving the schema history under key %q: %w", key, err)
+	if err := s.in.store.saveHistory(ctx, record); err != nil {
+		return err
 	}
 	h.Saved(mark)
 	return nil

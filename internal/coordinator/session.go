@@ -31,7 +31,7 @@ var errStopped = errors.New("session stopped")
 //	Log.Run ─► dispatch ─► lanes of decode workers ─► batcher ─► deliveries ─► ReadBatch
 type session struct {
 	in   *Input
-	from checkpoint.Token
+	from place
 	ctx  context.Context //nolint:containedctx // the session's lifetime, which no call has
 	end  context.CancelCauseFunc
 	wg   sync.WaitGroup
@@ -43,21 +43,20 @@ type session struct {
 	asking    atomic.Bool   // the pipeline waits for a batch
 	asked     chan struct{} // capacity 1; receives when asking has become true
 	waiting   atomic.Int64  // events decoded and not handed out yet
-	deliver   *deliveries
+	began     time.Time
+	moved     atomic.Bool // it has got somewhere
 
 	mu    sync.Mutex
 	first checkpoint.Token // where the log really started; guarded by mu
 }
 
-func startSession(ctx context.Context, in *Input, from checkpoint.Token) *session {
+func startSession(ctx context.Context, in *Input, from place) *session {
 	ctx, cancel := context.WithCancelCause(ctx)
 	s := &session{
-		in: in, from: from, first: from, ctx: ctx, end: cancel,
+		in: in, from: from, first: from.token, ctx: ctx, end: cancel,
 		segments: make(chan Segment, segmentDepth), connected: make(chan struct{}), ready: make(chan *batch, 1),
-		asked:   make(chan struct{}, 1),
-		deliver: newDeliveries(in, from), done: make(chan struct{}),
+		asked: make(chan struct{}, 1), began: time.Now(), done: make(chan struct{}),
 	}
-	s.deliver.end = cancel
 	workers := in.cfg.Decoders
 	if workers == 0 {
 		workers = min(runtime.GOMAXPROCS(0), maxDecoders)
@@ -68,7 +67,7 @@ func startSession(ctx context.Context, in *Input, from checkpoint.Token) *sessio
 		s.start1("decode", func() error { return s.decode(lanes[n]) })
 	}
 	s.start1("log", func() error {
-		if err := in.log.Run(s.ctx, from, s.segments); err != nil {
+		if err := in.log.Run(s.ctx, from.token, s.segments); err != nil {
 			return err
 		}
 		return errors.New("the log ended without an error")
@@ -185,6 +184,9 @@ func (s *session) gather(seg Segment) []Segment {
 			seg.ReadAt = time.Now()
 		}
 		s.in.lag.read(&seg)
+		if seg.CaughtUp {
+			s.progress()
+		}
 		bytes += seg.Bytes
 		group = append(group, seg)
 		if len(group) == groupSegments || bytes >= groupBytes {
@@ -205,7 +207,7 @@ func (s *session) gather(seg Segment) []Segment {
 
 // noteStart remembers where the log started, from its first segment.
 func (s *session) noteStart(seg *Segment) {
-	if s.from.IsZero() && seg.Rows == nil {
+	if s.from.token.IsZero() && seg.Rows == nil {
 		s.mu.Lock()
 		s.first = checkpoint.Token{Source: seg.Source, Commit: seg.Commit}
 		s.mu.Unlock()
@@ -258,6 +260,14 @@ func decodeGroup(group []Segment) (decoded, error) {
 	return d, nil
 }
 
+// progress notes that the session has got somewhere: there is something new for the pipeline, or the server says that there is nothing. It
+// ends the trouble of the sessions before.
+func (s *session) progress() {
+	if !s.moved.Swap(true) {
+		s.in.health.clear(partSource)
+	}
+}
+
 // ask tells the batcher that the pipeline waits for a batch.
 func (s *session) ask() {
 	if s.asking.Swap(true) {
@@ -271,7 +281,7 @@ func (s *session) ask() {
 
 // next hands out the next batch: one that was rejected, else a new one.
 func (s *session) next(ctx context.Context) (service.MessageBatch, service.AckFunc, error) {
-	d := s.deliver
+	d := s.in.deliver
 	for {
 		paused, turned := s.in.link.paused()
 		if paused {
@@ -302,6 +312,7 @@ func (s *session) next(ctx context.Context) (service.MessageBatch, service.AckFu
 		case b := <-ready:
 			s.asking.Store(false)
 			s.wait(-len(b.messages))
+			s.progress()
 			if a := d.offer(b); a != nil {
 				return d.result(a)
 			}

@@ -36,6 +36,7 @@ type stats struct {
 	sourceReconnects *service.MetricCounter
 	sourceErrors     *service.MetricCounter
 	sourceLag        *service.MetricGauge
+	sourceReadLag    *service.MetricGauge
 	sourceLagBytes   *service.MetricGauge
 	sourceTableLag   *service.MetricGauge
 	sourceIdle       *service.MetricGauge
@@ -65,6 +66,7 @@ func newStats(m *service.Metrics) *stats {
 		sourceReconnects:  m.NewCounter("source_reconnects_total"),
 		sourceErrors:      m.NewCounter("source_errors_total", "kind"),
 		sourceLag:         m.NewGauge("source_lag_seconds"),
+		sourceReadLag:     m.NewGauge("source_read_lag_seconds"),
 		sourceLagBytes:    m.NewGauge("source_lag_bytes"),
 		sourceTableLag:    m.NewGauge("source_table_lag_seconds", "table"),
 		sourceIdle:        m.NewGauge("source_idle_seconds"),

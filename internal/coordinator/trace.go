@@ -37,7 +37,7 @@ func (a *attempt) startSpan(in *Input, messages service.MessageBatch) {
 	// The batch begins its own trace: a context of the message is at hand, and carries no span.
 	ctx, a.span = in.tracer.Start(messages[0].Context(), spanName, trace.WithTimestamp(b.oldest),
 		trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
-			attrSource.String(in.cfg.Name), attrPosition.String(b.token.String()), attrTables.StringSlice(tablesOf(messages)),
+			attrSource.String(in.cfg.Name), attrPosition.String(b.end.token.String()), attrTables.StringSlice(tablesOf(messages)),
 			attrEvents.Int(len(messages)), attrAttempt.Int(a.n)))
 	if !a.span.SpanContext().IsValid() {
 		in.tracer, a.span = nil, nil
