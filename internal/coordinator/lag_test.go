@@ -138,7 +138,7 @@ func (s *scene) close() {
 // wait lets time pass and asks as the control plane does.
 func (s *scene) wait(d time.Duration) plane.Report {
 	time.Sleep(d - time.Millisecond)
-	r := s.plane.report()
+	r := s.plane.asked()
 	time.Sleep(time.Millisecond)
 	return r
 }
@@ -258,7 +258,7 @@ func TestLagTruth(t *testing.T) {
 				s := newScene(t, rec, res)
 				s.feed <- transaction(1)
 				s.wait(5*time.Second + time.Millisecond) // between two ticks of the clock
-				require.Equal(t, lagTruth{0, 0, 0, 100, plane.Running}, s.sees(s.plane.report()))
+				require.Equal(t, lagTruth{0, 0, 0, 100, plane.Running}, s.sees(s.plane.asked()))
 				c.event(s)
 				r := s.wait(c.after)
 				got := s.sees(r)

@@ -44,6 +44,14 @@ func (p *fakePlane) Attach(_, source string, s plane.Source) (plane.Gate, func()
 	}, func() { p.gone++ }
 }
 
+// asked returns the word of the source.
+func (p *fakePlane) asked() plane.Report {
+	p.mu.Lock()
+	report := p.report
+	p.mu.Unlock()
+	return report()
+}
+
 func (p *fakePlane) set(paused bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

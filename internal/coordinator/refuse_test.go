@@ -112,7 +112,7 @@ func TestRefusedEventIsIsolated(t *testing.T) {
 					if n == 0 {
 						assert.Equal(t, c.position, store.saved(t).String())
 						assert.Equal(t, want[:len(o.taken)], o.taken, "in order, up to the one that is refused")
-						r := p.report()
+						r := p.asked()
 						assert.Equal(t, plane.Failed, r.State)
 						assert.Equal(t, "the output refuses event "+id+" of table db.t in fake, sent alone: too large: "+id+"; "+wayOut, r.Cause)
 					}
@@ -128,7 +128,7 @@ func TestRefusedEventIsIsolated(t *testing.T) {
 						assert.LessOrEqual(t, o.sent[id], c.most, id)
 					}
 				}
-				assert.Equal(t, plane.Running, p.report().State)
+				assert.Equal(t, plane.Running, p.asked().State)
 				require.NoError(t, in.Close(context.Background()))
 				assert.Equal(t, "tx8", store.saved(t).String())
 			})
