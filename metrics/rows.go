@@ -66,10 +66,12 @@ func sourceRows() []row {
 			"kind").fedBy("input_connection_failed", fixed{"kind": "connect"}),
 		r("source_ack_latency_seconds", timerKind, "From handing a batch to the pipeline to its acknowledgement.").
 			with(latencyBuckets).fedBy("input_latency_ns", nil),
-		r("source_lag_seconds", gaugeKind,
+		r("source_lag_seconds", gaugeKind, "Age of the oldest commit that is not delivered and saved; 0 only when there is none and the server "+
+			"has told that its end is reached."),
+		r("source_read_lag_seconds", gaugeKind,
 			"Now minus the commit time of the last commit read; 0 once the server has told that its end is reached."),
 		r("source_lag_bytes", gaugeKind, "The server's end of the log minus the position saved."),
-		r("source_table_lag_seconds", gaugeKind, "As source_lag_seconds, at the last commit that touched the table.", "table"),
+		r("source_table_lag_seconds", gaugeKind, "As source_lag_seconds, for the commits that touched the table.", "table"),
 		r("source_idle_seconds", gaugeKind, "Seconds since the last row event; 0 while rows flow."),
 		r("source_schema_changes_total", counterKind, "Schema versions made by DDL or by a new Relation message.", "table"),
 		r("snapshot_rows_total", counterKind, "Rows read by a snapshot, counted as they are read.", "table").waitsFor("snapshots"),

@@ -149,8 +149,8 @@ func (r *replication) startPosition(ctx context.Context, repl *pgconn.PgConn, s 
 	}
 	s.start, s.proof = resumeAt(saved, confirmed)
 	s.end = saved
-	// What an earlier session has confirmed says nothing of a log that is not read up to there.
-	r.confirmed.Store(uint64(s.start))
+	// What an earlier session has confirmed says nothing of a log that is not read up to there. Nor is saved all that was read.
+	r.startAt(s.start, s.proof.Last != 0)
 	return nil
 }
 

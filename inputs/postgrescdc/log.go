@@ -25,6 +25,7 @@ type replication struct {
 	logger  logger
 
 	confirmed atomic.Uint64 // LSN that is saved and may be given back to the server
+	proof     proof
 	serverEnd atomic.Uint64 // LSN of the server's end of log; 0 when unknown
 	// kick wakes the goroutine that reports to the server.
 	kick   chan struct{}
@@ -51,16 +52,47 @@ func (r *replication) Confirm(tok checkpoint.Token) {
 	if err != nil || p.At == 0 {
 		return // not a position of ours; the slot stays where it is, which is always safe
 	}
-	for {
-		old := r.confirmed.Load()
-		if uint64(p.At) <= old {
-			return
-		}
-		if r.confirmed.CompareAndSwap(old, uint64(p.At)) {
-			break
-		}
+	r.proof.mu.Lock()
+	defer r.proof.mu.Unlock()
+	r.proof.saved = max(r.proof.saved, p.At)
+	if !r.proof.wanted {
+		r.give(p.At)
 	}
-	r.wake()
+}
+
+// proof is what may be confirmed once the server's log has shown that it is the one that was read.
+type proof struct {
+	mu     sync.Mutex
+	saved  LSN  // the newest position that is saved; guarded by mu
+	wanted bool // nothing may be confirmed until the log has shown it; guarded by mu
+}
+
+// give confirms a position; proof.mu is held.
+func (r *replication) give(at LSN) {
+	if uint64(at) > r.confirmed.Load() {
+		r.confirmed.Store(uint64(at))
+		r.wake()
+	}
+}
+
+// startAt begins with what is confirmed at a start: nothing that is not saved, and no more than start until the log has shown its proof.
+func (r *replication) startAt(start LSN, wanted bool) {
+	r.proof.mu.Lock()
+	defer r.proof.mu.Unlock()
+	r.proof.wanted = wanted
+	if wanted || r.proof.saved == 0 || start < r.proof.saved {
+		r.confirmed.Store(uint64(start))
+	} else {
+		r.confirmed.Store(uint64(r.proof.saved))
+	}
+}
+
+// proved confirms what is saved: the log has shown its proof.
+func (r *replication) proved() {
+	r.proof.mu.Lock()
+	defer r.proof.mu.Unlock()
+	r.proof.wanted = false
+	r.give(r.proof.saved)
 }
 
 func (r *replication) wake() {

@@ -10,7 +10,6 @@ import (
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
@@ -165,7 +164,7 @@ func (s *session) passed(c commitMsg) error {
 	switch {
 	case c.end == s.proof.Last && xid == s.proof.XID:
 		s.proof = Position{}
-		s.r.Confirm(checkpoint.Token{Commit: s.end})
+		s.r.proved()
 		return nil
 	case c.end >= s.proof.Last:
 		return s.unproved()

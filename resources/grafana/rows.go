@@ -167,8 +167,13 @@ func lag() []Panel {
 	return []Panel{
 		{
 			Title: "How far behind is each source?", Unit: unitSeconds, Width: 12, Yellow: 60, Red: 900,
-			Help:    "Age of the last commit read; 0 at the end of the log. In step with the clock: nothing is read, see Reconnects and Source errors. Slowly up: more is written than delivered, see Where does the time go?",
+			Help:    "Age of the oldest commit that is not delivered and saved; 0 only when there is none. In step with the clock: nothing is delivered; if the reading is late too, look at Reconnects and Source errors, else at the sink. Slowly up: more is written than delivered, see Where does the time go? A paused, stopped or failed pipeline keeps its lag.",
 			Queries: []Query{{`max by (pipeline, source) (deltaforge_source_lag_seconds{@source})`, "{{pipeline}}/{{source}}"}},
+		},
+		{
+			Title: "How late is the reading?", Unit: unitSeconds, Width: 12, Yellow: 60, Red: 900,
+			Help:    "Age of the last commit read; 0 at the end of the log. Late here: the database cannot be read, or the output takes less than is written and the reading waits for it.",
+			Queries: []Query{{`max by (pipeline, source) (deltaforge_source_read_lag_seconds{@source})`, "{{pipeline}}/{{source}}"}},
 		},
 		{
 			Title: "Log that the database keeps for us", Unit: unitBytes, Width: 12, Yellow: 1 << 30, Red: 10 << 30,
@@ -177,7 +182,7 @@ func lag() []Panel {
 		},
 		{
 			Title: "Tables that are furthest behind", Unit: unitSeconds, Width: 12,
-			Help:    "Lag at the last commit of each table, the ten worst. One table alone: a large transaction on it; find the job that made it.",
+			Help:    "Age of the oldest commit of each table that is not delivered and saved, the ten worst. One table alone: a large transaction on it; find the job that made it.",
 			Queries: []Query{{`topk(10, max by (pipeline, table) (deltaforge_source_table_lag_seconds{@source}))`, "{{pipeline}} {{table}}"}},
 		},
 		{
