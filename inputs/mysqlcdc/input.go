@@ -188,7 +188,7 @@ func parseConfig(conf *service.ParsedConfig, version string) (c config, err erro
 	if c.values, err = parseValueOptions(conf); err != nil {
 		return c, err
 	}
-	c.source = &change.Source{Connector: history.Kind, Name: c.coordinator.Name, Tenant: c.coordinator.Tenant, Version: version}
+	c.source = &change.Source{Connector: history.Kind, Name: c.coordinator.Name, Tenant: c.coordinator.Tenant, Version: version, Metadata: c.coordinator.Metadata}
 	return c, nil
 }
 

@@ -241,7 +241,7 @@ func newInput(conf *service.ParsedConfig, res *service.Resources) (service.Batch
 	}
 	changes := res.Metrics().NewCounter("source_schema_changes_total", "table")
 	c.checkpointKey = common.CheckpointKey
-	log := newReplication(c, &change.Source{Connector: connector, Name: common.Name, Tenant: common.Tenant, Version: version.String()},
+	log := newReplication(c, &change.Source{Connector: connector, Name: common.Name, Tenant: common.Tenant, Version: version.String(), Metadata: common.Metadata},
 		res.Logger(), func(table string) { changes.Incr(1, table) })
 	return coordinator.New(common, connector, log, res)
 }

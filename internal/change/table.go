@@ -65,6 +65,8 @@ type Source struct {
 	Tenant string
 	// Version is the version of DeltaForge that reads.
 	Version string
+	// Metadata are the keys that its messages have.
+	Metadata Metadata
 }
 
 // Table is one version of a table's shape. It is immutable: DDL makes a new one.
@@ -105,8 +107,8 @@ func (t *Table) FullName() string {
 	return t.fullName
 }
 
-// Fingerprint identifies the table's shape: "sha256:" and 64 hexadecimal digits over name, columns and key. Equal
-// shapes have equal fingerprints in every run.
+// Fingerprint identifies the table's shape: sixteen hexadecimal digits, of a SHA-256 over name, columns and key. Equal shapes have
+// equal fingerprints in every run.
 func (t *Table) Fingerprint() string {
 	t.once.Do(t.derive)
 	return t.fingerprint
@@ -135,7 +137,7 @@ func (t *Table) derive() {
 	text = appendColumns(text, t.Columns)
 	text = fmt.Appendf(text, "%v\n", t.Key)
 	sum := sha256.Sum256(text)
-	t.fingerprint = "sha256:" + hex.EncodeToString(sum[:])
+	t.fingerprint = hex.EncodeToString(sum[:8])
 	t.fullName = t.Database + "." + t.Name
 	if t.Schema != "" {
 		t.fullName = t.Schema + "." + t.Name

@@ -8,6 +8,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/change"
 )
 
 // The fields that every source has.
@@ -26,6 +27,7 @@ const (
 	fieldIntervalMs = "interval_ms"
 	fieldInFlight   = "max_in_flight"
 	fieldDecoders   = "decode_workers"
+	fieldMetadata   = "metadata"
 )
 
 // Config is what every source has in common.
@@ -50,6 +52,9 @@ type Config struct {
 	// MaxInFlight is how many batches may be on their way through the pipeline at a time.
 	MaxInFlight int
 
+	// Metadata are the keys that messages have.
+	Metadata change.Metadata
+
 	// Decoders is the number of decode workers; 0 chooses.
 	Decoders int
 }
@@ -59,7 +64,7 @@ func Fields() []*service.ConfigField {
 	return []*service.ConfigField{
 		service.NewStringField(fieldName).
 			Description("The name of the source. Consumers see it as `source.name` in every event and in the metadata key " +
-				"`source`; the checkpoint is saved under it. Two sources must not share a name.").
+				"`source` where that is asked for; the checkpoint is saved under it. Two sources must not share a name.").
 			LintRule(`root = if this == "" { ["want a name that identifies the source, got an empty string"] }`).
 			Example("orders"),
 		service.NewStringField(fieldTenant).
@@ -91,7 +96,20 @@ func Fields() []*service.ConfigField {
 			Default(1).Advanced(),
 		service.NewIntField(fieldDecoders).LintRule(atLeast(0)).Description("Goroutines that decode rows; order is kept. 0 chooses by the number " +
 			"of processors.").Default(0).Advanced(),
+		service.NewStringListField(fieldMetadata).Default(change.DefaultMetadata()).LintRule(metadataRule()).
+			Description("The metadata keys that messages have, of `" + strings.Join(change.MetadataKeys(), "`, `") + "`. The default are seven " +
+				"strings, which every output can take. `key` and `event_id` differ from row to row and are the expensive ones: without them all " +
+				"rows of a stretch share their metadata, and a row costs about a third less. `deltaforge_kafka` and `deltaforge_redis` need none " +
+				"of them: what is not there they read from the event. `schema` is the table for encoders that look for one, an object and " +
+				"not a string; outputs that send all metadata may not take it.").
+			Example([]string{"database", "table", "operation"}).Advanced(),
 	}
+}
+
+// metadataRule is the lint rule of the list of metadata keys, and of each of its elements.
+func metadataRule() string {
+	return fmt.Sprintf(`root = if this.type() == "string" && !%s.contains(this) { ["want a metadata key, got " + this] }`,
+		strings.ReplaceAll(fmt.Sprintf("%q", change.MetadataKeys()), " ", ", "))
 }
 
 // fieldSchemaChanges is a field of the sources that can deliver changes of shapes.
@@ -153,6 +171,16 @@ func ParseConfig(conf *service.ParsedConfig) (Config, error) {
 	num(&intervalMs, 0, fieldCheckpoint, fieldIntervalMs)
 	num(&c.MaxInFlight, 1, fieldInFlight)
 	num(&c.Decoders, 0, fieldDecoders)
+	get(func() error {
+		keys, err := conf.FieldStringList(fieldMetadata)
+		if err == nil {
+			c.Metadata, err = change.ParseMetadata(keys)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", fieldMetadata, err)
+		}
+		return nil
+	})
 	if err != nil {
 		return Config{}, err
 	}

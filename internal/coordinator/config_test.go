@@ -13,6 +13,8 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/internal/change"
 )
 
 func parse(t *testing.T, yaml string) (Config, error) {
@@ -27,10 +29,12 @@ func parse(t *testing.T, yaml string) (Config, error) {
 func TestParseConfig(t *testing.T) {
 	got, err := parse(t, "name: orders")
 	require.NoError(t, err)
+	defaults, err := change.ParseMetadata(change.DefaultMetadata())
+	require.NoError(t, err)
 	assert.Equal(t, Config{
 		Name: "orders", MaxEvents: 5000, MaxBytes: 4 << 20, MaxWait: 50 * time.Millisecond, RespectTx: true,
 		CheckpointKey: "orders", CheckpointPath: "deltaforge-checkpoints.db", CheckpointInterval: 300 * time.Millisecond,
-		MaxInFlight: 1,
+		MaxInFlight: 1, Metadata: defaults,
 	}, got)
 	got, err = parse(t, `
 name: orders
@@ -39,10 +43,13 @@ decode_workers: 3
 max_in_flight: 9
 batch: {max_events: 1, max_bytes: 2, max_ms: 0, respect_source_tx: false}
 checkpoint: {cache: c, key: k, path: "", interval_ms: 0}
+metadata: [table]
 `)
 	require.NoError(t, err)
+	one, err := change.ParseMetadata([]string{"table"})
+	require.NoError(t, err)
 	assert.Equal(t, Config{
-		Name: "orders", Tenant: "acme", MaxEvents: 1, MaxBytes: 2, CheckpointCache: "c", CheckpointKey: "k", Decoders: 3, MaxInFlight: 9,
+		Name: "orders", Tenant: "acme", MaxEvents: 1, MaxBytes: 2, CheckpointCache: "c", CheckpointKey: "k", Decoders: 3, MaxInFlight: 9, Metadata: one,
 	}, got)
 }
 
@@ -59,6 +66,7 @@ func TestParseConfigErrors(t *testing.T) {
 		"{name: a, checkpoint: {path: ''}}":        "checkpoint.path: want a file when checkpoint.cache is empty",
 		"{name: a, checkpoint: {interval_ms: -5}}": "checkpoint.interval_ms: want at least 0, got -5",
 		"{name: a, max_in_flight: 0}":              "max_in_flight: want at least 1, got 0",
+		"{name: a, metadata: [nonsense]}":          `metadata: "nonsense" is not a metadata key`,
 		"{name: a, decode_workers: -1}":            "decode_workers: want at least 0, got -1",
 	} {
 		_, err := parse(t, yaml)

@@ -27,6 +27,7 @@ func streamYAML(d *database, kafka, checkpoints, metrics string) string {
     dsn: %s
     tables:
       include: [ %s ]
+    metadata: [ database, schema_name, table, operation ]
     checkpoint:
       path: %s
 

@@ -189,16 +189,76 @@ func TestFromMessage(t *testing.T) {
 	assert.False(t, ok)
 }
 
+// withMetadata makes the messages of an event have the keys.
+func withMetadata(ev *change.Event, keys ...string) *change.Event {
+	set, err := change.ParseMetadata(keys)
+	if err != nil {
+		panic(err)
+	}
+	src := *ev.Table.Source
+	src.Metadata = set
+	ev.Table = &change.Table{
+		Source: &src, Database: ev.Table.Database, Schema: ev.Table.Schema, Name: ev.Table.Name, Columns: ev.Table.Columns, Key: ev.Table.Key,
+	}
+	return ev
+}
+
+// What messages have is what is asked for; what they do not have our outputs read from the event, unless a processor has deleted it.
+func TestMetadata(t *testing.T) {
+	all := map[string]string{
+		"source": "orders", "database": "shop", "schema_name": "public", "table": "customers", "op": "c", "operation": "insert", "key": `{"id":1,"em\"ail":null}`,
+		"event_id": "0/1A2B3C8:7", "transaction_id": "739", "position": "0/1A2B3C8", "commit_ts_ms": "1700000000123", "snapshot": "false",
+	}
+	insert := func(keys ...string) *service.Message {
+		ev := events()["postgres_insert"]
+		ev.Index, ev.After = 7, []change.Value{change.IntValue(1), change.NullValue()}
+		m, _ := AppendMessage(nil, withMetadata(ev, keys...))
+		return m
+	}
+	assert.Equal(t, all, metadata(t, insert(change.MetadataKeys()...)))
+	seven := map[string]string{}
+	for _, key := range change.DefaultMetadata() {
+		seven[key] = all[key]
+	}
+	assert.Len(t, seven, 7)
+	assert.Equal(t, seven, metadata(t, insert(change.DefaultMetadata()...)))
+	assert.Empty(t, metadata(t, insert()))
+	for key, want := range all {
+		assert.Equal(t, map[string]string{key: want}, metadata(t, insert(key)))
+		m := insert() // without any
+		text, _, ok := change.Meta(m, key, nil)
+		assert.True(t, ok, key)
+		assert.Equal(t, want, string(text), key)
+		m.MetaSetMut(key, "set by a processor")
+		text, _, _ = change.Meta(m, key, nil)
+		assert.Equal(t, "set by a processor", string(text), key)
+		m = insert(change.MetadataKeys()...)
+		m.MetaDelete(key)
+		_, _, ok = change.Meta(m, key, nil)
+		assert.False(t, ok, "%s: what a processor has deleted is gone", key)
+		m = insert(key)
+		m.MetaSetMut(key, 7) // a number is text to an output
+		text, _, _ = change.Meta(m, key, nil)
+		assert.Equal(t, "7", string(text), key)
+	}
+	_, _, ok := change.Meta(insert(), "nonsense", nil)
+	assert.False(t, ok)
+	_, _, ok = change.Meta(service.NewMessage(nil), "key", nil)
+	assert.False(t, ok, "a message that is not ours")
+	_, err := change.ParseMetadata([]string{"table", "nonsense"})
+	assert.ErrorContains(t, err, `"nonsense" is not a metadata key`)
+}
+
 // Messages of one table are made and changed by many goroutines at once; none sees another's changes.
 func TestMessagesShareNothing(t *testing.T) {
-	ev := events()["mysql_insert"]
+	ev := withMetadata(events()["mysql_insert"], change.MetadataKeys()...)
 	still, _ := AppendMessage(nil, ev)
 	want := metadata(t, still)
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
 			for range 200 {
-				own := *events()["mysql_insert"]
+				own := *withMetadata(events()["mysql_insert"], change.MetadataKeys()...)
 				own.Table, own.Origin = ev.Table, ev.Origin
 				m, _ := AppendMessage(nil, &own)
 				m.MetaSetMut(change.MetaTable, "changed")

@@ -71,7 +71,7 @@ func (b *builder) one(a *attempt, i int, m *service.Message) error {
 	if value == nil {
 		value = []byte{} // nil would be a tombstone
 	}
-	topic, err := b.topic(m)
+	topic, err := b.topic(a, m)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,8 @@ func (b *builder) one(a *attempt, i int, m *service.Message) error {
 	if err != nil {
 		return err
 	}
-	op, _ := m.MetaGet(metaOp)
+	var op []byte
+	op, a.text, _ = change.Meta(m, metaOp, a.text)
 	first := len(a.headers)
 	if err := b.appendHeaders(a, m, op); err != nil {
 		a.headers = a.headers[:first]
@@ -96,13 +97,13 @@ func (b *builder) one(a *attempt, i int, m *service.Message) error {
 	}
 	ts := b.commitTime(m)
 	a.add(i, size, kgo.Record{Topic: topic, Key: key, Value: value, Headers: headers, Timestamp: ts})
-	if b.conf.tombstones && op == "d" && key != nil {
+	if b.conf.tombstones && string(op) == "d" && key != nil {
 		a.add(i, len(key), kgo.Record{Topic: topic, Key: key, Headers: headers, Timestamp: ts})
 	}
 	return nil
 }
 
-func (b *builder) topic(m *service.Message) (string, error) {
+func (b *builder) topic(a *attempt, m *service.Message) (string, error) {
 	if b.conf.topic != nil {
 		name, err := b.conf.topic.TryString(m)
 		if err != nil {
@@ -116,14 +117,15 @@ func (b *builder) topic(m *service.Message) (string, error) {
 		}
 		return name, nil
 	}
-	var n tableName
-	n.table, _ = m.MetaGet(metaTable)
-	if n.schema, _ = m.MetaGet(metaSchema); n.schema == "" {
-		n.schema, _ = m.MetaGet(metaDatabase)
+	var table, schema []byte
+	table, a.text, _ = change.Meta(m, metaTable, a.text)
+	if schema, a.text, _ = change.Meta(m, metaSchema, a.text); len(schema) == 0 {
+		schema, a.text, _ = change.Meta(m, metaDatabase, a.text)
 	}
-	if n == b.lastTable && b.lastTopic != "" {
+	if b.lastTopic != "" && string(table) == b.lastTable.table && string(schema) == b.lastTable.schema {
 		return b.lastTopic, nil
 	}
+	n := tableName{schema: string(schema), table: string(table)}
 	if name, ok := b.topics[n]; ok {
 		b.lastTable, b.lastTopic = n, name
 		return name, nil
@@ -161,14 +163,14 @@ func (b *builder) key(a *attempt, m *service.Message) (k []byte, err error) {
 	return k, nil
 }
 
-func (b *builder) appendHeaders(a *attempt, m *service.Message, op string) error {
+func (b *builder) appendHeaders(a *attempt, m *service.Message, op []byte) error {
 	var id []byte
 	var ok bool
 	if id, a.text, ok = change.Meta(m, metaEventID, a.text); ok {
 		a.headers = append(a.headers, kgo.RecordHeader{Key: metaEventID, Value: id})
 	}
-	if op != "" {
-		a.headers = append(a.headers, kgo.RecordHeader{Key: metaOp, Value: bytesOf(op)})
+	if len(op) > 0 {
+		a.headers = append(a.headers, kgo.RecordHeader{Key: metaOp, Value: op})
 	}
 	for _, h := range b.conf.headers {
 		v, err := h.value.TryBytes(m)
@@ -195,6 +197,9 @@ func (b *builder) appendHeaders(a *attempt, m *service.Message, op string) error
 func (b *builder) commitTime(m *service.Message) time.Time {
 	v, ok := m.MetaGetMut(metaCommitTS)
 	if !ok {
+		if ev, ours := change.FromMessage(m); ours && !ev.Table.Source.Metadata.Has(metaCommitTS) {
+			return ev.Tx.CommitTime.Truncate(time.Millisecond)
+		}
 		return time.Time{}
 	}
 	switch t := v.(type) {

@@ -2,6 +2,7 @@ package redisout
 
 import (
 	"context"
+	"strings"
 	"unsafe"
 
 	"github.com/redis/go-redis/v9"
@@ -138,9 +139,9 @@ func (b *builder) stream(m *service.Message) (name, error) {
 		return name{s, s}, nil
 	}
 	var t tableName
-	t.table, _ = m.MetaGet(metaTable)
-	if t.schema, _ = m.MetaGet(metaSchema); t.schema == "" {
-		t.schema, _ = m.MetaGet(metaDatabase)
+	t.table = b.meta(m, metaTable)
+	if t.schema = b.meta(m, metaSchema); t.schema == "" {
+		t.schema = b.meta(m, metaDatabase)
 	}
 	if n, ok := b.streams[t]; ok {
 		return n, nil
@@ -153,6 +154,7 @@ func (b *builder) stream(m *service.Message) (name, error) {
 		clear(b.streams)
 	}
 	s := b.conf.prefix + ":" + t.schema + "." + t.table
+	t = tableName{schema: strings.Clone(t.schema), table: strings.Clone(t.table)} // out of the attempt's text
 	b.streams[t] = name{s, s}
 	return b.streams[t], nil
 }
