@@ -35,6 +35,8 @@ func layers() []layer {
 		{pattern: ".", imports: []string{anything}},
 		{pattern: "cmd/*", imports: []string{anything}},
 		with(layer{pattern: "inputs/mysqlcdc", imports: append(anyInput(), "inputs/mysqlcdc/internal/*"), tests: []string{mysqlParts + "recorded"}}),
+		with(layer{pattern: "inputs/postgrescdc", imports: append(anyInput(), "inputs/postgrescdc/internal/*")}),
+		with(layer{pattern: "inputs/postgrescdc/internal/publication", imports: []string{"internal/coordinator"}}),
 		with(layer{pattern: "inputs/*", imports: anyInput()}),
 		// The parts of the MySQL input, from the bytes up. Each may import what stands before it, as far as it is named.
 		with(mysqlPart("product")),
@@ -182,6 +184,7 @@ func TestImportsCheckerSeesBadEdges(t *testing.T) {
 		{from: "inputs/mysqlcdc", to: "metrics"},
 		{from: "inputs/mysqlcdc", to: "internal/testenv"},
 		{from: "inputs/postgrescdc", to: "inputs/mysqlcdc/internal/row"},
+		{from: "inputs/postgrescdc/internal/publication", to: "internal/change"},
 		{from: "inputs/mysqlcdc/internal/row", to: "inputs/mysqlcdc/internal/catalog"},
 		{from: "inputs/mysqlcdc/internal/binlog", to: "inputs/mysqlcdc/internal/row"},
 		{from: "inputs/mysqlcdc/internal/shape", to: "inputs/mysqlcdc/internal/ddl"},

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/publication"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
@@ -60,7 +61,7 @@ func (r *replication) open(ctx context.Context, from checkpoint.Token) (_ *sessi
 		}
 	}
 	s := &session{
-		r: r, wire: w, side: side,
+		r: r, wire: w, side: side, watch: &watcher{r: r, role: have.role, state: have.state},
 		trust:     r.cfg.values.trust(encoding),
 		relations: map[uint32]*relation{}, pending: map[uint32]relationMsg{},
 		messages: &relation{table: change.MessageTable(r.schemas.source, r.schemas.database), captured: true, types: make([]*typeInfo, 2)},
@@ -79,7 +80,7 @@ func (r *replication) open(ctx context.Context, from checkpoint.Token) (_ *sessi
 		return nil, err
 	}
 	r.schemas.reset(s.source)
-	if err := r.start(ctx, s, repl); err != nil {
+	if err := r.start(ctx, s, repl, r.cfg.wanted().Names(have.state)); err != nil {
 		return nil, err
 	}
 	if end, e := serverEnd(ctx, side); e == nil {
@@ -88,12 +89,25 @@ func (r *replication) open(ctx context.Context, from checkpoint.Token) (_ *sessi
 	return s, nil
 }
 
+// ensurePublication does what preflight has planned, and looks at what there is then.
+func (r *replication) ensurePublication(ctx context.Context, conn *pgx.Conn, have *preconditions) error {
+	if len(have.plan.Statements) == 0 {
+		return nil
+	}
+	err := r.publish(ctx, conn, have.plan, have.state)
+	if err != nil {
+		return err
+	}
+	have.state, err = r.cfg.wanted().Look(ctx, conn, have.role.Version)
+	return classify(err)
+}
+
 // start sends START_REPLICATION and takes the connection over from the driver.
-func (r *replication) start(ctx context.Context, s *session, repl *pgconn.PgConn) error {
-	err := pglogrepl.StartReplication(ctx, repl, quoteIdent(r.cfg.slot), pglogrepl.LSN(s.start), pglogrepl.StartReplicationOptions{
+func (r *replication) start(ctx context.Context, s *session, repl *pgconn.PgConn, publications string) error {
+	err := pglogrepl.StartReplication(ctx, repl, publication.Ident(r.cfg.slot), pglogrepl.LSN(s.start), pglogrepl.StartReplicationOptions{
 		Mode: pglogrepl.LogicalReplication,
 		PluginArgs: []string{
-			"proto_version '1'", "messages 'true'", "publication_names " + quoteLiteral(quoteIdent(r.cfg.publication)),
+			"proto_version '1'", "messages 'true'", "publication_names " + publication.Literal(publications),
 		},
 	})
 	if err != nil {
@@ -163,7 +177,7 @@ func (r *replication) slotPosition(ctx context.Context, repl *pgconn.PgConn, slo
 		}
 		return confirmed, nil
 	}
-	made, err := pglogrepl.CreateReplicationSlot(ctx, repl, quoteIdent(r.cfg.slot), "pgoutput", pglogrepl.CreateReplicationSlotOptions{
+	made, err := pglogrepl.CreateReplicationSlot(ctx, repl, publication.Ident(r.cfg.slot), "pgoutput", pglogrepl.CreateReplicationSlotOptions{
 		Mode: pglogrepl.LogicalReplication, SnapshotAction: "NOEXPORT_SNAPSHOT",
 	})
 	if err != nil {

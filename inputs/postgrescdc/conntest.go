@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -23,9 +22,8 @@ func (r *replication) Test(ctx context.Context) error {
 		return classifyConnect(err)
 	}
 	defer closeConn(ctx, conn)
-	_, unmet := t.preflight(ctx, conn, "", Position{})
-	missing, err := t.missingTables(ctx, conn)
-	if err := errors.Join(unmet, missing, err); err != nil {
+	have, unmet := t.preflight(ctx, conn, "", Position{})
+	if err := errors.Join(unmet, t.unmatched(have)); err != nil {
 		return err
 	}
 	repl, _, err := t.connectReplication(ctx)
@@ -40,28 +38,16 @@ func (r *replication) Test(ctx context.Context) error {
 	return nil
 }
 
-// missingTables names the tables of the configuration that the database does not have. For Run that is no error: a table
-// may be made later.
-func (r *replication) missingTables(ctx context.Context, conn *pgx.Conn) (missing, err error) {
-	all, err := queryTables(ctx, conn)
-	if err != nil {
-		return nil, classify(err)
+// unmatched names the patterns of the configuration that capture no table. For Run that is no error: a table may be made later.
+func (r *replication) unmatched(have *preconditions) error {
+	if have == nil || have.state == nil {
+		return nil
 	}
 	var errs []error
-	for _, p := range r.cfg.filter.include {
-		if strings.Contains(p.schema+p.table, "%") {
-			continue
-		}
-		there := false
-		for _, t := range all {
-			there = there || t.schema == p.schema && t.name == p.table
-		}
-		if !there {
-			errs = append(errs, fmt.Errorf("%s.%s: there is no table %s.%s: correct its name, or make it", fieldTables, fieldInclude,
-				p.schema, p.table))
-		}
+	for _, text := range r.cfg.filter.Unmatched(have.state.Tables) {
+		errs = append(errs, fmt.Errorf("%s.%s: %s", fieldTables, fieldInclude, text))
 	}
-	return coordinator.WithKind(coordinator.KindSchema, errors.Join(errs...)), nil
+	return coordinator.WithKind(coordinator.KindSchema, errors.Join(errs...))
 }
 
 // silent is the log of a test, whose caller gets all that there is to say.

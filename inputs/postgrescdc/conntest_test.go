@@ -15,7 +15,7 @@ import (
 func TestConnectionTest(t *testing.T) {
 	d := newDatabase(t)
 	d.exec("CREATE TABLE item (id int PRIMARY KEY)")
-	const tables = "tables: {include: [public.item, public.pre%]}"
+	const tables = "tables: {include: [public.item, public.it%]}"
 	made := func() string {
 		return d.queryText("SELECT (SELECT count(*) FROM pg_publication)::text || (SELECT count(*) FROM pg_replication_slots WHERE database = current_database())::text")
 	}
@@ -31,11 +31,13 @@ func TestConnectionTest(t *testing.T) {
 	s.events(1)
 	s.close()
 
-	r, _ = d.source("tables: {include: [public.item, public.gone, no.where]}")
+	r, _ = d.source("tables: {include: [public.item, public.gone, no.where, public.order_*, public.pre%]}")
 	err := r.Test(t.Context())
 	require.Equal(t, coordinator.KindSchema, coordinator.KindOf(err))
 	require.EqualError(t, err, "tables.include: there is no table public.gone: correct its name, or make it\n"+
-		"tables.include: there is no table no.where: correct its name, or make it")
+		"tables.include: there is no table no.where: correct its name, or make it\n"+
+		"tables.include: public.order_*: no table matches: inside of a name, % stands for any characters, and * for itself: write public.order_%\n"+
+		"tables.include: public.pre%: no table matches: correct the pattern, or make a table")
 
 	r, _, err = makeSource(d.name, "postgres://nobody:hunter2-sesame@"+host(t, d.dsn)+"/"+d.name, tables)
 	require.NoError(t, err)

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/redpanda-data/benthos/v4/public/service"
 
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/publication"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 	"github.com/deltaforge/deltaforge/internal/version"
@@ -44,8 +45,11 @@ func spec() *service.ConfigSpec {
 		Summary("Streams row changes out of PostgreSQL 14 to 18 by logical replication.").
 		Description("Reads a logical replication slot with the pgoutput plugin, and makes slot and publication when they are " +
 			"missing. The slot is only ever told positions that are delivered and saved.\n\n" +
-			"Tables that are made later and match the patterns are added to the publication when the source connects, if the source " +
-			"made it and it is not FOR ALL TABLES.").
+			"Of all tables that match the patterns, the source's own publication names those whose updates and deletes the server does not " +
+			"refuse for it (they need a replica identity); the log says which it does not name, and what to do. A table that is made, renamed, " +
+			"attached or detached later is added within seconds, with a warning that names the position from which on its changes are captured. " +
+			"For a superuser there is a second publication with the inserts and truncates of whole schemas (`shop.*`, PostgreSQL 15 and later) " +
+			"or of everything, so that no insert of a new table is missing.").
 		Field(service.NewStringField(fieldDSN).
 			Description("How to connect: a `postgres://` URL or `keyword=value` pairs. The role needs REPLICATION and LOGIN, and, for " +
 				"the source to make the publication, CREATE on the database and ownership of the tables.").
@@ -94,7 +98,7 @@ type config struct {
 	checkpointKey     string          // empty: the name
 	conn              *pgx.ConnConfig // of an ordinary connection
 	slot, publication string
-	filter            tableFilter
+	filter            publication.Filter
 	createSlot        bool
 	createPublication bool
 	messages          bool
@@ -124,8 +128,14 @@ func parseConfig(conf *service.ParsedConfig, name string) (c config, err error) 
 	get(func() (e error) { c.messages, e = conf.FieldBool(fieldMessages); return e })
 	get(func() (e error) { c.statusInterval, e = conf.FieldDuration(fieldStatusInterval); return e })
 	get(func() (e error) { c.readTimeout, e = conf.FieldDuration(fieldReadTimeout); return e })
-	get(func() (e error) { c.filter.include, e = parsePatterns(fieldTables+"."+fieldInclude, include); return e })
-	get(func() (e error) { c.filter.exclude, e = parsePatterns(fieldTables+"."+fieldExclude, exclude); return e })
+	get(func() (e error) {
+		c.filter.Include, e = publication.ParsePatterns(fieldTables+"."+fieldInclude, include)
+		return e
+	})
+	get(func() (e error) {
+		c.filter.Exclude, e = publication.ParsePatterns(fieldTables+"."+fieldExclude, exclude)
+		return e
+	})
 	get(func() (e error) { c.conn, e = connConfig(dsn); return e })
 	get(func() error {
 		tlsConf, on, e := conf.FieldTLSToggled(fieldTLS)

@@ -28,9 +28,12 @@ type replication struct {
 	proof     proof
 	serverEnd atomic.Uint64 // LSN of the server's end of log; 0 when unknown
 	// kick wakes the goroutine that reports to the server.
-	kick   chan struct{}
-	warned map[string]bool        // of the goroutine in Run
-	hook   func(goroutine string) // tests plant panics with it; nil: none
+	kick chan struct{}
+
+	warnedMu sync.Mutex
+	warned   map[string]bool // guarded by warnedMu
+
+	hook func(goroutine string) // tests plant panics with it; nil: none
 
 	testing bool // the slot may be in use
 }
@@ -133,6 +136,7 @@ func (r *replication) Run(ctx context.Context, from checkpoint.Token, out chan<-
 	s.out, s.skip = out, from.Sent
 	spawn("catalogue", func() error { s.cat.run(ctx, s.side); return nil })
 	spawn("report", func() error { return s.report(ctx) })
+	spawn("watch", func() error { return s.watch.run(ctx) })
 	spawn("interrupt", func() error {
 		<-ctx.Done()
 		return s.interrupt()
@@ -195,6 +199,7 @@ type session struct {
 	conn   *pgconn.HijackedConn
 	side   *pgx.Conn // given to cat
 	cat    *catalogue
+	watch  *watcher
 	out    chan<- coordinator.Segment
 	trust  textTrust
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/publication"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
 
@@ -17,8 +18,10 @@ const minServerVersion = 140000
 
 // preconditions is what preflight found on the server.
 type preconditions struct {
-	slot        *slotRow // nil when there is none
-	publication publicationState
+	slot  *slotRow // nil when there is none
+	role  publication.Role
+	state *publication.State
+	plan  *publication.Plan
 }
 
 // slotRow is a row of pg_replication_slots, whose columns differ between versions.
@@ -81,7 +84,7 @@ func (r *replication) preflight(ctx context.Context, conn *pgx.Conn, source stri
 			server.walLevel)
 	}
 	if !server.super && !server.replication {
-		p.add(coordinator.KindPermission, "role %s may not replicate: ALTER ROLE %s REPLICATION", server.role, quoteIdent(server.role))
+		p.add(coordinator.KindPermission, "role %s may not replicate: ALTER ROLE %s REPLICATION", server.role, publication.Ident(server.role))
 	}
 	if server.senders >= server.maxSenders {
 		p.add(coordinator.KindConnect, "all %d WAL senders are in use: ALTER SYSTEM SET max_wal_senders = %d; then restart the server",
@@ -93,13 +96,31 @@ func (r *replication) preflight(ctx context.Context, conn *pgx.Conn, source stri
 	}
 	r.checkIdentity(ctx, conn, &p, source, saved)
 	r.checkSlot(&p, server, have.slot, saved)
-	if err := r.checkPublication(ctx, conn, &p, server, have); err != nil {
+	have.role = publication.Role{
+		Name: server.role, Database: server.database, Version: server.version, Super: server.super, Create: server.create, Fresh: have.slot == nil,
+	}
+	if err := r.checkPublication(ctx, conn, &p, have); err != nil {
 		return nil, classify(err)
 	}
-	if len(p.list) > 0 {
-		return nil, p.err()
+	return have, p.err()
+}
+
+// checkPublication works out what the publication lacks. What we may not mend ourselves is a problem.
+func (r *replication) checkPublication(ctx context.Context, conn *pgx.Conn, p *problems, have *preconditions) (err error) {
+	wanted := r.cfg.wanted()
+	if have.state, err = wanted.Look(ctx, conn, have.role.Version); err != nil {
+		return err
 	}
-	return have, nil
+	have.plan = wanted.Plan(have.state, have.role)
+	for _, problem := range have.plan.Problems {
+		p.addError(problem.Kind, errors.New(problem.Text))
+	}
+	if len(have.plan.Problems) == 0 {
+		for _, text := range have.plan.Warnings {
+			r.warnOnce(text)
+		}
+	}
+	return nil
 }
 
 func queryServer(ctx context.Context, conn *pgx.Conn) (s serverRow, err error) {
@@ -149,8 +170,8 @@ func (r *replication) checkIdentity(ctx context.Context, conn *pgx.Conn, p *prob
 
 func (r *replication) checkSlot(p *problems, server serverRow, slot *slotRow, saved Position) {
 	name := r.cfg.slot
-	drop := "SELECT pg_drop_replication_slot(" + quoteLiteral(name) + ")"
-	create := "SELECT pg_create_logical_replication_slot(" + quoteLiteral(name) + ", 'pgoutput')"
+	drop := "SELECT pg_drop_replication_slot(" + publication.Literal(name) + ")"
+	create := "SELECT pg_create_logical_replication_slot(" + publication.Literal(name) + ", 'pgoutput')"
 	if slot == nil {
 		switch {
 		case saved.At != 0:

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/publication"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
@@ -59,7 +60,7 @@ func randomTypes() []randomType {
 	itself := func(c string) string { return "to_json(" + c + ")" }
 	text := func(c string) string { return "to_json(" + c + "::text)" }
 	literal := func(typ, format string, args ...any) string {
-		return quoteLiteral(fmt.Sprintf(format, args...)) + "::" + typ
+		return publication.Literal(fmt.Sprintf(format, args...)) + "::" + typ
 	}
 	of := func(typ string, list ...string) func(*rand.Rand) string {
 		return func(r *rand.Rand) string { return literal(typ, "%s", list[r.IntN(len(list))]) }
@@ -142,10 +143,10 @@ func randomTypes() []randomType {
 		{"int[]", of("int[]", "{{1,2},{3,NULL}}", "[0:1]={1,2}", "{}", "{{{1}}}"), itself},
 		{"text[]", of("text[]", `{{"a\"b",NULL},{"NULL","\\"}}`, `[2:3]={"",x}`), itself},
 		{"hstore", func(r *rand.Rand) string {
-			return fmt.Sprintf("hstore(ARRAY[%s, 'n'], ARRAY[%s, NULL])", quoteLiteral("k"+randomText(r)), quoteLiteral(randomText(r)))
+			return fmt.Sprintf("hstore(ARRAY[%s, 'n'], ARRAY[%s, NULL])", publication.Literal("k"+randomText(r)), publication.Literal(randomText(r)))
 		}, func(c string) string { return "hstore_to_json(" + c + ")" }},
 		{"tsvector", func(r *rand.Rand) string {
-			return "array_to_tsvector(ARRAY[" + quoteLiteral("a"+randomText(r)) + ", 'b'])"
+			return "array_to_tsvector(ARRAY[" + publication.Literal("a"+randomText(r)) + ", 'b'])"
 		}, text},
 		{"xml", of("xml", "<a/>", `<a b="c">é&amp;</a>`), text},
 	}

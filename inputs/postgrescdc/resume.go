@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/publication"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
@@ -25,7 +26,7 @@ func positionLost(format string, args ...any) error {
 // goOnWithout says how to go on when the log does not have the changes after the saved position.
 func (r *replication) goOnWithout() string {
 	return fmt.Sprintf("to go on without them, stop the pipeline, %s, SELECT pg_drop_replication_slot(%s) if the slot is there, start the "+
-		"pipeline, and load the captured tables again at the consumers", r.reset(), quoteLiteral(r.cfg.slot))
+		"pipeline, and load the captured tables again at the consumers", r.reset(), publication.Literal(r.cfg.slot))
 }
 
 // goOnAtSlot says how to go on when the server has another log than the one that was read, with a slot of its own in it.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/publication"
 	"github.com/deltaforge/deltaforge/internal/change"
 )
 
@@ -36,7 +37,7 @@ type schemas struct {
 	source   *change.Source
 	database string
 	server   string // whose positions shapes has
-	filter   *tableFilter
+	filter   *publication.Filter
 	values   valueOptions
 	warn     func(table, column, typ string)
 	changed  func(table string)
@@ -99,7 +100,7 @@ func (s *schemas) build(ctx context.Context, conn *pgx.Conn, msg relationMsg, at
 	s.at, s.uses = at, map[uint32]*shape{}
 	rel := &relation{
 		msg:      msg,
-		captured: s.filter.match(msg.schema, msg.name),
+		captured: s.filter.Match(msg.schema, msg.name),
 		identity: make([]bool, len(msg.columns)),
 		types:    make([]*typeInfo, len(msg.columns)),
 	}

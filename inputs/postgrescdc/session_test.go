@@ -270,18 +270,20 @@ func TestPreflight(t *testing.T) {
 		{"password", wrong.String(), "", coordinator.KindAuth, []string{"password authentication failed"}},
 		{"role", plainDSN.String(), "tables: {include: [public.item]}", coordinator.KindPermission, []string{
 			"role " + plain + " may not replicate: ALTER ROLE \"" + plain + "\" REPLICATION",
-			"may not create the publication", "GRANT CREATE ON DATABASE", `FOR TABLE "public"."item"`,
+			"may not create the publication", "GRANT CREATE ON DATABASE", `FOR TABLE ONLY "public"."item"`,
 		}},
 		{"owner", user.String(), "tables: {include: [public.item]}", coordinator.KindPermission, []string{
-			`does not own "public"."item"`, `CREATE PUBLICATION "deltaforge_` + d.name + `" FOR TABLE "public"."item"`,
+			`does not own "public"."item"`, `CREATE PUBLICATION "deltaforge_` + d.name + `" FOR TABLE ONLY "public"."item"`,
 		}},
 		{"identity", d.dsn, "tables: {include: [public.loose]}", coordinator.KindSchema, []string{
 			"no replica identity", "refuse the application's updates", `ALTER TABLE "public"."loose" REPLICA IDENTITY FULL`, "tables.exclude",
-			`CREATE PUBLICATION "deltaforge_` + d.name + `" FOR TABLE "public"."loose"`,
+			`CREATE PUBLICATION "deltaforge_` + d.name + `" FOR TABLE ONLY "public"."loose"`,
 		}},
-		{"owner of all", user.String(), "", coordinator.KindPermission, []string{"FOR ALL TABLES"}},
+		{"owner of all", user.String(), "", coordinator.KindPermission, []string{
+			`ALTER TABLE "public"."loose" REPLICA IDENTITY FULL; CREATE PUBLICATION "deltaforge_` + d.name + `" FOR TABLE ONLY "public"."item", ONLY "public"."loose"`,
+		}},
 		{"table", d.dsn, "publication: lacking\ntables: {include: [public.item, public.second]}", coordinator.KindSchema, []string{
-			`publication lacking lacks "public"."second": ALTER PUBLICATION "lacking" ADD TABLE "public"."second"`,
+			`publication lacking lacks "public"."second": ALTER PUBLICATION "lacking" ADD TABLE ONLY "public"."second"`,
 		}},
 		{"leaves", d.dsn, "publication: leaves\ntables: {include: [public.part]}", coordinator.KindSchema, []string{
 			`ALTER PUBLICATION "leaves" SET (publish_via_partition_root = true)`,
@@ -291,7 +293,7 @@ func TestPreflight(t *testing.T) {
 		{"database", d.dsn, "slot: " + d.name + "_db", coordinator.KindOther, []string{"belongs to the database " + elsewhere.name}},
 		{"busy", d.dsn, "slot: " + d.name + "_busy", coordinator.KindConnect, []string{"is in use by the server process ", "pg_terminate_backend("}},
 		{"no slot", d.dsn, "create_slot: false", coordinator.KindOther, []string{"create_slot is off: SELECT pg_create_logical_replication_slot("}},
-		{"no publication", d.dsn, "create_publication: false", coordinator.KindOther, []string{"create_publication is off: CREATE PUBLICATION"}},
+		{"no publication", d.dsn, "create_publication: false", coordinator.KindOther, []string{"create_publication is off: ALTER TABLE \"public\".\"loose\" REPLICA IDENTITY FULL; CREATE PUBLICATION"}},
 		{"all at once", d.dsn, "create_slot: false\ncreate_publication: false", coordinator.KindOther, []string{"create_slot", "create_publication"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -340,7 +342,7 @@ func TestTLS(t *testing.T) {
 	s := d.run(r, checkpoint.Token{})
 	require.Eventually(t, func() bool { // those of the checks before may be on their way out
 		return d.queryText(`SELECT string_agg(s.ssl::text, ' ') FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid)
-			WHERE a.application_name = 'deltaforge'`) == "true true"
+			WHERE a.application_name = 'deltaforge'`) == "true true true"
 	}, waitFor, tick)
 	d.exec("INSERT INTO item SELECT g FROM generate_series(1, 5000) g")
 	require.Len(t, s.events(5000), 5000)

@@ -93,62 +93,6 @@ func TestTimelineEnd(t *testing.T) {
 	require.False(t, ok)
 }
 
-func TestTablePatterns(t *testing.T) {
-	for _, c := range []struct {
-		include, exclude string
-		yes, no          string
-	}{
-		{"", "", "public.a x.y", "pg_catalog.pg_class information_schema.tables pg_toast.t"},
-		{"public.a", "", "public.a", "public.b x.a public.ab"},
-		{"public.*", "", "public.a", "x.a pg_catalog.pg_class"},
-		{"public.event_%", "", "public.event_ public.event_1", "public.events x.event_1"},
-		{"%.audit", "", "a.audit b.audit", "a.audits"},
-		{"*.*", "public.a", "public.b", "public.a"},
-		{"%.%_log_%", "", "a.x_log_y", "a.log a.x_log"},
-		{"public.a%a", "", "public.aa public.aba", "public.a"},
-		{"", "%.tmp%", "public.a", "public.tmp_1"},
-	} {
-		var f tableFilter
-		var err error
-		f.include, err = parsePatterns("include", strings.Fields(c.include))
-		require.NoError(t, err)
-		f.exclude, err = parsePatterns("exclude", strings.Fields(c.exclude))
-		require.NoError(t, err)
-		for want, list := range map[bool]string{true: c.yes, false: c.no} {
-			for name := range strings.FieldsSeq(list) {
-				schema, table, _ := strings.Cut(name, ".")
-				assert.Equal(t, want, f.match(schema, table), "%q without %q: %s", c.include, c.exclude, name)
-			}
-		}
-	}
-	for _, bad := range []string{"orders", ".orders", "public."} {
-		_, err := parsePatterns("tables.include", []string{bad})
-		require.ErrorContains(t, err, "tables.include: want schema.table")
-		require.ErrorContains(t, err, bad)
-	}
-}
-
-func TestChooseTables(t *testing.T) {
-	all := []tableRow{
-		{tableName: tableName{"public", "root"}, oid: 1},
-		{tableName: tableName{"public", "root_1"}, oid: 2, ancestors: []uint32{1}},
-		{tableName: tableName{"public", "root_1_a"}, oid: 3, ancestors: []uint32{2, 1}},
-	}
-	choose := func(include ...string) (out []string) {
-		var f tableFilter
-		var err error
-		f.include, err = parsePatterns("", include)
-		require.NoError(t, err)
-		for _, c := range chooseTables(all, &f) {
-			out = append(out, c.name)
-		}
-		return out
-	}
-	require.Equal(t, []string{"root"}, choose())
-	require.Equal(t, []string{"root_1"}, choose("public.root_%"))
-	require.Equal(t, []string{"root_1_a"}, choose("public.root_1_a"))
-}
-
 func TestConfig(t *testing.T) {
 	const dsn = "dsn: postgres://u:s3cret@h/db\n"
 	for _, c := range []struct{ yaml, want string }{

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/publication"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 	"github.com/deltaforge/deltaforge/internal/servers"
 	"github.com/deltaforge/deltaforge/internal/testenv"
@@ -133,7 +134,7 @@ func (w *world) meddle(t *testing.T) {
 				s.exec("SELECT pg_terminate_backend(active_pid, 60000) FROM pg_replication_slots WHERE slot_name = '" + s.r.cfg.slot + "'")
 				require.Error(t, s.s.fails())
 			}
-			slot, publication := quoteLiteral(s.r.cfg.slot), quoteIdent(s.r.cfg.publication)
+			slot, publication := publication.Literal(s.r.cfg.slot), publication.Ident(s.r.cfg.publication)
 			switch name {
 			case "slot dropped":
 				s.exec("SELECT pg_drop_replication_slot(" + slot + ")")

@@ -84,7 +84,7 @@ const (
 func pgoutputBytes(t *testing.T, d *deck, p *deckPipeline) *logBytes {
 	t.Helper()
 	var publication string
-	require.NoError(t, p.src.db.QueryRowContext(t.Context(), "SELECT pubname FROM pg_publication").Scan(&publication))
+	require.NoError(t, p.src.db.QueryRowContext(t.Context(), "SELECT string_agg(quote_ident(pubname), ',') FROM pg_publication").Scan(&publication))
 	twin := "twin_" + p.src.slug[len(p.src.slug)-10:]
 	_, err := p.src.db.ExecContext(t.Context(), "SELECT pg_create_logical_replication_slot($1, 'pgoutput')", twin)
 	require.NoError(t, err)
