@@ -26,6 +26,7 @@ func (s *session) rows(ctx context.Context, h binlog.Header, body []byte, start 
 	if ev.Columns != len(m.tm.Types) {
 		return s.protocolError("%s of %s has %d columns, its table map has %d", h.Kind, m.tm.Name(), ev.Columns, len(m.tm.Types))
 	}
+	t.rows = true
 	if t.xa {
 		t.xaRows = t.xaRows || m.captured
 		return nil // they are read again when the transaction is committed
@@ -84,7 +85,7 @@ func (s *session) rowsSegments(ctx context.Context, t *transaction, m *mappedTab
 		}
 		part := seg
 		part.Images = head
-		if err := s.hold(ctx, &part, now); err != nil {
+		if err := s.holdRows(ctx, &part, now); err != nil {
 			return err
 		}
 		if len(rest) == 0 {
@@ -92,25 +93,9 @@ func (s *session) rowsSegments(ctx context.Context, t *transaction, m *mappedTab
 		}
 		seg.Images, seg.Index, seg.Row, seg.Skip = rest, seg.Index+uint64(n), seg.Row+n, max(seg.Skip-n, 0)
 	}
-	return s.hold(ctx, &seg, now)
+	return s.holdRows(ctx, &seg, now)
 }
 
-// hold keeps a segment back and sends the one that was held.
-func (s *session) hold(ctx context.Context, rows coordinator.Rows, now time.Time) error {
-	if err := s.release(ctx); err != nil {
-		return err
-	}
-	s.held = &heldSegment{seg: coordinator.Segment{Rows: rows, CommitTime: s.tx.tx.CommitTime, ReadAt: now, Bytes: s.bytes}}
-	s.bytes = 0
-	return nil
-}
-
-// release sends the segment that is held.
-func (s *session) release(ctx context.Context) error {
-	if s.held == nil {
-		return nil
-	}
-	seg := s.held.seg
-	s.held = nil
-	return s.send(ctx, seg)
+func (s *session) holdRows(ctx context.Context, seg *row.Segment, now time.Time) error {
+	return s.hold(ctx, heldSegment{seg: coordinator.Segment{Rows: seg}, db: seg.TableMap.DB, table: seg.TableMap.Table}, now)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/history"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/resolve"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
@@ -104,6 +105,7 @@ type session struct {
 	// What inspect and preflight learn.
 	vars     map[string]string
 	flavor   string
+	dialect  statement.Dialect
 	identity string
 	filter   tableFilter
 	useGTID  bool

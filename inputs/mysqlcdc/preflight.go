@@ -34,6 +34,7 @@ func (s *session) inspect(ctx context.Context) error {
 	if want := s.log.cfg.flavor; want != product.Auto && want != s.flavor {
 		return fmt.Errorf("flavor: the configuration says %s, the server is %s %s", want, s.flavor, s.vars["version"])
 	}
+	s.dialect = statement.NewDialect(s.flavor, s.vars["version"])
 	s.identity = s.vars["server_uuid"]
 	if s.flavor == product.MariaDB {
 		// MariaDB has no server UUID. Later 10.11 and everything after have server_uid, which stays the same over restarts.

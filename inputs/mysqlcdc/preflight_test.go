@@ -190,7 +190,7 @@ func TestStatementFormat(t *testing.T) {
 		b.exec(t, "CREATE TABLE c (id INT PRIMARY KEY)", "CREATE TABLE other (id INT PRIMARY KEY)")
 		l := b.newLog(t, fmt.Sprintf("tables: {include: [%q]}", b.db+".c"))
 		r := start(t, l, checkpoint.Token{}).connected(t)
-		b.exec(t, "SET SESSION binlog_format = 'STATEMENT'", "INSERT INTO other VALUES (1)", "INSERT INTO c VALUES (1)")
+		b.exec(t, "SET SESSION binlog_format = 'STATEMENT'", "INSERT INTO c VALUES (1)")
 		err := r.fail(t)
 		require.Equal(t, coordinator.KindProtocol, coordinator.KindOf(err))
 		require.ErrorContains(t, err, "the change of table "+b.db+".c")
@@ -205,6 +205,7 @@ func TestStatementFormat(t *testing.T) {
 		for statement, want := range map[string]string{
 			load + "`" + b.db + "`.c": "the change of table " + b.db + ".c",
 			load + "c":                "the change of table " + b.db + ".c",
+			load + "other":            "the change of table " + b.db + ".other, which can change captured tables by triggers, functions or views,",
 			"UPDATE other JOIN c ON c.id > 0 SET c.id = c.id + 100":            "a change of tables that cannot be told",
 			"DELETE c FROM other, c":                                           "a change of tables that cannot be told",
 			"WITH x AS (SELECT 1) DELETE FROM c WHERE id IN (SELECT * FROM x)": "a change of tables that cannot be told",
@@ -214,8 +215,7 @@ func TestStatementFormat(t *testing.T) {
 			}
 			b.exec(t, "SET SESSION binlog_format = 'ROW'")
 			r := start(t, b.newLog(t, fmt.Sprintf("tables: {include: [%q]}", b.db+".c")), checkpoint.Token{}).connected(t)
-			b.exec(t, "INSERT IGNORE INTO c VALUES (1)", "INSERT IGNORE INTO other VALUES (1)", "SET SESSION binlog_format = 'STATEMENT'",
-				load+"other", "DELETE FROM other WHERE id = 7", statement)
+			b.exec(t, "INSERT IGNORE INTO c VALUES (1)", "INSERT IGNORE INTO other VALUES (1)", "SET SESSION binlog_format = 'STATEMENT'", statement)
 			err := r.fail(t)
 			require.Equal(t, coordinator.KindProtocol, coordinator.KindOf(err), statement)
 			require.ErrorContains(t, err, want, statement)

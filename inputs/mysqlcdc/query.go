@@ -6,12 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-mysql-org/go-mysql/replication"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/charset"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/ddl"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/row"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
 	"github.com/deltaforge/deltaforge/internal/change"
@@ -20,28 +24,26 @@ import (
 
 // query handles a query event: the frame of a transaction, or a statement that is logged as text.
 func (s *session) query(ctx context.Context, h binlog.Header, body []byte, start uint64, now time.Time) error {
-	c := binlog.Cursor{Rest: body}
-	c.Take(8)
-	schemaLen := int(c.Uint(1))
-	c.Take(2)
-	vars := c.Take(int(c.Uint(2)))
-	db := string(c.Take(schemaLen))
-	c.Take(1)
-	if c.Short {
-		return s.protocolError("%s: %w", h.Kind, binlog.ErrTruncated)
-	}
-	text := c.Rest
-	if h.Kind == replication.MARIADB_QUERY_COMPRESSED_EVENT {
-		var err error
-		if text, err = binlog.InflateMaria(text); err != nil {
-			return s.protocolError("%s: %w", h.Kind, err)
-		}
+	q, err := binlog.ParseQuery(h.Kind, body, s.flavor)
+	if err != nil {
+		return s.protocolError("%s: %w", h.Kind, err)
 	}
 	t := s.tx
 	if t == nil {
 		return s.protocolError("a statement outside a transaction: the server writes no GTID events, which every supported one does")
 	}
-	st := statement.Parse(text)
+	switch string(q.Text) { // what nearly every event says, without looking closer
+	case "BEGIN":
+		t.explicit = true
+		return nil
+	case "COMMIT":
+		return s.commit(ctx, now)
+	}
+	text, err := s.statementOf(ctx, q)
+	if err != nil {
+		return err
+	}
+	st := statement.Parse(text.Text, text.Mode, s.dialect)
 	switch st.Kind {
 	case statement.Begin:
 		t.explicit = true
@@ -49,74 +51,113 @@ func (s *session) query(ctx context.Context, h binlog.Header, body []byte, start
 	case statement.Commit:
 		return s.commit(ctx, now)
 	case statement.Rollback:
-		if s.held != nil || t.index > 0 {
-			s.log.logger.Warnf("The transaction that ends at %s was rolled back after it had changed tables without transactions; "+
-				"events of transactional tables in it describe changes that were undone", s.place())
+		if err := s.undo(ctx, savepoint{sent: t.sent}); err != nil {
+			return err
 		}
 		return s.commit(ctx, now)
 	case statement.Truncate:
-		if err := s.truncate(ctx, t, st, db, start, now); err != nil {
-			return err
+		n := s.fullName(st.Table, q.DB)
+		if !h.ThreadSpecific() && !s.tables.applier.IsTemporary(text.Session, n) { // the statement names nothing else that is of a session
+			err = s.truncate(ctx, t, n, start, now)
 		}
 	case statement.Data:
-		if err := s.statementData(st, db); err != nil {
-			return err
-		}
+		err = s.statementData(st, text.Session, q)
 	case statement.XAStart:
 		t.explicit, t.xa = true, true
 		return nil
 	case statement.XACommit, statement.XARollback:
-		if err := s.endXA(ctx, st); err != nil {
-			return err
-		}
+		err = s.endXA(ctx, st)
+	case statement.Savepoint:
+		s.setSavepoint(st.Savepoint)
+	case statement.RollbackTo:
+		err = s.rollBackTo(ctx, st.Savepoint)
 	case statement.Neutral:
 	case statement.Other:
-		if err := s.ddl(ctx, text, db, binlog.ParseQueryVars(vars, s.flavor), start, now); err != nil {
-			return err
+		if t.alter != binlog.AlterStarted && t.alter != binlog.AlterRolledBack { // neither has changed anything
+			err = s.ddl(ctx, text, start, now)
 		}
 	}
-	if t.explicit {
-		return nil
+	if err != nil || t.explicit {
+		return err
 	}
 	return s.commit(ctx, now)
 }
 
-// statementData refuses changes of captured tables that are logged as statements: their rows are not in the log.
-func (s *session) statementData(st statement.Statement, db string) error {
-	if st.DB != "" {
-		db = st.DB
+// statementOf returns the statement of an event in UTF-8: its text is in the character set of the client, and its names have to be
+// compared with those of tables.
+func (s *session) statementOf(ctx context.Context, q binlog.Query) (ddl.Statement, error) {
+	info := s.schemas.Charsets
+	st := ddl.Statement{
+		Text: string(q.Text), DB: q.DB, Session: ddl.Session{Server: s.tx.tx.ServerID, Thread: q.Thread}, Mode: statement.ModeOf(q.Vars.SQLMode), ServerCollation: info.ByID[q.Vars.Server],
+		DefaultUTF8MB4: info.ByID[q.Vars.DefaultUTF8MB4], ImplicitTimestamp: q.Vars.ImplicitTimestamp,
 	}
-	if st.Table != "" && !s.filter.captures(db, st.Table) {
-		return nil
+	if charset.IsASCII(q.Text) || info.Collations[q.Vars.Client] == "" || info.Collations[q.Vars.Client] == "binary" {
+		return st, nil
 	}
-	what := fmt.Sprintf("the change of table %s.%s", db, st.Table)
-	if st.Table == "" {
-		what = "a change of tables that cannot be told, in database " + db + ","
+	cs, err := s.schemas.Charset(ctx, info.Collations[q.Vars.Client])
+	if err != nil {
+		return st, err
 	}
-	return coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("%s that ends at %s is logged as a statement, without its rows: a "+
-		"session uses binlog_format=STATEMENT or MIXED; SET GLOBAL binlog_format = 'ROW', take a new snapshot of the table and start "+
-		"behind this place", what, s.place()))
+	if utf8, _, err := cs.Decode(nil, q.Text); err == nil { // else it has bytes that are no text, in a literal perhaps
+		st.Text = string(utf8)
+	}
+	return st, nil
 }
 
-// load handles LOAD DATA that is logged as a statement (MySQL source, Execute_load_query_event).
+// statementData refuses changes that are logged as statements, since their rows are not in the log. The table that the statement names
+// is not all that it can change: there are triggers, functions and views. So it passes only when no database that it can have changed
+// has tables that are captured, which MySQL says and MariaDB does not.
+func (s *session) statementData(st statement.Statement, session ddl.Session, q binlog.Query) error {
+	if q.Vars.DatabasesKnown && !slices.ContainsFunc(q.Vars.Databases, s.filter.capturesIn) {
+		return nil
+	}
+	n := s.fullName(st.Table, q.DB)
+	if s.emptied(n, q) || !st.Calls && s.tables.applier.IsTemporary(session, n) { // a temporary table has no triggers
+		return nil
+	}
+	what := fmt.Sprintf("the change of table %s.%s", n.DB, n.Table)
+	switch {
+	case n.Table == "":
+		what = "a change of tables that cannot be told, in database " + n.DB + ","
+	case !s.filter.captures(n.DB, n.Table):
+		what += ", which can change captured tables by triggers, functions or views,"
+	}
+	return coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("%s that ends at %s is logged as a statement, without its rows: a "+
+		"session uses binlog_format=STATEMENT or MIXED; SET GLOBAL binlog_format = 'ROW' and end the sessions that are older; what the "+
+		"statement has changed is not in the log: bring it over by other means, then start after this place (`deltaforge checkpoint`)", what, s.place()))
+}
+
+// fullName returns the name of a table with its database.
+func (s *session) fullName(n statement.TableName, db string) statement.TableName {
+	if n.DB == "" {
+		n.DB = db
+	}
+	if s.filter.fold {
+		n = statement.TableName{DB: strings.ToLower(n.DB), Table: strings.ToLower(n.Table)}
+	}
+	return n
+}
+
+// emptied reports what a server logs by itself, without rows, when it finds a MEMORY table empty after it was started again: DELETE FROM
+// or TRUNCATE TABLE of a table, and nothing else.
+func (s *session) emptied(n statement.TableName, q binlog.Query) bool {
+	return n.Table != "" && !s.filter.captures(n.DB, n.Table) && string(q.Text) == "DELETE FROM "+n.SQL()
+}
+
+// load handles LOAD DATA that is logged as a statement.
 func (s *session) load(ctx context.Context, h binlog.Header, body []byte, now time.Time) error {
-	c := binlog.Cursor{Rest: body}
-	c.Take(8)
-	dbLen := int(c.Uint(1))
-	c.Take(2)
-	varsLen := int(c.Uint(2))
-	c.Take(8)
-	fileEnd := int(c.Uint(4)) // in the text: behind the name of the file
-	c.Take(1 + varsLen)
-	db := string(c.Take(dbLen))
-	c.Take(1)
-	if c.Short || fileEnd > len(c.Rest) {
-		return s.protocolError("%s: %w", h.Kind, binlog.ErrTruncated)
+	q, err := binlog.ParseLoad(body, s.flavor)
+	if err != nil {
+		return s.protocolError("%s: %w", h.Kind, err)
 	}
 	if s.tx == nil {
 		return s.protocolError("%s outside a transaction", h.Kind)
 	}
-	if err := s.statementData(statement.ParseLoad(c.Rest[fileEnd:]), db); err != nil {
+	text, err := s.statementOf(ctx, q)
+	if err != nil {
+		return err
+	}
+	if err := s.statementData(statement.ParseLoad(text.Text, text.Mode, s.dialect), text.Session, q); err != nil {
 		return err
 	}
 	if s.tx.explicit {
@@ -126,42 +167,31 @@ func (s *session) load(ctx context.Context, h binlog.Header, body []byte, now ti
 }
 
 // truncate makes an event of TRUNCATE TABLE.
-func (s *session) truncate(ctx context.Context, t *transaction, st statement.Statement, db string, start uint64, now time.Time) error {
-	if st.DB != "" {
-		db = st.DB
-	}
+func (s *session) truncate(ctx context.Context, t *transaction, n statement.TableName, start uint64, now time.Time) error {
 	if err := s.count(t); err != nil {
 		return err
 	}
 	t.index++
-	if !s.filter.captures(db, st.Table) || s.skip >= t.index {
+	if !s.filter.captures(n.DB, n.Table) || s.skip >= t.index {
 		return nil
 	}
-	table, err := s.tableByName(ctx, db, st.Table)
-	if err != nil {
-		return err
-	}
 	s.name(t)
-	return s.hold(ctx, &row.TableSegment{Event: change.Event{
-		Op: change.Truncate, Table: table, Index: t.index, Pos: start,
+	return s.hold(ctx, heldSegment{seg: coordinator.Segment{Rows: &row.TableSegment{Event: change.Event{
+		Op: change.Truncate, Table: s.tableByName(n.DB, n.Table), Index: t.index, Pos: start,
 		Origin: &change.Origin{Tx: t.tx, ReadAt: now, Snapshot: change.SnapshotFalse, File: s.file},
-	}}, now)
+	}}}}, now)
 }
 
 // tableByName returns the table that a statement names: as its rows were last seen, else as its shape is known, else without
 // columns.
-func (s *session) tableByName(ctx context.Context, db, name string) (*change.Table, error) {
+func (s *session) tableByName(db, name string) *change.Table {
 	if t := s.schemas.LastSeen(db + "." + name); t != nil {
-		return t, nil
+		return t
 	}
-	def, err := s.schemas.Definition(ctx, db, name)
-	if err != nil {
-		return nil, err
+	if t := s.schemas.TableOf(statement.TableName{DB: db, Table: name}, s.definition(db, name)); t != nil {
+		return t
 	}
-	if def == nil {
-		return &change.Table{Source: s.log.cfg.source, Database: db, Name: name}, nil
-	}
-	return s.schemas.TableOf(statement.TableName{DB: db, Table: name}, def), nil
+	return &change.Table{Source: s.log.cfg.source, Database: db, Name: name}
 }
 
 // maxPayloadWindow bounds the memory of decompression.

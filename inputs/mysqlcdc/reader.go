@@ -26,9 +26,11 @@ type reader struct {
 	// skip is how many events of the first transaction were delivered in an earlier session.
 	skip uint64
 	tx   *transaction // nil between transactions
-	// held is the last rows segment, kept until the next event tells whether its transaction ends there.
-	held *heldSegment
-	maps map[uint64]*mappedTable
+	// held are segments that are kept until it is known that their transaction counts; the last one, until the next event tells whether
+	// the transaction ends there. heldBytes is about how large they are.
+	held      []heldSegment
+	heldBytes int
+	maps      map[uint64]*mappedTable
 	// bytes counts what was read since the last segment.
 	bytes int
 	// lastBeat is where the last heartbeat was.
@@ -37,8 +39,6 @@ type reader struct {
 	// excerpt is set while the rows of a prepared transaction are read.
 	excerpt *excerpt
 }
-
-type heldSegment struct{ seg coordinator.Segment }
 
 // mappedTable is what a table id stands for.
 type mappedTable struct {
@@ -114,6 +114,14 @@ func (s *session) dispatch(ctx context.Context, h binlog.Header, body []byte, st
 		return s.rows(ctx, h, body, start, now)
 	}
 	switch h.Kind {
+	case replication.GTID_EVENT, replication.ANONYMOUS_GTID_EVENT, replication.GTID_TAGGED_LOG_EVENT, replication.MARIADB_GTID_EVENT,
+		replication.ROTATE_EVENT, replication.FORMAT_DESCRIPTION_EVENT: // what can only follow the end of a transaction
+		if err := s.abandon(); err != nil {
+			return err
+		}
+	default:
+	}
+	switch h.Kind {
 	case replication.TABLE_MAP_EVENT:
 		return s.tableMap(ctx, body)
 	case replication.XID_EVENT:
@@ -159,6 +167,7 @@ func (s *session) tableMap(ctx context.Context, body []byte) error {
 		if m.shape, err = s.schemas.Resolve(ctx, tm, s.place()); err != nil {
 			return err
 		}
+		m.captured = m.shape != nil
 	}
 	if len(s.maps) >= maxMaps {
 		clear(s.maps)

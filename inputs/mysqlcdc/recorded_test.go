@@ -51,8 +51,8 @@ func offline(flavor string) *session {
 	s.excerpts = func(context.Context, *gtid.Position) (events, error) { return nil, errNoPrepared }
 	s.schemas = &resolve.Schemas{
 		Source: l.cfg.source, Flavor: flavor, Charsets: info, Warn: func(string, ...any) {}, Changed: func(string) {},
-		Definition: func(_ context.Context, db, table string) (*shape.Table, error) {
-			return s.tables.state.Table(db, table), nil
+		Definition: func(db, table string) *shape.Table {
+			return s.tables.state.Table(db, table)
 		},
 		Define: s.define,
 	}
@@ -61,7 +61,8 @@ func offline(flavor string) *session {
 		version = "10.11.6-MariaDB"
 	}
 	s.tables.state = shape.State{"fuzz": {Collation: "utf8mb4_general_ci", Complete: true, Tables: map[string]*shape.Table{}}}
-	s.tables.applier = ddl.NewApplier(statement.NewDialect(flavor, version), info, false, s.isBefore)
+	s.dialect = statement.NewDialect(flavor, version)
+	s.tables.applier = ddl.NewApplier(s.dialect, info, false, s.isBefore)
 	l.history.Begin("server", start, s.tables.state)
 	return s
 }

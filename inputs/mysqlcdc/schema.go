@@ -10,10 +10,10 @@ import (
 	"time"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
-	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
-	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/charset"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/catalog"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/ddl"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/shape"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
@@ -25,12 +25,32 @@ type tableLog struct {
 	applier *ddl.Applier
 	// pending are changes of the transaction that is being read.
 	pending []shape.Change
+	// left are the shapes of tables under the names that a rename has taken from them.
+	left map[statement.TableName]*shape.Table
+}
+
+// leave keeps the shapes of tables that changes rename, under their old names. MariaDB logs the RENAME of a temporary table, which nobody
+// else sees, like that of another one: rows of the old name that come later, without a statement that has made a table of it, prove that
+// the table has never left.
+func (l *tableLog) leave(changes []shape.Change) {
+	for _, c := range changes {
+		n := statement.TableName{DB: c.DB, Table: c.Table}
+		delete(l.left, n)
+		def := l.state.Table(c.DB, c.Table)
+		if def == nil || c.Def != nil || !slices.ContainsFunc(changes, func(o shape.Change) bool { return o.Def == def }) {
+			continue
+		}
+		if l.left == nil {
+			l.left = map[statement.TableName]*shape.Table{}
+		}
+		l.left[n] = def
+	}
 }
 
 // prepareHistory finds the shapes at the start, from the history or, where that has none, from the catalogue. It returns the start,
 // which it chooses itself when that shall be the end of the log: a place at which the catalogue is known.
 func (s *session) prepareHistory(ctx context.Context, from checkpoint.Token, start *gtid.Position) (*gtid.Position, error) {
-	s.tables.applier = ddl.NewApplier(statement.NewDialect(s.flavor, s.vars["version"]), s.schemas.Charsets, s.filter.fold, s.isBefore)
+	s.tables.applier = ddl.NewApplier(s.dialect, s.schemas.Charsets, s.filter.fold, s.isBefore)
 	h := &s.log.history
 	if !from.IsZero() {
 		state, err := h.At(start)
@@ -66,7 +86,7 @@ func (s *session) isBefore(asOf string) bool {
 	return err == nil && s.position.NotAfter(p) && !p.NotAfter(s.position)
 }
 
-// addDatabases reads the databases that the configuration captures and the history does not know in full.
+// addDatabases reads the databases that the history does not know in full.
 func (s *session) addDatabases(ctx context.Context, start *gtid.Position) error {
 	known := func(db string) bool { d := s.tables.state[db]; return d != nil && d.Complete }
 	state, _, _, err := s.readCatalog(ctx, known)
@@ -93,11 +113,17 @@ func (s *session) addDatabases(ctx context.Context, start *gtid.Position) error 
 	return s.log.history.Add(start, changes)
 }
 
-// readCatalog reads the tables of the captured databases, except those that are known. A table that looks the same before and behind
+// follows reports whether the shapes of a database's tables are followed. Those of all are, captured or not: a table can come from where
+// nothing is captured, by RENAME or LIKE.
+func (s *session) follows(db string) bool {
+	return !catalog.IsSystemSchema(db) || s.filter.capturesIn(db)
+}
+
+// readCatalog reads the tables of the databases that are followed, except those that are known. A table that looks the same before and behind
 // a position had this shape there; those are returned as exact, and have the position as AsOf. The others have a later one.
 func (s *session) readCatalog(ctx context.Context, known func(db string) bool) (state shape.State, exact []*shape.Table, at *gtid.Position, err error) {
 	load := func() (shape.State, error) {
-		return s.catalog.State(ctx, s.flavor, func(db string) bool { return s.filter.capturesIn(db) && (known == nil || !known(db)) })
+		return s.catalog.State(ctx, s.flavor, func(db string) bool { return s.follows(db) && (known == nil || !known(db)) })
 	}
 	var first shape.State
 	if first, err = load(); err != nil {
@@ -130,11 +156,7 @@ func (s *session) readCatalog(ctx context.Context, known func(db string) bool) (
 const maxStatement = 1000
 
 // ddl follows a statement that may have changed tables; start is its place.
-func (s *session) ddl(ctx context.Context, text []byte, db string, vars binlog.QueryVars, start uint64, now time.Time) error {
-	st, err := s.ddlStatement(ctx, text, db, vars)
-	if err != nil {
-		return err
-	}
+func (s *session) ddl(ctx context.Context, st ddl.Statement, start uint64, now time.Time) error {
 	res, err := s.tables.applier.Apply(s.tables.state, st)
 	if err != nil {
 		shown := st.Text
@@ -151,6 +173,9 @@ func (s *session) ddl(ctx context.Context, text []byte, db string, vars binlog.Q
 	}
 	if len(res.Changes) == 0 {
 		return nil
+	}
+	if s.flavor == product.MariaDB {
+		s.tables.leave(res.Changes)
 	}
 	s.tables.state.Apply(res.Changes)
 	s.tables.pending = append(s.tables.pending, res.Changes...)
@@ -210,26 +235,6 @@ func (s *session) reload(ctx context.Context, res ddl.Result) ([]shape.Change, e
 	return changes, nil
 }
 
-// ddlStatement turns a query event into a statement: its text is in the character set of the client.
-func (s *session) ddlStatement(ctx context.Context, text []byte, db string, vars binlog.QueryVars) (ddl.Statement, error) {
-	info := s.schemas.Charsets
-	st := ddl.Statement{
-		Text: string(text), DB: db, Mode: statement.ModeOf(vars.SQLMode), ServerCollation: info.ByID[vars.Server],
-		DefaultUTF8MB4: info.ByID[vars.DefaultUTF8MB4], ImplicitTimestamp: vars.ImplicitTimestamp,
-	}
-	if charset.IsASCII(text) || info.Collations[vars.Client] == "" || info.Collations[vars.Client] == "binary" {
-		return st, nil
-	}
-	cs, err := s.schemas.Charset(ctx, info.Collations[vars.Client])
-	if err != nil {
-		return st, err
-	}
-	if utf8, _, err := cs.Decode(nil, text); err == nil { // else it is tried as it is
-		st.Text = string(utf8)
-	}
-	return st, nil
-}
-
 // keepChanges writes the changes of a transaction into the history, before its position is known to anybody.
 func (s *session) keepChanges() error {
 	if len(s.tables.pending) == 0 {
@@ -240,28 +245,19 @@ func (s *session) keepChanges() error {
 	return s.log.history.Add(s.position, changes)
 }
 
-// definition returns the shape of a table at the place that was read up to. One that the history does not know, since the account
-// could not see it or its making is not in the log, is taken from the catalogue; nil when it is not there either.
-func (s *session) definition(ctx context.Context, db, table string) (*shape.Table, error) {
-	n := statement.TableName{DB: db, Table: table}
+// definition returns the shape of a table at the place that was read up to; nil when it is not known. What the catalogue shows would be
+// the table of now, which nobody can tell from the one of then where the columns have the same types.
+func (s *session) definition(db, table string) *shape.Table {
 	if s.filter.fold {
-		n = statement.TableName{DB: strings.ToLower(db), Table: strings.ToLower(table)}
+		db, table = strings.ToLower(db), strings.ToLower(table)
 	}
-	if def := s.tables.state.Table(n.DB, n.Table); def != nil {
-		return def, nil
+	def := s.tables.state.Table(db, table)
+	if left := s.tables.left[statement.TableName{DB: db, Table: table}]; def == nil && left != nil {
+		s.log.logger.Warnf("Table %s.%s has rows after it was renamed: what was renamed was a temporary table", db, table)
+		s.define(db, table, left)
+		return left
 	}
-	at, err := s.endOfLog(ctx)
-	if err != nil {
-		return nil, err
-	}
-	def, err := s.catalog.Table(ctx, s.flavor, n.DB, n.Table)
-	if err != nil || def == nil {
-		return nil, err
-	}
-	def.AsOf = at.String()
-	s.log.logger.With("table", db+"."+table).Warnf("The schema history does not know table %s.%s: it is taken as it is now", db, table)
-	s.define(n.DB, n.Table, def)
-	return def, nil
+	return def
 }
 
 // define sets the shape of a table.

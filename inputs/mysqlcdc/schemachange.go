@@ -11,6 +11,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/shape"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
 
 // schemaEvents counts what a statement does to tables among the events of its transaction, and makes events of it if they are
@@ -39,7 +40,7 @@ func (s *session) schemaEvents(ctx context.Context, text string, res ddl.Result,
 		if c.New == nil {
 			ev.Table = c.Old
 		}
-		if err := s.hold(ctx, &row.TableSegment{Event: ev}, now); err != nil {
+		if err := s.hold(ctx, heldSegment{seg: coordinator.Segment{Rows: &row.TableSegment{Event: ev}}}, now); err != nil {
 			return err
 		}
 	}

@@ -5,8 +5,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/go-mysql-org/go-mysql/replication"
-
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
 	"github.com/deltaforge/deltaforge/internal/change"
@@ -23,8 +21,15 @@ type transaction struct {
 	isMaria  bool
 	// xa says that it is an XA transaction, whose rows are nobody's before it is committed; xaRows that it has some for us.
 	xa, xaRows bool
+	// alter is the phase of an ALTER of MariaDB.
+	alter binlog.AlterPhase
 	// at is where it starts: the place of its GTID event.
 	at uint64
+	// rows says that it has changed rows, of any table; sent that segments of it are sent.
+	rows, sent bool
+	// looked says that its end was looked for, and ends that it has one.
+	looked, ends bool
+	savepoints   []savepoint
 	// index counts the events of the transaction that are counted; uncounted is the last rows event when it is not.
 	index     uint64
 	uncounted *binlog.Rows
@@ -40,57 +45,32 @@ func (s *session) beginning(h binlog.Header, start uint64) uint64 {
 	return start
 }
 
-// beginMySQL starts a transaction at its GTID event (MySQL source, Gtid_event).
-func (s *session) beginMySQL(h binlog.Header, body []byte, start uint64) (err error) {
-	t := &transaction{tx: &change.Tx{ServerID: h.ServerID, CommitTime: time.Unix(int64(h.Timestamp), 0).UTC()}, at: s.beginning(h, start)}
-	var micros uint64
-	if h.Kind == replication.GTID_TAGGED_LOG_EVENT {
-		if t.gtid, micros, err = binlog.ParseTaggedGTID(body); err != nil {
-			return s.protocolError("%s: %w", h.Kind, err)
-		}
-	} else {
-		c := binlog.Cursor{Rest: body}
-		c.Take(1)
-		copy(t.gtid.SID.UUID[:], c.Take(16))
-		t.gtid.GNO = c.Uint(8)
-		if c.Short {
-			return s.protocolError("%s: %w", h.Kind, binlog.ErrTruncated)
-		}
-		if c.Uint(1) == replication.LogicalTimestampTypeCode {
-			c.Take(16)
-			if micros = c.Uint(7); micros&(1<<55) != 0 {
-				micros = c.Uint(7) // the commit on the server that it comes from
-			}
-		}
-		switch {
-		case h.Kind == replication.ANONYMOUS_GTID_EVENT:
-			t.gtid.GNO = 0
-		case t.gtid.GNO == 0 || t.gtid.GNO > gtid.MaxGNO:
-			return s.protocolError("%s: %d is not the number of a transaction", h.Kind, t.gtid.GNO)
-		}
+// beginMySQL starts a transaction at its GTID event.
+func (s *session) beginMySQL(h binlog.Header, body []byte, start uint64) error {
+	g, err := binlog.ParseGTID(h.Kind, body)
+	if err != nil {
+		return s.protocolError("%s: %w", h.Kind, err)
 	}
-	if micros > 0 && micros < 1<<55 {
-		t.tx.CommitTime = time.UnixMicro(int64(micros)).UTC()
+	s.tx = &transaction{
+		tx: &change.Tx{ServerID: h.ServerID, CommitTime: time.Unix(int64(h.Timestamp), 0).UTC()}, at: s.beginning(h, start), gtid: g.ID,
 	}
-	s.tx = t
+	if g.Micros > 0 {
+		s.tx.tx.CommitTime = time.UnixMicro(int64(g.Micros)).UTC()
+	}
 	return nil
 }
 
-// mariaPreparedXA is the flag of a GTID event whose transaction ends with XA PREPARE.
-const mariaPreparedXA = 64
-
-// beginMariaDB starts a transaction at its GTID event (MariaDB source, Gtid_log_event).
+// beginMariaDB starts a transaction at its GTID event.
 func (s *session) beginMariaDB(h binlog.Header, body []byte, start uint64) error {
-	c := binlog.Cursor{Rest: body}
-	seq, domain, flags := c.Uint(8), c.Uint(4), c.Uint(1)
-	if c.Short {
-		return s.protocolError("%s: %w", h.Kind, binlog.ErrTruncated)
+	g, err := binlog.ParseMariaGTID(h, body)
+	if err != nil {
+		return s.protocolError("%s: %w", h.Kind, err)
 	}
 	s.tx = &transaction{
 		tx:    &change.Tx{ServerID: h.ServerID, CommitTime: time.Unix(int64(h.Timestamp), 0).UTC()},
-		maria: gtid.MariaID{Domain: uint32(domain), Server: h.ServerID, Seq: seq}, isMaria: true, at: s.beginning(h, start),
+		maria: g.ID, isMaria: true, at: s.beginning(h, start),
 		// What is not standalone is framed: the event stands for BEGIN.
-		explicit: flags&replication.BINLOG_MARIADB_FL_STANDALONE == 0, xa: flags&mariaPreparedXA != 0,
+		explicit: !g.Standalone, xa: g.PreparedXA, alter: g.Alter,
 	}
 	return nil
 }
@@ -135,9 +115,14 @@ func (s *session) commit(ctx context.Context, now time.Time) error {
 		return err
 	}
 	seg := coordinator.Segment{CommitTime: t.tx.CommitTime, ReadAt: now}
-	if s.held != nil {
-		seg = s.held.seg
-		s.held = nil
+	if n := len(s.held); n > 0 {
+		seg = s.held[n-1].seg
+		for _, h := range s.held[:n-1] {
+			if err := s.send(ctx, h.seg); err != nil {
+				return err
+			}
+		}
+		s.held, s.heldBytes = nil, 0
 	}
 	seg.Commit = s.position
 	seg.Bytes += s.bytes

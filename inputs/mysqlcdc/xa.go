@@ -142,11 +142,11 @@ func (s *session) readPrepared(ctx context.Context, p *shape.Prepared, xid strin
 	t.xa = false
 	s.name(t)
 	s.reader = newReader(from)
-	s.tx, s.skip, s.held, s.excerpt = t, outer.skip, outer.held, e
+	s.tx, s.skip, s.held, s.heldBytes, s.excerpt = t, outer.skip, outer.held, outer.heldBytes, e
 	err = s.readExcerpt(ctx, c)
 	inner := s.reader
 	s.reader = outer
-	s.held, s.bytes = inner.held, s.bytes+inner.bytes
+	s.held, s.heldBytes, s.bytes = inner.held, inner.heldBytes, s.bytes+inner.bytes
 	if err != nil {
 		return fail(err)
 	}

@@ -132,17 +132,17 @@ func OpenImage(p []byte, types []byte, present int, partialEvent bool) (img Imag
 	return img, nil
 }
 
-// skipImage returns what follows the image at the start of p.
-func (m *TableMap) skipImage(p, columns []byte, present int, partialEvent bool) ([]byte, error) {
+// Value returns the bytes of a column in the image at the start of p, and what follows the image. It is nil when the image does not have
+// the column, or has NULL.
+func (m *TableMap) Value(p, columns []byte, present int, partialEvent bool, column int) (value, rest []byte, err error) {
 	img, err := OpenImage(p, m.Types, present, partialEvent)
+	if err == nil {
+		err = m.BadWidth
+	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if m.BadWidth != nil {
-		return nil, m.BadWidth
-	}
-	rest := img.Values
-	nth := 0
+	rest, nth := img.Values, 0
 	for i, w := range m.Widths {
 		if !IsSet(columns, i) {
 			continue
@@ -154,11 +154,20 @@ func (m *TableMap) skipImage(p, columns []byte, present int, partialEvent bool) 
 		}
 		n, err := w.Size(rest)
 		if err != nil {
-			return nil, fmt.Errorf("column %d: %w", i+1, err)
+			return nil, nil, fmt.Errorf("column %d: %w", i+1, err)
+		}
+		if i == column {
+			value = rest[:n:n]
 		}
 		rest = rest[n:]
 	}
-	return rest, nil
+	return value, rest, nil
+}
+
+// skipImage returns what follows the image at the start of p.
+func (m *TableMap) skipImage(p, columns []byte, present int, partialEvent bool) ([]byte, error) {
+	_, rest, err := m.Value(p, columns, present, partialEvent, -1)
+	return rest, err
 }
 
 // SkipRow returns what follows the first row of p.

@@ -1,7 +1,10 @@
 package binlog
 
 import (
+	"bytes"
+
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
+	"github.com/go-mysql-org/go-mysql/replication"
 )
 
 // QueryVars is what a query event says about the session that ran its statement (MySQL source, Query_event, "status variables").
@@ -11,6 +14,10 @@ type QueryVars struct {
 	Client, Server, DefaultUTF8MB4 uint64
 	// ImplicitTimestamp is explicit_defaults_for_timestamp=OFF.
 	ImplicitTimestamp bool
+	// Databases are those of the tables that the statement could change, by triggers and functions too; DatabasesKnown says that the event
+	// has them. MySQL's have them, MariaDB's have not.
+	Databases      []string
+	DatabasesKnown bool
 }
 
 // The codes of the status variables.
@@ -40,6 +47,59 @@ const (
 
 // mariaExplicitDefaults is the bit of MariaDB's flags2 for explicit_defaults_for_timestamp.
 const mariaExplicitDefaults = 1 << 24
+
+// Query is a statement of the log (MySQL source, Query_event).
+type Query struct {
+	// Thread is the id of the session on the server, which temporary tables belong to.
+	Thread uint32
+	DB     string
+	// Text is in the character set of the client.
+	Text []byte
+	Vars QueryVars
+}
+
+// ParseQuery reads a query event, also one that MariaDB has compressed. The result refers to body unless it is.
+func ParseQuery(t replication.EventType, body []byte, flavor string) (q Query, err error) {
+	c := Cursor{Rest: body}
+	q.Thread = uint32(c.Uint(4))
+	c.Take(4) // how long it ran
+	dbLen := int(c.Uint(1))
+	c.Take(2) // the error that it ended with, also of a part of it: what it has changed nevertheless is what counts
+	vars := c.Take(int(c.Uint(2)))
+	q.DB = string(c.Take(dbLen))
+	c.Take(1)
+	if c.Short {
+		return q, ErrTruncated
+	}
+	q.Vars = ParseQueryVars(vars, flavor)
+	q.Text = c.Rest
+	if t == replication.MARIADB_QUERY_COMPRESSED_EVENT {
+		q.Text, err = InflateMaria(q.Text)
+	}
+	return q, err
+}
+
+// ParseLoad reads a statement of LOAD DATA that is logged as such, without its rows (MySQL source, Execute_load_query_event). The text
+// begins after the name of the file.
+func ParseLoad(body []byte, flavor string) (q Query, err error) {
+	c := Cursor{Rest: body}
+	q.Thread = uint32(c.Uint(4))
+	c.Take(4)
+	dbLen := int(c.Uint(1))
+	c.Take(2)
+	varsLen := int(c.Uint(2))
+	c.Take(8) // the id of the file, and where its name begins
+	fileEnd := int(c.Uint(4))
+	c.Take(1)
+	q.Vars = ParseQueryVars(c.Take(varsLen), flavor)
+	q.DB = string(c.Take(dbLen))
+	c.Take(1)
+	if c.Short || fileEnd > len(c.Rest) {
+		return q, ErrTruncated
+	}
+	q.Text = c.Rest[fileEnd:]
+	return q, nil
+}
 
 // maxUpdatedDBs is the number of databases above which the event does not name them.
 const maxUpdatedDBs = 254
@@ -74,7 +134,7 @@ func ParseQueryVars(p []byte, flavor string) QueryVars {
 			c.Take(int(c.Uint(1)))
 			c.Take(int(c.Uint(1)))
 		case queryUpdatedDBs:
-			c.takeNames()
+			v.Databases, v.DatabasesKnown = c.takeNames()
 		case queryMicroseconds, queryMariaHRNow:
 			c.Take(3)
 		case queryExplicitDefaults:
@@ -90,14 +150,20 @@ func ParseQueryVars(p []byte, flavor string) QueryVars {
 	return v
 }
 
-// takeNames skips a count and as many names that end with a zero byte.
-func (c *Cursor) takeNames() {
+// takeNames reads a count and as many names that end with a zero byte; false when there are too many to be named.
+func (c *Cursor) takeNames() (names []string, ok bool) {
 	n := c.Uint(1)
 	if n == maxUpdatedDBs {
-		return
+		return nil, false
 	}
 	for range n {
-		for len(c.Rest) > 0 && c.Uint(1) != 0 {
+		end := bytes.IndexByte(c.Rest, 0)
+		if end < 0 {
+			c.Short, c.Rest = true, nil
+			return nil, false
 		}
+		names = append(names, string(c.Take(end)))
+		c.Take(1)
 	}
+	return names, true
 }

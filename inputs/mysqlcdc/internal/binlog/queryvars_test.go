@@ -3,6 +3,7 @@ package binlog
 import (
 	"bytes"
 	"encoding/binary"
+	"reflect"
 	"testing"
 
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
@@ -23,8 +24,11 @@ func FuzzQueryVars(f *testing.F) {
 		vars = append(append(append(vars, db...), 0), "x\x00"...)
 		vars = append(vars, queryMicroseconds, 1, 2, 3, queryDDLXid, 1, 2, 3, 4, 5, 6, 7, 8, queryDefaultUTF8MB4)
 		vars = append(le.AppendUint16(vars, client), queryExplicitDefaults, 0)
-		want := QueryVars{SQLMode: mode, Client: uint64(client), Server: uint64(server), DefaultUTF8MB4: uint64(client), ImplicitTimestamp: true}
-		if got := ParseQueryVars(vars, product.MySQL); got != want {
+		want := QueryVars{
+			SQLMode: mode, Client: uint64(client), Server: uint64(server), DefaultUTF8MB4: uint64(client), ImplicitTimestamp: true,
+			Databases: []string{db, "x"}, DatabasesKnown: true,
+		}
+		if got := ParseQueryVars(vars, product.MySQL); !reflect.DeepEqual(got, want) {
 			t.Fatalf("%x is %+v, not %+v", vars, got, want)
 		}
 	})

@@ -123,3 +123,16 @@ func IsSystemSchema(db string) bool {
 		return false
 	}
 }
+
+// Transactional reports whether the engine of a table, as it is now, has transactions.
+func (c *Catalog) Transactional(ctx context.Context, db, table string) (bool, error) {
+	rows, err := c.Query(ctx, "SELECT e.TRANSACTIONS FROM information_schema.TABLES t JOIN information_schema.ENGINES e ON e.ENGINE = t.ENGINE "+
+		"WHERE t.TABLE_SCHEMA = "+statement.Quote(db)+" AND t.TABLE_NAME = "+statement.Quote(table))
+	if err != nil {
+		return false, fmt.Errorf("reading the engine of %s.%s: %w", db, table, err)
+	}
+	if len(rows) == 0 {
+		return false, fmt.Errorf("reading the engine of %s.%s: there is no such table any more", db, table)
+	}
+	return rows[0][0] == "YES", nil
+}

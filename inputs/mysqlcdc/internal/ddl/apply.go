@@ -30,7 +30,9 @@ var errPanic = errors.New("reading it has failed in an unforeseen way")
 type Statement struct {
 	Text string // UTF-8
 	DB   string
-	Mode statement.Mode
+	// Session is whose temporary tables it can be about.
+	Session Session
+	Mode    statement.Mode
 	// ServerCollation is the default of a new database.
 	ServerCollation   string
 	DefaultUTF8MB4    string
@@ -45,6 +47,8 @@ type Applier struct {
 	fold     bool
 	// early reports whether the shape, which is known as of that position, has the statement that is being read already.
 	early func(asOf string) bool
+	// temporary are the temporary tables of the sessions that log them.
+	temporary map[Session]map[statement.TableName]bool
 }
 
 // Result is what a statement does.
@@ -78,7 +82,7 @@ func (a *Applier) Apply(state shape.State, st Statement) (res Result, err error)
 			err = fmt.Errorf("%w: %w: %v", errNotUnderstood, errPanic, r)
 		}
 	}()
-	if !changesTables(st.Text) {
+	if !changesTables(statement.NewScanner(st.Text, st.Mode, a.dialect)) {
 		return Result{}, nil
 	}
 	tokens, err := statement.Tokenize(st.Text, st.Mode, a.dialect)
@@ -93,6 +97,12 @@ func (a *Applier) Apply(state shape.State, st Statement) (res Result, err error)
 	run.res.Unread = red.unread
 	for _, t := range red.tables {
 		run.res.Tables = append(run.res.Tables, run.fullName(t.DB, t.Table))
+	}
+	for _, n := range red.made {
+		a.setTemporary(st.Session, run.fullName(n.DB, n.Table), true)
+	}
+	for _, n := range red.gone {
+		a.setTemporary(st.Session, run.fullName(n.DB, n.Table), false)
 	}
 	if err != nil || red.neutral {
 		return run.res, err
@@ -109,8 +119,7 @@ func (a *Applier) Apply(state shape.State, st Statement) (res Result, err error)
 const headWords = 6
 
 // changesTables reports whether a statement may be about tables, databases or indexes, by its first words.
-func changesTables(text string) bool {
-	l := statement.Lexer{S: text}
+func changesTables(l *statement.Scanner) bool {
 	first := l.Next().Keyword()
 	if first == "SET" && l.SetStatement() {
 		first = l.Next().Keyword()
@@ -134,7 +143,7 @@ func changesTables(text string) bool {
 // NewApplier returns the applier for the statements of a server. With fold, names are compared and kept in lower case. early is called
 // with the AsOf of a shape that a statement is about.
 func NewApplier(d statement.Dialect, charsets charset.Info, fold bool, early func(asOf string) bool) *Applier {
-	return &Applier{parser: parser.New(), dialect: d, charsets: charsets, fold: fold, early: early}
+	return &Applier{parser: parser.New(), dialect: d, charsets: charsets, fold: fold, early: early, temporary: map[Session]map[statement.TableName]bool{}}
 }
 
 func (r *run) fullName(db, table string) statement.TableName {
@@ -166,6 +175,16 @@ func (r *run) set(n statement.TableName, def *shape.Table) {
 	r.res.Changes = append(r.res.Changes, shape.Change{DB: n.DB, Table: n.Table, Def: def})
 }
 
+// from returns the shape of another table for a new one. Where that is not known, nothing is guessed: what the catalogue shows is the
+// table of later.
+func (r *run) from(n statement.TableName, how string) *shape.Table {
+	if def := r.lookup(n); def != nil && !r.isTemporary(n) {
+		return def.Clone()
+	}
+	return &shape.Table{Unknown: fmt.Sprintf("%s %s.%s, whose columns are not known (GRANT SELECT ON %s.* TO the account, so that they are followed)",
+		how, n.DB, n.Table, statement.QuoteName(n.DB))}
+}
+
 // guessed reports a shape that is of a later position than the statement.
 func (r *run) guessed(def *shape.Table) bool {
 	return def != nil && def.AsOf != "" && r.early(def.AsOf)
@@ -177,13 +196,15 @@ func (r *run) statement(node ast.StmtNode) error {
 		return r.createTable(n)
 	case *ast.DropTableStmt:
 		for _, t := range n.Tables {
-			if name := r.nameOf(t); r.lookup(name) != nil {
+			if name := r.nameOf(t); r.lookup(name) != nil && !r.isTemporary(name) {
 				r.set(name, nil)
 			}
 		}
 	case *ast.RenameTableStmt:
 		for _, t := range n.TableToTables {
-			r.rename(r.nameOf(t.OldTable), r.nameOf(t.NewTable))
+			if from, to := r.nameOf(t.OldTable), r.nameOf(t.NewTable); !r.renameTemporary(from, to) {
+				r.rename(from, to)
+			}
 		}
 	case *ast.AlterTableStmt:
 		return r.alterTable(n)
@@ -244,13 +265,7 @@ func (r *run) createTable(n *ast.CreateTableStmt) error {
 		return nil
 	}
 	if n.ReferTable != nil {
-		model := r.lookup(r.nameOf(n.ReferTable))
-		if model != nil {
-			model = model.Clone()
-		} else if r.lookup(name) == nil {
-			return nil // neither is known
-		}
-		r.replace(name, model)
+		r.replace(name, r.from(r.nameOf(n.ReferTable), "it was made LIKE"))
 		return nil
 	}
 	if r.red.sequence {
@@ -293,16 +308,7 @@ func (r *run) replace(n statement.TableName, def *shape.Table) {
 // sequenceDef is the shape of a MariaDB sequence in a database of that collation.
 func sequenceDef(collation string) *shape.Table {
 	def := &shape.Table{Collation: collation}
-	for _, c := range [][2]string{
-		{"next_not_cached_value", "bigint(21)"},
-		{"minimum_value", "bigint(21)"},
-		{"maximum_value", "bigint(21)"},
-		{"start_value", "bigint(21)"},
-		{"increment", "bigint(21)"},
-		{"cache_size", "bigint(21) unsigned"},
-		{"cycle_option", "tinyint(1) unsigned"},
-		{"cycle_count", "bigint(21)"},
-	} {
+	for _, c := range shape.SequenceColumns() {
 		def.Columns = append(def.Columns, shape.Column{Name: c[0], Type: c[1]})
 	}
 	return def
@@ -408,7 +414,7 @@ func (r *run) rename(from, to statement.TableName) {
 	case def != nil:
 		r.set(from, nil)
 		r.set(to, def)
-	case r.lookup(to) != nil && !r.guessed(r.lookup(to)):
-		r.set(to, nil) // what it is now is not known
+	case !r.guessed(r.lookup(to)):
+		r.set(to, r.from(from, "its name was"))
 	}
 }

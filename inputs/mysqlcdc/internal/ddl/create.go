@@ -12,8 +12,8 @@ import (
 func (r *reducer) create() error {
 	replace := r.accept("OR", "REPLACE")
 	switch {
-	case r.accept("TEMPORARY"): // no other session sees it, and its rows are not logged
-		r.red.neutral = true
+	case r.accept("TEMPORARY"):
+		r.temporary(true)
 		return nil
 	case r.accept("TABLE"):
 		return r.createTable()

@@ -41,6 +41,8 @@ type reduced struct {
 	tables []statement.TableName
 	// unread says that the statement is about tables that could not even be named.
 	unread bool
+	// made and gone are temporary tables.
+	made, gone []statement.TableName
 }
 
 // charsetSpec is a default character set of a table, or one that it is converted to.
@@ -198,10 +200,11 @@ func (r *reducer) write(s ...string) {
 func (r *reducer) tableName() (statement.TableName, error) {
 	var n statement.TableName
 	var err error
+	current := r.acceptPunct(".") // .table is one of the current database
 	if n.Table, err = r.ident(); err != nil {
 		return n, err
 	}
-	if r.acceptPunct(".") {
+	if !current && r.acceptPunct(".") {
 		n.DB = n.Table
 		if n.Table, err = r.ident(); err != nil {
 			return n, err
@@ -282,6 +285,10 @@ func (r *reducer) drop() error {
 				return nil // RESTRICT, WAIT
 			}
 		}
+	}
+	if r.accept("TEMPORARY") {
+		r.temporary(false)
+		return nil
 	}
 	r.acceptAny("ONLINE", "OFFLINE")
 	if !r.accept("INDEX") {

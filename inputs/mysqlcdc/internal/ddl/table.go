@@ -18,20 +18,20 @@ func (r *run) alterTable(n *ast.AlterTableStmt) error {
 			r.set(gone, nil)
 		}
 	}
-	def := r.lookup(name)
-	if def == nil {
-		return nil // its shape is learnt when its rows come
-	}
-	if t := r.red.detached; t != nil && !r.guessed(def) {
-		r.set(r.fullName(t.DB, t.Table), def.Clone())
-	}
 	to := name
 	for _, s := range n.Specs {
 		if s.Tp == ast.AlterTableRenameTable {
 			to = r.nameOf(s.NewTable)
 		}
 	}
-	if !r.guessed(def) {
+	if r.renameTemporary(name, to) {
+		return nil
+	}
+	def := r.lookup(name)
+	if t := r.red.detached; t != nil && !r.guessed(def) {
+		r.set(r.fullName(t.DB, t.Table), r.from(name, "it was a partition of"))
+	}
+	if def != nil && def.Unknown == "" && !r.guessed(def) {
 		def = def.Clone()
 		if err := r.alter(def, n.Specs); err != nil {
 			return fmt.Errorf("table %s.%s: %w", name.DB, name.Table, err)

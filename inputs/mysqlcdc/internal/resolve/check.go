@@ -41,25 +41,45 @@ func (s *Schemas) repair(ctx context.Context, old *shape.Table, m *binlog.TableM
 		}
 		def.Indexes = []shape.Index{ix}
 	}
+	if old != nil && old.Unknown == "" {
+		def.Versioned, def.RowEnd = old.Versioned, old.RowEnd
+		if def.Versioned && def.RowEnd == "" {
+			def.RowEnd = "row_end" // MariaDB's name for a column that no statement has named
+		}
+	}
 	s.Define(m.DB, m.Table, def)
 	return def, nil
 }
 
-// errHidden tells what can be done about a table of which the log does not say enough.
-var errHidden = errors.New("a statement on it is not in the log (SQL_LOG_BIN=0, or a privilege that the account lacked at the start: GRANT " +
-	"SELECT ON *.* TO the account); with SET GLOBAL binlog_row_metadata = 'FULL' later rows say what they are, and `deltaforge checkpoint " +
-	"reset-schema KEY` takes the tables as they are now")
+// Why a row and what is known about its table do not go together.
+var (
+	errNoShape = errors.New("the schema history does not know it: the account could not see it at the start (GRANT SELECT ON *.* TO the " +
+		"account), or the statement that has made it is not in the log (SQL_LOG_BIN=0)")
+	errHidden = errors.New("every statement of the log on it was followed, so one of them is not in the log (SQL_LOG_BIN=0)")
+)
+
+// wayOut is what can be done about a table of which the log does not say enough.
+const wayOut = "with SET GLOBAL binlog_row_metadata = 'FULL' later rows say what they are, and `deltaforge checkpoint reset-schema KEY` takes " +
+	"the tables as they are now"
 
 // fromHistory fills the shape from what the history has, which must agree with the table map.
 func (s *Schemas) fromHistory(ctx context.Context, def *shape.Table, m *binlog.TableMap, meta *binlog.Metadata, sh *row.Layout) error {
 	fail := func(err error) error {
-		if def != nil && def.AsOf != "" {
-			err = fmt.Errorf("%w (the table is known as it was at %s)", err, def.AsOf)
+		switch {
+		case def == nil || def.Unknown != "":
+		case def.AsOf != "":
+			err = fmt.Errorf("%w (the table is known as it was at %s): a statement has changed it between the row and that place, or is not in "+
+				"the log (SQL_LOG_BIN=0)", err, def.AsOf)
+		default:
+			err = fmt.Errorf("%w: %w", err, errHidden)
 		}
-		return coordinator.WithKind(coordinator.KindSchema, fmt.Errorf("%w: %w", err, errHidden))
+		return coordinator.WithKind(coordinator.KindSchema, fmt.Errorf("%w; %s", err, wayOut))
 	}
-	if def == nil {
+	switch {
+	case def == nil:
 		return fail(errNoShape)
+	case def.Unknown != "":
+		return fail(errors.New("its columns are not known: " + def.Unknown))
 	}
 	if hidden := def.HiddenColumns(m, s.Flavor); hidden > 0 {
 		sh.Table.Columns = sh.Table.Columns[:len(def.Columns)]
@@ -143,5 +163,3 @@ func (s *Schemas) agree(c *row.Column, meta *binlog.ColumnMetadata, signed bool,
 	}
 	return nil
 }
-
-var errNoShape = errors.New("neither the schema history nor information_schema has it")

@@ -14,6 +14,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/catalog"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/charset"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/row"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/shape"
 	"github.com/deltaforge/deltaforge/internal/change"
@@ -27,7 +28,7 @@ type Schemas struct {
 	Source  *change.Source
 	Catalog *catalog.Catalog
 	// Definition returns what the history says about a table, nil for nothing; define corrects that.
-	Definition func(ctx context.Context, db, table string) (*shape.Table, error)
+	Definition func(db, table string) *shape.Table
 	Define     func(db, table string, def *shape.Table)
 	// Warn logs that the history had to be corrected.
 	Warn     func(format string, args ...any)
@@ -55,7 +56,7 @@ func (s *Schemas) Forget() {
 	}
 }
 
-// Resolve returns the shape for rows events behind a table map. The place is for errors.
+// Resolve returns the shape for rows events after a table map; nil for a sequence, which has no rows. The place is for errors.
 func (s *Schemas) Resolve(ctx context.Context, m *binlog.TableMap, place string) (*row.Layout, error) {
 	name := m.Name()
 	k := s.known[name]
@@ -65,6 +66,9 @@ func (s *Schemas) Resolve(ctx context.Context, m *binlog.TableMap, place string)
 	sh, err := s.build(ctx, m)
 	if err != nil {
 		return nil, coordinator.WithTable(name, fmt.Errorf("shape of table %s at %s: %w", name, place, err))
+	}
+	if sh == nil {
+		return nil, nil
 	}
 	if k != nil {
 		if k.shape.Table.Fingerprint() == sh.Table.Fingerprint() {
@@ -102,10 +106,7 @@ func (s *Schemas) build(ctx context.Context, m *binlog.TableMap) (*row.Layout, e
 		sh.Columns[i].Unsigned = meta.Columns[i].Unsigned
 		sh.Table.Columns[i].Nullable = binlog.IsSet(m.Nullable, i)
 	}
-	def, err := s.Definition(ctx, m.DB, m.Table)
-	if err != nil {
-		return nil, err
-	}
+	def := s.Definition(m.DB, m.Table)
 	err = s.fromHistory(ctx, def, m, meta, sh)
 	if err != nil && meta.Full {
 		if def != nil {
@@ -116,6 +117,10 @@ func (s *Schemas) build(ctx context.Context, m *binlog.TableMap) (*row.Layout, e
 	if err != nil {
 		return nil, err
 	}
+	if s.Flavor == product.MariaDB && def.IsSequence() {
+		return nil, nil
+	}
+	sh.RowEnd = def.RowEndIn(m)
 	var logged []int
 	if meta.Full {
 		logged = meta.Key

@@ -17,7 +17,7 @@ import (
 
 // TableOf returns a table as its rows will have it, nil for none: the same as build makes of the definition and a table map.
 func (s *Schemas) TableOf(n statement.TableName, def *shape.Table) *change.Table {
-	if def == nil {
+	if def == nil || def.Unknown != "" {
 		return nil
 	}
 	t := &change.Table{Source: s.Source, Database: n.DB, Name: n.Table, Columns: make([]change.Column, len(def.Columns))}

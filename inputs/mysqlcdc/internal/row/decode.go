@@ -20,6 +20,9 @@ type Layout struct {
 	Table *change.Table
 	// Columns are those of the table and, behind them, those that the server keeps for itself and still writes to the log.
 	Columns []Column
+	// RowEnd is the number, from 1, of the column with the end of a row's life in a MariaDB table with system versioning; 0 for none. Rows
+	// that have ended are no rows of the table.
+	RowEnd int
 }
 
 func (s *Layout) name(i int) string {
@@ -64,12 +67,24 @@ func (s *Segment) Decode(dst service.MessageBatch) (service.MessageBatch, error)
 		return dst, s.wrap(s.Row, err)
 	}
 	for n := 0; len(d.rest) > 0 || n == 0 && s.Event.Blank(); n++ {
-		ev := d.event()
+		ev, images := d.event(), d.rest
 		if err := d.row(ev); err != nil {
 			return dst, s.wrap(s.Row+n, err)
 		}
 		if n < s.Skip {
 			continue
+		}
+		if s.Layout.RowEnd > 0 {
+			op, counts, err := s.now(ev.Op, images)
+			if err != nil {
+				return dst, s.wrap(s.Row+n, err)
+			}
+			if !counts {
+				continue
+			}
+			if ev.Op = op; op == change.Delete {
+				ev.After = nil
+			}
 		}
 		ev.Index, ev.Row = s.Index+uint64(n), s.Row+n
 		var msg *service.Message

@@ -1,6 +1,7 @@
 package shape
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
@@ -34,6 +35,42 @@ func (t *Table) HiddenColumns(m *binlog.TableMap, flavor string) int {
 		return 0
 	}
 	return extra
+}
+
+// RowEndIn returns the number, from 1, of the column of a table map that has the end of a row's life; 0 when the table has no system
+// versioning.
+func (t *Table) RowEndIn(m *binlog.TableMap) int {
+	if !t.Versioned {
+		return 0
+	}
+	if i := t.Column(t.RowEnd); i >= 0 {
+		return i + 1
+	}
+	for i := len(m.Types) - 1; i >= len(t.Columns); i-- { // the ends come in order
+		if m.Types[i] == mysql.MYSQL_TYPE_TIMESTAMP2 {
+			return i + 1
+		}
+	}
+	return 0
+}
+
+// SequenceColumns are the columns of a MariaDB sequence with their types. It keeps its state in a row of them.
+func SequenceColumns() [][2]string {
+	return [][2]string{
+		{"next_not_cached_value", "bigint(21)"},
+		{"minimum_value", "bigint(21)"},
+		{"maximum_value", "bigint(21)"},
+		{"start_value", "bigint(21)"},
+		{"increment", "bigint(21)"},
+		{"cache_size", "bigint(21) unsigned"},
+		{"cycle_option", "tinyint(1) unsigned"},
+		{"cycle_count", "bigint(21)"},
+	}
+}
+
+// IsSequence reports a MariaDB sequence, which is no table: it has the columns of one, and no index.
+func (t *Table) IsSequence() bool {
+	return t != nil && len(t.Indexes) == 0 && slices.EqualFunc(t.Columns, SequenceColumns(), func(c Column, s [2]string) bool { return c.Name == s[0] })
 }
 
 // longUniques counts the unique indexes that may be hashes.

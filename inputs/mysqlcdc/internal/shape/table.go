@@ -24,6 +24,8 @@ type Table struct {
 	// AsOf is set when the shape was read from the catalogue at that position and is not known before it. Statements
 	// before it are in the shape already.
 	AsOf string `json:"as_of,omitempty"`
+	// Unknown says why the columns are not known, where the table is: there are none then.
+	Unknown string `json:"unknown,omitempty"`
 }
 
 // Index is an index or unique constraint of a table.

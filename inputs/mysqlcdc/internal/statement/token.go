@@ -49,6 +49,11 @@ const (
 	modeNoBackslash = 1 << 20
 )
 
+// named returns the name that a token can be; false when it can be none. A word that begins with digits may be one.
+func (t Token) named() (string, bool) {
+	return t.Text, t.Kind == Word || t.Kind == Name
+}
+
 // ModeOf reads the bits of sql_mode that a query event carries.
 func ModeOf(bits uint64) Mode {
 	return Mode{
@@ -92,52 +97,103 @@ func (d Dialect) runs(maria bool, digits string) bool {
 
 var errUnterminated = errors.New("a quote or comment without end")
 
-// Tokenize splits a statement. Comments go; what is in executable ones that the server runs stays.
-func Tokenize(s string, mode Mode, d Dialect) ([]Token, error) {
-	var tokens []Token
-	inComment := false
-	for i := 0; i < len(s); {
-		c := s[i]
-		switch {
-		case c <= ' ':
-			i++
-		case strings.HasPrefix(s[i:], "/*"):
-			n, runs, err := d.comment(s[i:])
-			if err != nil {
-				return nil, err
-			}
-			inComment = inComment || runs
-			i += n
-		case inComment && strings.HasPrefix(s[i:], "*/"):
-			inComment = false
-			i += 2
-		case c == '#', strings.HasPrefix(s[i:], "--") && (len(s) == i+2 || s[i+2] <= ' '):
-			end := strings.IndexByte(s[i:], '\n')
-			if end < 0 {
-				return tokens, nil
-			}
-			i += end + 1
-		case c == '`', c == '"', c == '\'':
-			text, n, ok := unquoteSQL(s[i:], c != '`' && !(c == '"' && mode.ANSIQuotes) && !mode.noBackslash)
-			if !ok {
-				return nil, errUnterminated
-			}
-			kind := Text
-			if c == '`' || c == '"' && mode.ANSIQuotes {
-				kind = Name
-			}
-			tokens = append(tokens, Token{kind, text})
-			i += n
-		case isNameByte(c):
-			t, n := wordOrNumber(s[i:])
-			tokens = append(tokens, t)
-			i += n
-		default:
-			tokens = append(tokens, Token{Punct, s[i : i+1]})
-			i++
-		}
+// Scanner splits a statement into tokens, as one session of one server reads it: there is no other reader of SQL here. Comments go; what
+// is in executable ones that the server runs stays.
+type Scanner struct {
+	rest      string
+	mode      Mode
+	dialect   Dialect
+	inComment bool
+	peeked    *Token
+	err       error
+}
+
+// NewScanner returns a scanner of a text in UTF-8.
+func NewScanner(text string, mode Mode, d Dialect) *Scanner {
+	return &Scanner{rest: text, mode: mode, dialect: d}
+}
+
+// Tokenize splits a whole statement.
+func Tokenize(text string, mode Mode, d Dialect) (tokens []Token, err error) {
+	l := NewScanner(text, mode, d)
+	for t := l.Next(); t.Kind != End; t = l.Next() {
+		tokens = append(tokens, t)
+	}
+	if l.err != nil {
+		return nil, l.err
 	}
 	return tokens, nil
+}
+
+// Next takes the next token: one of the kind End at the end, and where a quote or comment has none.
+func (l *Scanner) Next() Token {
+	if t := l.peeked; t != nil {
+		l.peeked = nil
+		return *t
+	}
+	if l.skip(); l.rest == "" || l.err != nil {
+		return Token{}
+	}
+	switch c := l.rest[0]; {
+	case c == '`', c == '"', c == '\'':
+		quotesName := c == '`' || c == '"' && l.mode.ANSIQuotes
+		text, n, ok := unquoteSQL(l.rest, !quotesName && !l.mode.noBackslash)
+		if !ok {
+			l.err = errUnterminated
+			return Token{}
+		}
+		l.rest = l.rest[n:]
+		if quotesName {
+			return Token{Name, text}
+		}
+		return Token{Text, text}
+	case isNameByte(c):
+		t, n := wordOrNumber(l.rest)
+		l.rest = l.rest[n:]
+		return t
+	default:
+		l.rest = l.rest[1:]
+		return Token{Punct, string(c)}
+	}
+}
+
+// Peek returns the next token without taking it.
+func (l *Scanner) Peek() Token {
+	if l.peeked == nil {
+		t := l.Next()
+		l.peeked = &t
+	}
+	return *l.peeked
+}
+
+// skip passes over what is between tokens.
+func (l *Scanner) skip() {
+	for l.rest != "" {
+		s := l.rest
+		switch {
+		case s[0] <= ' ':
+			l.rest = s[1:]
+		case strings.HasPrefix(s, "/*"):
+			n, runs, err := l.dialect.comment(s)
+			if err != nil {
+				l.err = err
+				return
+			}
+			l.inComment = l.inComment || runs
+			l.rest = s[n:]
+		case l.inComment && strings.HasPrefix(s, "*/"):
+			l.inComment = false
+			l.rest = s[2:]
+		case s[0] == '#', strings.HasPrefix(s, "--") && (len(s) == 2 || s[2] <= ' '):
+			_, l.rest, _ = strings.Cut(s, "\n")
+		default:
+			return
+		}
+	}
+}
+
+func isNameByte(c byte) bool {
+	return c == '_' || c == '$' || c >= 0x80 || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }
 
 // comment returns how much of s to leave out at the start of a comment: all of it, or only the head of one that runs.
