@@ -64,18 +64,18 @@ func (s *session) prepareHistory(ctx context.Context, from checkpoint.Token, sta
 		s.log.logger.Warnf("No schema history is saved with position %s: tables are taken as they are now; rows that were written "+
 			"before a later change of their table are an error", start)
 	}
-	state, exact, at, err := s.readCatalog(ctx, nil)
+	c, err := s.readCatalog(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
 	if from.IsZero() && s.log.cfg.startAt == nil && s.log.cfg.start == startLatest {
-		start = at
-		for _, t := range exact {
+		start = c.at
+		for _, t := range c.exact {
 			t.AsOf = ""
 		}
 	}
-	h.Begin(s.identity, start, state)
-	s.tables.state = state
+	h.Begin(s.identity, start, c.state)
+	s.tables.state = c.state
 	s.warnOfPrepared(ctx)
 	return start, nil
 }
@@ -89,10 +89,11 @@ func (s *session) isBefore(asOf string) bool {
 // addDatabases reads the databases that the history does not know in full.
 func (s *session) addDatabases(ctx context.Context, start *gtid.Position) error {
 	known := func(db string) bool { d := s.tables.state[db]; return d != nil && d.Complete }
-	state, _, _, err := s.readCatalog(ctx, known)
+	read, err := s.readCatalog(ctx, known)
 	if err != nil {
 		return err
 	}
+	state := read.state
 	var changes []shape.Change
 	for _, db := range slices.Sorted(maps.Keys(state)) {
 		d := state[db]
@@ -119,37 +120,80 @@ func (s *session) follows(db string) bool {
 	return !catalog.IsSystemSchema(db) || s.filter.capturesIn(db)
 }
 
-// readCatalog reads the tables of the databases that are followed, except those that are known. A table that looks the same before and behind
-// a position had this shape there; those are returned as exact, and have the position as AsOf. The others have a later one.
-func (s *session) readCatalog(ctx context.Context, known func(db string) bool) (state shape.State, exact []*shape.Table, at *gtid.Position, err error) {
+// catalogState is what the catalogue shows, and where.
+type catalogState struct {
+	state shape.State
+	// exact are the tables that are known to have had this shape at a position; they have it as AsOf. The others have a later one.
+	exact []*shape.Table
+	at    *gtid.Position
+	// settled says that all captured tables are exact.
+	settled bool
+}
+
+// maxReadings is how often the catalogue is read, at most, while statements change it.
+const maxReadings = 5
+
+// readCatalog reads the tables of the databases that are followed, except those that are known.
+func (s *session) readCatalog(ctx context.Context, known func(db string) bool) (c catalogState, err error) {
+	for range maxReadings {
+		if c, err = s.readCatalogOnce(ctx, known); err != nil || c.settled {
+			return c, err
+		}
+	}
+	s.log.logger.Warnf("Statements change tables while the source reads their shapes: rows between %s and the last of those are an error "+
+		"unless they fit", c.at)
+	return c, nil
+}
+
+// readCatalogOnce reads the shapes, the end of the log, and the shapes again. A statement is in the log before its table has changed for
+// others (MySQL), or after that (MariaDB), and keeps the table locked from before the first to after the second. So the source waits for
+// such locks both before and after it asks for the end of the log: a table that then looks as it did before had this shape there.
+func (s *session) readCatalogOnce(ctx context.Context, known func(db string) bool) (c catalogState, err error) {
 	load := func() (shape.State, error) {
 		return s.catalog.State(ctx, s.flavor, func(db string) bool { return s.follows(db) && (known == nil || !known(db)) })
 	}
-	var first shape.State
-	if first, err = load(); err != nil {
-		return nil, nil, nil, err
-	}
-	if at, err = s.endOfLog(ctx); err != nil {
-		return nil, nil, nil, err
-	}
-	if state, err = load(); err != nil {
-		return nil, nil, nil, err
-	}
-	later, err := s.endOfLog(ctx)
+	first, err := load()
 	if err != nil {
-		return nil, nil, nil, err
+		return c, err
 	}
-	for db, d := range state {
-		for name, t := range d.Tables {
-			if reflect.DeepEqual(first.Table(db, name), t) {
-				t.AsOf = at.String()
-				exact = append(exact, t)
-			} else {
-				t.AsOf = later.String()
+	var captured []statement.TableName
+	for db, d := range first {
+		for name := range d.Tables {
+			if s.filter.captures(db, name) {
+				captured = append(captured, statement.TableName{DB: db, Table: name})
 			}
 		}
 	}
-	return state, exact, at, nil
+	busy := map[statement.TableName]bool{}
+	if err = s.catalog.Settle(ctx, captured, busy); err != nil {
+		return c, err
+	}
+	if c.at, err = s.endOfLog(ctx); err != nil {
+		return c, err
+	}
+	if err = s.catalog.Settle(ctx, captured, busy); err != nil {
+		return c, err
+	}
+	if c.state, err = load(); err != nil {
+		return c, err
+	}
+	later, err := s.endOfLog(ctx)
+	if err != nil {
+		return c, err
+	}
+	c.settled = true
+	for db, d := range c.state {
+		for name, t := range d.Tables {
+			if reflect.DeepEqual(first.Table(db, name), t) && !busy[statement.TableName{DB: db, Table: name}] {
+				t.AsOf = c.at.String()
+				c.exact = append(c.exact, t)
+				continue
+			}
+			t.AsOf = later.String()
+			c.settled = c.settled && !s.filter.captures(db, name)
+		}
+	}
+	return c, nil
 }
 
 // maxStatement is how much of a statement an error shows.
@@ -211,10 +255,11 @@ func (s *session) forgetTables(tables []statement.TableName) (changes []shape.Ch
 
 // reload reads the tables of a statement from the catalogue, all of them if it could not be told which they are.
 func (s *session) reload(ctx context.Context, res ddl.Result) ([]shape.Change, error) {
-	state, _, _, err := s.readCatalog(ctx, nil)
+	read, err := s.readCatalog(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
+	state := read.state
 	tables := res.Tables
 	if res.Unread {
 		tables = nil
