@@ -162,6 +162,11 @@ func (s *session) tableMap(ctx context.Context, body []byte) error {
 	if err != nil {
 		return s.protocolError("%w", err)
 	}
+	if tm.HasOldTimes() {
+		if def := s.definition(tm.DB, tm.Table); def != nil {
+			def.SetDigits(tm)
+		}
+	}
 	m := &mappedTable{tm: tm, captured: s.filter.captures(tm.DB, tm.Table)}
 	if m.captured {
 		if m.shape, err = s.schemas.Resolve(ctx, tm, s.place()); err != nil {

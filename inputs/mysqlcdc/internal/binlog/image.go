@@ -1,6 +1,7 @@
 package binlog
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
@@ -28,12 +29,18 @@ func widthOf(t byte, meta uint16) (width, error) {
 		return fixed(1)
 	case mysql.MYSQL_TYPE_SHORT:
 		return fixed(2)
-	case mysql.MYSQL_TYPE_INT24, mysql.MYSQL_TYPE_DATE, mysql.MYSQL_TYPE_NEWDATE, mysql.MYSQL_TYPE_TIME:
+	case mysql.MYSQL_TYPE_INT24, mysql.MYSQL_TYPE_DATE, mysql.MYSQL_TYPE_NEWDATE:
 		return fixed(3)
-	case mysql.MYSQL_TYPE_LONG, mysql.MYSQL_TYPE_FLOAT, mysql.MYSQL_TYPE_TIMESTAMP:
+	case mysql.MYSQL_TYPE_LONG, mysql.MYSQL_TYPE_FLOAT:
 		return fixed(4)
-	case mysql.MYSQL_TYPE_LONGLONG, mysql.MYSQL_TYPE_DOUBLE, mysql.MYSQL_TYPE_DATETIME:
+	case mysql.MYSQL_TYPE_LONGLONG, mysql.MYSQL_TYPE_DOUBLE:
 		return fixed(8)
+	case mysql.MYSQL_TYPE_TIME:
+		return fixed([...]int{3, 4, 4, 5, 5, 5, 6}[min(meta, 6)])
+	case mysql.MYSQL_TYPE_TIMESTAMP:
+		return fixed(4 + int(min(meta, 6)+1)/2)
+	case mysql.MYSQL_TYPE_DATETIME:
+		return fixed([...]int{8, 6, 6, 7, 7, 7, 8}[min(meta, 6)])
 	case mysql.MYSQL_TYPE_TIME2:
 		return fixed(3 + int(meta+1)/2)
 	case mysql.MYSQL_TYPE_TIMESTAMP2:
@@ -97,6 +104,21 @@ func (m *TableMap) setWidths() {
 			m.BadWidth = fmt.Errorf("column %d: %w", i+1, m.BadWidth)
 			return
 		}
+	}
+}
+
+// HasOldTimes reports columns of the types that times had before MySQL 5.6. MariaDB has them still, under mysql56_temporal_format=OFF, and
+// does not log how many digits after the second they have, which decides about their size.
+func (m *TableMap) HasOldTimes() bool {
+	return bytes.ContainsAny(m.Types, string([]byte{mysql.MYSQL_TYPE_TIME, mysql.MYSQL_TYPE_TIMESTAMP, mysql.MYSQL_TYPE_DATETIME}))
+}
+
+// SetDigits says how many digits after the second a column has, if it is one of the old types.
+func (m *TableMap) SetDigits(column, digits int) {
+	switch m.Types[column] {
+	case mysql.MYSQL_TYPE_TIME, mysql.MYSQL_TYPE_TIMESTAMP, mysql.MYSQL_TYPE_DATETIME:
+		m.Metas[column] = uint16(digits)
+		m.setWidths()
 	}
 }
 

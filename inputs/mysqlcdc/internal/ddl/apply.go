@@ -414,7 +414,10 @@ func (r *run) rename(from, to statement.TableName) {
 	case def != nil:
 		r.set(from, nil)
 		r.set(to, def)
-	case !r.guessed(r.lookup(to)):
+	case r.guessed(r.lookup(to)):
+	case r.state[from.DB] == nil || !r.state[from.DB].Complete:
 		r.set(to, r.from(from, "its name was"))
+	case r.lookup(to) != nil: // what takes the name is no table that is known: a view, as it seems
+		r.set(to, nil)
 	}
 }

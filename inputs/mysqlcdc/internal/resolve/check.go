@@ -11,6 +11,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/row"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/shape"
 	"github.com/deltaforge/deltaforge/internal/change"
@@ -89,6 +90,9 @@ func (s *Schemas) fromHistory(ctx context.Context, def *shape.Table, m *binlog.T
 	for i, cc := range def.Columns {
 		c, col := &sh.Columns[i], &sh.Table.Columns[i]
 		err := s.agree(c, &meta.Columns[i], meta.Signed, cc)
+		if wide, ok := s.asUTF8MB4(cc); err != nil && ok && s.agree(c, &meta.Columns[i], meta.Signed, wide) == nil {
+			cc, err = wide, nil
+		}
 		if err == nil && meta.Full && meta.Columns[i].Name != cc.Name {
 			err = fmt.Errorf("the log has the name %s", meta.Columns[i].Name)
 		}
@@ -114,6 +118,14 @@ func (s *Schemas) fromHistory(ctx context.Context, def *shape.Table, m *binlog.T
 		s.finish(c, col)
 	}
 	return nil
+}
+
+// asUTF8MB4 returns a column whose character set a statement has called utf8 as one of utf8mb4. Which of the two that is, is up to the
+// setting old_mode of a MariaDB, which the log does not have.
+func (s *Schemas) asUTF8MB4(c shape.Column) (shape.Column, bool) {
+	rest, ok := strings.CutPrefix(c.Collation, "utf8mb3")
+	c.Collation = "utf8mb4" + rest
+	return c, ok && s.Flavor == product.MariaDB
 }
 
 // sameLabels compares labels with those of a table map, which are in the column's character set.

@@ -170,7 +170,8 @@ func (s *Schemas) finish(c *row.Column, col *change.Column) {
 		c.Pad = int(c.Meta)
 		c.Packed = row.PackedType(c, col.Type)
 	}
-	col.Type, _, _ = strings.Cut(col.Type, " /*M!") // how MariaDB shows that a column is compressed
+	col.Type, _, _ = strings.Cut(col.Type, " /*M!")           // how MariaDB shows that a column is compressed
+	col.Type, _, _ = strings.Cut(col.Type, " /* mariadb-5.3") // and that it stores times in the old way
 	if binlog.IsEnumOrSet(c.Type, "") {
 		c.Text = nil // labels are UTF-8 by now
 	}

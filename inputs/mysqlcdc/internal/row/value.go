@@ -86,12 +86,12 @@ func (c *Column) decode(p, arena []byte) (v change.Value, _ []byte, err error) {
 		return c.date(text(appendTimestamp(arena, binlog.UintBE(p[:4]), fractionMicros(p[4:]), int(c.Meta))))
 	case mysql.MYSQL_TYPE_TIME2:
 		return text(appendTime2(arena, p, int(c.Meta)))
-	case mysql.MYSQL_TYPE_DATETIME:
-		return c.date(text(appendDateTimeOld(arena, p)))
-	case mysql.MYSQL_TYPE_TIMESTAMP:
-		return c.date(text(appendTimestamp(arena, binlog.UintLE(p), 0, 0)))
-	case mysql.MYSQL_TYPE_TIME:
-		return text(appendTimeOld(arena, p))
+	case mysql.MYSQL_TYPE_DATETIME, mysql.MYSQL_TYPE_TIMESTAMP, mysql.MYSQL_TYPE_TIME:
+		v, arena, err := text(c.appendOld(arena, p))
+		if c.Type == mysql.MYSQL_TYPE_TIME {
+			return v, arena, err
+		}
+		return c.date(v, arena, err)
 	case mysql.MYSQL_TYPE_BIT:
 		return c.decodeBit(p, arena)
 	case mysql.MYSQL_TYPE_ENUM:

@@ -54,6 +54,18 @@ func (t *Table) RowEndIn(m *binlog.TableMap) int {
 	return 0
 }
 
+// SetDigits tells a table map how many digits its times have, which it lacks for the types of before MySQL 5.6.
+func (t *Table) SetDigits(m *binlog.TableMap) {
+	for i, c := range t.Columns[:min(len(t.Columns), len(m.Types))] {
+		if args := TypeArguments(c.Type); len(args) == 1 {
+			switch c.DataType() {
+			case "time", "timestamp", "datetime":
+				m.SetDigits(i, args[0])
+			}
+		}
+	}
+}
+
 // SequenceColumns are the columns of a MariaDB sequence with their types. It keeps its state in a row of them.
 func SequenceColumns() [][2]string {
 	return [][2]string{

@@ -144,18 +144,34 @@ func (l *Scanner) Next() Token {
 		}
 		l.rest = l.rest[n:]
 		if quotesName {
-			return Token{Name, text}
+			return Token{Name, nameOf(text)}
 		}
 		return Token{Text, text}
 	case isNameByte(c):
 		t, n := wordOrNumber(l.rest)
 		l.rest = l.rest[n:]
+		t.Text = nameOf(t.Text)
 		return t
 	default:
 		l.rest = l.rest[1:]
 		return Token{Punct, string(c)}
 	}
 }
+
+// nameOf returns a name as servers keep it: in UTF-8 of three bytes a character at most, with "?" for those that have more.
+func nameOf(s string) string {
+	if strings.IndexFunc(s, func(r rune) bool { return r > maxNameRune }) < 0 {
+		return s
+	}
+	return strings.Map(func(r rune) rune {
+		if r > maxNameRune {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+const maxNameRune = 0xffff
 
 // Peek returns the next token without taking it.
 func (l *Scanner) Peek() Token {
