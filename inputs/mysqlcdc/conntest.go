@@ -3,13 +3,9 @@ package mysqlcdc
 import (
 	"context"
 	"errors"
-	"fmt"
-
-	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/catalog"
-	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
 
@@ -31,16 +27,4 @@ func (l *mysqlLog) Test(ctx context.Context) error {
 	}
 	_, err := s.startPosition(ctx, checkpoint.Token{})
 	return err
-}
-
-// checkExist names the tables of the configuration that the server does not have. For Run that is no error: a table may be
-// made later.
-func (s *session) checkExist(ctx context.Context) error {
-	var errs []error
-	s.tryTables(ctx, func(p pattern, err error) {
-		if wire.IsServerError(err, mysql.ER_NO_SUCH_TABLE, mysql.ER_BAD_DB_ERROR) {
-			errs = append(errs, fmt.Errorf("%s.%s: there is no table %s.%s: correct its name, or make it", fieldTables, fieldInclude, p.db, p.table))
-		}
-	})
-	return coordinator.WithKind(coordinator.KindSchema, errors.Join(errs...))
 }

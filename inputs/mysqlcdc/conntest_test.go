@@ -18,7 +18,7 @@ import (
 func TestConnectionTest(t *testing.T) {
 	onBoth(t, func(t *testing.T, b *bench) {
 		b.exec(t, "CREATE TABLE c (id INT PRIMARY KEY)")
-		tables := fmt.Sprintf("tables: {include: [%q, %q]}", b.db+".c", b.db+".pre%")
+		tables := fmt.Sprintf("tables: {include: [%q, %q]}", b.db+".c", b.db+".%")
 		require.NoError(t, b.newLog(t, tables).Test(t.Context()))
 
 		// Beside a session that runs, and again: nothing is left behind.
@@ -29,10 +29,12 @@ func TestConnectionTest(t *testing.T) {
 		b.exec(t, "INSERT INTO c VALUES (1)")
 		r.take(t, 1)
 
-		err := b.newLog(t, fmt.Sprintf("tables: {include: [%q, %q, nowhere.at_all]}", b.db+".c", b.db+".gone")).Test(t.Context())
+		err := b.newLog(t, fmt.Sprintf("tables: {include: [%q, %q, nowhere.at_all, %q, '%%.none_of_these']}", b.db+".c", b.db+".gone", b.db+".pre%")).Test(t.Context())
 		require.Equal(t, coordinator.KindSchema, coordinator.KindOf(err))
 		require.EqualError(t, err, "tables.include: there is no table "+b.db+".gone: correct its name, or make it\n"+
-			"tables.include: there is no table nowhere.at_all: correct its name, or make it")
+			"tables.include: there is no table nowhere.at_all: correct its name, or make it\n"+
+			"tables.include: no table that the account can see matches "+b.db+".pre%: correct it, or make such a table, or GRANT SELECT on it to the account\n"+
+			"tables.include: no table that the account can see matches %.none_of_these: correct it, or make such a table, or GRANT SELECT on it to the account")
 
 		dsn := b.account(t)
 		err = newTestLog(t, dsn, b.db, tables).Test(t.Context())

@@ -29,6 +29,8 @@ type mysqlLog struct {
 	confirmed atomic.Pointer[gtid.Position]
 	// files are the server's binlog files as they were when last asked for; nil when unknown.
 	files atomic.Pointer[[]logFile]
+	// warned says that what cannot be captured was told.
+	warned atomic.Bool
 }
 
 var (
@@ -109,6 +111,7 @@ type session struct {
 	identity string
 	filter   tableFilter
 	useGTID  bool
+	withheld withheld
 	end      *gtid.Position
 
 	// position is behind the last transaction read.
@@ -156,6 +159,9 @@ func (s *session) run(ctx context.Context, from checkpoint.Token) error {
 		return err
 	}
 	if start, err = s.prepareHistory(ctx, from, start); err != nil {
+		return err
+	}
+	if err := s.warnOfUncaptured(ctx); err != nil {
 		return err
 	}
 	s.position = start

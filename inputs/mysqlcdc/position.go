@@ -76,6 +76,9 @@ func (s *session) endOfLog(ctx context.Context) (*gtid.Position, error) {
 		return nil, errors.New("asking for the end of the binlog: the server names none")
 	}
 	r := rows[0]
+	if len(r) >= 4 {
+		s.withheld = parseWithheld(r[2], r[3])
+	}
 	p := &gtid.Position{File: r[0]}
 	if p.Pos, err = strconv.ParseUint(r[1], 10, 64); err != nil {
 		return nil, fmt.Errorf("asking for the end of the binlog: position %q", r[1])

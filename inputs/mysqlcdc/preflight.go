@@ -82,6 +82,9 @@ func (s *session) preflight(ctx context.Context, from checkpoint.Token) error {
 	if err := s.checkGTIDMode(from); err != nil {
 		add(err)
 	}
+	if err := s.checkWithheld(); err != nil {
+		add(err)
+	}
 	return errors.Join(errs...)
 }
 

@@ -167,3 +167,16 @@ func (c *Catalog) Settle(ctx context.Context, tables []statement.TableName, busy
 	}
 	return nil
 }
+
+// Names returns the tables that the account can see, without those of the server itself.
+func (c *Catalog) Names(ctx context.Context) (names []statement.TableName, err error) {
+	rows, err := c.Query(ctx, "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') "+
+		"ORDER BY TABLE_SCHEMA, TABLE_NAME")
+	if err != nil {
+		return nil, fmt.Errorf("reading the names of the tables: %w", err)
+	}
+	for _, r := range rows {
+		names = append(names, statement.TableName{DB: r[0], Table: r[1]})
+	}
+	return names, nil
+}

@@ -1,0 +1,127 @@
+package mysqlcdc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
+	"github.com/deltaforge/deltaforge/internal/coordinator"
+)
+
+// What the configuration wants to capture and will not get is said at the start and by the connection test: a pattern that matches no
+// table, since its name is mistyped or the account cannot see it, and a database whose changes the server keeps out of its log.
+
+// String returns the pattern as the configuration may have it.
+func (p pattern) String() string { return p.db + "." + p.table }
+
+// unmatched returns the patterns that match none of the tables.
+func (f tableFilter) unmatched(patterns []pattern, tables []statement.TableName) (none []pattern) {
+	for _, p := range patterns {
+		one := tableFilter{include: []pattern{p}, fold: f.fold}
+		if !slices.ContainsFunc(tables, func(n statement.TableName) bool { return one.captures(n.DB, n.Table) }) {
+			none = append(none, p)
+		}
+	}
+	return none
+}
+
+// checkExist names the patterns of the configuration that match no table of the server. For Run that is no error: a table may be made
+// later.
+func (s *session) checkExist(ctx context.Context) error {
+	var errs []error
+	missing := map[pattern]bool{}
+	s.tryTables(ctx, func(p pattern, err error) {
+		missing[p] = wire.IsServerError(err, mysql.ER_NO_SUCH_TABLE, mysql.ER_BAD_DB_ERROR)
+	})
+	tables, err := s.catalog.Names(ctx)
+	if err != nil {
+		return err
+	}
+	unmatched := s.filter.unmatched(s.filter.include, tables)
+	for _, p := range s.filter.include {
+		tried := false
+		if p.exact() {
+			_, tried = missing[p]
+		}
+		switch {
+		case missing[p]:
+			errs = append(errs, fmt.Errorf("%s.%s: there is no table %s: correct its name, or make it", fieldTables, fieldInclude, p))
+		case !tried && slices.Contains(unmatched, p):
+			errs = append(errs, fmt.Errorf("%s.%s: no table that the account can see matches %s: correct it, or make such a table, or GRANT SELECT "+
+				"on it to the account", fieldTables, fieldInclude, p))
+		}
+	}
+	return coordinator.WithKind(coordinator.KindSchema, errors.Join(errs...))
+}
+
+// warnOfUncaptured says, once in a process, which patterns match no table and which databases the server does not log.
+func (s *session) warnOfUncaptured(ctx context.Context) error {
+	if s.log.warned.Swap(true) {
+		return nil
+	}
+	tables, err := s.catalog.Names(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range s.filter.unmatched(s.filter.include, tables) {
+		s.log.logger.Warnf("%s.%s: no table that the account can see matches %s. If the name is right, make the table: it is captured from then on",
+			fieldTables, fieldInclude, p)
+	}
+	for _, p := range s.filter.unmatched(s.filter.exclude, tables) {
+		s.log.logger.Warnf("%s.%s: no table that the account can see matches %s", fieldTables, fieldExclude, p)
+	}
+	if !slices.ContainsFunc(tables, func(n statement.TableName) bool { return s.filter.captures(n.DB, n.Table) }) {
+		s.log.logger.Warnf("%s: no table that the account can see is captured", fieldTables)
+	}
+	withheld := map[string]bool{}
+	for _, n := range tables {
+		if s.filter.captures(n.DB, n.Table) && s.withheld.has(n.DB) && !withheld[n.DB] {
+			withheld[n.DB] = true
+			s.log.logger.Warnf("The server does not log changes of database %s (%s), of which tables are captured: they are delivered by nobody", n.DB, s.withheld)
+		}
+	}
+	return nil
+}
+
+// withheld is what a server leaves out of its log: its options binlog-do-db and binlog-ignore-db.
+type withheld struct{ do, ignore []string }
+
+func parseWithheld(do, ignore string) (w withheld) {
+	list := func(s string) []string {
+		return strings.FieldsFunc(s, func(r rune) bool { return r == ',' })
+	}
+	return withheld{list(do), list(ignore)}
+}
+
+// has reports a database whose changes are left out.
+func (w withheld) has(db string) bool {
+	if len(w.do) > 0 {
+		return !slices.Contains(w.do, db)
+	}
+	return slices.Contains(w.ignore, db)
+}
+
+func (w withheld) String() string {
+	if len(w.do) > 0 {
+		return "binlog-do-db = " + strings.Join(w.do, ", ")
+	}
+	return "binlog-ignore-db = " + strings.Join(w.ignore, ", ")
+}
+
+// checkWithheld refuses databases that the configuration names and the server leaves out of its log.
+func (s *session) checkWithheld() error {
+	var errs []error
+	for _, p := range s.filter.include {
+		if !strings.Contains(p.db, "%") && s.withheld.has(p.db) {
+			errs = append(errs, precondition(coordinator.KindOther, "%s.%s: %s: the server does not log changes of database %s (%s): take the "+
+				"option out of its configuration and start it again, or leave the database out", fieldTables, fieldInclude, p, p.db, s.withheld))
+		}
+	}
+	return errors.Join(errs...)
+}
