@@ -35,7 +35,7 @@ func layers() []layer {
 		{pattern: ".", imports: []string{anything}},
 		{pattern: "cmd/*", imports: []string{anything}},
 		with(layer{pattern: "inputs/mysqlcdc", imports: append(anyInput(), "inputs/mysqlcdc/internal/*"), tests: []string{mysqlParts + "recorded"}}),
-		with(layer{pattern: "inputs/postgrescdc", imports: append(anyInput(), "inputs/postgrescdc/internal/*")}),
+		with(layer{pattern: "inputs/postgrescdc", imports: append(anyInput(), "internal/plane", "inputs/postgrescdc/internal/*")}),
 		with(layer{pattern: "inputs/postgrescdc/internal/publication", imports: []string{"internal/coordinator"}}),
 		with(layer{pattern: "inputs/*", imports: anyInput()}),
 		// The parts of the MySQL input, from the bytes up. Each may import what stands before it, as far as it is named.

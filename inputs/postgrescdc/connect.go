@@ -152,7 +152,7 @@ func (r *replication) connectReplication(ctx context.Context) (*pgconn.PgConn, *
 
 // startPosition works out where the stream starts, making the slot when there is none and nothing is saved.
 func (r *replication) startPosition(ctx context.Context, repl *pgconn.PgConn, s *session, slot *slotRow, saved Position) error {
-	confirmed, err := r.slotPosition(ctx, repl, slot)
+	confirmed, err := r.slotPosition(ctx, repl, slot, saved.At == 0)
 	if err != nil {
 		return err
 	}
@@ -166,29 +166,6 @@ func (r *replication) startPosition(ctx context.Context, repl *pgconn.PgConn, s 
 	// What an earlier session has confirmed says nothing of a log that is not read up to there. Nor is saved all that was read.
 	r.startAt(s.start, s.proof.Last != 0)
 	return nil
-}
-
-// slotPosition returns the position of the slot, which it makes when there is none.
-func (r *replication) slotPosition(ctx context.Context, repl *pgconn.PgConn, slot *slotRow) (LSN, error) {
-	if slot != nil {
-		confirmed, err := parseServerLSN(slot.Confirmed)
-		if err != nil {
-			return 0, fmt.Errorf("slot %s: %w", r.cfg.slot, err)
-		}
-		return confirmed, nil
-	}
-	made, err := pglogrepl.CreateReplicationSlot(ctx, repl, publication.Ident(r.cfg.slot), "pgoutput", pglogrepl.CreateReplicationSlotOptions{
-		Mode: pglogrepl.LogicalReplication, SnapshotAction: "NOEXPORT_SNAPSHOT",
-	})
-	if err != nil {
-		return 0, classify(fmt.Errorf("creating the replication slot %s: %w", r.cfg.slot, err))
-	}
-	start, err := parseServerLSN(made.ConsistentPoint)
-	if err != nil {
-		return 0, fmt.Errorf("creating the replication slot %s: %w", r.cfg.slot, err)
-	}
-	r.logger.Infof("created the replication slot %s, which starts at %s", r.cfg.slot, start)
-	return start, nil
 }
 
 func asPgError(err error) (*pgconn.PgError, bool) {

@@ -253,6 +253,7 @@ func newInput(conf *service.ParsedConfig, res *service.Resources) (service.Batch
 	c.checkpointKey = common.CheckpointKey
 	log := newReplication(c, &change.Source{Connector: connector, Name: common.Name, Tenant: common.Tenant, Version: version.String(), Metadata: common.Metadata},
 		res.Logger(), func(table string) { changes.Incr(1, table) })
+	log.guard = coordinator.NewGuard(common.Name, res)
 	return coordinator.New(common, connector, log, res)
 }
 

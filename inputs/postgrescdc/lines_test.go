@@ -12,7 +12,7 @@ import (
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
-// A source that works says where it begins to read and where it stops, in one line each, and nothing else.
+// A source that works says where it begins to read and where it stops, in one line each, and nothing else. Once in its life it says what it has made, and what it does not read.
 func TestLinesOfAHealthySource(t *testing.T) {
 	d := newDatabase(t)
 	d.exec("CREATE TABLE item (id int PRIMARY KEY)")
@@ -29,7 +29,8 @@ func TestLinesOfAHealthySource(t *testing.T) {
 		if n == 0 { // once in its life
 			require.Len(t, lines, 4, "%v", lines)
 			assert.Equal(t, `created the publication pub FOR TABLE ONLY "public"."item", and pub_inserts FOR ALL TABLES with the inserts of tables that are made later`, lines[0].Msg)
-			assert.Equal(t, "created the replication slot "+d.name+", which starts at "+lines[2].Position, lines[1].Msg)
+			assert.Equal(t, "created the replication slot "+d.name+", which starts at "+lines[2].Position+": changes that were made before, and the rows that "+
+				"the tables hold already, are not read", lines[1].Msg)
 			lines = lines[2:]
 		}
 		require.Len(t, lines, 2, "%v", lines)

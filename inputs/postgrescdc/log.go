@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,7 +32,10 @@ type replication struct {
 	warnedMu sync.Mutex
 	warned   map[string]bool // guarded by warnedMu
 
-	hook func(goroutine string) // tests plant panics with it; nil: none
+	guard coordinator.Guard      // of the goroutines of a session
+	hook  func(goroutine string) // tests plant panics with it; nil: none
+
+	waiting atomic.Pointer[wait] // what a start waits for; nil: nothing
 
 	testing bool // the slot may be in use
 }
@@ -128,7 +130,7 @@ func (r *replication) Run(ctx context.Context, from checkpoint.Token, out chan<-
 	}
 	spawn := func(name string, f func() error) {
 		wg.Go(func() {
-			if err := guard(func() error { r.planted(name); return f() }); err != nil {
+			if err := r.guard.Do(name, func() error { r.planted(name); return f() }); err != nil {
 				cancel(err)
 			}
 		})
@@ -141,15 +143,11 @@ func (r *replication) Run(ctx context.Context, from checkpoint.Token, out chan<-
 		<-ctx.Done()
 		return s.interrupt()
 	})
-	err = guard(func() error { r.planted("stream"); return s.stream(ctx, from.IsZero()) })
+	err = r.guard.Do("stream", func() error { r.planted("stream"); return s.stream(ctx, from.IsZero()) })
 	cancel(err)
 	wg.Wait() // the reporter no longer writes
 	s.close()
-	err = cause(ctx, err)
-	if p, ok := errors.AsType[*panicError](err); ok {
-		panic(p) // to the coordinator, which counts and logs it
-	}
-	return err
+	return cause(ctx, err)
 }
 
 func (r *replication) planted(goroutine string) {
@@ -164,24 +162,6 @@ func cause(ctx context.Context, err error) error {
 		return c
 	}
 	return err
-}
-
-// panicError carries a panic from one of our goroutines to the one that called Run.
-type panicError struct {
-	value any
-	stack []byte
-}
-
-func (p *panicError) Error() string { return fmt.Sprintf("%v\n%s", p.value, p.stack) }
-
-// guard turns a panic into an error, so that the session can be closed before it goes on.
-func guard(f func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = &panicError{p, debug.Stack()}
-		}
-	}()
-	return f()
 }
 
 // The bounds of a segment.

@@ -21,7 +21,7 @@ import (
 // TestPanics plants a panic in each goroutine of a source. It is counted and logged with its stack, the source goes on
 // from its saved position, and another pipeline in the process does not notice.
 func TestPanics(t *testing.T) {
-	for _, goroutine := range []string{"stream", "catalogue", "report", "interrupt"} {
+	for _, goroutine := range []string{"stream", "catalogue", "report", "watch", "interrupt"} {
 		t.Run(goroutine, func(t *testing.T) {
 			d := newDatabase(t)
 			d.exec("CREATE TABLE item (id int PRIMARY KEY)")
@@ -77,6 +77,7 @@ func (d *database) pipeline(name string, hook func(string)) *pipeline {
 			c, err := parseConfig(conf, common.Name)
 			require.NoError(d.t, err)
 			r := newReplication(c, &change.Source{Connector: connector, Name: common.Name}, res.Logger(), func(string) {})
+			r.guard = coordinator.NewGuard(common.Name, res)
 			r.hook = hook
 			return coordinator.New(common, connector, r, res)
 		}))

@@ -199,7 +199,7 @@ func (r *replication) checkSlot(p *problems, server serverRow, slot *slotRow, sa
 		p.add(coordinator.KindConnect, "replication slot %s is in use by the server process %d: stop the other reader, or SELECT "+
 			"pg_terminate_backend(%d)", name, slot.ActivePID, slot.ActivePID)
 	}
-	if slot.WALStatus == "lost" || slot.InvalidationReason != "" || slot.Conflicting {
+	if slot.lost() {
 		reason := slot.InvalidationReason
 		if reason == "" {
 			reason = "wal_status " + slot.WALStatus

@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/plane"
 )
 
 const (
@@ -85,6 +86,9 @@ func New(cfg Config, kind string, log Log, res *service.Resources) (*Input, erro
 
 // ConnectionTest implements service.ConnectionTestable. It may be called at any time, from any goroutine.
 func (i *Input) ConnectionTest(ctx context.Context) service.ConnectionTestResults {
+	if c := plane.CleanupOf(ctx); c != nil {
+		return i.cleanUp(ctx, c)
+	}
 	t, ok := i.log.(Tester)
 	if !ok {
 		return service.ConnectionTestNotSupported().AsList()

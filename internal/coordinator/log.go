@@ -10,6 +10,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/plane"
 )
 
 // Log reads one database's change log. Inputs implement it; the coordinator calls it.
@@ -65,6 +66,20 @@ type Memory struct {
 	Resume checkpoint.Position
 	// Way is what a person does who wants a first start, when Resume is nil: a command or a statement.
 	Way string
+}
+
+// Waiter is implemented by a Log that may wait for long before it streams.
+type Waiter interface {
+	// Waiting says what Run waits for before its first segment, with the way out, and since when; empty: for nothing. It does not block,
+	// and is called from any goroutine.
+	Waiting() (what string, since time.Time)
+}
+
+// Leaver is implemented by a Log that leaves something on its server when its pipeline is deleted.
+type Leaver interface {
+	// Leftovers returns what is left behind. With drop it drops that, by a connection of its own, while no Run is active anywhere; what it
+	// returns with an error beside it is what was dropped until then, and what was not. Without drop it does not connect.
+	Leftovers(ctx context.Context, drop bool) ([]plane.Leftover, error)
 }
 
 // Tester is implemented by a Log that can say whether it could run from its start configuration, without running.

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"sync"
 	"time"
@@ -88,7 +89,31 @@ func (i *Input) state(now time.Time) (s plane.State, cause string, since time.Ti
 		return plane.Retrying, fmt.Sprintf("the output has not answered the batch up to %s for %s", b.end.token,
 			now.Sub(out).Truncate(time.Second)), out
 	}
+	if w, ok := i.log.(Waiter); ok {
+		if what, since := w.Waiting(); what != "" {
+			return plane.Retrying, what, since
+		}
+	}
 	return s, "", time.Time{}
+}
+
+// cleanUp answers a connection test that is to be a cleanup.
+func (i *Input) cleanUp(ctx context.Context, c *plane.Cleanup) service.ConnectionTestResults {
+	l, ok := i.log.(Leaver)
+	if !ok {
+		return service.ConnectionTestSucceeded().AsList()
+	}
+	err := protect(i, "cleanup", func() error {
+		left, err := l.Leftovers(ctx, c.Drop)
+		for _, one := range left {
+			c.Add(i.cfg.Name, one)
+		}
+		return err
+	})
+	if err != nil {
+		return service.ConnectionTestFailed(err).AsList()
+	}
+	return service.ConnectionTestSucceeded().AsList()
 }
 
 // publish sets the status of the pipeline where there is no control plane that does.

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -128,4 +129,53 @@ func TestPlaneHearsOfALostPosition(t *testing.T) {
 	assert.Equal(t, plane.Failed, p.report().State)
 	assert.Equal(t, "position lost", p.report().Cause)
 	require.NoError(t, in.Close(context.Background()))
+}
+
+// waitingLog waits before it streams, and leaves something behind.
+type waitingLog struct {
+	*fakeLog
+	since time.Time
+}
+
+func (l waitingLog) Waiting() (string, time.Time) { return "waiting for pid 7", l.since }
+
+func (waitingLog) Leftovers(_ context.Context, drop bool) ([]plane.Leftover, error) {
+	left := []plane.Leftover{{What: "the slot", How: "DROP", Dropped: drop}}
+	if drop {
+		return left, errors.New("one more is there")
+	}
+	return left, nil
+}
+
+// TestWaiting tells what a log waits for as the cause.
+func TestWaiting(t *testing.T) {
+	since := time.Unix(1, 0)
+	i := &Input{log: waitingLog{since: since}}
+	i.deliver = newDeliveries(i)
+	state, cause, at := i.state(time.Unix(2, 0))
+	require.Equal(t, plane.Retrying, state)
+	require.Equal(t, "waiting for pid 7", cause)
+	require.Equal(t, since, at)
+}
+
+// TestCleanup is a connection test that asks for leftovers instead.
+func TestCleanup(t *testing.T) {
+	res := service.MockResources()
+	i, err := New(Config{Name: "fake"}, "fake", waitingLog{}, res)
+	require.NoError(t, err)
+	for _, drop := range []bool{false, true} {
+		var got []plane.Leftover
+		results := i.ConnectionTest(plane.WithCleanup(t.Context(), &plane.Cleanup{Drop: drop, Add: func(source string, l plane.Leftover) {
+			require.Equal(t, "fake", source)
+			got = append(got, l)
+		}}))
+		require.Len(t, results, 1)
+		require.Equal(t, []plane.Leftover{{What: "the slot", How: "DROP", Dropped: drop}}, got)
+		require.Equal(t, drop, results[0].Err != nil)
+	}
+	i, err = New(Config{Name: "fake"}, "fake", &fakeLog{}, res)
+	require.NoError(t, err)
+	results := i.ConnectionTest(plane.WithCleanup(t.Context(), &plane.Cleanup{Drop: true}))
+	require.NoError(t, results[0].Err, "nothing is left")
+	require.ErrorIs(t, i.ConnectionTest(t.Context())[0].Err, service.ErrConnectionTestNotSupported)
 }

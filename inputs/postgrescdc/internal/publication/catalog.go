@@ -200,3 +200,26 @@ func Fingerprint(ctx context.Context, conn *pgx.Conn, version int) (sum string, 
 	}
 	return sum, nil
 }
+
+// Drop drops the publications that were made for the source, and returns their names.
+func (c *Config) Drop(ctx context.Context, conn *pgx.Conn) (dropped []string, err error) {
+	rows, err := conn.Query(ctx, `SELECT pubname FROM pg_publication WHERE pubname = ANY ($1) AND obj_description(oid, 'pg_publication') = $2
+		ORDER BY pubname`, []string{c.Name, c.insertsName()}, c.comment())
+	if err != nil {
+		return nil, fmt.Errorf("looking for publications to drop: %w", err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("looking for publications to drop: %w", err)
+	}
+	for _, name := range names {
+		if _, err := conn.Exec(ctx, "DROP PUBLICATION "+Ident(name)); err != nil {
+			return dropped, fmt.Errorf("dropping the publication %s: %w", name, err)
+		}
+		dropped = append(dropped, name)
+	}
+	return dropped, nil
+}
+
+// comment marks a publication that was made for the source.
+func (c *Config) comment() string { return ownComment + " for the source " + c.Source }

@@ -149,7 +149,7 @@ func (c *Config) insertsTarget(role Role) string {
 
 func (p *Plan) make(c *Config, name, target, options string) {
 	p.Statements = append(p.Statements, "CREATE PUBLICATION "+Ident(name)+target+options,
-		"COMMENT ON PUBLICATION "+Ident(name)+" IS "+Literal(ownComment+" for the source "+c.Source))
+		"COMMENT ON PUBLICATION "+Ident(name)+" IS "+Literal(c.comment()))
 }
 
 // advice is the statements for somebody else to make the publication with. After them no write is refused: tables that would be are

@@ -1,0 +1,235 @@
+package postgrescdc
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/publication"
+	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/plane"
+)
+
+// The slot: how it is made, what it knows of us, and how it goes.
+
+var (
+	_ coordinator.Waiter     = (*replication)(nil)
+	_ coordinator.Rememberer = (*replication)(nil)
+	_ coordinator.LagProber  = (*replication)(nil)
+	_ coordinator.Leaver     = (*replication)(nil)
+)
+
+// slotPosition returns the position of the slot, which it makes when there is none. What comes before it is not read, which a first
+// start says.
+func (r *replication) slotPosition(ctx context.Context, repl *pgconn.PgConn, slot *slotRow, fresh bool) (LSN, error) {
+	if slot == nil {
+		start, err := r.createSlot(ctx, repl)
+		if err != nil {
+			return 0, err
+		}
+		r.logger.Warnf("created the replication slot %s, which starts at %s: changes that were made before, and the rows that the tables hold "+
+			"already, are not read", r.cfg.slot, start)
+		return start, nil
+	}
+	confirmed, err := parseServerLSN(slot.Confirmed)
+	if err != nil {
+		return 0, fmt.Errorf("slot %s: %w", r.cfg.slot, err)
+	}
+	if fresh {
+		r.logger.Warnf("no position is saved: the stream begins where the replication slot %s is, at %s; changes that were made before, and the rows "+
+			"that the tables hold already, are not read", r.cfg.slot, confirmed)
+	}
+	return confirmed, nil
+}
+
+// createSlot makes the slot. The server waits for every transaction that is open.
+func (r *replication) createSlot(ctx context.Context, repl *pgconn.PgConn) (LSN, error) {
+	made := make(chan struct{})
+	told := make(chan struct{})
+	pid := repl.PID()
+	go func() {
+		defer close(told)
+		_ = r.guard.Do("wait", func() error { r.tellWait(ctx, pid, made); return nil }) // it is counted and logged; the slot is made all the same
+	}()
+	slot, err := pglogrepl.CreateReplicationSlot(ctx, repl, publication.Ident(r.cfg.slot), "pgoutput", pglogrepl.CreateReplicationSlotOptions{
+		Mode: pglogrepl.LogicalReplication, SnapshotAction: "NOEXPORT_SNAPSHOT",
+	})
+	close(made)
+	<-told
+	r.waiting.Store(nil)
+	if err != nil {
+		return 0, classify(fmt.Errorf("creating the replication slot %s: %w", r.cfg.slot, err))
+	}
+	start, err := parseServerLSN(slot.ConsistentPoint)
+	if err != nil {
+		return 0, fmt.Errorf("creating the replication slot %s: %w", r.cfg.slot, err)
+	}
+	return start, nil
+}
+
+// wait is what a start waits for.
+type wait struct {
+	what  string
+	since time.Time
+}
+
+// Waiting implements coordinator.Waiter.
+func (r *replication) Waiting() (what string, since time.Time) {
+	if w := r.waiting.Load(); w != nil {
+		return w.what, w.since
+	}
+	return "", time.Time{}
+}
+
+const (
+	// waitTold is how long a slot may take before the log says what it waits for, and the time between two looks at that.
+	waitTold = 2 * time.Second
+	// waitAsked bounds such a look.
+	waitAsked = 5 * time.Second
+)
+
+// tellWait says which transaction the server process waits for, until the slot is made.
+func (r *replication) tellWait(ctx context.Context, pid uint32, made <-chan struct{}) {
+	began := time.Now()
+	for {
+		select {
+		case <-made:
+			return
+		case <-ctx.Done():
+			return
+		case <-time.After(waitTold):
+		}
+		what, err := r.blocker(ctx, pid)
+		if err != nil {
+			what = fmt.Sprintf("waiting for the replication slot %s to be made; what it waits for is not known: %v", r.cfg.slot, err)
+		}
+		if what != "" {
+			r.warnOnce(what)
+			r.waiting.Store(&wait{what, began})
+		}
+	}
+}
+
+// blocker names the transaction that a server process waits for; empty: none.
+func (r *replication) blocker(ctx context.Context, pid uint32) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, waitAsked)
+	defer cancel()
+	conn, err := pgx.ConnectConfig(ctx, r.cfg.conn)
+	if err != nil {
+		return "", classifyConnect(err)
+	}
+	defer closeConn(ctx, conn)
+	rows, err := conn.Query(ctx, `SELECT b.pid, coalesce(a.usename, ''), coalesce(a.application_name, ''), coalesce(a.state, ''),
+			coalesce(to_char(a.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), ''), coalesce(p.gid, '')
+		FROM unnest(pg_blocking_pids($1)) b (pid) LEFT JOIN pg_stat_activity a ON a.pid = b.pid
+		LEFT JOIN pg_locks l ON b.pid = 0 AND l.pid = $1 AND l.locktype = 'transactionid' AND NOT l.granted
+		LEFT JOIN pg_prepared_xacts p ON p.transaction = l.transactionid ORDER BY a.xact_start LIMIT 1`, int32(pid)) //nolint:gosec // a process
+	if err != nil {
+		return "", err
+	}
+	what := ""
+	var blocker int32
+	var user, application, state, since, gid string
+	_, err = pgx.ForEachRow(rows, []any{&blocker, &user, &application, &state, &since, &gid}, func() error {
+		begin := fmt.Sprintf("the replication slot %s can only be made when the transactions that are open have ended: waiting for ", r.cfg.slot)
+		if blocker == 0 {
+			what = begin + fmt.Sprintf("the prepared transaction %q: COMMIT PREPARED %s or ROLLBACK PREPARED %s", gid, publication.Literal(gid), publication.Literal(gid))
+			return nil
+		}
+		what = begin + fmt.Sprintf("the transaction of the server process %d (user %q, application %q, %s), open since %s: end it there, or SELECT "+
+			"pg_terminate_backend(%d)", blocker, user, application, state, since, blocker)
+		return nil
+	})
+	return what, err
+}
+
+// Remember implements coordinator.Rememberer: what the slot has confirmed was delivered and saved.
+func (r *replication) Remember(ctx context.Context) (coordinator.Memory, error) {
+	conn, err := pgx.ConnectConfig(ctx, r.cfg.conn)
+	if err != nil {
+		return coordinator.Memory{}, classifyConnect(err)
+	}
+	defer closeConn(ctx, conn)
+	slot, err := querySlot(ctx, conn, r.cfg.slot)
+	if err != nil {
+		return coordinator.Memory{}, classify(err)
+	}
+	return r.memoryOf(slot), nil
+}
+
+// memoryOf is what a slot, nil where there is none, tells of an earlier run.
+func (r *replication) memoryOf(slot *slotRow) coordinator.Memory {
+	if slot == nil {
+		return coordinator.Memory{}
+	}
+	confirmed, err := parseServerLSN(slot.Confirmed)
+	if slot.lost() || err != nil {
+		return coordinator.Memory{
+			Trace: fmt.Sprintf("the replication slot %q is there, and the server has invalidated it", r.cfg.slot),
+			Way:   r.dropStatement(),
+		}
+	}
+	return coordinator.Memory{
+		Trace:  fmt.Sprintf("the replication slot %q is there, and has confirmed %s", r.cfg.slot, confirmed),
+		Resume: Position{At: confirmed},
+	}
+}
+
+func (r *replication) dropStatement() string {
+	return "SELECT pg_drop_replication_slot(" + publication.Literal(r.cfg.slot) + ")"
+}
+
+// ProbeLag implements coordinator.LagProber.
+func (r *replication) ProbeLag(ctx context.Context) error {
+	conn, err := pgx.ConnectConfig(ctx, r.cfg.conn)
+	if err != nil {
+		return classifyConnect(err)
+	}
+	defer closeConn(ctx, conn)
+	end, err := serverEnd(ctx, conn)
+	if err == nil {
+		r.serverEnd.Store(uint64(end))
+	}
+	return classify(err)
+}
+
+// Leftovers implements coordinator.Leaver: the slot, and the publications that we made.
+func (r *replication) Leftovers(ctx context.Context, drop bool) ([]plane.Leftover, error) {
+	slot := plane.Leftover{
+		What: fmt.Sprintf("the replication slot %s in the database %s, for which the server keeps its log", r.cfg.slot, r.cfg.conn.Database), How: r.dropStatement(),
+	}
+	if !drop {
+		return []plane.Leftover{slot}, nil
+	}
+	conn, err := pgx.ConnectConfig(ctx, r.cfg.conn)
+	if err != nil {
+		return []plane.Leftover{slot}, classifyConnect(err)
+	}
+	defer closeConn(ctx, conn)
+	var gone []plane.Leftover
+	there, err := querySlot(ctx, conn, r.cfg.slot)
+	if err != nil {
+		return []plane.Leftover{slot}, classify(err)
+	}
+	if there != nil {
+		if _, err := conn.Exec(ctx, r.dropStatement()); err != nil {
+			return []plane.Leftover{slot}, classify(fmt.Errorf("dropping the replication slot %s: %w", r.cfg.slot, err))
+		}
+		slot.Dropped = true
+		gone = append(gone, slot)
+	}
+	names, err := r.cfg.wanted().Drop(ctx, conn)
+	for _, name := range names {
+		gone = append(gone, plane.Leftover{What: "the publication " + name, How: "DROP PUBLICATION " + publication.Ident(name), Dropped: true})
+	}
+	return gone, classify(err)
+}
+
+// lost reports whether the server has thrown away what the slot needs.
+func (s *slotRow) lost() bool {
+	return s.WALStatus == "lost" || s.InvalidationReason != "" || s.Conflicting
+}
