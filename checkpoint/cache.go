@@ -130,16 +130,17 @@ func (c *cache) Close(context.Context) error {
 }
 
 // FromCache returns a Store over a Benthos cache resource.
-func FromCache(res *service.Resources, label string) Store {
-	return &cacheStore{res: res, label: label}
+func FromCache(res *service.Resources, label string) *Cache {
+	return &Cache{res: res, label: label}
 }
 
-type cacheStore struct {
+// Cache is a Store over a Benthos cache resource.
+type Cache struct {
 	res   *service.Resources
 	label string
 }
 
-func (c *cacheStore) access(ctx context.Context, f func(service.Cache) error) error {
+func (c *Cache) access(ctx context.Context, f func(service.Cache) error) error {
 	var err error
 	if aErr := c.res.AccessCache(ctx, c.label, func(cache service.Cache) { err = f(cache) }); aErr != nil {
 		return fmt.Errorf("cache %q: %w", c.label, aErr)
@@ -151,7 +152,7 @@ func (c *cacheStore) access(ctx context.Context, f func(service.Cache) error) er
 }
 
 // Get implements Store.
-func (c *cacheStore) Get(ctx context.Context, key string) (value []byte, err error) {
+func (c *Cache) Get(ctx context.Context, key string) (value []byte, err error) {
 	err = c.access(ctx, func(cache service.Cache) (e error) {
 		if value, e = cache.Get(ctx, key); errors.Is(e, service.ErrKeyNotFound) {
 			e = ErrNotFound
@@ -162,6 +163,11 @@ func (c *cacheStore) Get(ctx context.Context, key string) (value []byte, err err
 }
 
 // Set implements Store.
-func (c *cacheStore) Set(ctx context.Context, key string, value []byte) error {
+func (c *Cache) Set(ctx context.Context, key string, value []byte) error {
 	return c.access(ctx, func(cache service.Cache) error { return cache.Set(ctx, key, value, nil) })
+}
+
+// Delete implements Eraser.
+func (c *Cache) Delete(ctx context.Context, key string) error {
+	return c.access(ctx, func(cache service.Cache) error { return cache.Delete(ctx, key) })
 }

@@ -14,7 +14,7 @@ import (
 type keyLocks struct{ f *os.File }
 
 func openKeyLocks(path string) (*keyLocks, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, fileMode)
 	if err != nil {
 		return nil, fmt.Errorf("opening lock file: %w", err)
 	}

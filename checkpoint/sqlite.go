@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -17,6 +18,9 @@ import (
 
 // SQLite is the embedded store: one file, one row a key, that an operator can open with the sqlite3 shell.
 //
+// Beside it there are the files that SQLite makes (-wal, -shm), the locks (.lock), and the keys that were saved (.keys), from which a
+// store that has lost its content is told from a new one. Nobody but the owner can read them.
+//
 // It locks each key it touches until Close, so that two processes (or two sources of one process) never save under the
 // same key, and so that a reset is refused while the source runs. The locks are the kernel's: they end with the process.
 type SQLite struct {
@@ -25,7 +29,12 @@ type SQLite struct {
 	mu    sync.Mutex
 	locks *keyLocks           // guarded by mu
 	held  map[string]struct{} // keys that are locked; guarded by mu
+	saved map[string]struct{} // keys that are marked as saved; guarded by mu
+	marks marks
 }
+
+// fileMode is the mode of the files of a store: positions and the shapes of tables are nobody else's business.
+const fileMode = 0o600
 
 // ErrLocked means that another process, or another source of this one, uses the key.
 var ErrLocked = errors.New("checkpoint key is in use")
@@ -43,6 +52,9 @@ func OpenSQLite(ctx context.Context, path string) (*SQLite, error) {
 			return nil, fmt.Errorf("opening checkpoint store %s: folder %s: %w", path, dir, errors.Unwrap(err))
 		}
 	}
+	if err := private(path); err != nil {
+		return nil, fmt.Errorf("opening checkpoint store %s: %w", path, err)
+	}
 	s, err := openSQLite(ctx, path, "rwc")
 	if err != nil {
 		return nil, err
@@ -52,6 +64,23 @@ func OpenSQLite(ctx context.Context, path string) (*SQLite, error) {
 		return nil, fmt.Errorf("opening checkpoint store %s: %w", path, err)
 	}
 	return s, nil
+}
+
+// private makes the file when it is missing, and keeps others from it. SQLite gives the files that it makes beside it the same mode.
+func private(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, fileMode)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil // SQLite says what it cannot do
+	}
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{path, path + "-wal", path + "-shm", path + ".lock", path + keysSuffix} {
+		if info, err := os.Stat(name); err == nil && info.Mode().Perm()&0o007 != 0 {
+			_ = os.Chmod(name, info.Mode().Perm()&^0o007) // somebody else's file, which is theirs to protect
+		}
+	}
+	return f.Close()
 }
 
 // OpenExistingSQLite opens the store in the file at path. A missing file is an error that wraps fs.ErrNotExist.
@@ -73,15 +102,61 @@ func openSQLite(ctx context.Context, path, mode string) (*SQLite, error) {
 		_ = db.Close()
 		return nil, fmt.Errorf("opening checkpoint store %s: %w", path, err)
 	}
-	return &SQLite{db: db, path: path, held: map[string]struct{}{}}, nil
+	return &SQLite{db: db, path: path, held: map[string]struct{}{}, saved: map[string]struct{}{}, marks: marks{path + keysSuffix}}, nil
 }
 
-// Get implements Store. It locks the key.
+// keysSuffix ends the name of the file of marks.
+const keysSuffix = ".keys"
+
+// Get implements Store. It locks the key. A key that was saved and is not there any more is an error that wraps ErrLost.
 func (s *SQLite) Get(ctx context.Context, key string) ([]byte, error) {
 	if err := s.lock(key); err != nil {
 		return nil, err
 	}
-	return s.read(ctx, key)
+	value, err := s.read(ctx, key)
+	switch {
+	case err == nil:
+		return value, s.mark(key) // a store of an earlier version has no marks
+	case !errors.Is(err, ErrNotFound):
+		return nil, err
+	}
+	was, markErr := s.marks.has(key)
+	if markErr != nil {
+		return nil, fmt.Errorf("checkpoint store %s: %w", s.path, markErr)
+	}
+	if was {
+		return nil, fmt.Errorf("checkpoint store %s: %w: %w under key %q: the file was emptied, replaced, or separated from its -wal file; restore it from a "+
+			"backup, or, to start as if for the first time, `deltaforge checkpoint reset --path %s %s`", s.path, ErrBroken, ErrLost, key, s.path, key)
+	}
+	return nil, err
+}
+
+// mark notes that a key is saved.
+func (s *SQLite) mark(key string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.saved[key]; ok {
+		return nil
+	}
+	if err := s.marks.add(markSaved, key); err != nil {
+		return fmt.Errorf("checkpoint store %s: %w", s.path, err)
+	}
+	s.saved[key] = struct{}{}
+	return nil
+}
+
+// unmark notes that a key is deleted, and reports whether it was marked.
+func (s *SQLite) unmark(key string) (was bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.saved, key)
+	if was, err = s.marks.has(key); err == nil {
+		err = s.marks.add(markDeleted, key)
+	}
+	if err != nil {
+		return was, fmt.Errorf("checkpoint store %s: %w", s.path, err)
+	}
+	return was, nil
 }
 
 func (s *SQLite) read(ctx context.Context, key string) ([]byte, error) {
@@ -90,7 +165,7 @@ func (s *SQLite) read(ctx context.Context, key string) ([]byte, error) {
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil, s.notFound(ctx)
-	case err != nil && strings.Contains(err.Error(), "no such table"):
+	case err != nil && noTable(err):
 		// Opened with OpenExistingSQLite: an SQLite file, but not one of ours.
 		return nil, fmt.Errorf("%s is not a checkpoint store: %w", s.path, err)
 	case err != nil:
@@ -119,7 +194,10 @@ func (s *SQLite) Set(ctx context.Context, key string, value []byte) error {
 
 // Add is Set for a key that must not exist; it reports false when it does.
 func (s *SQLite) Add(ctx context.Context, key string, value []byte) (added bool, err error) {
-	if _, err := s.Get(ctx, key); err == nil {
+	if err := s.lock(key); err != nil {
+		return false, err
+	}
+	if _, err := s.read(ctx, key); err == nil {
 		return false, nil
 	} else if !errors.Is(err, ErrNotFound) {
 		return false, err
@@ -135,23 +213,32 @@ func (s *SQLite) write(ctx context.Context, key string, value []byte, stmt strin
 	if _, err := s.db.ExecContext(ctx, stmt, key, string(value), now); err != nil {
 		return fmt.Errorf("checkpoint store %s: %w", s.path, err)
 	}
-	return nil
+	return s.mark(key) // not before: a mark without a record would be a loss
 }
 
-// Delete removes a key. It returns ErrNotFound when there is none, and ErrLocked while a source uses it.
+// Delete removes a key. It returns ErrNotFound when there is none and none was lost, and ErrLocked while a source uses it.
 func (s *SQLite) Delete(ctx context.Context, key string) error {
 	if err := s.lock(key); err != nil {
 		return err
 	}
-	res, err := s.db.ExecContext(ctx, `DELETE FROM checkpoints WHERE key = ?`, key)
+	was, err := s.unmark(key)
 	if err != nil {
+		return err
+	}
+	res, err := s.db.ExecContext(ctx, `DELETE FROM checkpoints WHERE key = ?`, key)
+	if err != nil && !(was && noTable(err)) {
 		return fmt.Errorf("checkpoint store %s: %w", s.path, err)
 	}
-	if n, err := res.RowsAffected(); err == nil && n == 0 {
+	if res == nil {
+		return nil
+	}
+	if n, err := res.RowsAffected(); err == nil && n == 0 && !was {
 		return ErrNotFound
 	}
 	return nil
 }
+
+func noTable(err error) bool { return strings.Contains(err.Error(), "no such table") }
 
 // Keys returns all keys in order. It locks none.
 func (s *SQLite) Keys(ctx context.Context) (keys []string, err error) {

@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -72,7 +73,8 @@ func TestSQLiteKeepsRecords(t *testing.T) {
 	assert.Equal(t, tok, got)
 	raw, err := s.Peek(t.Context(), "k")
 	require.NoError(t, err)
-	assert.Equal(t, `{"version":1,"kind":"mysql","source":"server","position":"gtid-1","sent":3,"saved_at":"2024-02-29T00:02:03.000000004Z"}`, string(raw))
+	assert.Equal(t, `{"version":2,"kind":"mysql","source":"server","position":"gtid-1","sent":3,"saved_at":"2024-02-29T00:02:03.000000004Z",`+
+		`"sum":"d81e66f5"}`, string(raw))
 	keys, err := s.Keys(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, []string{"j", "k"}, keys)
@@ -94,7 +96,8 @@ func TestLoadTellsWhatIsWrong(t *testing.T) {
 		`{"version":1,"kind":"mysql","position":"p","sent":-1}`: ErrBroken,
 		`{"version":1,"kind":"mysql","position":"p"} trailing`:  ErrBroken,
 		`{"version":0,"kind":"mysql","position":"p"}`:           ErrIncompatible,
-		`{"version":2,"kind":"mysql","position":"p"}`:           ErrIncompatible,
+		`{"version":2,"kind":"mysql","position":"p"}`:           ErrBroken,
+		`{"version":3,"kind":"mysql","position":"p"}`:           ErrIncompatible,
 		`{"version":1,"kind":"postgresql","position":"p"}`:      ErrIncompatible,
 	} {
 		require.NoError(t, s.Set(t.Context(), "k", []byte(record)))
@@ -277,8 +280,46 @@ func TestCacheResource(t *testing.T) {
 	assert.NotErrorIs(t, err, ErrNotFound)
 }
 
+// marshal returns the saved form of a token.
+func marshal(kind string, tok Token, now time.Time) ([]byte, error) {
+	r, err := NewRecord(kind, tok, now)
+	if err != nil {
+		return nil, err
+	}
+	return r.Marshal()
+}
+
+// TestRecordTellsDamage: whatever character of a record becomes another one, it is not taken for a position.
+func TestRecordTellsDamage(t *testing.T) {
+	good, err := marshal("mysql", Token{Source: "0f3c", Commit: Text("0f3c:1-1077"), Sent: 12}, time.Unix(1e9, 12345))
+	require.NoError(t, err)
+	_, err = UnmarshalRecord(good)
+	require.NoError(t, err)
+	accepted := 0
+	for i := range good {
+		for _, c := range []byte("019ax\"") {
+			if good[i] == c {
+				continue
+			}
+			bad := append([]byte(nil), good...)
+			bad[i] = c
+			switch _, err := UnmarshalRecord(bad); {
+			case err == nil:
+				accepted++
+				t.Errorf("accepted: %s", bad)
+			case !errors.Is(err, ErrBroken) && !errors.Is(err, ErrIncompatible):
+				t.Errorf("neither broken nor incompatible: %v", err)
+			}
+		}
+	}
+	require.Zero(t, accepted)
+	flipped := bytes.Replace(good, []byte("1-1077"), []byte("1-1177"), 1)
+	_, err = UnmarshalRecord(flipped)
+	require.ErrorContains(t, err, "it was damaged, or changed by hand; restore it from a backup")
+}
+
 func FuzzUnmarshalRecord(f *testing.F) {
-	good, _ := MarshalRecord("mysql", Token{Source: "s", Commit: Text("p"), Sent: 1}, time.Unix(1, 0))
+	good, _ := marshal("mysql", Token{Source: "s", Commit: Text("p"), Sent: 1}, time.Unix(1, 0))
 	f.Add(good)
 	f.Add([]byte(`{"version":9}`))
 	f.Add([]byte("\x00"))
@@ -290,7 +331,7 @@ func FuzzUnmarshalRecord(f *testing.F) {
 			}
 			return
 		}
-		again, err := MarshalRecord(r.Kind, r.Token(), r.SavedAt)
+		again, err := marshal(r.Kind, r.Token(), r.SavedAt)
 		if err != nil {
 			return // a time that JSON cannot hold
 		}

@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
+	"io/fs"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -26,17 +29,29 @@ type Store interface {
 	Set(ctx context.Context, key string, value []byte) error
 }
 
-// schemaSuffix ends the keys of schema histories.
-const schemaSuffix = "/schema"
+// schemaSuffix ends the keys of schema histories. A key with a slash is a folder to a store of files; histories were saved under one once.
+const (
+	schemaSuffix    = ".schema_history"
+	oldSchemaSuffix = "/schema"
+)
 
 // SchemaKey returns the key under which the schema history that belongs to a position is kept.
 func SchemaKey(key string) string { return key + schemaSuffix }
 
-// IsSchemaKey reports whether a key is one that SchemaKey returns.
-func IsSchemaKey(key string) bool { return strings.HasSuffix(key, schemaSuffix) }
+// OldSchemaKey returns the key under which earlier versions kept it. It is read where the record of the position was written by one of them.
+func OldSchemaKey(key string) string { return key + oldSchemaSuffix }
 
-// recordVersion is the version of the saved form. A reader refuses a greater one.
-const recordVersion = 1
+// IsSchemaKey reports whether a key is one that SchemaKey or OldSchemaKey returns.
+func IsSchemaKey(key string) bool {
+	return strings.HasSuffix(key, schemaSuffix) || strings.HasSuffix(key, oldSchemaSuffix)
+}
+
+const (
+	// recordVersion is the version of the saved form. A reader refuses a greater one.
+	recordVersion = 2
+	// sumVersion is the version from which on a record has a checksum, and says whether a history belongs to it.
+	sumVersion = 2
+)
 
 // Record is what is saved: a position, the kind of source that made it, and when.
 type Record struct {
@@ -49,8 +64,24 @@ type Record struct {
 	Position string `json:"position"`
 	// Sent is Token.Sent.
 	Sent uint64 `json:"sent,omitempty"`
+	// History says that a schema history belongs to the position, under SchemaKey.
+	History bool `json:"history,omitempty"`
 	// SavedAt is the time of the save, UTC.
 	SavedAt time.Time `json:"saved_at"`
+	// DeliveredTo is a time before which everything committed is delivered; zero: SavedAt is the best guess.
+	DeliveredTo time.Time `json:"delivered_to,omitzero"`
+	// Sum is a checksum of all the others.
+	Sum string `json:"sum,omitempty"`
+}
+
+// NewRecord returns the record of a token.
+func NewRecord(kind string, tok Token, now time.Time) (Record, error) {
+	if tok.Commit == nil {
+		return Record{}, errors.New("a checkpoint needs a commit position")
+	}
+	return Record{
+		Version: recordVersion, Kind: kind, Source: tok.Source, Position: tok.Commit.String(), Sent: tok.Sent, SavedAt: now.UTC(),
+	}, nil
 }
 
 // Token returns the position of the record.
@@ -58,15 +89,20 @@ func (r Record) Token() Token {
 	return Token{Source: r.Source, Commit: Text(r.Position), Sent: r.Sent}
 }
 
-// MarshalRecord returns the saved form of a token.
-func MarshalRecord(kind string, tok Token, now time.Time) ([]byte, error) {
-	if tok.Commit == nil {
-		return nil, errors.New("a checkpoint needs a commit position")
+// checksum returns the Sum that the record ought to have.
+func (r Record) checksum() (string, error) {
+	r.Sum = ""
+	data, err := json.Marshal(r)
+	return fmt.Sprintf("%08x", crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli))), err
+}
+
+// Marshal returns the saved form of a record.
+func (r Record) Marshal() (data []byte, err error) {
+	r.Version = recordVersion
+	if r.Sum, err = r.checksum(); err != nil {
+		return nil, err
 	}
-	return json.Marshal(Record{
-		Version: recordVersion, Kind: kind, Source: tok.Source, Position: tok.Commit.String(), Sent: tok.Sent,
-		SavedAt: now.UTC(),
-	})
+	return json.Marshal(r)
 }
 
 // UnmarshalRecord reads a saved record. Errors wrap ErrBroken or ErrIncompatible.
@@ -79,44 +115,129 @@ func UnmarshalRecord(data []byte) (Record, error) {
 		return Record{}, fmt.Errorf("%w: record version %d, this version of deltaforge reads %d", ErrIncompatible,
 			r.Version, recordVersion)
 	}
+	if r.Version >= sumVersion || r.Sum != "" {
+		if sum, err := r.checksum(); err != nil || sum != r.Sum {
+			return Record{}, fmt.Errorf("%w: the record's checksum is %q and ought to be %q: it was damaged, or changed by hand; restore it from a backup", ErrBroken,
+				r.Sum, sum)
+		}
+	}
 	if r.Position == "" || r.Kind == "" {
 		return Record{}, fmt.Errorf("%w: record without position or kind", ErrBroken)
 	}
 	return r, nil
 }
 
-// Load reads the token saved under key. Errors wrap ErrNotFound, ErrIncompatible, ErrLocked or ErrBroken and
+// LoadRecord reads the record saved under key. Errors wrap ErrNotFound, ErrIncompatible, ErrLocked or ErrBroken and
 // name the key.
-func Load(ctx context.Context, s Store, key, kind string) (Token, error) {
+func LoadRecord(ctx context.Context, s Store, key, kind string) (Record, error) {
 	data, err := s.Get(ctx, key)
 	if errors.Is(err, ErrNotFound) {
-		return Token{}, fmt.Errorf("key %q: %w", key, ErrNotFound)
+		return Record{}, fmt.Errorf("key %q: %w", key, ErrNotFound)
 	}
 	if errors.Is(err, ErrLocked) {
-		return Token{}, err // the record may be as good as ever
+		return Record{}, err // the record may be as good as ever
 	}
 	if err != nil {
-		return Token{}, fmt.Errorf("%w: reading key %q: %w", ErrBroken, key, err)
+		return Record{}, fmt.Errorf("%w: reading key %q: %w", ErrBroken, key, err)
 	}
 	r, err := UnmarshalRecord(data)
 	if err != nil {
-		return Token{}, fmt.Errorf("key %q: %w", key, err)
+		return Record{}, fmt.Errorf("key %q: %w", key, err)
 	}
 	if r.Kind != kind {
-		return Token{}, fmt.Errorf("%w: key %q belongs to a %s source, this one is %s: choose another checkpoint key",
+		return Record{}, fmt.Errorf("%w: key %q belongs to a %s source, this one is %s: choose another checkpoint key",
 			ErrIncompatible, key, r.Kind, kind)
+	}
+	return r, nil
+}
+
+// LoadHistory reads the schema history that belongs to a record, and the key that it was under; nil: none does. Errors wrap ErrLocked or
+// ErrBroken and name the key.
+func LoadHistory(ctx context.Context, s Store, key string, r Record) (history []byte, at string, err error) {
+	at = SchemaKey(key)
+	history, err = s.Get(ctx, at)
+	if errors.Is(err, ErrNotFound) && r.Version < sumVersion {
+		at = OldSchemaKey(key)
+		if history, err = s.Get(ctx, at); err != nil && notThere(err) {
+			err = ErrNotFound
+		}
+	}
+	switch {
+	case err == nil:
+		return history, at, nil
+	case errors.Is(err, ErrNotFound) && r.History:
+		return nil, at, fmt.Errorf("%w: %w: a schema history belongs to the position under key %q, and there is none under key %q: restore it from a backup, "+
+			"or, to take the tables as they are now, `deltaforge checkpoint reset-schema %s`", ErrBroken, ErrLost, key, at, key)
+	case errors.Is(err, ErrNotFound):
+		return nil, at, nil
+	case errors.Is(err, ErrLocked):
+		return nil, at, err
+	default:
+		return nil, at, fmt.Errorf("%w: reading key %q: %w", ErrBroken, at, err)
+	}
+}
+
+// Load is LoadRecord for the token alone.
+func Load(ctx context.Context, s Store, key, kind string) (Token, error) {
+	r, err := LoadRecord(ctx, s, key, kind)
+	if err != nil {
+		return Token{}, err
 	}
 	return r.Token(), nil
 }
 
-// Save writes the token under key.
-func Save(ctx context.Context, s Store, key, kind string, tok Token, now time.Time) error {
-	data, err := MarshalRecord(kind, tok, now)
+// SaveRecord writes a record under key.
+func SaveRecord(ctx context.Context, s Store, key string, r Record) error {
+	data, err := r.Marshal()
 	if err != nil {
 		return err
 	}
 	if err := s.Set(ctx, key, data); err != nil {
-		return fmt.Errorf("saving position %s under key %q: %w", tok, key, err)
+		return fmt.Errorf("saving position %s under key %q: %w", r.Token(), key, err)
 	}
 	return nil
+}
+
+// Save writes the token under key.
+func Save(ctx context.Context, s Store, key, kind string, tok Token, now time.Time) error {
+	r, err := NewRecord(kind, tok, now)
+	if err != nil {
+		return err
+	}
+	return SaveRecord(ctx, s, key, r)
+}
+
+// Eraser is a store that can forget. Delete returns nil or ErrNotFound for a key that is not there.
+type Eraser interface {
+	Delete(ctx context.Context, key string) error
+}
+
+// Forget removes a position and what belongs to it. A missing one is not an error.
+func Forget(ctx context.Context, s Eraser, key string) error {
+	// What the tables were like at the position is of no use without it.
+	if _, err := ForgetHistory(ctx, s, key); err != nil {
+		return err
+	}
+	if err := s.Delete(ctx, key); err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return nil
+}
+
+// ForgetHistory removes the schema history that belongs to a position, and reports whether there was one, as far as the store tells.
+func ForgetHistory(ctx context.Context, s Eraser, key string) (known bool, err error) {
+	for _, k := range []string{SchemaKey(key), OldSchemaKey(key)} {
+		switch err := s.Delete(ctx, k); {
+		case err == nil:
+			known = true
+		case !errors.Is(err, ErrNotFound) && !notThere(err):
+			return known, err
+		}
+	}
+	return known, nil
+}
+
+// notThere reports whether a store of files says that a key cannot be there, since another one is in the place of its folder.
+func notThere(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -120,6 +121,10 @@ func showCheckpoint(c *cli.Context, s *checkpoint.SQLite, key string) error {
 	if err != nil {
 		return err
 	}
+	if checkpoint.IsSchemaKey(key) { // text, a line for each part
+		_, err := fmt.Fprintf(c.App.Writer, "%s\n", bytes.TrimRight(data, "\n"))
+		return err
+	}
 	r, err := checkpoint.UnmarshalRecord(data)
 	if err != nil {
 		return fmt.Errorf("key %q: %w\nthe record is: %s", key, err, data)
@@ -131,14 +136,13 @@ func showCheckpoint(c *cli.Context, s *checkpoint.SQLite, key string) error {
 
 func resetCheckpoint(c *cli.Context, s *checkpoint.SQLite, key string) error {
 	data, err := s.Get(c.Context, key) // locks the key, so that no source starts meanwhile
-	if err != nil {
+	switch {
+	case errors.Is(err, checkpoint.ErrNotFound), errors.Is(err, checkpoint.ErrLocked):
 		return err
+	case err != nil:
+		data = []byte(err.Error()) // this is the way out
 	}
-	// What the tables were like at the position is of no use without it.
-	if err := s.Delete(c.Context, checkpoint.SchemaKey(key)); err != nil && !errors.Is(err, checkpoint.ErrNotFound) {
-		return err
-	}
-	if err := s.Delete(c.Context, key); err != nil {
+	if err := checkpoint.Forget(c.Context, s, key); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(c.App.Writer, "Forgotten: %s\n%s\n", key, data)
@@ -146,14 +150,23 @@ func resetCheckpoint(c *cli.Context, s *checkpoint.SQLite, key string) error {
 }
 
 func resetSchema(c *cli.Context, s *checkpoint.SQLite, key string) error {
-	if _, err := s.Get(c.Context, key); err != nil { // locks the key too
+	data, err := s.Get(c.Context, key) // locks the key too
+	if err != nil {
 		return err
 	}
-	err := s.Delete(c.Context, checkpoint.SchemaKey(key))
-	if errors.Is(err, checkpoint.ErrNotFound) {
-		return fmt.Errorf("key %q has no schema history: %w", key, err)
-	}
+	r, err := checkpoint.UnmarshalRecord(data)
 	if err != nil {
+		return fmt.Errorf("key %q: %w", key, err)
+	}
+	known, err := checkpoint.ForgetHistory(c.Context, s, key)
+	if err != nil {
+		return err
+	}
+	if !known && !r.History {
+		return fmt.Errorf("key %q has no schema history: %w", key, checkpoint.ErrNotFound)
+	}
+	r.History = false
+	if err := checkpoint.SaveRecord(c.Context, s, key, r); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(c.App.Writer, "Forgotten: the schema history of %s. The next start takes the tables as they are then; rows that were "+

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -46,7 +47,8 @@ func TestCheckpointCommand(t *testing.T) {
 
 	out, err = runCheckpoint(t, "show", "--path", path, "orders")
 	require.NoError(t, err)
-	assert.JSONEq(t, `{"version":1,"kind":"postgresql","source":"7301/1","position":"0/16B3748","sent":7,"saved_at":"2026-01-02T03:04:05Z"}`, out)
+	assert.JSONEq(t, `{"version":2,"kind":"postgresql","source":"7301/1","position":"0/16B3748","sent":7,"saved_at":"2026-01-02T03:04:05Z",
+		"sum":"3f92f3fd"}`, out)
 
 	_, err = runCheckpoint(t, "reset", "--path", path, "orders")
 	require.ErrorIs(t, err, checkpoint.ErrLocked, "a running source keeps its position")
@@ -85,7 +87,10 @@ func TestResetSchema(t *testing.T) {
 	store := fill()
 	out, err := runCheckpoint(t, "list", "--path", path)
 	require.NoError(t, err)
-	assert.Regexp(t, `(?m)^shop/schema\s+schema history\s+7 bytes\s+true$`, out)
+	assert.Regexp(t, `(?m)^shop.schema_history\s+schema history\s+7 bytes\s+true$`, out)
+	out, err = runCheckpoint(t, "show", "--path", path, "shop.schema_history")
+	require.NoError(t, err)
+	assert.Equal(t, "history\n", out)
 	_, err = runCheckpoint(t, "reset-schema", "--path", path, "shop")
 	require.ErrorIs(t, err, checkpoint.ErrLocked, "a running source keeps its history")
 	require.NoError(t, store.Close())
@@ -105,4 +110,38 @@ func TestResetSchema(t *testing.T) {
 	out, err = runCheckpoint(t, "list", "--path", path)
 	require.NoError(t, err)
 	assert.NotContains(t, out, "shop", "a history goes with its position")
+}
+
+// TestResetIsTheWayOut of a record that is damaged, and of a store that has lost its content.
+func TestResetIsTheWayOut(t *testing.T) {
+	ctx := context.WithoutCancel(t.Context())
+	for name, lose := range map[string]func(path string){
+		"damaged": func(path string) {
+			store, err := checkpoint.OpenSQLite(ctx, path)
+			require.NoError(t, err)
+			require.NoError(t, store.Set(ctx, "shop", []byte("not a record")))
+			require.NoError(t, store.Close())
+		},
+		"emptied": func(path string) { require.NoError(t, os.WriteFile(path, nil, 0o600)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(testenv.TempDir(t), "positions.db")
+			load := func() error {
+				store, err := checkpoint.OpenSQLite(ctx, path)
+				require.NoError(t, err)
+				_, err = checkpoint.Load(ctx, store, "shop", "mysql")
+				require.NoError(t, store.Close())
+				return err
+			}
+			store, err := checkpoint.OpenSQLite(ctx, path)
+			require.NoError(t, err)
+			require.NoError(t, checkpoint.Save(ctx, store, "shop", "mysql", checkpoint.Token{Commit: checkpoint.Text("p")}, time.Now()))
+			require.NoError(t, store.Close())
+			lose(path)
+			require.ErrorIs(t, load(), checkpoint.ErrBroken)
+			_, err = runCheckpoint(t, "reset", "--path", path, "shop")
+			require.NoError(t, err)
+			require.ErrorIs(t, load(), checkpoint.ErrNotFound)
+		})
+	}
 }

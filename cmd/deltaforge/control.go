@@ -426,21 +426,18 @@ func (c checkpoints) Delete(ctx context.Context, at control.CheckpointLocation) 
 		if _, err := c.Read(ctx, at); err != nil {
 			return err
 		}
-		var deleted error
-		if err := c.res.AccessCache(ctx, at.Cache, func(cache service.Cache) { deleted = cache.Delete(ctx, at.Key) }); err != nil {
-			return fmt.Errorf("cache %q: %w", at.Cache, err)
-		}
-		return deleted
+		return checkpoint.Forget(ctx, checkpoint.FromCache(c.res, at.Cache), at.Key)
 	}
 	s, err := checkpoint.OpenExistingSQLite(ctx, storePath(at))
 	if err != nil {
 		return absent(err)
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	if _, err := s.Get(ctx, at.Key); err != nil { // locks the key: a source that uses it refuses this
+	// Locks the key: a source that uses it refuses this. What is broken or lost is forgotten as well.
+	if _, err := s.Get(ctx, at.Key); errors.Is(err, checkpoint.ErrNotFound) || errors.Is(err, checkpoint.ErrLocked) {
 		return absent(err)
 	}
-	return s.Delete(ctx, at.Key)
+	return checkpoint.Forget(ctx, s, at.Key)
 }
 
 func storePath(at control.CheckpointLocation) string {

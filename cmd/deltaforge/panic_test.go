@@ -150,6 +150,9 @@ func TestPanicsStayInTheirPipeline(t *testing.T) {
 		assert.Equal(t, 1, found, "lines about the panic of %s", v.id)
 	}
 	for _, line := range logged(t, log, map[string]string{"pipeline": "calm"}) {
+		if text, _ := line["msg"].(string); strings.Contains(text, "this is taken for its first start") {
+			continue
+		}
 		assert.Contains(t, []any{"info"}, line["level"], "%v", line)
 	}
 	// The replacement of all pipelines: the one change that panics is told, and made at the next try.

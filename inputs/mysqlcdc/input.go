@@ -59,7 +59,7 @@ func spec() *service.ConfigSpec {
 			"account needs `REPLICATION SLAVE`, `REPLICATION CLIENT`, and `SELECT` on the captured tables.\n\n"+
 			"Positions are GTID sets where the server has GTIDs, else file and position.\n\n"+
 			"Every row is decoded with the shape that its table had when it was written. The input reads the shapes at its first start, "+
-			"follows each DDL statement of the log, and keeps this history with the checkpoint, under its key with `/schema` behind "+
+			"follows each DDL statement of the log, and keeps this history with the checkpoint, under its key with `.schema_history` after "+
 			"it. A start at `latest` reads shapes and position together. When it starts further back (`earliest`, a given position, or no "+
 			"history saved) tables are taken as they are now until the log says otherwise: rows from before a later change of their table "+
 			"are an error, never shifted, unless the log was written with `binlog_row_metadata=FULL`, which says what its rows are.").

@@ -28,6 +28,7 @@ const (
 	fieldInFlight   = "max_in_flight"
 	fieldDecoders   = "decode_workers"
 	fieldMetadata   = "metadata"
+	fieldRequire    = "require_position"
 )
 
 // Config is what every source has in common.
@@ -48,6 +49,8 @@ type Config struct {
 	CheckpointKey      string
 	CheckpointPath     string
 	CheckpointInterval time.Duration
+	// RequirePosition refuses a start without a saved position.
+	RequirePosition bool
 
 	// MaxInFlight is how many batches may be on their way through the pipeline at a time.
 	MaxInFlight int
@@ -81,14 +84,19 @@ func Fields() []*service.ConfigField {
 		).Description("How changes are gathered into batches.").Optional().Advanced(),
 		service.NewObjectField(fieldCheckpoint,
 			service.NewStringField(fieldCache).Description("The label of a Benthos cache resource to keep the position in. "+
-				"Empty: the embedded store at `path`.").Default(""),
+				"Empty: the embedded store at `path`. The cache must keep what it is given until it is told otherwise: one in memory, with a TTL "+
+				"or with a bounded size makes a restart look like a first start.").Default(""),
 			service.NewStringField(fieldKey).Description("The key that the position is saved under. Empty: the source's "+
 				"`name`.").Default(""),
 			service.NewStringField(fieldPath).Description("The file of the embedded store, used when `cache` is empty. "+
-				"Sources may share it.").Default("deltaforge-checkpoints.db"),
+				"Sources may share it. It must outlive the process: in a container it belongs on a volume. SQLite keeps files with the endings `-wal` and `-shm` "+
+				"beside it, and DeltaForge those with `.lock` and `.keys`: they belong together, on a backup too.").Default("deltaforge-checkpoints.db"),
 			service.NewIntField(fieldIntervalMs).LintRule(atLeast(0)).Description("The shortest time, in milliseconds, between two saves. The "+
 				"position is also saved when the source stops.").Default(300),
 		).Description("Where the position is kept.").Optional().Advanced(),
+		service.NewBoolField(fieldRequire).Default(false).Description("Refuses to start when no position is saved: the source then stops with " +
+			"`position lost` instead of taking it for its first start. Set it once the source has started for the first time, so that a lost volume or another " +
+			"store does not pass over changes."),
 		service.NewIntField(fieldInFlight).LintRule(atLeast(1)).Description("The most batches on their way through the pipeline at " +
 			"a time. With 1 the order of the log holds whatever the pipeline does, also when it has several threads. The next batch is " +
 			"gathered and decoded meanwhile, so more than 1 pays only when processors or the output work on several batches at once; " +
@@ -169,6 +177,7 @@ func ParseConfig(conf *service.ParsedConfig) (Config, error) {
 	str(&c.CheckpointKey, fieldCheckpoint, fieldKey)
 	str(&c.CheckpointPath, fieldCheckpoint, fieldPath)
 	num(&intervalMs, 0, fieldCheckpoint, fieldIntervalMs)
+	get(func() (e error) { c.RequirePosition, e = conf.FieldBool(fieldRequire); return e })
 	num(&c.MaxInFlight, 1, fieldInFlight)
 	num(&c.Decoders, 0, fieldDecoders)
 	get(func() error {

@@ -31,6 +31,7 @@ type deliveries struct {
 	due       int         // those of pending that are to be handed out again
 	out       int         // attempts that wait for their answer
 	alone     bool        // what is out is to be answered before anything else goes out
+	handing   *delivery   // what is out and has not reached the engine yet
 	rejected  bool        // an attempt was rejected, and others are not answered yet
 	pause     time.Duration
 	notBefore time.Time // of what is due
@@ -161,12 +162,33 @@ func (d *deliveries) hand(dl *delivery) *attempt {
 	dl.state, dl.handed = isOut, time.Now()
 	d.due--
 	d.out++
-	d.alone = dl.suspect()
-	d.gaugeOut()
+	d.alone, d.handing = dl.suspect(), dl
 	return &attempt{dl: dl, n: dl.attempt, handed: dl.handed}
 }
 
+// reached notes that the engine has got what was handed out.
+func (d *deliveries) reached() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.handing = nil
+}
+
+// takeBack makes what was handed out due again, if the engine has not got it: nobody will answer.
+func (d *deliveries) takeBack() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.handing == nil {
+		return
+	}
+	d.handing.state, d.handing = isDue, nil
+	d.due++
+	d.out--
+	d.alone = d.alone && d.out > 0
+}
+
 func (d *deliveries) gaugeOut() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if !d.closed {
 		d.in.st.inFlight.Set(int64(d.out))
 	}
@@ -205,6 +227,7 @@ type attempt struct {
 // result is what the engine gets. The pipeline may change the messages, so a batch that is needed again is made of new
 // ones.
 func (d *deliveries) result(a *attempt) (service.MessageBatch, service.AckFunc, error) {
+	d.gaugeOut()
 	messages := make(service.MessageBatch, len(a.dl.batch.messages))
 	copy(messages, a.dl.batch.messages)
 	if a.dl.batch.used {
@@ -228,6 +251,7 @@ func (d *deliveries) resolve(a *attempt, err error) {
 	if !d.settle(a, err) {
 		return
 	}
+	d.gaugeOut()
 	d.timed(a)
 	a.endSpan(err)
 	if err == nil {
@@ -244,7 +268,6 @@ func (d *deliveries) settle(a *attempt, err error) bool {
 		return false
 	}
 	d.out--
-	d.gaugeOut()
 	if d.out == 0 {
 		d.alone = false
 	}

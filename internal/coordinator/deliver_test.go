@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -181,6 +182,45 @@ func TestResumeInsideTransaction(t *testing.T) {
 			assert.Equal(t, "tx0+"+want[4][len("tx1:"):], store.saved(t).String())
 			assert.Equal(t, want[5:10], read(1))
 			assert.Equal(t, "tx0+"+want[9][len("tx1:"):], store.saved(t).String())
+		})
+	}
+}
+
+// TestPanicAroundAHandOver: whatever panics while a batch is handed out or answered, the books stay right and the batch comes again, or does not.
+func TestPanicAroundAHandOver(t *testing.T) {
+	for name, series := range map[string]string{"while it is handed out": "batches_in_flight", "while it is answered": "stage_latency_seconds{deliver,transaction}"} {
+		t.Run(name, func(t *testing.T) {
+			rec := newRecorder()
+			res := resources(t, rec)
+			synctest.Test(t, func(t *testing.T) {
+				l := &funcLog{run: func(ctx context.Context, from checkpoint.Token, out chan<- Segment) error {
+					if from.IsZero() {
+						return segments(Segment{Commit: commitText(0)}, transaction(1))(ctx, from, out)
+					}
+					return segments(Segment{})(ctx, from, out)
+				}}
+				in := newTestInput(t, Config{MaxInFlight: 1, RespectTx: true}, l, newMemStore(), res)
+				require.NoError(t, in.Connect(t.Context()))
+				var boom sync.Once
+				rec.set(func(s string) {
+					if s == series {
+						boom.Do(func() { panic("on purpose") })
+					}
+				})
+				_, ack, err := in.ReadBatch(t.Context())
+				if name == "while it is handed out" {
+					require.ErrorIs(t, err, service.ErrNotConnected)
+					require.NoError(t, in.Connect(t.Context()))
+					_, ack, err = in.ReadBatch(t.Context())
+				}
+				require.NoError(t, err)
+				require.NoError(t, ack(t.Context(), nil))
+				assert.Equal(t, "tx1", in.deliver.position().String())
+				assert.Zero(t, in.deliver.out)
+				assert.Zero(t, in.deliver.due)
+				require.NoError(t, in.Close(context.Background()))
+			})
+			assert.Equal(t, 1.0, rec.value("panics_total", "read")+rec.value("panics_total", "acknowledgement"))
 		})
 	}
 }

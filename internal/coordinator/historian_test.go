@@ -55,22 +55,22 @@ func (s *orderedStore) Set(ctx context.Context, key string, value []byte) error 
 
 // TestHistoryBeforePosition: the record of a Historian is saved before the position that may need it, and only when it has changed.
 func TestHistoryBeforePosition(t *testing.T) {
-	store := &orderedStore{memStore: newMemStore(), refuse: map[string]bool{"fake/schema": true}}
+	store := &orderedStore{memStore: newMemStore(), refuse: map[string]bool{"fake.schema_history": true}}
 	l := &historianLog{fakeLog: &fakeLog{t: t, r: newRand(1)}}
 	in := newTestInput(t, Config{}, l, store, nil)
 	s := &saver{in: in, wake: make(chan struct{}, 1)}
 	s.moved(place{token: checkpoint.Token{Commit: commitText(1)}})
-	require.ErrorContains(t, s.save(t.Context()), `saving the schema history under key "fake/schema": disk full`)
+	require.ErrorContains(t, s.save(t.Context()), `saving the schema history under key "fake.schema_history": disk full`)
 	require.Empty(t, store.keys, "no position without the history that it needs")
 	require.Empty(t, l.marks)
 
 	store.refuse, l.recorded = nil, 0
 	require.NoError(t, s.save(t.Context()))
-	require.Equal(t, []string{"fake/schema", "fake"}, store.keys)
+	require.Equal(t, []string{"fake.schema_history", "fake"}, store.keys)
 	require.Equal(t, []uint64{1}, l.marks)
 	s.moved(place{token: checkpoint.Token{Commit: commitText(2)}})
 	require.NoError(t, s.save(t.Context()))
-	require.Equal(t, []string{"fake/schema", "fake", "fake"}, store.keys)
+	require.Equal(t, []string{"fake.schema_history", "fake", "fake"}, store.keys)
 }
 
 // TestHistoryRestored: the record comes back with the position, and only with it.
@@ -104,7 +104,7 @@ func TestHistoryRestored(t *testing.T) {
 			require.Equal(t, c.want, l.known)
 			if c.broken != nil {
 				require.ErrorIs(t, err, c.broken)
-				require.ErrorContains(t, err, `key "fake/schema": entry 3 of 3`)
+				require.ErrorContains(t, err, `key "fake.schema_history": entry 3 of 3`)
 				require.Equal(t, KindSchema, KindOf(err))
 				require.Nil(t, in.saver, "a source does not start without it")
 			} else {

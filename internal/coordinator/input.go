@@ -176,6 +176,9 @@ func (i *Input) connect(ctx context.Context) error {
 	if i.sessions > 1 {
 		i.st.sourceReconnects.Incr(1)
 	}
+	if s.from.token.IsZero() && i.sessions == 1 {
+		i.tellFirstStart(s.start())
+	}
 	i.out.With("position", s.start().String()).Infof("Reading the log of %s from %s", i.cfg.Name, s.start())
 	return nil
 }
@@ -192,15 +195,9 @@ func (i *Input) open(ctx context.Context) error {
 	if i.saver != nil {
 		return nil
 	}
-	from, since, err := i.store.load(ctx)
-	if err != nil && !errors.Is(err, checkpoint.ErrNotFound) {
+	from, since, err := i.from(ctx)
+	if err != nil {
 		return err
-	}
-	if err == nil {
-		if err := i.restoreHistory(ctx); err != nil {
-			return err
-		}
-		i.log.Confirm(from)
 	}
 	i.lag.begin(since)
 	i.deliver.begin(from)
@@ -217,22 +214,6 @@ func (i *Input) startWorkers(ctx context.Context) {
 	}
 }
 
-// restoreHistory hands the record that belongs to the saved position to a Historian.
-func (i *Input) restoreHistory(ctx context.Context) error {
-	h, ok := i.log.(Historian)
-	if !ok {
-		return nil
-	}
-	record, err := i.store.history(ctx)
-	if err != nil || record == nil {
-		return err
-	}
-	if err := h.Restore(record); err != nil {
-		return WithKind(KindSchema, fmt.Errorf("key %q: %w", checkpoint.SchemaKey(i.cfg.CheckpointKey), err))
-	}
-	return nil
-}
-
 func (i *Input) backoff() time.Duration {
 	return min(backoffMax, backoffMin<<min(max(i.failures-1, 0), 10))
 }
@@ -241,8 +222,12 @@ func (i *Input) backoff() time.Duration {
 func (i *Input) ReadBatch(ctx context.Context) (batch service.MessageBatch, ack service.AckFunc, err error) {
 	panicked := protect(i, "read", func() error { batch, ack, err = i.read(ctx); return nil })
 	if panicked == nil {
+		if err == nil {
+			i.deliver.reached()
+		}
 		return batch, ack, err
 	}
+	i.deliver.takeBack()
 	i.st.sourceErrors.Incr(1, string(KindOther))
 	i.reading.Store(nil)
 	if i.session != nil {

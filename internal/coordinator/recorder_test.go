@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	_ "github.com/redpanda-data/benthos/v4/public/components/pure" // the engine's own parts of a stream
@@ -22,6 +23,7 @@ type recorder struct {
 	times  map[string][]int64   // guarded by mu
 	lines  []slog.Record        // guarded by mu
 	onIncr func(name string)
+	onSet  atomic.Pointer[func(series string)] // may panic
 }
 
 func newRecorder() *recorder {
@@ -108,7 +110,17 @@ func (m recorded) Incr(n int64) {
 
 func (m recorded) Set(n int64) { m.SetFloat64(float64(n)) }
 
+// set has f called before every gauge and timing that is set.
+func (r *recorder) set(f func(series string)) { r.onSet.Store(&f) }
+
+func (r *recorder) setting(series string) {
+	if f := r.onSet.Load(); f != nil {
+		(*f)(series)
+	}
+}
+
 func (m recorded) SetFloat64(v float64) {
+	m.r.setting(m.name)
 	m.r.mu.Lock()
 	m.r.values[m.name] = v
 	m.r.sets[m.name] = append(m.r.sets[m.name], v)
@@ -116,6 +128,7 @@ func (m recorded) SetFloat64(v float64) {
 }
 
 func (m recorded) Timing(n int64) {
+	m.r.setting(m.name)
 	if m.r.onIncr != nil {
 		m.r.onIncr(m.name)
 	}

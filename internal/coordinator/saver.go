@@ -55,10 +55,15 @@ func (s *saver) rearm() {
 
 func (s *saver) run(ctx context.Context) {
 	s.rearm() // for what a panic left unsaved
+	look := time.NewTicker(keepEvery)
+	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-look.C:
+			s.keep(ctx)
+			continue
 		case <-s.wake:
 		}
 		if s.save(ctx) != nil {
@@ -108,6 +113,26 @@ func (s *saver) save(parent context.Context) error {
 	in.st.stage(stageCommit, triggerNone, time.Since(since))
 	in.log.Confirm(p.token)
 	return nil
+}
+
+// keep looks whether the store still has what was saved.
+func (s *saver) keep(parent context.Context) {
+	ctx, cancel := context.WithTimeout(parent, saveTimeout)
+	defer cancel()
+	err := s.in.store.keep(ctx)
+	s.mu.Lock()
+	tok, failing := s.want.token, s.moves != s.saved
+	s.mu.Unlock()
+	switch {
+	case parent.Err() != nil:
+	case err != nil:
+		s.failure(tok, time.Now(), err)
+	case !failing:
+		s.mu.Lock()
+		s.failed = time.Time{}
+		s.mu.Unlock()
+		s.in.health.clear(partStore)
+	}
 }
 
 // failure counts and logs a save that failed.

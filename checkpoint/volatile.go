@@ -1,0 +1,56 @@
+package checkpoint
+
+import (
+	"context"
+	"reflect"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+)
+
+// Volatile says why a cache cannot keep a position beyond the end of the process: it is one of the engine's caches that keep nothing, or keep
+// it in memory. Empty: it is none of those, or nobody knows.
+//
+// The engine does not tell of which type a resource is, so this looks at the engine's own types. If their names change, a cache is not told any
+// more, which TestStockCaches notices.
+func (c *Cache) Volatile(ctx context.Context) (reason string) { return c.volatile(ctx, c.label, 4) }
+
+func (c *Cache) volatile(ctx context.Context, label string, depth int) (reason string) {
+	_ = c.res.AccessCache(ctx, label, func(cache service.Cache) { // what cannot be reached fails where it is used
+		v := innermost(reflect.ValueOf(cache))
+		switch v.Type().Name() {
+		case "noopCacheAdapter":
+			reason = "it keeps nothing"
+		case "memoryCache", "lruCacheAdapter", "ttlruCacheAdapter":
+			reason = "it keeps what it is given in the memory of this process"
+		case "multilevelCache":
+			levels := v.FieldByName("caches")
+			for i := 0; depth > 0 && levels.IsValid() && levels.Kind() == reflect.Slice && i < levels.Len(); i++ {
+				if reason = c.volatile(ctx, levels.Index(i).String(), depth-1); reason == "" {
+					return // one level that lasts is enough
+				}
+			}
+		}
+	})
+	return reason
+}
+
+// innermost takes the engine's wrappers off a cache: structures with the next one in a field c.
+func innermost(v reflect.Value) reflect.Value {
+	for range 8 {
+		for v.Kind() == reflect.Interface || v.Kind() == reflect.Pointer {
+			if v.IsNil() {
+				return v
+			}
+			v = v.Elem()
+		}
+		if v.Kind() != reflect.Struct {
+			break
+		}
+		inner := v.FieldByName("c")
+		if !inner.IsValid() || inner.Kind() != reflect.Interface || inner.IsNil() {
+			break
+		}
+		v = inner
+	}
+	return v
+}
