@@ -70,8 +70,8 @@ func (i *Input) unsaved(ctx context.Context) (checkpoint.Token, error) {
 		case err != nil:
 			return checkpoint.Token{}, fmt.Errorf("%s; asking the server whether the source has been here: %w", nothing, err)
 		case m.Resume != nil:
-			i.out.With("position", m.Resume.String()).Warnf("%s, though %s: the store has lost its content, or is another one. Nothing is lost: reading goes on at %s, and "+
-				"what was delivered after that comes again", capital(nothing), m.Trace, m.Resume)
+			i.out.With("position", m.Resume.String()).Warnf("%s, though %s: unless that was made for this start, the store has lost its content, or is another one. Nothing is lost: "+
+				"reading goes on at %s, and what was delivered after that comes again", capital(nothing), m.Trace, m.Resume)
 			return checkpoint.Token{Commit: m.Resume}, nil
 		case m.Trace != "":
 			return checkpoint.Token{}, fmt.Errorf("%w: %s, though %s: the store has lost its content, or is another one: restore it; or, to start as if for the "+

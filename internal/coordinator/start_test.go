@@ -44,7 +44,7 @@ func TestStartWithoutPosition(t *testing.T) {
 		},
 		"the server says where nothing is lost": {
 			memory: Memory{Trace: `slot "x" has confirmed tx3`, Resume: commitText(3)}, require: true, from: "tx3",
-			want: `No position of fake is saved under key "fake" in the test's store, though slot "x" has confirmed tx3: the store has lost its content, or is another one. ` +
+			want: `No position of fake is saved under key "fake" in the test's store, though slot "x" has confirmed tx3: unless that was made for this start, the store has lost its content, or is another one. ` +
 				"Nothing is lost: reading goes on at tx3, and what was delivered after that comes again",
 		},
 		"the server says that it was here": {
