@@ -59,7 +59,7 @@ func (s *session) count(t *transaction) error {
 // maxSegment is the size of the row images of one event above which it becomes several segments.
 const maxSegment = 256 << 10
 
-// rowsSegments holds a segment, or sends some and holds the last, of what is left of an event behind what was delivered earlier.
+// rowsSegments holds a segment, or sends some and holds the last, of what is left of an event beyond what was delivered earlier.
 func (s *session) rowsSegments(ctx context.Context, t *transaction, m *mappedTable, ev *binlog.Rows, start uint64, now time.Time) error {
 	if !m.captured {
 		return nil
@@ -71,7 +71,7 @@ func (s *session) rowsSegments(ctx context.Context, t *transaction, m *mappedTab
 	if s.skip > t.index {
 		n, err := m.tm.CountRows(ev)
 		if err != nil {
-			return coordinator.WithKind(coordinator.KindDecode, fmt.Errorf("rows of %s behind %s: %w", m.tm.Name(), s.place(), err))
+			return coordinator.WithKind(coordinator.KindDecode, fmt.Errorf("rows of %s after %s: %w", m.tm.Name(), s.place(), err))
 		}
 		if uint64(n) <= s.skip-t.index {
 			return nil
@@ -81,7 +81,7 @@ func (s *session) rowsSegments(ctx context.Context, t *transaction, m *mappedTab
 	for len(seg.Images) > maxSegment {
 		head, rest, n, err := m.tm.Split(ev, seg.Images, maxSegment)
 		if err != nil {
-			return coordinator.WithKind(coordinator.KindDecode, fmt.Errorf("rows of %s behind %s: %w", m.tm.Name(), s.place(), err))
+			return coordinator.WithKind(coordinator.KindDecode, fmt.Errorf("rows of %s after %s: %w", m.tm.Name(), s.place(), err))
 		}
 		part := seg
 		part.Images = head

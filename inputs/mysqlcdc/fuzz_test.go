@@ -51,7 +51,7 @@ func checkSegments(t *testing.T, segments []coordinator.Segment) (payloads []str
 		for _, m := range batch {
 			ev, _ := change.FromMessage(m)
 			if last := index[ev.Tx]; ev.Index < last || ev.Index == last && ev.Sub == 0 {
-				t.Fatalf("event %d of %s behind event %d", ev.Index, ev.Tx.ID, index[ev.Tx])
+				t.Fatalf("event %d of %s after event %d", ev.Index, ev.Tx.ID, index[ev.Tx])
 			}
 			index[ev.Tx] = ev.Index
 			payloads = append(payloads, checkMessage(t, m))
@@ -198,7 +198,7 @@ func FuzzPayload(f *testing.F) {
 }
 
 // FuzzGTIDEvent gives any bytes to the readers of the events that a transaction starts with: the transaction has a name, and the
-// position behind it can be read back and includes it.
+// position after it can be read back and includes it.
 func FuzzGTIDEvent(f *testing.F) {
 	kinds := []replication.EventType{
 		replication.GTID_EVENT, replication.GTID_TAGGED_LOG_EVENT, replication.MARIADB_GTID_EVENT, replication.ANONYMOUS_GTID_EVENT,
@@ -233,7 +233,7 @@ func FuzzGTIDEvent(f *testing.F) {
 			t.Fatalf("GTID %q cannot be read back: %v", tx.tx.GTID, err)
 		}
 		if c, ok := s.position.Compare(p); !ok || c != 0 {
-			t.Fatalf("the position is %s behind %s", s.position, p)
+			t.Fatalf("the position is %s after %s", s.position, p)
 		}
 	})
 }

@@ -96,7 +96,7 @@ type run struct {
 	out    chan coordinator.Segment
 	done   chan error
 	cancel context.CancelFunc
-	// tok is the position behind everything that was taken.
+	// tok is the position after everything that was taken.
 	tok checkpoint.Token
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
-// serverJSON is a document of the table c as the server prints it, without the spaces that it puts behind commas and colons.
+// serverJSON is a document of the table c as the server prints it, without the spaces that it puts after commas and colons.
 func (b *bench) serverJSON(t *testing.T, column string) string {
 	t.Helper()
 	var s sql.NullString

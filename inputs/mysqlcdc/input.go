@@ -56,13 +56,15 @@ func spec() *service.ConfigSpec {
 		Categories("Services").
 		Summary("Streams the row changes of a MySQL or MariaDB server.").
 		Description("Reads the binlog as a replica does: MySQL 8.0 to 9.x and MariaDB 10.11 and later, with `binlog_format=ROW`. The "+
-			"account needs `REPLICATION SLAVE`, `REPLICATION CLIENT`, and `SELECT` on the captured tables.\n\n"+
+			"account needs `REPLICATION SLAVE`, `REPLICATION CLIENT`, and `SELECT` on the captured tables and on those that "+
+			"become captured by `RENAME` or `LIKE`.\n\n"+
 			"Positions are GTID sets where the server has GTIDs, else file and position.\n\n"+
 			"Every row is decoded with the shape that its table had when it was written. The input reads the shapes at its first start, "+
 			"follows each DDL statement of the log, and keeps this history with the checkpoint, under its key with `.schema_history` after "+
 			"it. A start at `latest` reads shapes and position together. When it starts further back (`earliest`, a given position, or no "+
-			"history saved) tables are taken as they are now until the log says otherwise: rows from before a later change of their table "+
-			"are an error, never shifted, unless the log was written with `binlog_row_metadata=FULL`, which says what its rows are.").
+			"history saved) tables are taken as they are now until the log says otherwise. Rows from before a later change of their table "+
+			"are then an error if number, types or sizes of the columns differ. If only names have changed, nothing tells. With "+
+			"`binlog_row_metadata=FULL` the log says what its rows are.").
 		Fields(coordinator.Fields()...).
 		Fields(
 			service.NewStringField(fieldDSN).Secret().

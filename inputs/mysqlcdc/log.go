@@ -10,7 +10,9 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/catalog"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/ddl"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/history"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/resolve"
@@ -31,6 +33,8 @@ type mysqlLog struct {
 	files atomic.Pointer[[]logFile]
 	// warned says that what cannot be captured was told.
 	warned atomic.Bool
+	// observe sees every statement that may change tables; nil but in tests.
+	observe func(q binlog.Query, st ddl.Statement)
 }
 
 var (

@@ -151,7 +151,7 @@ func TestResume(t *testing.T) {
 					require.Equal(t, ids(append(append([]received{}, left...), last...)), ids(got), "sent %d", sent)
 					again.stop(t)
 				}
-				// A restart behind the last commit gives only what is new.
+				// A restart after the last commit gives only what is new.
 				again := start(t, l, reparsed(commit)).connected(t)
 				require.Equal(t, ids(last), ids(again.take(t, 1)))
 			})
@@ -159,7 +159,7 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// positionBehind reads the event's transaction again, to learn the position behind it.
+// positionBehind reads the event's transaction again, to learn the position after it.
 func (g received) positionBehind(t *testing.T, _ *run, l *mysqlLog) checkpoint.Position {
 	t.Helper()
 	cfg := l.cfg
@@ -332,7 +332,7 @@ func (b *bench) newestFile(t *testing.T) (name string, n int) {
 	return name, n
 }
 
-// TestLargeTransaction reads one transaction of 200,000 rows in bounded memory, and the events behind a place in it again.
+// TestLargeTransaction reads one transaction of 200,000 rows in bounded memory, and the events after a place in it again.
 func TestLargeTransaction(t *testing.T) {
 	onBoth(t, func(t *testing.T, b *bench) {
 		const n = 200_000
@@ -371,7 +371,7 @@ func TestLargeTransaction(t *testing.T) {
 		require.Equal(t, 100_000, inserts)
 		r.stop(t)
 
-		from.Sent = 99_990 // of the inserts, the first transaction behind the start
+		from.Sent = 99_990 // of the inserts, the first transaction after the start
 		again := start(t, l, reparsed(from)).connected(t)
 		seg := again.segment(t)
 		for seg.Rows == nil {
@@ -383,7 +383,7 @@ func TestLargeTransaction(t *testing.T) {
 	})
 }
 
-// TestTaggedGTIDs reads and resumes behind transactions with tags, which MySQL has since 8.3.
+// TestTaggedGTIDs reads and resumes after transactions with tags, which MySQL has since 8.3.
 func TestTaggedGTIDs(t *testing.T) {
 	b := newBench(t, testenv.MySQL(t))
 	b.exec(t, "CREATE TABLE c (id INT PRIMARY KEY)")

@@ -73,6 +73,9 @@ func (s *session) query(ctx context.Context, h binlog.Header, body []byte, start
 		err = s.rollBackTo(ctx, st.Savepoint)
 	case statement.Neutral:
 	case statement.Other:
+		if s.log.observe != nil {
+			s.log.observe(q, text)
+		}
 		if t.alter != binlog.AlterStarted && t.alter != binlog.AlterRolledBack { // neither has changed anything
 			err = s.ddl(ctx, text, start, now)
 		}
@@ -124,7 +127,8 @@ func (s *session) statementData(st statement.Statement, session ddl.Session, q b
 	}
 	return coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("%s that ends at %s is logged as a statement, without its rows: a "+
 		"session uses binlog_format=STATEMENT or MIXED; SET GLOBAL binlog_format = 'ROW' and end the sessions that are older; what the "+
-		"statement has changed is not in the log: bring it over by other means, then start after this place (`deltaforge checkpoint`)", what, s.place()))
+		"statement has changed is not in the log: bring it over by other means, then go on after this place (`deltaforge checkpoint reset KEY`, and "+
+		"start: '%s')", what, s.place(), s.place()))
 }
 
 // fullName returns the name of a table with its database.

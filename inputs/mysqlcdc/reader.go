@@ -20,7 +20,7 @@ import (
 // decodes no row.
 type reader struct {
 	file string
-	pos  uint64 // behind the last event
+	pos  uint64 // after the last event
 	// checksums says that events end with a CRC-32.
 	checksums bool
 	// skip is how many events of the first transaction were delivered in an earlier session.
@@ -47,7 +47,8 @@ type mappedTable struct {
 	captured bool
 }
 
-// maxMaps bounds the table ids that are remembered; the server makes a new one each time it opens a table.
+// maxMaps bounds the table ids that are remembered from one transaction to the next; the server makes a new one each time it opens a
+// table.
 const maxMaps = 4096
 
 func newReader(p *gtid.Position) reader {
@@ -57,7 +58,7 @@ func newReader(p *gtid.Position) reader {
 func (s *session) place() string { return s.file + ":" + strconv.FormatUint(s.pos, 10) }
 
 func (s *session) protocolError(format string, args ...any) error {
-	return coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("binlog event behind "+s.place()+": "+format, args...))
+	return coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("binlog event after "+s.place()+": "+format, args...))
 }
 
 // event handles one event as it came over the wire.
@@ -86,7 +87,7 @@ func (s *session) event(ctx context.Context, data []byte, now time.Time) error {
 	return nil
 }
 
-// advance moves the position behind an event. Headers hold the low 32 bits only; a transaction can take a file past 4 GiB.
+// advance moves the position after an event. Headers hold the low 32 bits only; a transaction can take a file past 4 GiB.
 // MariaDB 11.4 and later leave them out in places.
 func (s *session) advance(h binlog.Header) {
 	switch {
@@ -173,9 +174,6 @@ func (s *session) tableMap(ctx context.Context, body []byte) error {
 			return err
 		}
 		m.captured = m.shape != nil
-	}
-	if len(s.maps) >= maxMaps {
-		clear(s.maps)
 	}
 	s.maps[id] = m
 	return nil

@@ -67,7 +67,7 @@ func offline(flavor string) *session {
 	return s
 }
 
-// replay is the recorded events as a second connection sends them: how the file is written, then what is behind a position.
+// replay is the recorded events as a second connection sends them: how the file is written, then what is after a position.
 type replay [][]byte
 
 func excerptOf(all [][]byte, from *gtid.Position) (events, error) {

@@ -1,6 +1,7 @@
 package mysqlcdc
 
 import (
+	"bytes"
 	"database/sql"
 	"encoding/json"
 	"fmt"
@@ -13,7 +14,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/catalog"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/charset"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/ddl"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/resolve"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/shape"
@@ -165,6 +169,59 @@ func corpus(t *testing.T, product string) (statements []string) {
 	return statements
 }
 
+// ddlCorpus is what the test in internal/ddl reads: the statements of the corpus as a server has logged them.
+type ddlCorpus struct {
+	Version    string
+	Charsets   charset.Info
+	State      shape.State
+	Statements []ddlCorpusStatement
+}
+
+type ddlCorpusStatement struct {
+	Text, DB          string
+	SQLMode           uint64 `json:",omitempty"`
+	ServerCollation   string
+	DefaultUTF8MB4    string `json:",omitempty"`
+	ImplicitTimestamp bool   `json:",omitempty"`
+}
+
+// recordCorpus makes TestCorpus write what the log had, for the test in internal/ddl that has no server, when DELTAFORGE_UPDATE is set.
+func recordCorpus(t *testing.T, l *mysqlLog, c *catalog.Catalog, db, other, product string) (write func()) {
+	t.Helper()
+	if os.Getenv("DELTAFORGE_UPDATE") == "" {
+		return func() {}
+	}
+	charsets, err := c.Charsets(t.Context(), product)
+	require.NoError(t, err)
+	version, err := c.Query(t.Context(), "SELECT VERSION()")
+	require.NoError(t, err)
+	rec := ddlCorpus{Version: version[0][0], Charsets: charsets, State: l.shapes(t)}
+	for name := range rec.State {
+		if name != db && name != other {
+			delete(rec.State, name)
+		}
+	}
+	for _, d := range rec.State {
+		for _, t := range d.Tables {
+			t.AsOf = ""
+		}
+	}
+	l.observe = func(q binlog.Query, st ddl.Statement) {
+		if q.DB == db || q.DB == other {
+			rec.Statements = append(rec.Statements, ddlCorpusStatement{
+				Text: st.Text, DB: st.DB, SQLMode: q.Vars.SQLMode, ServerCollation: st.ServerCollation, DefaultUTF8MB4: st.DefaultUTF8MB4,
+				ImplicitTimestamp: st.ImplicitTimestamp,
+			})
+		}
+	}
+	return func() {
+		text, err := json.MarshalIndent(rec, "", " ")
+		require.NoError(t, err)
+		text = bytes.ReplaceAll(bytes.ReplaceAll(text, []byte(other), []byte("other")), []byte(db), []byte("db"))
+		require.NoError(t, os.WriteFile("internal/ddl/testdata/corpus-"+product+".json", append(text, '\n'), 0o600))
+	}
+}
+
 // TestCorpus runs real-world DDL: after each statement, what was worked out from the log must be what the server shows.
 func TestCorpus(t *testing.T) {
 	onBoth(t, func(t *testing.T, b *bench) {
@@ -179,6 +236,8 @@ func TestCorpus(t *testing.T) {
 		if b.srv.IsMariaDB() {
 			product = "mariadb"
 		}
+		record := recordCorpus(t, l, c, b.db, other, product)
+		defer record()
 		statements := corpus(t, product)
 		require.Greater(t, len(statements), 150)
 		accepted, failed, reported, told := 0, false, map[string]string{}, map[statement.TableName]*change.Table{}

@@ -169,7 +169,7 @@ func (b *bench) resumes(t *testing.T, l *mysqlLog, tok checkpoint.Token, left []
 	require.Equal(t, ids(left), ids(r.take(t, len(left))), tok.String())
 }
 
-// TestSchemaChangeVersions: the shape in the event of a statement is, for every type, exactly that of the rows behind it.
+// TestSchemaChangeVersions: the shape in the event of a statement is, for every type, exactly that of the rows after it.
 func TestSchemaChangeVersions(t *testing.T) {
 	for _, options := range []string{"", "bigint: string\ntinyint1: boolean\nzero_date: null\n"} {
 		onBothMetadata(t, func(t *testing.T, b *bench) {

@@ -100,6 +100,9 @@ func (s *session) commit(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	s.tx, s.skip = nil, 0
+	if len(s.maps) > maxMaps {
+		clear(s.maps) // and not before: the rows of a statement come after the maps of all its tables
+	}
 	switch {
 	case !s.position.HasGTIDs:
 		s.position = &gtid.Position{File: s.file, Pos: s.pos}
@@ -108,7 +111,7 @@ func (s *session) commit(ctx context.Context, now time.Time) error {
 	case t.gtid.GNO != 0:
 		s.position = s.position.AfterGTID(&t.gtid, s.file, s.pos)
 	default:
-		return s.protocolError("a transaction without GTID behind %s: a position of GTIDs cannot pass it; use_gtid: false reads by "+
+		return s.protocolError("a transaction without GTID after %s: a position of GTIDs cannot pass it; use_gtid: false reads by "+
 			"file and position", s.position)
 	}
 	if err := s.keepChanges(); err != nil {

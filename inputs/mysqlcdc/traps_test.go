@@ -64,7 +64,7 @@ func TestHighBits(t *testing.T) {
 }
 
 // TestPlaceInCompressedTransaction: what lies in a compressed transaction has the place of that transaction, not 0, and positions go on
-// behind it.
+// after it.
 func TestPlaceInCompressedTransaction(t *testing.T) {
 	for _, gtid := range []string{"true", "false"} {
 		b := newBench(t, testenv.MySQL(t))

@@ -196,7 +196,7 @@ func (w *walker) restart() {
 	recent := w.points[max(0, len(w.points)-6):]
 	n := w.r.IntN(len(recent))
 	at := recent[n]
-	w.points = append([]walkPoint(nil), recent[:n+1]...) // what is behind it comes again
+	w.points = append([]walkPoint(nil), recent[:n+1]...) // what is after it comes again
 	if w.r.IntN(2) == 0 {
 		w.l.history.Confirm(parsedPosition(w.t, recent[0].tok))
 		w.l = w.l.restarted(w.t)

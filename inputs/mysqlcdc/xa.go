@@ -19,7 +19,7 @@ import (
 
 // XA transactions. The log has the rows at XA PREPARE, which says nothing about whether they will ever count; XA COMMIT and XA
 // ROLLBACK are transactions of their own, without rows. So at XA PREPARE only the place of the rows is kept, with the schema history,
-// which is saved before any position behind it; at XA COMMIT the rows are read from there, over a second connection, and are the rows
+// which is saved before any position after it; at XA COMMIT the rows are read from there, over a second connection, and are the rows
 // of the transaction that XA COMMIT is. A prepared transaction keeps its tables locked, so their shapes have not changed between.
 
 // prepareXA ends the part of an XA transaction that has the rows.
@@ -153,7 +153,7 @@ func (s *session) readPrepared(ctx context.Context, p *shape.Prepared, xid strin
 	return nil
 }
 
-// events are those behind a position, up to the end of the log.
+// events are those after a position, up to the end of the log.
 type events interface {
 	// next returns an event and when it was read; errNoPrepared at the end of the log.
 	next() ([]byte, time.Time, error)
@@ -183,7 +183,7 @@ func (d *dumpEvents) next() ([]byte, time.Time, error) {
 	return packet[1:], now, nil
 }
 
-// openExcerpt opens another connection and asks for what is behind the position, up to where the log ends now.
+// openExcerpt opens another connection and asks for what is after the position, up to where the log ends now.
 func (s *session) openExcerpt(ctx context.Context, from *gtid.Position) (events, error) {
 	c, err := s.log.cfg.dumpServer().OpenDump(ctx, s.dumpRequest(from, s.log.cfg.excerptUUID, 0))
 	if err != nil {

@@ -18,7 +18,8 @@ import (
 
 // ErrTruncated means that an event ends before what it announces.
 var ErrTruncated = errors.New("the event is truncated: `mysqlbinlog --verify-binlog-checksum` on the file tells whether the server's log is " +
-	"damaged; if so, take a new snapshot of the tables and start behind the damage")
+	"damaged; if so, bring the rows in it over by other means, and start after the damage: `deltaforge checkpoint reset KEY`, and start set to " +
+	"a place after it")
 
 // maxInflated bounds what one compressed event may grow to; MySQL's greatest event is 1 GiB.
 const maxInflated = 1 << 30
@@ -113,7 +114,7 @@ func ParseHeader(data []byte) (Header, []byte, error) {
 type TableMap struct {
 	id        uint64
 	DB, Table string
-	// Body is everything behind id and flags: equal bodies are equal shapes.
+	// Body is everything after id and flags: equal bodies are equal shapes.
 	Body     []byte
 	Types    []byte
 	Metas    []uint16

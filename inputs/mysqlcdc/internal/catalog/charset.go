@@ -33,7 +33,7 @@ func (c *Catalog) EastAsianCharset(ctx context.Context, name string) (*charset.C
 	return &charset.Charset{Name: name, Decode: e.Decode}, nil
 }
 
-// characters fills a table with what the numbers of that many bytes behind a prefix mean, as far as they are one character.
+// characters fills a table with what the numbers of that many bytes after a prefix mean, as far as they are one character.
 func (c *Catalog) characters(ctx context.Context, name, prefix string, size int, table []rune) error {
 	// The digits of the number, each out of a table of its own: what is there without privileges and settings.
 	var digits, from []string

@@ -53,7 +53,7 @@ func (r *reducer) alter() error {
 	return nil
 }
 
-// cutPartitions cuts off what says how the table is divided from now on, which stands behind the last clause without a comma.
+// cutPartitions cuts off what says how the table is divided from now on, which stands after the last clause without a comma.
 func (r *reducer) cutPartitions() {
 	for i, t := range outside(r.in) {
 		second := r.at(i + 1).Keyword()
@@ -64,7 +64,7 @@ func (r *reducer) cutPartitions() {
 	}
 }
 
-// endsClauses reports a clause behind which no other kind of clause can follow, so that its commas are its own, and which
+// endsClauses reports a clause after which no other kind of clause can follow, so that its commas are its own, and which
 // changes nothing here.
 func (r *reducer) endsClauses() bool {
 	switch r.peek().Keyword() {

@@ -1,4 +1,3 @@
-// Package ddl works out what the statements of the log do to the shapes of tables.
 package ddl
 
 import (

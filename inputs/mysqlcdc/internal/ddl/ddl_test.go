@@ -100,3 +100,84 @@ func TestUnreadableDDL(t *testing.T) {
 		require.Empty(t, res.Changes, text)
 	}
 }
+
+// TestGuessedShapes: a shape that was read from the catalogue at a later place has the statements before that place already.
+func TestGuessedShapes(t *testing.T) {
+	column := func(name string) *shape.Table {
+		return &shape.Table{AsOf: "later", Columns: []shape.Column{{Name: name, Type: "int"}}}
+	}
+	for _, early := range []bool{true, false} {
+		a := testApplier(product.MySQL)
+		a.early = func(asOf string) bool { require.Equal(t, "later", asOf); return early }
+		apply := func(text string) []shape.Change {
+			state := shape.State{"d": {Collation: "utf8mb4_bin", Complete: true, Tables: map[string]*shape.Table{"t": column("a"), "u": column("b")}}}
+			res, err := a.Apply(state, Statement{Text: text, DB: "d", ServerCollation: "utf8mb4_bin"})
+			require.NoError(t, err, text)
+			return res.Changes
+		}
+		made := &shape.Table{Collation: "utf8mb4_bin", Columns: []shape.Column{{Name: "c", Type: "int", Nullable: true}}}
+		require.Equal(t, []shape.Change{{DB: "d", Table: "t"}, {DB: "d", Table: "t", Def: made}}, apply("CREATE OR REPLACE TABLE t (c INT)"), "it is known from here on")
+		if early {
+			require.Empty(t, apply("ALTER TABLE t DROP COLUMN gone"), "the column is gone already")
+			require.Empty(t, apply("RENAME TABLE t TO u"), "u is known as it is later")
+			require.Empty(t, apply("RENAME TABLE v TO u"), "and so it is when t was something else then")
+			continue
+		}
+		_, err := a.Apply(shape.State{"d": {Tables: map[string]*shape.Table{"t": column("a")}}}, Statement{Text: "ALTER TABLE t DROP COLUMN gone", DB: "d"})
+		require.ErrorIs(t, err, errNotApplied)
+		require.Equal(t, []shape.Change{{DB: "d", Table: "t"}, {DB: "d", Table: "u", Def: column("a")}}, apply("RENAME TABLE t TO u"))
+		require.Equal(t, []shape.Change{{DB: "d", Table: "u"}}, apply("RENAME TABLE v TO u"), "a view of which nothing is known")
+	}
+}
+
+// TestShapesOfOthers: what a new table takes from another one is not known where that is not.
+func TestShapesOfOthers(t *testing.T) {
+	known := &shape.Table{Columns: []shape.Column{{Name: "a", Type: "int"}}, Indexes: []shape.Index{}}
+	state := shape.State{"d": {Complete: true, Tables: map[string]*shape.Table{"t": known}}, "seen": {Tables: map[string]*shape.Table{"t": known}}}
+	unknown := func(how string) *shape.Table {
+		return &shape.Table{Unknown: how + ", whose columns are not known (GRANT SELECT ON `far`.* TO the account, so that they are followed)"}
+	}
+	for text, want := range map[string][]shape.Change{
+		"CREATE TABLE n LIKE seen.t":                      {{DB: "d", Table: "n", Def: known}},
+		"CREATE TABLE n LIKE far.t":                       {{DB: "d", Table: "n", Def: unknown("it was made LIKE far.t")}},
+		"RENAME TABLE seen.t TO n":                        {{DB: "seen", Table: "t"}, {DB: "d", Table: "n", Def: known}},
+		"RENAME TABLE far.t TO n":                         {{DB: "d", Table: "n", Def: unknown("its name was far.t")}},
+		"ALTER TABLE far.t ADD x INT, RENAME TO d.n":      {{DB: "d", Table: "n", Def: unknown("its name was far.t")}},
+		"RENAME TABLE view_of_d TO n":                     nil,
+		"CREATE TEMPORARY TABLE t (x INT)":                nil,
+		"CREATE TABLE IF NOT EXISTS t LIKE far.t":         nil,
+		"RENAME TABLE far.t TO far.x, far.x TO d.n":       {{DB: "far", Table: "x", Def: unknown("its name was far.t")}, {DB: "far", Table: "x"}, {DB: "d", Table: "n", Def: unknown("its name was far.t")}},
+		"ALTER TABLE t EXCHANGE PARTITION p WITH TABLE u": nil,
+	} {
+		a := testApplier(product.MySQL)
+		res, err := a.Apply(state, Statement{Text: text, DB: "d", ServerCollation: "utf8mb4_bin"})
+		require.NoError(t, err, text)
+		require.Equal(t, want, res.Changes, text)
+	}
+}
+
+// TestTemporary: the statements of a session are about its temporary tables, and those of another one are not.
+func TestTemporary(t *testing.T) {
+	a := testApplier(product.MariaDB)
+	state := shape.State{"d": {Complete: true, Tables: map[string]*shape.Table{"t": {Columns: []shape.Column{{Name: "a", Type: "int"}}}}}}
+	mine, other := Session{Server: 1, Thread: 7}, Session{Server: 2, Thread: 7}
+	apply := func(s Session, text string) int {
+		res, err := a.Apply(state, Statement{Text: text, DB: "d", Session: s, ServerCollation: "utf8mb4_bin"})
+		require.NoError(t, err, text)
+		return len(res.Changes)
+	}
+	name := func(n string) statement.TableName { return statement.TableName{DB: "d", Table: n} }
+	require.Zero(t, apply(mine, "CREATE OR REPLACE TEMPORARY TABLE IF NOT EXISTS d.t (x INT)"))
+	require.True(t, a.IsTemporary(mine, name("t")))
+	require.False(t, a.IsTemporary(other, name("t")))
+	require.Zero(t, apply(mine, "ALTER TABLE t ADD y INT, RENAME TO u"))
+	require.Zero(t, apply(mine, "RENAME TABLE u TO t"))
+	require.Equal(t, 1, apply(other, "ALTER TABLE t ADD y INT"))
+	res, err := a.Apply(state, Statement{Text: "CREATE TABLE n LIKE t", DB: "d", Session: mine})
+	require.NoError(t, err)
+	require.Contains(t, res.Changes[0].Def.Unknown, "it was made LIKE d.t")
+	require.Zero(t, apply(mine, "DROP TEMPORARY TABLE IF EXISTS d.x, `t` /* generated by server */"))
+	require.False(t, a.IsTemporary(mine, name("t")))
+	require.Empty(t, a.temporary)
+	require.Equal(t, 1, apply(mine, "ALTER TABLE t ADD y INT"))
+}

@@ -90,7 +90,7 @@ func (r *reducer) index() (string, error) {
 	return verb + parts, nil // options follow
 }
 
-// period reads PERIOD FOR name (start, end) behind its first word. That of the system is told by its columns' definitions.
+// period reads PERIOD FOR name (start, end) after its first word. That of the system is told by its columns' definitions.
 func (r *reducer) period() error {
 	r.accept("FOR")
 	if name, err := r.ident(); err != nil || strings.EqualFold(name, "SYSTEM_TIME") {

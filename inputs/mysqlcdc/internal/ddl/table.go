@@ -82,7 +82,7 @@ func (r *run) alter(def *shape.Table, specs []*ast.AlterTableSpec) error {
 			renamed = append(renamed, old.Name, col.Name)
 		}
 		if p := spec.Position; p != nil && p.Tp != ast.ColumnPositionNone {
-			moved = append(moved, movedColumn{spec, col}) // until its turn it stays: others may be put behind it
+			moved = append(moved, movedColumn{spec, col}) // until its turn it stays: others may be put after it
 		}
 		columns = append(columns, col)
 	}
@@ -275,7 +275,7 @@ func place(t *shape.Table, p *ast.ColumnPosition) (int, error) {
 	}
 	i := t.Column(p.RelativeColumn.Name.O)
 	if i < 0 {
-		return 0, fmt.Errorf("%w: it has no column %s to put another one behind", errNotApplied, p.RelativeColumn.Name.O)
+		return 0, fmt.Errorf("%w: it has no column %s to put another one after", errNotApplied, p.RelativeColumn.Name.O)
 	}
 	return i + 1, nil
 }

@@ -16,8 +16,8 @@ import (
 )
 
 // History is the shapes of all tables at a position and what DDL has made of them since. It is saved before every position that
-// lies behind a change of it, so that a source which starts behind a statement reads the rows before it with the shape that they
-// were written with. It may be ahead of the saved position: what lies behind the position is left out at the start and read again.
+// lies after a change of it, so that a source which starts after a statement reads the rows before it with the shape that they
+// were written with. It may be ahead of the saved position: what lies after the position is left out at the start and read again.
 //
 // The record is one line for the header, one for the base and one for each entry, each with its checksum, so that it can be
 // looked at and its damage told:
@@ -31,7 +31,7 @@ type History struct {
 	base      shape.State    // nil when there is no history
 	basePos   *gtid.Position // of base
 	baseLine  []byte         // base as it is saved; nil when it has to be written again
-	entries   []historyEntry // behind base, in log order
+	entries   []historyEntry // after base, in log order
 	confirmed *gtid.Position // saved with certainty
 	version   uint64         // counts changes
 	saved     uint64         // the version that is saved
@@ -153,7 +153,7 @@ func (h *History) Begin(source string, pos *gtid.Position, state shape.State) {
 	h.version++
 }
 
-// At returns the shapes at a position, for the caller to change, or nil when there is no history. What is behind the position is
+// At returns the shapes at a position, for the caller to change, or nil when there is no history. What is after the position is
 // forgotten.
 func (h *History) At(pos *gtid.Position) (shape.State, error) {
 	h.mu.Lock()
@@ -177,7 +177,7 @@ func (h *History) At(pos *gtid.Position) (shape.State, error) {
 	return state, nil
 }
 
-// Add appends what a statement has changed; pos is the position behind its transaction.
+// Add appends what a statement has changed; pos is the position after its transaction.
 func (h *History) Add(pos *gtid.Position, changes []shape.Change) error {
 	line, err := appendLine(nil, historyLine{Position: pos.String(), Changes: changes})
 	if err != nil {
@@ -227,7 +227,7 @@ func (h *History) text() ([]byte, error) {
 	return data, nil
 }
 
-// compact makes entries part of the base once a position behind them is saved: no start will be before them.
+// compact makes entries part of the base once a position after them is saved: no start will be before them.
 func (h *History) compact() {
 	if len(h.entries) < maxEntries || h.confirmed == nil {
 		return

@@ -58,11 +58,11 @@ func TestDamagedHistory(t *testing.T) {
 	require.ErrorContains(t, err, "begins at bin.000001:10 and does not know the tables as they were at bin.000001:5")
 	state, err := h.At(pos(39))
 	require.NoError(t, err)
-	require.Nil(t, state.Table("d", "t2"), "behind the position")
+	require.Nil(t, state.Table("d", "t2"), "after the position")
 	require.NotNil(t, state.Table("d", "t1"))
 }
 
-// TestCompaction: entries become part of the base when a position behind them is saved, and not before.
+// TestCompaction: entries become part of the base when a position after them is saved, and not before.
 func TestCompaction(t *testing.T) {
 	h := &History{}
 	pos := func(n int) *gtid.Position { return &gtid.Position{File: "bin.000001", Pos: uint64(n)} }

@@ -14,7 +14,7 @@ import (
 //go:embed testdata/*.bin
 var files embed.FS
 
-// Log returns the events of testdata, one behind the other, as MySQL 9.7 and MariaDB 10.11 sent them with
+// Log returns the events of testdata, one after the other, as MySQL 9.7 and MariaDB 10.11 sent them with
 // binlog_row_metadata=FULL. TestRecorded tells what statements they are of.
 func Log(t testing.TB, flavor string) []byte {
 	t.Helper()

@@ -1,4 +1,4 @@
-// Package resolve finds out with which shape the rows behind a table map are decoded: what the history says and what the log says of
+// Package resolve finds out with which shape the rows after a table map are decoded: what the history says and what the log says of
 // its rows must agree.
 package resolve
 

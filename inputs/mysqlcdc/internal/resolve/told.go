@@ -12,7 +12,7 @@ import (
 	"github.com/deltaforge/deltaforge/internal/change"
 )
 
-// Changes of shapes as events: one for each table name whose table is another one behind a statement than before it. A rename
+// Changes of shapes as events: one for each table name whose table is another one after a statement than before it. A rename
 // is one for each of its names.
 
 // TableOf returns a table as its rows will have it, nil for none: the same as build makes of the definition and a table map.

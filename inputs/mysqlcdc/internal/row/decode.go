@@ -18,7 +18,7 @@ import (
 // Layout is how the rows of one version of a table are decoded. It is immutable.
 type Layout struct {
 	Table *change.Table
-	// Columns are those of the table and, behind them, those that the server keeps for itself and still writes to the log.
+	// Columns are those of the table and, after them, those that the server keeps for itself and still writes to the log.
 	Columns []Column
 	// RowEnd is the number, from 1, of the column with the end of a row's life in a MariaDB table with system versioning; 0 for none. Rows
 	// that have ended are no rows of the table.

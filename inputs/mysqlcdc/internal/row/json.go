@@ -207,7 +207,7 @@ func (w *jsonWriter) element(kind byte, entry, p []byte, depth int) error {
 	return w.value(kind, p[at:], depth+1)
 }
 
-// varString reads a string behind its length, seven bits a byte, least significant first.
+// varString reads a string after its length, seven bits a byte, least significant first.
 func varString(p []byte) ([]byte, bool) {
 	var n uint64
 	for i := 0; i < len(p) && i < 5; i++ {

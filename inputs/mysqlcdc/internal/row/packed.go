@@ -71,7 +71,7 @@ func (k packed) append(dst, p []byte) ([]byte, error) {
 }
 
 // appendInet6 appends an address as MariaDB prints it (MariaDB source, sql_type_inet.cc): the longest run of zero groups left out, even
-// of a single one, and a dotted end behind six zero groups or five and ffff.
+// of a single one, and a dotted end after six zero groups or five and ffff.
 func appendInet6(dst []byte, a [16]byte) []byte {
 	const groups = 8
 	group := func(i int) uint64 { return uint64(a[2*i])<<8 | uint64(a[2*i+1]) }

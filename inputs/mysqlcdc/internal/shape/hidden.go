@@ -13,7 +13,7 @@ import (
 // innodbMaxKey is the longest key of an index; longer unique ones are kept as hashes by MariaDB.
 const innodbMaxKey = 3072
 
-// MariaDB writes columns to the log that no statement has named, behind the others: a hash for each unique index over values that
+// MariaDB writes columns to the log that no statement has named, after the others: a hash for each unique index over values that
 // are too long for an index, and the two ends of a row's life in a table with system versioning.
 
 // HiddenColumns reports how many of the columns of a table map are such ones; 0 when the surplus is none that the table can have.

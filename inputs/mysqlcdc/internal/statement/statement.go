@@ -72,7 +72,7 @@ func (l *Scanner) statement() Statement {
 		return Statement{Kind: Neutral}
 	case "INSERT", "UPDATE", "DELETE", "REPLACE":
 		return l.data(first.Keyword())
-	case "WITH", "SELECT", "DO", "CALL", "LOAD", "TABLE", "VALUES": // what a statement behind WITH, or a function, has changed is hard to tell
+	case "WITH", "SELECT", "DO", "CALL", "LOAD", "TABLE", "VALUES": // what a statement after WITH, or a function, has changed is hard to tell
 		return Statement{Kind: Data, Calls: true}
 	case "TRUNCATE":
 		return l.truncate()
