@@ -46,7 +46,7 @@ func Pages() (map[string]string, error) {
 		pages[file] = page(d)
 		fmt.Fprintf(&index, "| [`%s`](%s) | %s | %s |\n", d.Name, file, d.Type, strings.TrimSpace(d.Summary))
 	}
-	index.WriteString("\nThese pages are generated: `go tool task docs`.\n")
+	index.WriteString("\nThese pages are generated: `go tool -modfile=tools/go.mod task docs`.\n")
 	pages["README.md"] = index.String()
 	return pages, nil
 }

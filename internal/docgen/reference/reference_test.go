@@ -11,14 +11,14 @@ import (
 
 const folder = "../../../docs/reference"
 
-// The committed pages are what the specs say today; `go tool task docs` writes them.
+// The committed pages are what the specs say today; `go tool -modfile=tools/go.mod task docs` writes them.
 func TestPagesAreCurrent(t *testing.T) {
 	pages, err := Pages()
 	require.NoError(t, err)
 	for name, want := range pages {
 		got, err := os.ReadFile(filepath.Join(folder, name))
-		require.NoError(t, err, "run `go tool task docs`")
-		assert.Equal(t, want, string(got), "%s is out of date: run `go tool task docs`", name)
+		require.NoError(t, err, "run `go tool -modfile=tools/go.mod task docs`")
+		assert.Equal(t, want, string(got), "%s is out of date: run `go tool -modfile=tools/go.mod task docs`", name)
 	}
 	files, err := os.ReadDir(folder)
 	require.NoError(t, err)
