@@ -44,7 +44,7 @@ func startProcess(name string, c command, logPath string, extra io.Writer, onDea
 	}
 	// Orphans of a killed server may hold the pipe open.
 	cmd.WaitDelay = time.Second
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: onDeath, Credential: c.cred}
+	cmd.SysProcAttr = childAttr(c.cred, onDeath)
 	p := &process{cmd: cmd, logPath: logPath, done: make(chan struct{})}
 	started := make(chan error, 1)
 	go func() {
@@ -127,7 +127,7 @@ func runTool(ctx context.Context, what string, c command) error {
 	cmd := exec.CommandContext(ctx, c.args[0], c.args[1:]...)
 	cmd.Env = append(os.Environ(), c.env...)
 	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: c.cred}
+	cmd.SysProcAttr = childAttr(c.cred, syscall.SIGKILL)
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
 	runtime.LockOSThread() // see startProcess
