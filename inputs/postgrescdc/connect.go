@@ -35,6 +35,7 @@ func (r *replication) open(ctx context.Context, from checkpoint.Token) (_ *sessi
 			closeConn(ctx, side)
 		}
 	}()
+	r.warnPlain(side.PgConn().Conn())
 	have, err := r.preflight(ctx, side, from.Source, saved)
 	if err != nil {
 		return nil, err
@@ -194,6 +195,9 @@ func classify(err error) error {
 // classifyConnect marks an error of opening a connection. The driver's text has user, database and host, no password.
 func classifyConnect(err error) error {
 	err = fmt.Errorf("connecting: %w", err)
+	if errors.Is(err, errCleartext) {
+		return coordinator.WithKind(coordinator.KindAuth, err)
+	}
 	if _, ok := asPgError(err); ok {
 		return classify(err)
 	}

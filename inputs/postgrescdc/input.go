@@ -4,9 +4,7 @@ package postgrescdc
 
 import (
 	"crypto/tls"
-	"errors"
 	"fmt"
-	"maps"
 	"strings"
 	"time"
 
@@ -37,6 +35,7 @@ const (
 	fieldCreateSlot        = "create_slot"
 	fieldCreatePublication = "create_publication"
 	fieldMessages          = "messages"
+	fieldCleartext         = "allow_cleartext_password"
 )
 
 func spec() *service.ConfigSpec {
@@ -51,7 +50,9 @@ func spec() *service.ConfigSpec {
 			"For a superuser there is a second publication with the inserts and truncates of whole schemas (`shop.*`, PostgreSQL 15 and later) " +
 			"or of everything, so that no insert of a new table is missing.").
 		Field(service.NewStringField(fieldDSN).
-			Description("How to connect: a `postgres://` URL or `keyword=value` pairs. The role needs REPLICATION and LOGIN, and, for " +
+			Description("How to connect: a `postgres://` URL or `keyword=value` pairs. In a URL, characters of user and password that have a " +
+				"meaning there are written `%40` (@), `%2F` (/), `%3F` (?), `%23` (#) and `%25` (%); in pairs, a value with blanks or quotes is written in quotes: " +
+				"`password='it\\'s'`. The role needs REPLICATION and LOGIN, and, for " +
 				"the source to make the publication, CREATE on the database and ownership of the tables.").
 			Example("postgres://deltaforge:${PG_PASSWORD}@localhost:5432/shop").Secret()).
 		Field(service.NewObjectField(fieldTables,
@@ -82,6 +83,8 @@ func spec() *service.ConfigSpec {
 		Field(coordinator.SchemaChangesField("The log has no DDL statements, so an event comes before the first row of another shape than the " +
 			"table's row before, and has no statement; one that leaves columns, their types and the key as they were is none.")).
 		Field(service.NewTLSToggledField(fieldTLS)).
+		Field(service.NewBoolField(fieldCleartext).Description("Whether the password may be sent as it is over a connection without TLS, when the " +
+			"server asks for that (the method `password` in `pg_hba.conf`). Whoever is on the way can read it.").Default(false).Advanced()).
 		Fields(valueFields()...).
 		Fields(coordinator.Fields()...)
 }
@@ -144,6 +147,9 @@ func parseConfig(conf *service.ParsedConfig, name string) (c config, err error) 
 		}
 		return e
 	})
+	var cleartext bool
+	get(func() (e error) { cleartext, e = conf.FieldBool(fieldCleartext); return e })
+	get(func() error { protectPassword(c.conn, cleartext); return nil })
 	get(func() (e error) { c.values, e = parseValueOptions(conf); return e })
 	get(func() (e error) { c.schemaChanges, e = coordinator.ParseSchemaChanges(conf); return e })
 	get(c.complete)
@@ -185,35 +191,6 @@ func defaultName(source string) string {
 	}
 	return string(name[:min(len(name), maxName)])
 }
-
-// connConfig parses a DSN and adds the settings that the text forms of values depend on.
-func connConfig(dsn string) (*pgx.ConnConfig, error) {
-	if dsn == "" {
-		return nil, fmt.Errorf("%s: want a postgres:// URL or keyword=value pairs, got an empty string", fieldDSN)
-	}
-	c, err := pgx.ParseConfig(dsn)
-	if err != nil {
-		// The driver's error quotes the DSN, and hides the password only where it finds it.
-		var cause *pgconn.ParseConfigError
-		if errors.As(err, &cause) && errors.Unwrap(cause) != nil {
-			err = errors.Unwrap(cause)
-		}
-		return nil, fmt.Errorf("%s: want a postgres:// URL or keyword=value pairs: %s", fieldDSN, withoutDSN(err.Error(), dsn))
-	}
-	if c.Database == "" {
-		c.Database = c.User
-	}
-	maps.Copy(c.RuntimeParams, map[string]string{
-		"TimeZone": "UTC", "DateStyle": "ISO", "IntervalStyle": "iso_8601", "extra_float_digits": "3", "bytea_output": "hex",
-		"client_encoding": "UTF8",
-	})
-	if c.RuntimeParams["application_name"] == "" {
-		c.RuntimeParams["application_name"] = "deltaforge"
-	}
-	return c, nil
-}
-
-func withoutDSN(text, dsn string) string { return strings.ReplaceAll(text, dsn, "…") }
 
 // useTLS puts a configuration in place of what sslmode made, for every host of the DSN.
 func useTLS(c *pgconn.Config, conf *tls.Config) {

@@ -91,9 +91,10 @@ func (w *wire) next() (kind byte, body []byte, err error) {
 // fill reads until at least n bytes are there.
 func (w *wire) fill(n int) error {
 	for w.w-w.r < n {
-		if free := len(w.chunk) - w.w; free < chunkTail || len(w.chunk)-w.r < n {
+		// A length is believed as far as its bytes have come: memory doubles with them.
+		if free := len(w.chunk) - w.w; free < chunkTail {
 			old := w.chunk[w.r:w.w]
-			w.chunk = make([]byte, max(chunkSize, n+chunkTail))
+			w.chunk = make([]byte, max(chunkSize, min(n, 2*len(old))+chunkTail))
 			w.r, w.w = 0, copy(w.chunk, old)
 		}
 		if w.conn != nil {
