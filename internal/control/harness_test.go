@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -336,6 +337,7 @@ func (n *numbers) Close(context.Context) error { return nil }
 // testSource is an input that attaches to Sources as ours do and delivers a message a millisecond.
 type testSource struct {
 	pipeline string
+	slot     string // what it leaves on its server
 	attach   func(string, string, contract.Source) (contract.Gate, func())
 	gate     contract.Gate
 	detach   func()
@@ -361,6 +363,7 @@ func registerTestComponents() {
 		Field(service.NewStringField("dsn").Default("")).
 		Field(service.NewStringField("password").Secret().Default("")).
 		Field(service.NewStringField("hidden").Secret().Default("")).
+		Field(service.NewStringField("slot").Default("")).
 		Field(service.NewBoolField("refuse").Default(false)).
 		Field(service.NewAnyField("checkpoint").Default(map[string]any{}))
 	service.MustRegisterBatchInput("test_source", spec, func(c *service.ParsedConfig, res *service.Resources) (service.BatchInput, error) {
@@ -368,6 +371,7 @@ func registerTestComponents() {
 			return nil, fmt.Errorf("the source refuses its configuration")
 		}
 		s := &testSource{pipeline: res.StreamID(), seen: seen(res.StreamID())}
+		s.slot, _ = c.FieldString("slot")
 		if v, ok := res.GetGeneric(SourcesKey); ok {
 			s.attach = v.(contract.Registry).Attach
 		}
@@ -425,7 +429,14 @@ func (s *testSource) Close(context.Context) error {
 	return nil
 }
 
-func (s *testSource) ConnectionTest(context.Context) service.ConnectionTestResults {
+func (s *testSource) ConnectionTest(ctx context.Context) service.ConnectionTestResults {
+	if c := contract.CleanupOf(ctx); c != nil && s.slot != "" {
+		l := contract.Leftover{What: "the slot " + s.slot, How: "DROP SLOT " + s.slot, Dropped: c.Drop && s.slot != "busy"}
+		c.Add("orders", l)
+		if c.Drop && !l.Dropped {
+			return service.ConnectionTestFailed(errors.New("dropping the slot at postgres://u:hunter2-sesame@db: it is in use")).AsList()
+		}
+	}
 	return service.ConnectionTestSucceeded().AsList()
 }
 

@@ -159,10 +159,40 @@ func (s *Server) swap(ctx context.Context, id string, p, next pipeline, old []by
 	return err
 }
 
+// deletion is the answer to a DELETE.
+type deletion struct {
+	Deleted    string         `json:"deleted"`
+	LeftBehind []leftoverInfo `json:"left_behind,omitempty"`
+	Error      string         `json:"error,omitempty"` // why something was not dropped
+}
+
+// deleteStream deletes a pipeline, and with drop_slot=true what its sources have on their servers. What stays there is in the answer:
+// a replication slot that nobody reads keeps the server's log for ever.
 func (s *Server) deleteStream(r *http.Request, _ []byte) *reply {
-	return s.act(r, "delete", func(ctx context.Context, id string) error {
-		return s.remove(ctx, id, r.URL.Query())
+	drop := r.URL.Query().Get("drop_slot") == "true"
+	answer := deletion{Deleted: r.PathValue("id")}
+	refused := s.act(r, "delete", func(ctx context.Context, id string) error {
+		p, err := s.find(ctx, id)
+		if err != nil {
+			return err
+		}
+		config, _ := s.configOf(ctx, id, p) // none, where it never ran
+		if err := s.remove(ctx, id, r.URL.Query()); err != nil {
+			return err
+		}
+		answer.LeftBehind, err = s.leftovers(ctx, id, config, drop)
+		if err != nil && drop {
+			answer.Error = redactText(err.Error())
+		}
+		return nil
 	})
+	switch {
+	case refused.status != http.StatusOK:
+		return refused
+	case answer.Error != "":
+		return jsonReply(http.StatusBadGateway, answer)
+	}
+	return jsonReply(http.StatusOK, answer)
 }
 
 func (s *Server) remove(ctx context.Context, id string, query url.Values) error {

@@ -348,3 +348,33 @@ func TestCutOff(t *testing.T) {
 		}
 	}
 }
+
+// What a deleted pipeline leaves on its servers is in the answer, and dropped when that is asked for.
+func TestLeftovers(t *testing.T) {
+	p := start(t, Options{}, nil)
+	config := func(slots ...string) string {
+		inputs := ""
+		for _, slot := range slots {
+			inputs += "{test_source: {name: orders, slot: " + slot + "}},"
+		}
+		return "input: {broker: {inputs: [" + inputs + "]}}\noutput: {drop: {}}\n"
+	}
+	create := func(slots ...string) { t.Helper(); p.want(200, "POST", "/streams/x", config(slots...)) }
+	create("shop")
+	assert.JSONEq(t, `{"deleted":"x","left_behind":[{"source":"orders","what":"the slot shop","dropped":false,"drop_with":"DROP SLOT shop"}]}`,
+		p.want(200, "DELETE", "/streams/x", ""))
+	assert.Len(t, p.log.with("The deleted pipeline leaves the slot shop; drop it with: DROP SLOT shop"), 1)
+	create("shop")
+	assert.JSONEq(t, `{"deleted":"x","left_behind":[{"source":"orders","what":"the slot shop","dropped":true}]}`,
+		p.want(200, "DELETE", "/streams/x?drop_slot=true", ""))
+	create("busy", "shop")
+	text := p.want(502, "DELETE", "/streams/x?drop_slot=true", "")
+	assert.Contains(t, text, "it is in use")
+	assert.NotContains(t, text, "hunter2-sesame")
+	assert.Contains(t, text, `"drop_with":"DROP SLOT busy"`)
+	assert.Empty(t, p.statuses(), "the pipeline is gone all the same")
+	p.want(200, "POST", "/streams/x", testing1)
+	assert.JSONEq(t, `{"deleted":"x"}`, p.want(200, "DELETE", "/streams/x", ""))
+	p.want(200, "POST", "/streams/x", ticking)
+	assert.JSONEq(t, `{"deleted":"x"}`, p.want(200, "DELETE", "/streams/x?drop_slot=true", ""))
+}

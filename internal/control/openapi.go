@@ -66,6 +66,12 @@ func operation(rt route) map[string]any {
 			"description": "How long the pipeline may take to stop, such as 10s",
 		})
 	}
+	if rt.path == "/streams/{id}" && rt.method == http.MethodDelete {
+		parameters = append(parameters, map[string]any{
+			"name": "drop_slot", "in": "query", "schema": map[string]any{"type": "boolean"},
+			"description": "Drop the replication slots and publications that its sources have made",
+		})
+	}
 	if rt.input != "" {
 		op["requestBody"] = map[string]any{
 			"description": rt.input, "required": true,

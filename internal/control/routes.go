@@ -49,7 +49,7 @@ func (s *Server) routes() []route {
 		{"POST", "/streams/{id}", "Create a pipeline", false, false, streamInput, []int{200, badRequest, badGateway}, s.createStream},
 		{"PUT", "/streams/{id}", "Replace the configuration of a pipeline", false, false, streamInput, []int{200, badRequest, notFound, badGateway}, s.updateStream},
 		{"PATCH", "/streams/{id}", "Change parts of the configuration of a pipeline", false, false, "The fields that change, YAML or JSON", []int{200, badRequest, notFound, badGateway}, s.patchStream},
-		{"DELETE", "/streams/{id}", "Stop and delete a pipeline; its saved position stays", false, false, "", []int{200, notFound, badGateway}, s.deleteStream},
+		{"DELETE", "/streams/{id}", "Stop and delete a pipeline; its saved position stays, and so do replication slots without drop_slot=true", false, false, "", []int{200, notFound, badGateway}, s.deleteStream},
 		{"GET", "/streams/{id}/stats", "The engine's numbers of a pipeline", false, false, "", []int{200, notFound, badGateway}, s.streamStats},
 		{"POST", "/streams/{id}/pause", "Stop reading; keep the source connected and its position", false, false, "", []int{200, notFound, conflict, badGateway}, s.pauseStream},
 		{"POST", "/streams/{id}/resume", "Read on after a pause", false, false, "", []int{200, notFound, conflict, badGateway}, s.resumeStream},
