@@ -21,6 +21,7 @@ type Proxy struct {
 
 	mu      sync.Mutex
 	faults  faults
+	count   int           // of the connections so far; guarded by mu
 	changed chan struct{} // closed and replaced when faults change; guarded by mu
 	open    map[net.Conn]struct{}
 }
@@ -29,6 +30,7 @@ type Proxy struct {
 type faults struct {
 	refuse    bool
 	blackhole bool
+	hold      int // as blackhole, for the first so many connections
 	latency   time.Duration
 	rate      int // bytes per second in each direction of each connection; 0 is no limit
 }
@@ -71,6 +73,15 @@ func (p *Proxy) Refuse() {
 
 // Blackhole keeps connections open and accepts new ones, but passes nothing on in either direction, not even their end.
 func (p *Proxy) Blackhole() { p.set(faults{blackhole: true}) }
+
+// Hold is Blackhole for the connections that are open now. New ones pass. What was held back goes on its way at Pass, even if the
+// client has closed its connection meanwhile.
+func (p *Proxy) Hold() {
+	p.mu.Lock()
+	n := p.count
+	p.mu.Unlock()
+	p.set(faults{hold: n})
+}
 
 // Slow delays everything by latency, in each direction, and limits each direction of each connection to a number of bytes per
 // second; 0 means no delay, or no limit.
@@ -119,9 +130,11 @@ func (p *Proxy) accept() {
 		}
 		p.mu.Lock()
 		p.open[client] = struct{}{}
+		p.count++
+		number := p.count
 		p.mu.Unlock()
 		p.group.Go(func() {
-			p.serve(client)
+			p.serve(client, number)
 			p.mu.Lock()
 			delete(p.open, client)
 			p.mu.Unlock()
@@ -130,11 +143,11 @@ func (p *Proxy) accept() {
 }
 
 // serve connects one client to the target and copies until one side ends.
-func (p *Proxy) serve(client net.Conn) {
+func (p *Proxy) serve(client net.Conn, number int) {
 	defer client.Close()
 	ctx, cancel := context.WithCancel(p.ctx)
 	defer cancel()
-	if _, ok := p.passable(ctx); !ok {
+	if _, ok := p.passable(ctx, number); !ok {
 		return
 	}
 	var dialer net.Dialer
@@ -152,7 +165,7 @@ func (p *Proxy) serve(client net.Conn) {
 	var directions sync.WaitGroup
 	for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
 		directions.Go(func() {
-			if !p.copy(ctx, way[1], way[0]) {
+			if !p.copy(ctx, number, way[1], way[0]) {
 				cancel() // a reset of one side is passed on to the other
 			}
 		})
@@ -168,7 +181,7 @@ type chunk struct {
 
 // copy passes on what it reads from src, and at last that src has ended. It reports false when a connection broke. Reading goes
 // on while a chunk waits out its latency, so that latency is not also a limit of throughput; how far is bounded by the queue.
-func (p *Proxy) copy(ctx context.Context, dst, src net.Conn) bool {
+func (p *Proxy) copy(ctx context.Context, number int, dst, src net.Conn) bool {
 	queue := make(chan chunk, 64)
 	var end error       // set before queue is closed
 	p.group.Go(func() { // ends when src is closed, at the latest when serve returns
@@ -191,12 +204,12 @@ func (p *Proxy) copy(ctx context.Context, dst, src net.Conn) bool {
 		}
 	})
 	for c := range queue {
-		if !p.deliver(ctx, dst, c) {
+		if !p.deliver(ctx, number, dst, c) {
 			return false
 		}
 	}
 	// A black hole swallows the end of a connection too.
-	if _, ok := p.passable(ctx); !ok || !errors.Is(end, io.EOF) {
+	if _, ok := p.passable(ctx, number); !ok || !errors.Is(end, io.EOF) {
 		return false
 	}
 	tcp, ok := dst.(*net.TCPConn)
@@ -204,9 +217,9 @@ func (p *Proxy) copy(ctx context.Context, dst, src net.Conn) bool {
 }
 
 // deliver writes a chunk as the faults of the moment allow. It reports false when the connection is over.
-func (p *Proxy) deliver(ctx context.Context, dst net.Conn, c chunk) bool {
+func (p *Proxy) deliver(ctx context.Context, number int, dst net.Conn, c chunk) bool {
 	for len(c.data) > 0 {
-		f, ok := p.passable(ctx)
+		f, ok := p.passable(ctx, number)
 		if !ok || !sleep(ctx, time.Until(c.at.Add(f.latency))) {
 			return false
 		}
@@ -225,11 +238,11 @@ func (p *Proxy) deliver(ctx context.Context, dst net.Conn, c chunk) bool {
 	return true
 }
 
-// passable waits until the proxy is no black hole, and returns the faults of that moment. It reports false when ctx ended.
-func (p *Proxy) passable(ctx context.Context) (faults, bool) {
+// passable waits until the proxy is no black hole for a connection, and returns the faults of that moment. It reports false when ctx ended.
+func (p *Proxy) passable(ctx context.Context, number int) (faults, bool) {
 	for {
 		f, changed := p.now()
-		if !f.blackhole {
+		if !f.blackhole && number > f.hold {
 			return f, ctx.Err() == nil
 		}
 		select {

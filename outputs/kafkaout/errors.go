@@ -18,10 +18,7 @@ func classify(err error, what string) *sink.Error {
 		return known
 	}
 	kind, hint := kindOf(err)
-	if hint != "" {
-		hint = "; " + hint
-	}
-	return sink.Errorf(kind, "%s: %w%s", what, err, hint)
+	return sink.Explain(kind, what, err, hint)
 }
 
 //nolint:gocyclo,cyclop // one table

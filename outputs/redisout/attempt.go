@@ -2,6 +2,7 @@ package redisout
 
 import (
 	"context"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 
@@ -15,19 +16,22 @@ import (
 // # Order within a stream
 //
 // Pipelined commands each succeed or fail by themselves. Where memory runs out, or a primary turns into a replica, for
-// a moment in the middle of a pipeline, an entry fails and those behind it are added: the failed one, added later, has
+// a moment in the middle of a pipeline, an entry fails and those after it are added: the failed one, added later, has
 // been overtaken. So entries go out in transactions (MULTI ... EXEC), one after the other, the next when the one before
 // has its answers. What can happen to a transaction:
 //
 //   - Everything is added.
+//   - Nothing is added, and EXEC answers nil: another connection has raised the guard key. The transaction is sent again.
 //   - Nothing is added (EXECABORT): a command was refused when it was queued (out of memory, read-only, no permission),
 //     or EXEC was. The transaction is sent again, as it is, until it succeeds. Where the user lacks permission for some
 //     keys only, these streams are set aside, as a whole, and the others go on.
 //   - EXEC has run, and some commands failed in it. Memory, role and permissions do not change while it runs, so that
 //     the entries of one stream have all been added or all been refused. A stream whose name is taken by a key of
-//     another type fails for good, message by message; anything else is set aside and tried again, as a whole.
-//   - No answer: the connection is gone, and the transaction was run or was not. It is sent again. That may add it
-//     twice, as a whole and in order, so an entry is repeated behind itself and never overtaken by one that is new.
+//     another type, or that has no ids left, fails for good, message by message; anything else is set aside and tried
+//     again, as a whole.
+//   - No answer: the connection is gone, and the transaction was run, was not, or still lies somewhere on its way. It is sent
+//     again on a new connection, which first raises the guard: from then on the old one adds nothing. So the transaction may be
+//     added twice, as a whole and in order: an entry is repeated after itself and never after one that is newer.
 //
 // MULTI being refused is the one case in which the commands would be run by themselves; Connect makes sure that it is
 // allowed, and the connection is given up if it is refused later.
@@ -36,8 +40,9 @@ type attempt struct {
 	messages int
 	failed   map[int]error // messages that failed for good
 
-	queue []int // indexes of entries that have to be added, in order
-	aside map[string]error
+	queue    []int // indexes of entries that have to be added, in order
+	aside    map[string]error
+	refusals int // of the guard, in a row
 }
 
 func (a *attempt) fail(message int, err error) {
@@ -52,6 +57,23 @@ func (a *attempt) begin() {
 	for i := range a.queue {
 		a.queue[i] = i
 	}
+}
+
+// bound fails the entries of which a field has more bytes than the server takes, where that is known.
+func (a *attempt) bound(limit int64) {
+	if limit <= 0 {
+		return
+	}
+	a.queue = slices.DeleteFunc(a.queue, func(i int) bool {
+		e := &a.entries[i]
+		n := max(len(e.event), len(e.key))
+		if int64(n) <= limit {
+			return false
+		}
+		a.fail(e.message, sink.Errorf(sink.TooLarge, "entry for stream %s has a field of %d bytes and the server's proto-max-bulk-len is %d",
+			e.stream.text, n, limit))
+		return true
+	})
 }
 
 func (a *attempt) same(b *attempt) bool {
@@ -87,7 +109,7 @@ func (a *attempt) next(limit int, kept []int) (tx, rest []int, newKept []int) {
 // run adds what is queued, transaction by transaction. It returns the first failure that may pass; what is then left
 // in the queue has not been added.
 func (a *attempt) run(ctx context.Context, cl *redis.Client, c *config) error {
-	a.aside = make(map[string]error)
+	a.aside, a.refusals = make(map[string]error), 0
 	var kept []int
 	for len(a.queue) > 0 {
 		var tx, rest []int
@@ -102,7 +124,7 @@ func (a *attempt) run(ctx context.Context, cl *redis.Client, c *config) error {
 			return err
 		}
 		if len(again) > 0 {
-			// Streams have been set aside; where nothing was run, the others are still to be added.
+			// Nothing was run, or streams have been set aside.
 			a.queue = inOrder(again, nil, rest)
 			continue
 		}
@@ -115,7 +137,7 @@ func (a *attempt) run(ctx context.Context, cl *redis.Client, c *config) error {
 	return nil
 }
 
-// inOrder merges rising lists, of which the elements of c are behind those of b.
+// inOrder merges rising lists, of which the elements of c come after those of b.
 func inOrder(a, b, c []int) []int {
 	out := make([]int, 0, len(a)+len(b)+len(c))
 	tail := append(append(make([]int, 0, len(b)+len(c)), b...), c...)
@@ -127,80 +149,6 @@ func inOrder(a, b, c []int) []int {
 		}
 	}
 	return append(append(out, a...), tail...)
-}
-
-// transact sends one transaction. It returns the entries of it that are still to be added, and an error when they have
-// to wait.
-func (a *attempt) transact(ctx context.Context, cl *redis.Client, c *config, tx []int) (again []int, err error) {
-	// Not the client's own transactions: they leave answers unread when MULTI is refused.
-	pipe := cl.Pipeline()
-	multi := redis.NewStatusCmd(ctx, "multi")
-	_ = pipe.Process(ctx, multi) // only queues, as do the following
-	queued := make([]*redis.StatusCmd, len(tx))
-	for n, i := range tx {
-		queued[n] = a.entries[i].command(ctx, c)
-		_ = pipe.Process(ctx, queued[n])
-	}
-	exec := redis.NewSliceCmd(ctx, "exec")
-	_ = pipe.Process(ctx, exec)
-
-	_, err = pipe.Exec(ctx)
-	switch {
-	case err == nil:
-		return a.ran(exec.Val(), tx)
-	case multi.Err() != nil:
-		return tx, classify(multi.Err(), "starting a transaction at "+c.shown)
-	case exec.Err() == nil:
-		return tx, classify(err, "adding to streams at "+c.shown) // cannot be: what is not queued aborts
-	case aborted(exec.Err()):
-		return tx, a.refused(queued, tx, exec.Err())
-	}
-	return tx, classify(exec.Err(), "ending a transaction at "+c.shown)
-}
-
-// refused sorts out a transaction of which nothing was run.
-func (a *attempt) refused(queued []*redis.StatusCmd, tx []int, aborted error) error {
-	denied := false
-	for n, i := range tx {
-		err := queued[n].Err()
-		if err == nil {
-			continue
-		}
-		stream := a.entries[i].stream.text
-		cause := classify(err, "adding to stream "+stream)
-		if cause.Kind != sink.Permission {
-			return cause
-		}
-		a.aside[stream] = cause
-		denied = true
-	}
-	if !denied {
-		return classify(aborted, "adding to streams")
-	}
-	return nil
-}
-
-// ran sorts out the answers of a transaction that was run.
-func (a *attempt) ran(answers []any, tx []int) ([]int, error) {
-	if len(answers) != len(tx) {
-		return tx, sink.Errorf(sink.Other, "adding to streams: %d answers to %d commands", len(answers), len(tx))
-	}
-	var again []int
-	for n, i := range tx {
-		err, failed := answers[n].(error)
-		if !failed {
-			continue
-		}
-		stream := a.entries[i].stream.text
-		cause := classify(err, "adding to stream "+stream)
-		if cause.Kind == sink.Routing {
-			a.fail(a.entries[i].message, cause)
-			continue
-		}
-		a.aside[stream] = cause
-		again = append(again, i)
-	}
-	return again, nil
 }
 
 // delivered counts the messages that were added, with their bytes. It is asked when the queue is empty.

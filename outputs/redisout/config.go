@@ -23,6 +23,7 @@ const (
 	fieldStream          = "stream"
 	fieldPrefix          = "prefix"
 	fieldMaxLen          = "max_len"
+	fieldGuardKey        = "guard_key"
 	fieldExactMaxLen     = "exact_max_len"
 	fieldRejectErrored   = "reject_errored"
 	fieldMaxMessageBytes = "max_message_bytes"
@@ -38,6 +39,7 @@ type config struct {
 	shown           string                      // the server without its credentials, for errors
 	stream          *service.InterpolatedString // nil: <prefix>:<schema or database>.<table>
 	prefix          string
+	guardKey        string
 	maxLen          int64
 	exactMaxLen     bool
 	rejectErrored   bool
@@ -69,6 +71,7 @@ func parseConfig(p *service.ParsedConfig) (*config, error) {
 		return e
 	})
 	read(fieldStream, func() error { return c.parseStream(p) })
+	read(fieldGuardKey, func() error { return c.parseGuardKey(p) })
 	read(fieldMaxLen, func() (e error) {
 		n, e := sink.IntBetween(p, 0, 1<<53, fieldMaxLen)
 		c.maxLen = int64(n)
@@ -179,10 +182,25 @@ func (c *config) parseStream(p *service.ParsedConfig) (err error) {
 	return nil
 }
 
-// tune sets what the output relies on: no repetition inside the client, which could send a transaction again behind a
+// parseGuardKey is called after parseStream.
+func (c *config) parseGuardKey(p *service.ParsedConfig) (err error) {
+	if c.guardKey, err = p.FieldString(fieldGuardKey); err != nil || c.guardKey != "" {
+		return err
+	}
+	c.guardKey = "deltaforge" + guardSuffix
+	if c.stream == nil {
+		c.guardKey = guardOf(c.prefix, true)
+	} else if name, static := c.stream.Static(); static {
+		c.guardKey = guardOf(name, false)
+	}
+	return nil
+}
+
+// tune sets what the output relies on: no repetition inside the client, which could send a transaction again after a
 // later one, and no commands that a user with few rights may not run.
 func (c *config) tune() {
 	o := &c.redis
+	o.OnConnect = c.raiseGuard
 	o.MaxRetries = -1
 	o.DialerRetries = 1
 	o.DialTimeout = c.connectTimeout

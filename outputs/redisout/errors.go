@@ -12,6 +12,9 @@ import (
 	"github.com/deltaforge/deltaforge/internal/sink"
 )
 
+// protocolError begins the answer to a command of which a part is larger than the server takes. It closes the connection.
+const protocolError = "ERR Protocol error"
+
 // answer is what the server's answers of one code mean. Redis has no error numbers: the first word is the code.
 type answer struct {
 	code string
@@ -23,23 +26,27 @@ func answers() []answer {
 	const cluster = "the server is part of a Redis Cluster, and this output writes to a single primary: give it one"
 	return []answer{
 		{"OOM", sink.OutOfMemory, "raise maxmemory, or bound the streams with max_len"},
-		{"READONLY", sink.ReadOnly, "this is a replica: point url at the primary"},
-		{"MISCONF", sink.ReadOnly, "the server cannot save to its disk and refuses writes"},
+		{"READONLY", sink.ReadOnly, "point url at the primary"},
+		{"MISCONF", sink.ReadOnly, "the server cannot write to its disk and refuses writes"},
 		{"NOAUTH", sink.Auth, "set username and password"},
 		{"WRONGPASS", sink.Auth, "check username and password"},
 		{"ERR AUTH", sink.Auth, "the server has no password for the default user: check username and password"},
-		{"NOPERM", sink.Permission, "grant +multi +exec +ping +xadd and the keys of the streams to this user"},
+		{"NOPERM", sink.Permission, "grant +multi +exec +xadd +incr +watch and the keys of the streams to this user"},
 		{"WRONGTYPE", sink.Routing, "a key of another type has the name of the stream: rename one of them"},
+		{"ERR The stream has exhausted the last possible ID", sink.Routing, "its last id is the largest there is: delete or rename the stream"},
+		{"ERR value is not an integer", sink.Routing, ""},
+		{"ERR increment or decrement would overflow", sink.Routing, ""},
+		{"ERR Elements are too large to be stored", sink.TooLarge, ""},
 		{"MOVED", sink.Other, cluster},
 		{"ASK", sink.Other, cluster},
 		{"CROSSSLOT", sink.Other, cluster},
 		{"CLUSTERDOWN", sink.Other, cluster},
-		{"LOADING", sink.Connect, "the server is loading its data"},
-		{"MASTERDOWN", sink.Connect, ""},
+		{"LOADING", sink.Connect, "it will answer when it has read its data"},
+		{"MASTERDOWN", sink.Connect, "point url at the primary"},
 		{"ERR max number of clients", sink.Connect, "raise maxclients"},
 		{"NOREPLICAS", sink.Backpressure, "the server has fewer replicas than min-replicas-to-write"},
 		{"BUSY", sink.Timeout, "a script keeps the server busy"},
-		{"ERR Protocol error", sink.TooLarge, "raise proto-max-bulk-len, or lower max_message_bytes"},
+		{protocolError, sink.TooLarge, "raise proto-max-bulk-len, or lower max_message_bytes"},
 	}
 }
 
@@ -49,10 +56,7 @@ func classify(err error, what string) *sink.Error {
 		return known
 	}
 	kind, hint := kindOf(err)
-	if hint != "" {
-		hint = "; " + hint
-	}
-	return sink.Errorf(kind, "%s: %w%s", what, err, hint)
+	return sink.Explain(kind, what, err, hint)
 }
 
 func kindOf(err error) (kind sink.Kind, hint string) {
@@ -64,7 +68,7 @@ func kindOf(err error) (kind sink.Kind, hint string) {
 			text = reason
 		}
 		for _, a := range answers() {
-			if text == a.code || strings.HasPrefix(text, a.code+" ") {
+			if rest, ok := strings.CutPrefix(text, a.code); ok && (rest == "" || strings.ContainsAny(rest[:1], " ,:")) {
 				return a.kind, a.hint
 			}
 		}

@@ -4,10 +4,13 @@
 package redisout
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -47,6 +50,8 @@ type output struct {
 
 	building sync.Mutex
 	build    builder // guarded by building
+
+	bulk atomic.Int64 // the server's proto-max-bulk-len, 0 where it does not tell
 
 	mu        sync.Mutex
 	cl        *redis.Client // nil until Connect, after a failure, and after Close; guarded by mu
@@ -142,10 +147,18 @@ func (o *output) dial(ctx context.Context) (*redis.Client, error) {
 	defer cancel()
 	opts := o.conf.redis
 	cl := redis.NewClient(&opts)
+	multi, exec, watch := redis.NewStatusCmd(ctx, "multi"), redis.NewSliceCmd(ctx, "exec"), o.conf.watch(ctx)
+	limit := redis.NewMapStringStringCmd(ctx, "config", "get", bulkLimit)
 	pipe := cl.Pipeline()
-	_ = pipe.Process(ctx, redis.NewStatusCmd(ctx, "multi")) // only queues, as does the following
-	_ = pipe.Process(ctx, redis.NewSliceCmd(ctx, "exec"))
-	if _, err := pipe.Exec(ctx); err != nil {
+	for _, cmd := range []redis.Cmder{multi, exec, watch, limit} {
+		_ = pipe.Process(ctx, cmd) // only queues
+	}
+	_, err := pipe.Exec(ctx)
+	if isAnswer(limit.Err()) || errors.Is(exec.Err(), redis.Nil) {
+		// A user may be forbidden to ask for the limit; another writer may have connected. What counts is the others' answers.
+		err = cmp.Or(multi.Err(), notNil(exec.Err()), watch.Err())
+	}
+	if err != nil {
 		_ = cl.Close() // err says what there is to say
 		c := classify(err, fmt.Sprintf("connecting to Redis at %s", o.conf.shown))
 		if c.Kind == sink.Other && !isAnswer(err) {
@@ -153,7 +166,20 @@ func (o *output) dial(ctx context.Context) (*redis.Client, error) {
 		}
 		return nil, c
 	}
+	// What it does not tell is 0. Then it refuses what is larger, and closes the connection with it.
+	n, _ := strconv.ParseInt(limit.Val()[bulkLimit], 10, 64)
+	o.bulk.Store(n)
 	return cl, nil
+}
+
+// bulkLimit is the server's setting for the most bytes that a field of an entry may have.
+const bulkLimit = "proto-max-bulk-len"
+
+func notNil(err error) error {
+	if errors.Is(err, redis.Nil) {
+		return nil
+	}
+	return err
 }
 
 // WriteBatch returns nil when the server has added every entry of the batch, a BatchError when some messages can never
@@ -186,6 +212,7 @@ func (o *output) write(ctx context.Context, batch service.MessageBatch) error {
 	if resumed {
 		o.stats.Retried()
 	}
+	a.bound(o.bulk.Load())
 	o.stats.Buffered(a.waiting())
 	err := a.run(ctx, cl, o.conf)
 	o.stats.Buffered(a.waiting())

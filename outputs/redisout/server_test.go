@@ -282,16 +282,21 @@ func TestPermissions(t *testing.T) {
 	}
 	conf := fmt.Sprintf("url: redis://%s\nusername: df\npassword: 'pa/ss'\nprefix: df\n", s.Addr())
 
-	user("+xadd", "~*")
+	user("+xadd", "+incr", "+watch", "~*")
 	err := newTestOutput(t, conf).Connect(t.Context())
 	assert.Equal(t, sink.Permission, sink.KindOf(err), "without multi: %v", err)
+
+	user("+multi", "+exec", "+xadd", "~df:shop.orders")
+	err = newTestOutput(t, conf).Connect(t.Context())
+	assert.Equal(t, sink.Permission, sink.KindOf(err), "without the guard: %v", err)
+	assert.ErrorContains(t, err, "; run ACL SETUSER df +incr +watch ~df:guard (kind=permission)")
 
 	err = newTestOutput(t, strings.Replace(conf, "pa/ss", "wrong", 1)).Connect(t.Context())
 	assert.Equal(t, sink.Auth, sink.KindOf(err), "%v", err)
 	assert.NotContains(t, err.Error(), "wrong'")
 
 	// One stream is out of bounds: the others go on, it waits, and then it goes on where it stopped.
-	user("+multi", "+exec", "+xadd", "~df:shop.orders", "~df:shop.items")
+	user("+multi", "+exec", "+xadd", "~df:shop.orders", "~df:shop.items", "+incr", "+watch", "~df:guard")
 	o := connected(t, conf+"max_buffered_bytes: 4096\n")
 	b := numbered(0, 300, tables...)
 	require.ErrorIs(t, o.WriteBatch(t.Context(), b), service.ErrNotConnected)
@@ -301,18 +306,18 @@ func TestPermissions(t *testing.T) {
 	require.Error(t, err)
 	assert.Equal(t, sink.Permission, sink.KindOf(cause(err)))
 	assert.ErrorContains(t, err, "df:shop.customers")
-	user("+multi", "+exec", "+xadd", "~df:*")
+	user("+multi", "+exec", "+xadd", "+incr", "+watch", "~df:*")
 	err, _ = engine(t, o, b)
 	require.NoError(t, err)
 	assert.Zero(t, assertWritten(t, admin, "df", 300, false))
 
 	// MULTI is taken away while connected, and given back.
-	user("+exec", "+xadd", "~df:*")
+	user("+exec", "+xadd", "+incr", "+watch", "~df:*")
 	b = numbered(300, 300, tables...)
 	require.ErrorIs(t, o.WriteBatch(t.Context(), b), service.ErrNotConnected)
 	err = o.Connect(t.Context())
 	assert.Equal(t, sink.Permission, sink.KindOf(cause(err)), "%v", err)
-	user("+multi", "+exec", "+xadd", "~df:*")
+	user("+multi", "+exec", "+xadd", "+incr", "+watch", "~df:*")
 	err, _ = engine(t, o, b)
 	require.NoError(t, err)
 	assertWritten(t, admin, "df", 600, true)
@@ -347,4 +352,81 @@ func TestLifecycle(t *testing.T) {
 	require.NoError(t, o.Connect(t.Context()))
 	assert.Same(t, cl, o.cl)
 	require.NoError(t, o.Close(t.Context()))
+}
+
+// TestBytesOfALostConnectionAddNothing: what a connection had on its way when it was given up reaches the server after newer
+// entries were added, held by a proxy or by the server's own kernel, with and without the process that sent it.
+func TestBytesOfALostConnectionAddNothing(t *testing.T) {
+	s := testenv.StartRedis(t, servers.Options{})
+	for name, restart := range map[string]bool{"same process": false, "another process": true} {
+		for _, where := range []string{"prefix: %s", "stream: %s", "stream: '%s${! metadata(\"none\").or(\"\") }'"} {
+			t.Run(name+", "+where, func(t *testing.T) {
+				proxy := testenv.NewProxy(t, s.Addr())
+				stream := testenv.Name(t)
+				conf := fmt.Sprintf("url: redis://%s\ntimeout: 300ms\nconnect_timeout: 2s\n"+where+"\n", proxy.Addr(), stream)
+				if strings.HasPrefix(where, "prefix") {
+					stream += ":shop.orders"
+				}
+				one := service.MessageBatch{changed("orders", "c", `{"id":1}`, "tx:1", "v1")}
+				two := service.MessageBatch{changed("orders", "u", `{"id":1}`, "tx:2", "v2")}
+				o := connectedAtLast(t, conf)
+				proxy.Hold()
+				require.ErrorIs(t, o.WriteBatch(t.Context(), one), service.ErrNotConnected)
+				assert.Equal(t, sink.Timeout, sink.KindOf(cause(o.Connect(t.Context()))))
+				if restart {
+					require.NoError(t, o.Close(t.Context()))
+					o = connectedAtLast(t, conf)
+				}
+				for _, b := range []service.MessageBatch{one, two} {
+					err, _ := engine(t, o, b)
+					require.NoError(t, err)
+				}
+				proxy.Pass()
+				require.Eventually(t, func() bool { return proxy.Connections() == 1 }, time.Minute, time.Millisecond,
+					"the held connection has been passed on to its end")
+				assert.Equal(t, []string{"v1", "v2"}, events(s.Stream(t, stream, 2)))
+			})
+		}
+	}
+	t.Run("server paused", func(t *testing.T) {
+		o := connectedAtLast(t, fmt.Sprintf("url: %s\nprefix: paused\ntimeout: 200ms\nconnect_timeout: 200ms\n", s.URL()))
+		require.NoError(t, s.Pause())
+		one := numbered(0, 1, "orders")
+		require.ErrorIs(t, o.WriteBatch(t.Context(), one), service.ErrNotConnected)
+		require.Error(t, o.Connect(t.Context()))
+		require.NoError(t, s.Resume())
+		err, _ := engine(t, o, one)
+		require.NoError(t, err)
+		err, _ = engine(t, o, numbered(1, 1, "orders"))
+		require.NoError(t, err)
+		got := events(s.Stream(t, "paused:shop.orders", 2))
+		assert.Equal(t, "1", got[len(got)-1], "%v", got)
+	})
+}
+
+// TestRealRefusalsForGoodFailAlone: a stream of which the last id is the largest there is, and an entry that the server's limit does not
+// allow, with and without the right to ask for the limit.
+func TestRealRefusalsForGoodFailAlone(t *testing.T) {
+	s := testenv.StartRedis(t, servers.Options{Args: []string{"--proto-max-bulk-len", "1mb"}})
+	admin := s.Client(t)
+	require.NoError(t, admin.XAdd(t.Context(), &redis.XAddArgs{
+		Stream: "df:shop.full", ID: "18446744073709551615-18446744073709551615", Values: []any{"n", 1},
+	}).Err())
+	require.NoError(t, admin.Do(t.Context(), "acl", "setuser", "df", "reset", "on", ">pass", "+multi", "+exec", "+xadd", "+incr", "+watch", "~df:*").Err())
+	for n, user := range []string{"", "username: df\npassword: pass\n"} {
+		o := connected(t, fmt.Sprintf("url: redis://%s\nprefix: df\n%s", s.Addr(), user))
+		b := service.MessageBatch{
+			changed("orders", "c", "", "", "one"), changed("full", "c", "", "", "no id left"),
+			changed("orders", "c", "", "", strings.Repeat("x", 3<<20)), changed("orders", "c", "", "", "two"),
+		}
+		got := failures(t, o, b)
+		require.Len(t, got, 2)
+		assert.Equal(t, "adding to stream df:shop.full: "+exhausted+"; its last id is the largest there is: delete or rename the stream (kind=routing)", got[1])
+		if n == 0 {
+			assert.Equal(t, "entry for stream df:shop.orders has a field of 3145728 bytes and the server's proto-max-bulk-len is 1048576 (kind=too_large)", got[2])
+		} else {
+			assert.Equal(t, "adding to stream df:shop.orders: ERR Protocol error: invalid bulk length; raise proto-max-bulk-len, or lower max_message_bytes (kind=too_large)", got[2])
+		}
+	}
+	assert.Equal(t, []string{"one", "two", "one", "two"}, events(s.Stream(t, "df:shop.orders", 4)))
 }

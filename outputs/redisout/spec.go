@@ -36,7 +36,7 @@ While the server cannot be reached, is out of memory, or is a replica, the outpu
 dropped. It shows as not connected meanwhile, with the reason.
 
 An entry that can never be added fails alone, and the others of its batch are delivered: one that is larger than
-` + "`max_message_bytes`" + `, one whose stream cannot be told or is the name of a key of another type, and a message that carries the error
+` + "`max_message_bytes`" + `, one whose stream cannot be told, is the name of a key of another type, or has no ids left, and a message that carries the error
 of an earlier step. Use a ` + "`fallback`" + ` output to keep such messages; without one the input delivers them again, for ever.
 
 == Order
@@ -45,9 +45,13 @@ With ` + "`max_in_flight: 1`" + ` (the default) the entries of a stream are adde
 failures: they go out in transactions (` + "`MULTI`, `EXEC`" + `) of at most ` + "`max_buffered_bytes`" + `, each after the answer to the one before, so
 that a server that runs out of memory in the middle refuses a whole transaction and not some entries of it.
 
+When a connection is lost, what was sent through it can still be on its way, in a proxy or in a server that is paused, and can arrive
+late. So a new connection first raises a guard key (` + "`INCR`" + `), and each connection watches it (` + "`WATCH`" + `): from then on the server runs no
+transaction of an older connection, also not of a process that was killed. The field ` + "`guard_key`" + ` names the key.
+
 == Permissions
 
-A user needs ` + "`+multi +exec +xadd`" + ` and the keys of the streams (` + "`~<prefix>:*`" + `).
+A user needs ` + "`+multi +exec +xadd +incr +watch`" + `, the keys of the streams and the guard key (` + "`~<prefix>:*`" + ` has both). No right to run scripts is needed.
 
 == Errors
 
@@ -115,6 +119,8 @@ func entryFields() []*service.ConfigField {
 			Example("changes").Example(`changes:${! metadata("table") }`),
 		service.NewStringField(fieldPrefix).Default("").
 			Description("The first part of the default stream.").Example("shop"),
+		service.NewStringField(fieldGuardKey).Default("").Advanced().
+			Description("The key that a new connection raises (`INCR`), so that the server refuses what a lost connection still has on its way. It holds a number. Where the field is empty, the key is `<prefix>:guard`; for a `stream` without interpolations `{<stream>}:guard`, or `<stream>:guard` where its name has a hash tag; else `deltaforge:guard`. Pipelines may share it."),
 		service.NewIntField(fieldMaxLen).Default(0).
 			Description("How many entries a stream keeps; older ones are removed as new ones are added. 0 keeps all. The server may keep some more, which costs it much less (`MAXLEN ~`)."),
 		service.NewBoolField(fieldExactMaxLen).Default(false).Advanced().
