@@ -98,6 +98,8 @@ type run struct {
 	cancel context.CancelFunc
 	// tok is the position after everything that was taken.
 	tok checkpoint.Token
+	// inside says that the transaction of what was taken last goes on.
+	inside bool
 }
 
 func start(t *testing.T, l *mysqlLog, from checkpoint.Token) *run {

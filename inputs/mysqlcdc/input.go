@@ -58,7 +58,9 @@ func spec() *service.ConfigSpec {
 		Description("Reads the binlog as a replica does: MySQL 8.0 to 9.x and MariaDB 10.11 and later, with `binlog_format=ROW`. The "+
 			"account needs `REPLICATION SLAVE`, `REPLICATION CLIENT`, and `SELECT` on the captured tables and on those that "+
 			"become captured by `RENAME` or `LIKE`.\n\n"+
-			"Positions are GTID sets where the server has GTIDs, else file and position.\n\n"+
+			"Positions are GTID sets where the server has GTIDs, and a place in its files: file, position, and when the file was made. On the "+
+			"same server the source reads on from the place, after a fail-over from the GTIDs. A log that was reset, put back or restored is "+
+			"`position lost`.\n\n"+
 			"Every row is decoded with the shape that its table had when it was written. The input reads the shapes at its first start, "+
 			"follows each DDL statement of the log, and keeps this history with the checkpoint, under its key with `.schema_history` after "+
 			"it. A start at `latest` reads shapes and position together. When it starts further back (`earliest`, a given position, or no "+
@@ -90,7 +92,9 @@ func spec() *service.ConfigSpec {
 					"position: a GTID set, or `file:position`.").
 				Example("earliest").Example("binlog.000003:157").Example("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5"),
 			service.NewStringEnumField(fieldUseGTID, useGTIDAuto, useGTIDAlways, useGTIDNever).Default(useGTIDAuto).
-				Description("Whether positions are GTIDs when none is saved. `auto`: when the server has them.").Advanced(),
+				Description("Whether positions have GTIDs, besides their place in the server's files. `auto`: when the server has them. `true`: a "+
+					"first start is refused when it has none. `false`: never, also when a position with GTIDs is saved, of which the place is used "+
+					"then; such positions mean nothing after a fail-over.").Advanced(),
 			service.NewDurationField(fieldHeartbeat).Default("5s").
 				Description("How often the server tells that it has nothing new.").Advanced(),
 			service.NewDurationField(fieldReadTimeout).Default("20s").

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +36,8 @@ type mysqlLog struct {
 	warned atomic.Bool
 	// observe sees every statement that may change tables; nil but in tests.
 	observe func(q binlog.Query, st ddl.Statement)
+	// filesInterval is the time between two questions for them.
+	filesInterval time.Duration
 }
 
 var (
@@ -53,6 +56,8 @@ func newLog(cfg config, res *service.Resources) *mysqlLog {
 		cfg:     cfg,
 		logger:  res.Logger(),
 		changes: res.Metrics().NewCounter("source_schema_changes_total", "table"),
+
+		filesInterval: filesInterval,
 	}
 }
 
@@ -92,9 +97,9 @@ func (l *mysqlLog) LagBytes() (int64, bool) {
 }
 
 func newerFile(a, b string) bool {
-	_, x, ok := gtid.SplitLogName(a)
-	_, y, ok2 := gtid.SplitLogName(b)
-	return ok && ok2 && x > y
+	base, x, ok := gtid.SplitLogName(a)
+	other, y, ok2 := gtid.SplitLogName(b)
+	return ok && ok2 && base == other && x > y
 }
 
 // session is one Run: one connection for the binlog and one for questions.
@@ -117,8 +122,10 @@ type session struct {
 	useGTID  bool
 	withheld withheld
 	end      *gtid.Position
+	// byGTIDs says that the log is asked for what follows GTIDs, not for what follows a place.
+	byGTIDs bool
 
-	// position is behind the last transaction read.
+	// position is after the last transaction read.
 	position *gtid.Position
 	// hello is the first segment; nil when it is sent.
 	hello *coordinator.Segment
@@ -169,17 +176,17 @@ func (s *session) run(ctx context.Context, from checkpoint.Token) error {
 		return err
 	}
 	s.position = start
-	s.reader = newReader(start)
+	s.reader = s.readerFrom(start, s.byGTIDs)
 	if from.Source == "" || from.Source == s.identity {
 		s.skip = from.Sent
 	} else if from.Sent > 0 {
-		s.log.logger.Infof("Reading from server %s instead of %s: the transaction behind %s is delivered from its first event again",
+		s.log.logger.Infof("Reading from server %s instead of %s: the transaction after %s is delivered from its first event again",
 			s.identity, from.Source, start)
 	}
-	if s.stream, err = s.log.cfg.dumpServer().OpenDump(ctx, s.dumpRequest(start, s.log.cfg.replicaUUID, s.log.cfg.serverID)); err != nil {
+	if s.stream, err = s.log.cfg.dumpServer().OpenDump(ctx, s.dumpRequest(start, s.byGTIDs, s.log.cfg.replicaUUID, s.log.cfg.serverID)); err != nil {
 		return err
 	}
-	// What the coordinator waits for: the server streams, and, when nothing was saved, from where.
+	// What the coordinator waits for: the server streams, in the log that the position is of, and, when nothing was saved, from where.
 	s.hello = &coordinator.Segment{}
 	if from.IsZero() {
 		s.hello.Commit = start
@@ -194,8 +201,29 @@ func (c *config) dumpServer() *wire.Server {
 	return &srv
 }
 
-func (s *session) dumpRequest(from *gtid.Position, uuid string, serverID uint32) wire.DumpRequest {
+// maxDumpPos is the greatest place that COM_BINLOG_DUMP and BINLOG_GTID_POS can ask for: they have 32 bits. (COM_BINLOG_DUMP_GTID has 64,
+// and sends no transaction without GTID.) A place after it is read from the start of its file.
+const maxDumpPos = math.MaxUint32
+
+func (s *session) dumpRequest(from *gtid.Position, byGTIDs bool, uuid string, serverID uint32) wire.DumpRequest {
+	if !byGTIDs {
+		if from = from.OnlyPlace(); from.Pos > maxDumpPos {
+			from.Pos = 4
+		}
+	}
 	return wire.DumpRequest{Flavor: s.flavor, From: from, UUID: uuid, ServerID: serverID, Heartbeat: s.log.cfg.heartbeat}
+}
+
+// readerFrom returns a reader of what dumpRequest asks for.
+func (s *session) readerFrom(from *gtid.Position, byGTIDs bool) reader {
+	r := newReader(from)
+	switch {
+	case byGTIDs:
+		r.vague = s.hasLargeFile()
+	case from.Pos > maxDumpPos:
+		r.discard, r.pos = from.Pos, 4
+	}
+	return r
 }
 
 func (s *session) prepareSchemas(ctx context.Context) error {
@@ -223,24 +251,6 @@ func (s *session) send(ctx context.Context, seg coordinator.Segment) error {
 	}
 }
 
-// filesInterval is the time between two questions for the sizes of the binlog files.
-const filesInterval = 10 * time.Second
-
-// refreshFiles asks, now and then, for the sizes of the binlog files, which the lag in bytes is worked out from. A failure
-// leaves the lag unknown; the dump will tell whether the server is gone.
-func (s *session) refreshFiles(ctx context.Context, now time.Time) {
-	if now.Sub(s.filesAt) < filesInterval {
-		return
-	}
-	s.filesAt = now
-	files, err := s.logFiles(ctx)
-	if err != nil {
-		s.log.files.Store(nil)
-		return
-	}
-	s.log.files.Store(&files)
-}
-
 // readAll reads packets until the stream ends, which it does with an error only.
 func (s *session) readAll(ctx context.Context) error {
 	in := s.stream.Packets()
@@ -250,25 +260,18 @@ func (s *session) readAll(ctx context.Context) error {
 			return ctx.Err()
 		}
 		if err != nil {
-			return s.dumpError(err)
+			return s.dumpError(ctx, err)
 		}
 		if len(packet) == 0 {
 			return coordinator.WithKind(coordinator.KindProtocol, errors.New("reading the binlog: an empty packet"))
 		}
 		switch packet[0] {
 		case 0:
-			if s.hello != nil {
-				s.hello.ReadAt = now
-				if err := s.send(ctx, *s.hello); err != nil {
-					return err
-				}
-				s.hello = nil
-			}
 			if err := s.event(ctx, packet[1:], now); err != nil {
 				return err
 			}
 		case 0xff:
-			return s.dumpError(s.stream.HandleErrorPacket(packet))
+			return s.dumpError(ctx, s.stream.HandleErrorPacket(packet))
 		case 0xfe:
 			return coordinator.WithKind(coordinator.KindConnect, errors.New("reading the binlog: the server has ended the stream"))
 		default:

@@ -12,7 +12,6 @@ import (
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
-	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
@@ -23,7 +22,14 @@ const (
 )
 
 func lost(format string, args ...any) error {
-	return coordinator.WithKind(coordinator.KindPositionLost, fmt.Errorf("%w: %w", coordinator.ErrPositionLost, fmt.Errorf(format, args...)))
+	return lostUnless("bring back what is missing, or begin anew with `deltaforge checkpoint reset KEY`, which leaves out what lies between",
+		format, args...)
+}
+
+// lostUnless is an error of a lost position with a way out.
+func lostUnless(way, format string, args ...any) error {
+	return coordinator.WithKind(coordinator.KindPositionLost,
+		fmt.Errorf("%w: %w: %s", coordinator.ErrPositionLost, fmt.Errorf(format, args...), way))
 }
 
 // savedOrConfigured returns the position that is saved, else the one that the configuration names; nil for latest or earliest.
@@ -48,14 +54,10 @@ func (s *session) startPosition(ctx context.Context, from checkpoint.Token) (*gt
 		return nil, err
 	}
 	switch {
-	case p != nil && p.HasGTIDs:
-		return p, s.checkGTIDs(p)
+	case p != nil && from.Commit != nil:
+		return s.resume(ctx, p, from.Source)
 	case p != nil:
-		if from.Source != "" && from.Source != s.identity {
-			return nil, lost("position %s is one of server %s, this is server %s, whose files are others; without GTIDs there is no "+
-				"place in them that is the same", p, from.Source, s.identity)
-		}
-		return p, s.checkFile(ctx, p)
+		return s.startAt(ctx, p)
 	case s.log.cfg.start == startEarliest:
 		return s.earliest(ctx)
 	default:
@@ -86,7 +88,7 @@ func (s *session) endOfLog(ctx context.Context) (*gtid.Position, error) {
 	if s.flavor == product.MariaDB {
 		return s.withMariaGTIDs(ctx, p)
 	}
-	if s.log.cfg.useGTID != useGTIDNever && strings.EqualFold(s.vars["gtid_mode"], "ON") && len(r) > 4 {
+	if s.log.cfg.useGTID != useGTIDNever && s.gtidMode() && len(r) > 4 {
 		set, err := gtid.ParseLoosely(r[4] + "@" + p.Place())
 		if err != nil {
 			return nil, fmt.Errorf("asking for the end of the binlog: %w", err)
@@ -96,20 +98,13 @@ func (s *session) endOfLog(ctx context.Context) (*gtid.Position, error) {
 	return p, nil
 }
 
-// withMariaGTIDs asks MariaDB which GTIDs lie before a place in its files.
+// withMariaGTIDs returns a place in MariaDB's files with the GTIDs before it, unless they shall not be used. Of a place after 4 GiB the
+// server does not know them.
 func (s *session) withMariaGTIDs(ctx context.Context, p *gtid.Position) (*gtid.Position, error) {
-	if s.log.cfg.useGTID == useGTIDNever {
+	if s.log.cfg.useGTID == useGTIDNever || p.Pos > maxDumpPos {
 		return p, nil
 	}
-	rows, err := s.catalog.Query(ctx, fmt.Sprintf("SELECT IFNULL(BINLOG_GTID_POS(%s, %d), '')", statement.Quote(p.File), p.Pos))
-	if err != nil {
-		return nil, fmt.Errorf("asking for the GTIDs at %s: %w", p, err)
-	}
-	set, err := gtid.ParseLoosely(rows[0][0] + "@" + p.Place())
-	if err != nil {
-		return nil, fmt.Errorf("asking for the GTIDs at %s: %w", p, err)
-	}
-	return set, nil
+	return s.mariaGTIDsAt(ctx, p)
 }
 
 // logFile is a row of SHOW BINARY LOGS.
@@ -117,6 +112,9 @@ type logFile struct {
 	name string
 	size uint64
 }
+
+// encryptionHeader is what an encrypted file of MySQL has before its first byte, and what places do not count.
+const encryptionHeader = 512
 
 func (s *session) logFiles(ctx context.Context) ([]logFile, error) {
 	rows, err := s.catalog.Query(ctx, "SHOW BINARY LOGS")
@@ -129,11 +127,15 @@ func (s *session) logFiles(ctx context.Context) ([]logFile, error) {
 		if err != nil {
 			return nil, fmt.Errorf("listing the binlog files: size %q", r[1])
 		}
+		if len(r) > 2 && strings.EqualFold(r[2], "Yes") && size >= encryptionHeader {
+			size -= encryptionHeader
+		}
 		files = append(files, logFile{r[0], size})
 	}
 	if len(files) == 0 {
 		return nil, errors.New("listing the binlog files: the server has none")
 	}
+	s.log.files.Store(&files)
 	return files, nil
 }
 
@@ -158,63 +160,8 @@ func (s *session) earliest(ctx context.Context) (*gtid.Position, error) {
 	}
 }
 
-// checkFile makes sure that the file of a position is there and as long as the position.
-func (s *session) checkFile(ctx context.Context, p *gtid.Position) error {
-	files, err := s.logFiles(ctx)
-	if err != nil {
-		return err
-	}
-	for _, f := range files {
-		if f.name != p.File {
-			continue
-		}
-		if f.size < p.Pos {
-			return lost("position %s lies behind the end of %s, which has %d bytes: the server has lost the end of its binlog, or is "+
-				"another one", p, f.name, f.size)
-		}
-		return nil
-	}
-	return lost("position %s: the server does not have file %s any more; it has %s to %s", p, p.File, files[0].name,
-		files[len(files)-1].name)
-}
-
-// checkGTIDs makes sure, on MySQL, that the server has executed the set and still has the binlog of what is not in it.
-// MariaDB checks this itself when the dump begins.
-func (s *session) checkGTIDs(p *gtid.Position) error {
-	if s.flavor == product.MariaDB {
-		return nil
-	}
-	parse := func(variable string) (*gtid.Set, error) {
-		v, err := gtid.ParseLoosely(s.vars[variable] + "@x.1:4")
-		if err != nil {
-			return nil, fmt.Errorf("reading %s: %w", variable, err)
-		}
-		return v.Set(), nil
-	}
-	executed, err := parse("gtid_executed")
-	if err != nil {
-		return err
-	}
-	purged, err := parse("gtid_purged")
-	if err != nil {
-		return err
-	}
-	if ahead := p.Set().Minus(executed); !ahead.Empty() {
-		return lost("the server (%s) has not executed %s, which is delivered already; it has %s: it is behind, was restored, or is "+
-			"another one", s.identity, ahead, executed)
-	}
-	if missing := purged.Minus(p.Set()); !missing.Empty() {
-		left := executed.Minus(purged).String()
-		if left == "" {
-			left = "nothing"
-		}
-		return lost("the server (%s) has purged the binlog of %s, which is not delivered yet; it still has %s", s.identity, missing, left)
-	}
-	return nil
-}
-
 // dumpError gives a meaning to an error that ends the dump.
-func (s *session) dumpError(err error) error {
+func (s *session) dumpError(ctx context.Context, err error) error {
 	var my *mysql.MyError
 	if !errors.As(err, &my) {
 		return s.stream.Classify(fmt.Errorf("reading the binlog from %s: %w", s.log.cfg.server.Address, err), coordinator.KindConnect)
@@ -229,10 +176,34 @@ func (s *session) dumpError(err error) error {
 	case my.Code == mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG && strings.Contains(my.Message, "max_allowed_packet"):
 		return precondition(coordinator.KindProtocol, "an event is larger than the server's max_allowed_packet: SET GLOBAL "+
 			"max_allowed_packet = 1073741824: %w", err)
+	case my.Code == mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG && strings.Contains(my.Message, "anonymous transaction"):
+		return s.anonymous(my)
 	case my.Code == mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG, my.Code == 1220, // a file that cannot be opened
 		my.Code >= 1944 && my.Code <= 1947: // MariaDB's GTID errors
+		if s.created != 0 {
+			if err := s.prove(ctx); errors.Is(err, coordinator.ErrPositionLost) {
+				return err
+			}
+		}
 		return lost("position %s: the server says %w; its binlog ends at %s", s.position, my, s.end)
 	default:
 		return s.stream.Classify(fmt.Errorf("reading the binlog: %w", err), coordinator.KindProtocol)
 	}
+}
+
+// anonymous is what MySQL's refusal to send a transaction without GTID means. It sends none while gtid_mode is ON, however it is asked.
+func (s *session) anonymous(err error) error {
+	if !s.byGTIDs {
+		return lostUnless("nothing is lost yet: SET GLOBAL gtid_mode = 'ON_PERMISSIVE', let the source read on, and switch it ON again when the "+
+			"source has passed them", "after position %s there are transactions without GTID, which a server does not send while its gtid_mode "+
+			"is ON: the server says %w", s.position, err)
+	}
+	if s.position.Created != 0 {
+		// The next session asks for the place.
+		return coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("after position %s there are transactions without GTID, which GTIDs "+
+			"cannot name: the log is read on from the place: %w", s.position, err))
+	}
+	return lostUnless("SET GLOBAL gtid_mode = 'ON_PERMISSIVE', and start: FILE:POSITION of the place in this server's files up to which all is "+
+		"delivered, after `deltaforge checkpoint reset KEY`", "after position %s there are transactions without GTID, and no place in the files "+
+		"of this server (%s) is saved: the server says %w", s.position, s.identity, err)
 }

@@ -178,22 +178,21 @@ func (s *session) checkSelect(ctx context.Context) error {
 
 // checkGTIDMode finds out whether positions are GTIDs, and whether the server can do what is asked for.
 func (s *session) checkGTIDMode(from checkpoint.Token) error {
-	on := s.flavor == product.MariaDB || strings.EqualFold(s.vars["gtid_mode"], "ON")
+	on := s.flavor == product.MariaDB || s.gtidMode()
 	s.useGTID = on && s.log.cfg.useGTID != useGTIDNever
-	if s.log.cfg.useGTID == useGTIDAlways && !on {
-		return precondition(coordinator.KindOther, "use_gtid is true and gtid_mode is %s: SET GLOBAL gtid_mode = 'ON' (by its steps: "+
-			"OFF_PERMISSIVE, ON_PERMISSIVE, ON), or use_gtid: auto", s.vars["gtid_mode"])
-	}
 	p, err := s.savedOrConfigured(from)
 	if err != nil {
 		return err
 	}
+	if from.Commit == nil && s.log.cfg.useGTID == useGTIDAlways && !on {
+		return precondition(coordinator.KindOther, "use_gtid is true and gtid_mode is %s: SET GLOBAL gtid_mode = 'ON' (by its steps: "+
+			"OFF_PERMISSIVE, ON_PERMISSIVE, ON), or use_gtid: auto", s.vars["gtid_mode"])
+	}
 	if p == nil {
 		return nil
 	}
-	if p.HasGTIDs && !on {
-		return precondition(coordinator.KindOther, "the position %s has GTIDs and gtid_mode is %s: SET GLOBAL gtid_mode = 'ON' (by its "+
-			"steps: OFF_PERMISSIVE, ON_PERMISSIVE, ON)", p, s.vars["gtid_mode"])
+	if p.HasGTIDs && !on && (from.Source != s.identity || p.File == "") {
+		return s.noGTIDMode(p)
 	}
 	if p.HasGTIDs && (p.IsMaria() && s.flavor == product.MySQL || !p.Set().Empty() && s.flavor == product.MariaDB) {
 		return coordinator.WithKind(coordinator.KindPositionLost, fmt.Errorf("%w: position %s is not one of a %s server",

@@ -153,7 +153,7 @@ func TestPreconditions(t *testing.T) {
 			require.ErrorContains(t, err, want)
 		}
 		saved := checkpoint.Token{Commit: checkpoint.Text("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5")}
-		require.ErrorContains(t, start1(t, srv, "", saved), "the position 3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5 has GTIDs and gtid_mode is OFF")
+		require.ErrorContains(t, start1(t, srv, "", saved), "the position 3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5 has GTIDs, and no place in the files of this server")
 	})
 	t.Run("mariadb", func(t *testing.T) {
 		srv := testenv.StartMariaDB(t, servers.Options{NoSync: true, Args: []string{"--skip-log-bin", "--binlog-format=STATEMENT"}})
@@ -169,9 +169,9 @@ func TestPreconditions(t *testing.T) {
 			},
 			"0-99-12345": {"mysql": "is not one of a mysql server", "mariadb": "position 0-99-12345: the server says"},
 			"bin.999999:4": {
-				"mysql": "the server does not have file bin.999999 any more; it has bin.0", "mariadb": "the server does not have file bin.999999",
+				"mysql": "the server has no file bin.999999; it has bin.0", "mariadb": "the server has no file bin.999999; it has bin.0",
 			},
-			"NEWEST:4294967295": {"mysql": "lies behind the end of bin.", "mariadb": "lies behind the end of bin."},
+			"NEWEST:4294967295": {"mysql": "lies after the end of bin.", "mariadb": "lies after the end of bin."},
 		} {
 			onBoth(t, func(t *testing.T, b *bench) {
 				newest, _ := b.newestFile(t)

@@ -21,6 +21,16 @@ import (
 type reader struct {
 	file string
 	pos  uint64 // after the last event
+	// created is when the file was made; 0 before its format description event.
+	created uint32
+	// from is what the events follow.
+	from *gtid.Position
+	// discard is the place up to which events are left out: the server has been asked for the start of the file.
+	discard uint64
+	// turned says that a file has ended, and that the next one is a place for a position once it has told its time.
+	turned bool
+	// vague says that places are not known for certain: by GTIDs a server leaves out what we have, and headers have 32 bits only.
+	vague bool
 	// checksums says that events end with a CRC-32.
 	checksums bool
 	// skip is how many events of the first transaction were delivered in an earlier session.
@@ -36,6 +46,9 @@ type reader struct {
 	// lastBeat is where the last heartbeat was.
 	lastBeat uint64
 	filesAt  time.Time
+	// doubts counts the looks at the log's end that do not fit the stream, which was at doubted.
+	doubts  int
+	doubted gtid.Position
 	// excerpt is set while the rows of a prepared transaction are read.
 	excerpt *excerpt
 }
@@ -52,7 +65,15 @@ type mappedTable struct {
 const maxMaps = 4096
 
 func newReader(p *gtid.Position) reader {
-	return reader{file: p.File, pos: p.Pos, maps: map[uint64]*mappedTable{}}
+	return reader{file: p.File, pos: p.Pos, from: p, maps: map[uint64]*mappedTable{}}
+}
+
+// here is the place after the last event.
+func (s *session) here() gtid.Position {
+	if s.vague {
+		return gtid.Position{File: s.file, Pos: s.pos}
+	}
+	return gtid.Position{File: s.file, Pos: s.pos, Created: s.created}
 }
 
 func (s *session) place() string { return s.file + ":" + strconv.FormatUint(s.pos, 10) }
@@ -81,6 +102,9 @@ func (s *session) event(ctx context.Context, data []byte, now time.Time) error {
 	}
 	start := s.pos
 	s.advance(h)
+	if s.discard > 0 && !inStream(h.Kind) {
+		return s.leaveOut()
+	}
 	if err := s.dispatch(ctx, h, body, start, now); err != nil {
 		return err
 	}
@@ -104,6 +128,27 @@ func (s *session) advance(h binlog.Header) {
 		}
 		s.pos = pos
 	}
+}
+
+// inStream reports whether an event is about the stream: it is not one of those that a position counts.
+func inStream(k replication.EventType) bool {
+	switch k {
+	case replication.FORMAT_DESCRIPTION_EVENT, replication.ROTATE_EVENT, replication.HEARTBEAT_EVENT, replication.HEARTBEAT_LOG_EVENT_V2:
+		return true
+	default:
+		return false
+	}
+}
+
+// leaveOut passes over an event before the place that is asked for.
+func (s *session) leaveOut() error {
+	if s.pos > s.discard {
+		return lost("position %s lies inside an event, which ends at %s: the log is another one", s.from, s.place())
+	}
+	if s.pos == s.discard {
+		s.discard = 0
+	}
+	return nil
 }
 
 // dispatch handles an event without its checksum; start is its place.
@@ -138,7 +183,11 @@ func (s *session) dispatch(ctx context.Context, h binlog.Header, body []byte, st
 	case replication.EXECUTE_LOAD_QUERY_EVENT:
 		return s.load(ctx, h, body, now)
 	case replication.ROTATE_EVENT:
-		return s.rotate(ctx, h, body, now)
+		return s.rotate(h, body)
+	case replication.FORMAT_DESCRIPTION_EVENT:
+		return s.describe(ctx, h, start, now)
+	case replication.PREVIOUS_GTIDS_EVENT, replication.MARIADB_GTID_LIST_EVENT:
+		return nil
 	case replication.HEARTBEAT_EVENT, replication.HEARTBEAT_LOG_EVENT_V2:
 		return s.heartbeat(ctx, h, now)
 	case replication.TRANSACTION_PAYLOAD_EVENT:
@@ -180,7 +229,7 @@ func (s *session) tableMap(ctx context.Context, body []byte) error {
 }
 
 // rotate moves to another file. The first one of a stream, made by the server, says where the stream starts.
-func (s *session) rotate(ctx context.Context, h binlog.Header, body []byte, now time.Time) error {
+func (s *session) rotate(h binlog.Header, body []byte) error {
 	if len(body) < 8 {
 		return s.protocolError("%s: %w", h.Kind, binlog.ErrTruncated)
 	}
@@ -189,17 +238,67 @@ func (s *session) rotate(ctx context.Context, h binlog.Header, body []byte, now 
 		return s.protocolError("%s: %q is not the name of a binlog file", h.Kind, file)
 	}
 	moved := s.file != file
-	s.file, s.pos = file, binary.LittleEndian.Uint64(body)
+	if moved && s.discard > 0 {
+		return lost("position %s: %s ends at %s, before it", s.from, s.file, s.place())
+	}
+	if moved && s.created != 0 {
+		if !newerFile(file, s.file) {
+			return lost("after %s the server goes on in %s, which is no newer file: its log was reset or put back", s.place(), file)
+		}
+		s.vague = false
+	}
+	if moved {
+		s.created = 0
+		s.turned = !h.Artificial()
+	}
+	s.file = file
+	if s.discard == 0 || moved {
+		s.pos = binary.LittleEndian.Uint64(body)
+	}
 	clear(s.maps) // a server that was started again counts table ids from the start
-	if !moved || h.Artificial() || s.tx != nil {
+	return nil
+}
+
+// describe handles the event that every file and every stream begins with. Its time is when the file was made, which tells a log from
+// another one whose files have the same names.
+func (s *session) describe(ctx context.Context, h binlog.Header, start uint64, now time.Time) error {
+	s.created = h.Timestamp
+	here := s.here()
+	for _, p := range []*gtid.Position{s.from, s.position} {
+		if !p.SameFile(&here) && p.File == here.File {
+			return lost("position %s is in the %s that was made at %s; the server's was made at %s: its log was reset, put back to an older "+
+				"state, or is that of a copy", p, p.File, unixTime(p.Created), unixTime(here.Created))
+		}
+	}
+	if s.excerpt != nil {
+		return nil
+	}
+	if s.position.File == s.file && s.position.Created == 0 && !s.byGTIDs {
+		here.Pos = s.position.Pos
+		s.position = s.position.At(here)
+	}
+	if s.hello != nil {
+		hello := *s.hello
+		s.hello = nil
+		if hello.Commit != nil {
+			hello.Commit = s.position
+		}
+		hello.ReadAt = now
+		return s.send(ctx, hello)
+	}
+	if !s.turned || s.tx != nil {
 		return nil
 	}
 	// The files before this one are not needed any more, also when nothing happens in it.
-	s.position = s.position.At(s.file, s.pos)
+	s.turned = false
+	here.Pos = start
+	s.position = s.position.At(here)
 	seg := coordinator.Segment{Commit: s.position, ReadAt: now, Bytes: s.bytes}
 	s.bytes = 0
 	return s.send(ctx, seg)
 }
+
+func unixTime(t uint32) string { return time.Unix(int64(t), 0).UTC().Format(time.RFC3339) }
 
 // heartbeat says that nothing happens. While it skips what we have already, a server sends them too, so only one at the place
 // that we have read up to, or at the place of the one before, means that we are at the end.
@@ -210,7 +309,9 @@ func (s *session) heartbeat(ctx context.Context, h binlog.Header, now time.Time)
 	if s.tx != nil {
 		return nil
 	}
-	s.refreshFiles(ctx, now)
+	if err := s.watchFiles(ctx, now); err != nil {
+		return err
+	}
 	seg := coordinator.Segment{Commit: s.position, ReadAt: now, Bytes: s.bytes, CaughtUp: atEnd}
 	s.bytes = 0
 	return s.send(ctx, seg)

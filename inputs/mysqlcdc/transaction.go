@@ -93,6 +93,27 @@ func (s *session) name(t *transaction) {
 	t.tx.ID = t.tx.Position
 }
 
+// pass moves the position after a transaction.
+func (s *session) pass(t *transaction) error {
+	here := s.here()
+	switch {
+	case !s.position.HasGTIDs:
+		s.position = here.OnlyPlace()
+	case t.isMaria:
+		s.position = s.position.AfterMariaGTID(t.maria, here)
+	case t.gtid.GNO != 0:
+		s.position = s.position.AfterGTID(&t.gtid, here)
+	case here.Created == 0:
+		return s.protocolError("a transaction without GTID after %s: a position of GTIDs cannot pass it, and its place is not known for "+
+			"certain", s.position)
+	default:
+		s.log.logger.Warnf("At %s there is a transaction without GTID: from here on the position is a place in the files of this server, "+
+			"which means nothing after a fail-over", s.place())
+		s.position = here.OnlyPlace()
+	}
+	return nil
+}
+
 // commit ends the transaction.
 func (s *session) commit(ctx context.Context, now time.Time) error {
 	t := s.tx
@@ -103,16 +124,8 @@ func (s *session) commit(ctx context.Context, now time.Time) error {
 	if len(s.maps) > maxMaps {
 		clear(s.maps) // and not before: the rows of a statement come after the maps of all its tables
 	}
-	switch {
-	case !s.position.HasGTIDs:
-		s.position = &gtid.Position{File: s.file, Pos: s.pos}
-	case t.isMaria:
-		s.position = s.position.AfterMariaGTID(t.maria, s.file, s.pos)
-	case t.gtid.GNO != 0:
-		s.position = s.position.AfterGTID(&t.gtid, s.file, s.pos)
-	default:
-		return s.protocolError("a transaction without GTID after %s: a position of GTIDs cannot pass it; use_gtid: false reads by "+
-			"file and position", s.position)
+	if err := s.pass(t); err != nil {
+		return err
 	}
 	if err := s.keepChanges(); err != nil {
 		return err
@@ -133,6 +146,5 @@ func (s *session) commit(ctx context.Context, now time.Time) error {
 	if err := s.send(ctx, seg); err != nil {
 		return err
 	}
-	s.refreshFiles(ctx, now)
-	return nil
+	return s.watchFiles(ctx, now)
 }

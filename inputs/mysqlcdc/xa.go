@@ -33,7 +33,7 @@ func (s *session) prepareXA(ctx context.Context, h binlog.Header, body []byte, n
 		return s.commit(ctx, now)
 	}
 	s.name(t)
-	p := &shape.Prepared{At: s.position.At(s.file, t.at).String(), Server: s.identity, GTID: t.tx.GTID}
+	p := &shape.Prepared{At: s.prepared(t).String(), Server: s.identity, GTID: t.tx.GTID}
 	if onePhase {
 		if err := s.readPrepared(ctx, p, xid); err != nil {
 			return err
@@ -42,6 +42,13 @@ func (s *session) prepareXA(ctx context.Context, h binlog.Header, body []byte, n
 	}
 	s.changeXA(xid, p)
 	return s.commit(ctx, now)
+}
+
+// prepared is the position before a transaction, at its place.
+func (s *session) prepared(t *transaction) *gtid.Position {
+	here := s.here()
+	here.Pos = t.at
+	return s.position.At(here)
 }
 
 // endXA makes the rows of a prepared transaction those of the one that is being read, or forgets them.
@@ -126,7 +133,7 @@ func (s *session) readPrepared(ctx context.Context, p *shape.Prepared, xid strin
 	e := &excerpt{}
 	switch {
 	case p.Server == s.identity:
-		from = &gtid.Position{File: from.File, Pos: from.Pos}
+		from = from.OnlyPlace()
 	case from.HasGTIDs && p.GTID != "":
 		e.gtid = p.GTID
 	default:
@@ -141,7 +148,7 @@ func (s *session) readPrepared(ctx context.Context, p *shape.Prepared, xid strin
 	outer, t := s.reader, s.tx
 	t.xa = false
 	s.name(t)
-	s.reader = newReader(from)
+	s.reader = s.readerFrom(from, from.HasGTIDs)
 	s.tx, s.skip, s.held, s.heldBytes, s.excerpt = t, outer.skip, outer.held, outer.heldBytes, e
 	err = s.readExcerpt(ctx, c)
 	inner := s.reader
@@ -185,7 +192,7 @@ func (d *dumpEvents) next() ([]byte, time.Time, error) {
 
 // openExcerpt opens another connection and asks for what is after the position, up to where the log ends now.
 func (s *session) openExcerpt(ctx context.Context, from *gtid.Position) (events, error) {
-	c, err := s.log.cfg.dumpServer().OpenDump(ctx, s.dumpRequest(from, s.log.cfg.excerptUUID, 0))
+	c, err := s.log.cfg.dumpServer().OpenDump(ctx, s.dumpRequest(from, from.HasGTIDs, s.log.cfg.excerptUUID, 0))
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -16,16 +17,20 @@ import (
 //	binlog.000003:157                                        file and position
 //	3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5@binlog.000003:157  a GTID set (MySQL), and where in this server's files it was reached
 //	0-1-57@binlog.000003:157                                 MariaDB's GTID list, likewise
+//	binlog.000003:157#1764305225                             the file is the one that was made at that time (Unix seconds)
 //
-// The part behind the @ informs operators and the lag in bytes; a position with GTIDs is resumed by them alone, so that it
-// holds on another server of the same topology. It may be missing. A server that has no transaction yet has an empty GTID
-// set: "@binlog.000001:157".
+// GTIDs hold on every server of a topology. The place, which may be missing, holds on one server only, and only while its log is
+// the same: a reset or restored one has other files of the same names, which were made at another time. Where it holds it is the
+// better of the two: GTIDs do not cover transactions that have none. A server that has no transaction yet has an empty GTID set:
+// "@binlog.000001:157".
 //
 // A Position is immutable. It holds the set that its session started with and what has been executed since, so that making
 // one costs a transaction one small allocation, however large the set is.
 type Position struct {
 	File string
 	Pos  uint64
+	// Created is when File was made, by its format description event; 0 for unknown.
+	Created uint32
 	// HasGTIDs says that the position is one of GTIDs, also when the set is empty. At most one of mysql and maria is set.
 	HasGTIDs bool
 	mysql    *Set
@@ -53,17 +58,18 @@ func ParsePosition(s string) (*Position, error) {
 func ParseLoosely(s string) (*Position, error) {
 	gtids, place, hasPlace := strings.Cut(s, "@")
 	if !hasPlace {
-		if file, pos, ok := parseFilePos(strings.TrimSpace(s)); ok {
-			return &Position{File: file, Pos: pos}, nil
+		if p, ok := parsePlace(strings.TrimSpace(s)); ok {
+			return p, nil
 		}
 	}
-	p := &Position{HasGTIDs: true}
+	p := &Position{}
 	if hasPlace {
 		var ok bool
-		if p.File, p.Pos, ok = parseFilePos(strings.TrimSpace(place)); !ok {
-			return nil, fmt.Errorf("position %q: want file:position behind the @, such as binlog.000001:157", s)
+		if p, ok = parsePlace(strings.TrimSpace(place)); !ok {
+			return nil, fmt.Errorf("position %q: want file:position after the @, such as binlog.000001:157", s)
 		}
 	}
+	p.HasGTIDs = true
 	gtids = strings.Map(func(r rune) rune {
 		if r == ' ' || r == '\n' || r == '\r' || r == '\t' {
 			return -1
@@ -86,21 +92,35 @@ func ParseLoosely(s string) (*Position, error) {
 	return p, nil
 }
 
-// parseFilePos reads "base.000123:456". The number behind the dot keeps it apart from a GTID.
-func parseFilePos(s string) (file string, pos uint64, ok bool) {
-	i := strings.LastIndexByte(s, ':')
-	if i < 0 {
-		return "", 0, false
-	}
-	pos, ok = parseDecimal(s[i+1:])
+// parsePlace reads "base.000123:456", with or without "#1764305225". The number after the dot keeps it apart from a GTID.
+func parsePlace(s string) (*Position, bool) {
+	file, rest, ok := cutLast(s, ':')
 	if !ok {
-		return "", 0, false
+		return nil, false
 	}
-	file = s[:i]
 	if _, _, ok := SplitLogName(file); !ok {
-		return "", 0, false
+		return nil, false
 	}
-	return file, pos, true
+	pos, created, dated := strings.Cut(rest, "#")
+	p := &Position{File: file}
+	if p.Pos, ok = parseDecimal(pos); !ok {
+		return nil, false
+	}
+	if dated {
+		at, ok := parseDecimal(created)
+		if !ok || at == 0 || at > math.MaxUint32 {
+			return nil, false
+		}
+		p.Created = uint32(at)
+	}
+	return p, true
+}
+
+func cutLast(s string, sep byte) (before, after string, found bool) {
+	if i := strings.LastIndexByte(s, sep); i >= 0 {
+		return s[:i], s[i+1:], true
+	}
+	return s, "", false
 }
 
 // SplitLogName splits the name of a binlog file into its base and its number.
@@ -135,14 +155,17 @@ func parseDecimal(s string) (uint64, bool) {
 
 // String returns the canonical text.
 func (p *Position) String() string {
+	if p.File == "" {
+		return p.GTIDs()
+	}
+	place := p.Place()
+	if p.Created != 0 {
+		place += "#" + strconv.FormatUint(uint64(p.Created), 10)
+	}
 	if !p.HasGTIDs {
-		return p.Place()
+		return place
 	}
-	s := p.GTIDs()
-	if p.File != "" {
-		s += "@" + p.Place()
-	}
-	return s
+	return p.GTIDs() + "@" + place
 }
 
 // Place returns the place in the files, as file:position.
@@ -175,7 +198,7 @@ func (p *Position) Set() *Set {
 	return s.with(p.run)
 }
 
-// Compare orders two positions of one server: -1, 0 or 1, and false when neither is behind the other (GTID sets that each
+// Compare orders two positions of one server: -1, 0 or 1, and false when neither is after the other (GTID sets that each
 // have what the other lacks, a GTID set and a file).
 func (p *Position) Compare(o *Position) (int, bool) {
 	if p.HasGTIDs != o.HasGTIDs {
@@ -196,7 +219,7 @@ func (p *Position) Compare(o *Position) (int, bool) {
 	}
 	base, seq, ok := SplitLogName(p.File)
 	obase, oseq, ook := SplitLogName(o.File)
-	if !ok || !ook || base != obase {
+	if !ok || !ook || base != obase || p.File == o.File && !p.SameFile(o) {
 		return 0, false
 	}
 	return cmp.Or(cmp.Compare(seq, oseq), cmp.Compare(p.Pos, o.Pos)), true
@@ -211,16 +234,29 @@ func (p *Position) includes(o *Position) bool {
 	}
 }
 
-// At returns the position moved to another place in the files, with the same GTIDs.
-func (p *Position) At(file string, pos uint64) *Position {
+// SameFile reports whether two positions are in one file, as far as is known.
+func (p *Position) SameFile(o *Position) bool {
+	return p.File == o.File && (p.Created == o.Created || p.Created == 0 || o.Created == 0)
+}
+
+// At returns the position moved to another place, with the same GTIDs.
+func (p *Position) At(place Position) *Position {
 	n := *p
-	n.File, n.Pos = file, pos
+	n.File, n.Pos, n.Created = place.File, place.Pos, place.Created
 	return &n
 }
 
-// AfterGTID returns the position behind a MySQL transaction.
-func (p *Position) AfterGTID(id *ID, file string, pos uint64) *Position {
-	n := &Position{HasGTIDs: true, File: file, Pos: pos, mysql: p.mysql}
+// OnlyPlace returns the position without its GTIDs.
+func (p *Position) OnlyPlace() *Position {
+	return &Position{File: p.File, Pos: p.Pos, Created: p.Created}
+}
+
+// OnlyGTIDs returns the position without its place.
+func (p *Position) OnlyGTIDs() *Position { return p.At(Position{}) }
+
+// AfterGTID returns the position after a MySQL transaction that ends at a place.
+func (p *Position) AfterGTID(id *ID, place Position) *Position {
+	n := &Position{HasGTIDs: true, File: place.File, Pos: place.Pos, Created: place.Created, mysql: p.mysql}
 	switch {
 	case p.run.last != 0 && p.run.sid == id.SID && p.run.last+1 == id.GNO:
 		n.run = gtidRun{sid: p.run.sid, first: p.run.first, last: id.GNO}
@@ -233,15 +269,18 @@ func (p *Position) AfterGTID(id *ID, file string, pos uint64) *Position {
 	return n
 }
 
-// AfterMariaGTID returns the position behind a MariaDB transaction.
-func (p *Position) AfterMariaGTID(id MariaID, file string, pos uint64) *Position {
-	return &Position{HasGTIDs: true, File: file, Pos: pos, maria: p.maria.with(id)}
+// AfterMariaGTID returns the position after a MariaDB transaction that ends at a place.
+func (p *Position) AfterMariaGTID(id MariaID, place Position) *Position {
+	return &Position{HasGTIDs: true, File: place.File, Pos: place.Pos, Created: place.Created, maria: p.maria.with(id)}
 }
+
+// AgreesWith reports whether a position of MariaDB's GTIDs is the one that a server names for the same place.
+func (p *Position) AgreesWith(server *Position) bool { return p.maria.agrees(server.maria) }
 
 // NotAfter reports whether p is o or before it, by GTIDs if both have them.
 func (p *Position) NotAfter(o *Position) bool {
 	if p.HasGTIDs != o.HasGTIDs {
-		p, o = &Position{File: p.File, Pos: p.Pos}, &Position{File: o.File, Pos: o.Pos}
+		p, o = p.OnlyPlace(), o.OnlyPlace()
 	}
 	c, ok := p.Compare(o)
 	return ok && c <= 0

@@ -17,7 +17,8 @@ const (
 func TestParsePosition(t *testing.T) {
 	for _, s := range []string{
 		"binlog.000001:157", "a.b-c.1000000:4", uuidA + ":1", uuidA + ":1-5:7:9-10", uuidA + ":1-5," + uuidB + ":3@bin.000007:99",
-		uuidA + ":1-5:tag:1-3:9:ztag:4", uuidA + ":tag:1-3", "0-1-57", "0-1-57,7-4294967295-18446744073709551615@b.1:4", "@binlog.000001:157",
+		uuidA + ":1-5:tag:1-3:9:ztag:4", uuidA + ":tag:1-3", "binlog.000001:157#1764305225",
+		uuidA + ":1-5@bin.000007:99#4294967295", "@bin.000001:4#1", "a#1.000001:4#2", "0-1-57", "0-1-57,7-4294967295-18446744073709551615@b.1:4", "@binlog.000001:157",
 	} {
 		p, err := ParsePosition(s)
 		require.NoError(t, err, s)
@@ -28,6 +29,7 @@ func TestParsePosition(t *testing.T) {
 		uuidA + ":5-1", uuidA + ":1-5:6", uuidA + ":7:1", uuidB + ":1," + uuidA + ":1", uuidA + ":1," + uuidA + ":2", uuidA + ":Tag:1",
 		uuidA + ":tag", uuidA + ":1@", uuidA + ":1@x", "1CC48468-e68a-11f1-86ec-02fc00000001:1", "0-1", "0-1-2-3", "0-01-2", "1-1-1,0-1-1", "0-1-1,0-2-2",
 		"4294967296-1-1", uuidA + ":9223372036854775807", uuidA + ":1 ", " 0-1-1",
+		"b.1:4#", "b.1:4#0", "b.1:4#01", "b.1:4#4294967296", "b.1:4#1#2", "b.1#1:4#", uuidA + ":1#5", uuidA + ":1@b.1:4#x",
 	} {
 		_, err := ParsePosition(s)
 		require.Error(t, err, s)
@@ -58,6 +60,10 @@ func TestPositionCompare(t *testing.T) {
 		{"b.999999:9", "b.1000000:4", -1, true},
 		{"b.000002:4", "b.000001:9", 1, true},
 		{"b.000002:4", "c.000001:9", 0, false},
+		{"b.000002:4#7", "b.000002:9#7", -1, true},
+		{"b.000002:4", "b.000002:9#7", -1, true},
+		{"b.000002:4#6", "b.000002:9#7", 0, false}, // two files of one name
+		{"b.000002:4#6", "b.000001:9#7", 1, true},
 		{uuidA + ":1-5", uuidA + ":1-5@b.1:4", 0, true},
 		{uuidA + ":1-6", uuidA + ":1-5", 1, true},
 		{uuidA + ":1-5", uuidA + ":1-5:tag:1", -1, true},
@@ -94,13 +100,13 @@ func TestPositionGrows(t *testing.T) {
 		uuid string
 		gno  uint64
 	}{{uuidA, 6}, {uuidA, 7}, {uuidB, 1}, {uuidA, 9}, {uuidB, 2}, {uuidB, 3}, {uuidB, 5}, {uuidB, 4}, {uuidA, 12}, {uuidA, 10}, {uuidA, 11}} {
-		p = p.AfterGTID(&ID{SID: ids[step.uuid], GNO: step.gno}, "bin.000001", uint64(100+i))
+		p = p.AfterGTID(&ID{SID: ids[step.uuid], GNO: step.gno}, Position{File: "bin.000001", Pos: uint64(100 + i)})
 		require.NoError(t, oracle.Update(fmt.Sprintf("%s:%d", step.uuid, step.gno)))
 		require.Equal(t, fmt.Sprintf("%s@bin.000001:%d", oracle, 100+i), p.String())
 		require.Equal(t, oracle.Encode(), p.Set().Encode())
 	}
 	require.Equal(t, uuidA+":1-5:8@bin.000001:4", before.String(), "positions do not change")
-	tagged := p.AfterGTID(&ID{SID: SID{UUID: b, Tag: "x"}, GNO: 1}, "bin.000001", 9)
+	tagged := p.AfterGTID(&ID{SID: SID{UUID: b, Tag: "x"}, GNO: 1}, Position{File: "bin.000001", Pos: 9})
 	require.NoError(t, oracle.Update(uuidB+":x:1"))
 	require.Equal(t, oracle.Encode(), tagged.Set().Encode())
 	require.Equal(t, uuidA+":9-12", must(ParseSet(uuidA+":1-12:x:1")).Minus(must(ParseSet(uuidA+":1-8:x:1-9"))).String())
@@ -116,7 +122,7 @@ func must[T any](v T, err error) T {
 func TestMariaPositionGrows(t *testing.T) {
 	p, err := ParsePosition("0-1-5,3-1-1")
 	require.NoError(t, err)
-	next := p.AfterMariaGTID(MariaID{0, 2, 6}, "b.1", 9).AfterMariaGTID(MariaID{1, 1, 1}, "b.1", 10)
+	next := p.AfterMariaGTID(MariaID{0, 2, 6}, Position{File: "b.1", Pos: 9}).AfterMariaGTID(MariaID{1, 1, 1}, Position{File: "b.1", Pos: 10})
 	require.Equal(t, "0-2-6,1-1-1,3-1-1@b.1:10", next.String())
 	require.Equal(t, "0-1-5,3-1-1", p.String())
 }
@@ -143,7 +149,7 @@ func BenchmarkPosition(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		id.GNO++
-		p = p.AfterGTID(&id, "bin.000001", 7)
+		p = p.AfterGTID(&id, Position{File: "bin.000001", Pos: 7})
 	}
 }
 

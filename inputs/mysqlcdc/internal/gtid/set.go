@@ -337,7 +337,7 @@ func (s *mariaSet) find(domain uint32) (int, bool) {
 	return slices.BinarySearchFunc(s.last, domain, func(a MariaID, d uint32) int { return int(int64(a.Domain) - int64(d)) })
 }
 
-// with returns the position behind id.
+// with returns the position after id.
 func (s *mariaSet) with(id MariaID) *mariaSet {
 	i, found := s.find(id.Domain)
 	if found {
@@ -361,6 +361,20 @@ func (s *mariaSet) includes(o *mariaSet) bool {
 	for _, id := range o.last {
 		i, found := s.find(id.Domain)
 		if !found || s.last[i].Seq < id.Seq {
+			return false
+		}
+	}
+	return true
+}
+
+// agrees reports whether a position has what o has, in each domain of o. FLUSH BINARY LOGS DELETE_DOMAIN_ID lets a server forget domains
+// that we remember, but not all of them.
+func (s *mariaSet) agrees(o *mariaSet) bool {
+	if o == nil || s == nil {
+		return o == s
+	}
+	for _, id := range o.last {
+		if i, found := s.find(id.Domain); !found || s.last[i].Seq != id.Seq {
 			return false
 		}
 	}

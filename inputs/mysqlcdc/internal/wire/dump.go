@@ -27,7 +27,7 @@ const (
 // DumpRequest is what a connection shall send of the binlog, and to whom.
 type DumpRequest struct {
 	Flavor string
-	// From is the position that everything shall follow.
+	// From is the position that everything shall follow: its GTIDs if it has them, else its place, which has 32 bits.
 	From *gtid.Position
 	// UUID is the id of a replica: MySQL ends an older dump under the same one.
 	UUID string

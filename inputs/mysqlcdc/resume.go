@@ -1,0 +1,256 @@
+package mysqlcdc
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
+	"github.com/deltaforge/deltaforge/internal/coordinator"
+)
+
+// How a saved position is proved. It belongs to a log, and a server can have another one than when the position was saved: reset, put
+// back to an older state, restored, that of a copy. GTIDs and names of files start again there, so they prove nothing alone. A place
+// does, whose file exists, was made when the position says (describe compares that when the stream begins), and is as long as the place:
+// then all before the place is what was read, and everything after it is read, with GTIDs or without. So a position that has a
+// place on this server is read on from there. Only when its file is purged do the GTIDs tell whether anything was in between. On
+// another server of the topology there are only the GTIDs.
+
+// resume proves that the log has what follows a saved position, and decides how to ask for it.
+func (s *session) resume(ctx context.Context, p *gtid.Position, source string) (*gtid.Position, error) {
+	here := source == "" || source == s.identity
+	if p.HasGTIDs && s.log.cfg.useGTID == useGTIDNever {
+		if !here || p.File == "" {
+			return nil, precondition(coordinator.KindOther, "use_gtid is false and position %s has no place in the files of this server (%s): "+
+				"use_gtid: auto reads on from its GTIDs", p, s.identity)
+		}
+		p = p.OnlyPlace()
+	}
+	switch {
+	case !p.HasGTIDs && !here:
+		return nil, lost("position %s is one of server %s, this is server %s, whose files are others; without GTIDs there is no "+
+			"place in them that is the same", p, source, s.identity)
+	case p.HasGTIDs && (source != s.identity || p.File == ""):
+		return p, s.followGTIDs(ctx, p)
+	}
+	files, err := s.logFiles(ctx)
+	if err != nil {
+		return nil, err
+	}
+	first, last := files[0].name, files[len(files)-1].name
+	for _, f := range files {
+		switch {
+		case f.name != p.File:
+		case f.size < p.Pos:
+			return nil, lost("position %s lies after the end of %s, which has %d bytes: the server has lost the end of its binlog, was put "+
+				"back to an older state, or its log was reset", p, f.name, f.size)
+		default:
+			return s.resumeInFile(ctx, p)
+		}
+	}
+	switch {
+	case sameBase(p.File, last) && !newerFile(first, p.File):
+		return nil, lost("position %s: the server has no file %s; it has %s to %s: its log was reset, or it was put back to an older state",
+			p, p.File, first, last)
+	case !p.HasGTIDs:
+		return nil, lost("position %s: the server does not have file %s any more; it has %s to %s", p, p.File, first, last)
+	default:
+		return s.resumePurged(ctx, p, first)
+	}
+}
+
+// resumeInFile goes on at a place that exists. What an older version has saved does not say when the file was made: then it takes the
+// GTIDs, or that both agree.
+func (s *session) resumeInFile(ctx context.Context, p *gtid.Position) (*gtid.Position, error) {
+	switch {
+	case !p.HasGTIDs:
+		return p, nil
+	case s.flavor == product.MariaDB && p.Pos > maxDumpPos:
+		if p.Created == 0 {
+			return p, s.followGTIDs(ctx, p)
+		}
+		return p, nil
+	case s.flavor == product.MariaDB:
+		at, err := s.mariaGTIDsAt(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		if !p.AgreesWith(at) {
+			return nil, lost("position %s: at %s the server's log is at %s: it was reset, put back to an older state, or is that of a copy",
+				p, p.Place(), orNothing(at.GTIDs()))
+		}
+		return p, nil
+	}
+	if err := s.checkExecuted(ctx, p); err != nil {
+		return nil, err
+	}
+	if p.Created == 0 && s.gtidMode() {
+		return p, s.followGTIDs(ctx, p)
+	}
+	return p, nil
+}
+
+// resumePurged goes on at the start of the log when all that is purged is what was read, and nothing else. It must be exactly that: what
+// was read was before the first file.
+func (s *session) resumePurged(ctx context.Context, p *gtid.Position, first string) (*gtid.Position, error) {
+	start := gtid.Position{File: first, Pos: 4}
+	if s.flavor == product.MariaDB {
+		at, err := s.mariaGTIDsAt(ctx, &start)
+		if err != nil {
+			return nil, err
+		}
+		if !p.AgreesWith(at) {
+			return nil, lost("position %s: the server does not have file %s any more, and its log begins with %s, at %s: it has purged what "+
+				"lies between, or its log is another one", p, p.File, first, orNothing(at.GTIDs()))
+		}
+		return p.At(start), nil
+	}
+	if err := s.checkPurged(p); err != nil {
+		return nil, err
+	}
+	purged, err := s.gtidVar("gtid_purged")
+	if err != nil {
+		return nil, err
+	}
+	if again := p.Set().Minus(purged); !again.Empty() {
+		return nil, lost("position %s: the server's log begins with %s, after the file of the position, and yet it has not purged %s, "+
+			"which is delivered already: its log was reset, put back to an older state, or is that of a copy", p, first, again)
+	}
+	return p.At(start), nil
+}
+
+// startAt goes on at a position that the configuration names.
+func (s *session) startAt(ctx context.Context, p *gtid.Position) (*gtid.Position, error) {
+	if !p.HasGTIDs || s.log.cfg.useGTID == useGTIDNever {
+		return s.resume(ctx, p, "")
+	}
+	p = p.OnlyGTIDs()
+	return p, s.followGTIDs(ctx, p)
+}
+
+// followGTIDs lets the log be asked for what follows GTIDs, when that is all there is.
+func (s *session) followGTIDs(ctx context.Context, p *gtid.Position) error {
+	s.byGTIDs = true
+	if _, err := s.logFiles(ctx); err != nil { // hasLargeFile asks
+		return err
+	}
+	if s.flavor == product.MariaDB {
+		return nil // the server checks that when the dump begins
+	}
+	if !s.gtidMode() {
+		return s.noGTIDMode(p)
+	}
+	if err := s.checkExecuted(ctx, p); err != nil {
+		return err
+	}
+	return s.checkPurged(p)
+}
+
+func (s *session) noGTIDMode(p *gtid.Position) error {
+	return precondition(coordinator.KindOther, "the position %s has GTIDs, and no place in the files of this server (%s), whose gtid_mode "+
+		"is %s: SET GLOBAL gtid_mode = 'ON' (by its steps: OFF_PERMISSIVE, ON_PERMISSIVE, ON)", p, s.identity, s.vars["gtid_mode"])
+}
+
+func (s *session) gtidMode() bool { return strings.EqualFold(s.vars["gtid_mode"], "ON") }
+
+func sameBase(a, b string) bool {
+	x, _, ok := gtid.SplitLogName(a)
+	y, _, ok2 := gtid.SplitLogName(b)
+	return ok && ok2 && x == y
+}
+
+func orNothing(set string) string {
+	if set == "" {
+		return "nothing"
+	}
+	return set
+}
+
+// mariaGTIDsAt asks MariaDB which GTIDs lie before a place in its files, whose number has 32 bits there.
+func (s *session) mariaGTIDsAt(ctx context.Context, p *gtid.Position) (*gtid.Position, error) {
+	rows, err := s.catalog.Query(ctx, fmt.Sprintf("SELECT IFNULL(BINLOG_GTID_POS(%s, %d), '')", statement.Quote(p.File), p.Pos))
+	if err != nil {
+		return nil, fmt.Errorf("asking for the GTIDs at %s: %w", p.Place(), err)
+	}
+	set, err := gtid.ParseLoosely(rows[0][0] + "@" + p.Place())
+	if err != nil {
+		return nil, fmt.Errorf("asking for the GTIDs at %s: %w", p.Place(), err)
+	}
+	return set, nil
+}
+
+// gtidVar reads a variable that is a set of GTIDs of MySQL.
+func (s *session) gtidVar(name string) (*gtid.Set, error) {
+	v, err := gtid.ParseLoosely(s.vars[name] + "@x.1:4")
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	return v.Set(), nil
+}
+
+// A transaction is in the log a moment before the server counts it as executed: when it waits for the engine, or for a replica.
+const (
+	executedTries = 10
+	executedPause = 500 * time.Millisecond
+)
+
+// checkExecuted makes sure that MySQL has executed the GTIDs of a position.
+func (s *session) checkExecuted(ctx context.Context, p *gtid.Position) error {
+	for try := 1; ; try++ {
+		executed, err := s.gtidVar("gtid_executed")
+		if err != nil {
+			return err
+		}
+		ahead := p.Set().Minus(executed)
+		if ahead.Empty() {
+			return nil
+		}
+		if try == executedTries {
+			return lost("the server (%s) has not executed %s, which is delivered already; it has %s: it is late, its log was reset, it was put "+
+				"back to an older state, or is another one", s.identity, ahead, orNothing(executed.String()))
+		}
+		select {
+		case <-time.After(executedPause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if err := s.inspect(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// checkPurged makes sure that MySQL still has the binlog of what the position does not have.
+func (s *session) checkPurged(p *gtid.Position) error {
+	executed, err := s.gtidVar("gtid_executed")
+	if err != nil {
+		return err
+	}
+	purged, err := s.gtidVar("gtid_purged")
+	if err != nil {
+		return err
+	}
+	if missing := purged.Minus(p.Set()); !missing.Empty() {
+		return lost("the server (%s) has purged the binlog of %s, which is not delivered yet; it still has %s", s.identity, missing,
+			orNothing(executed.Minus(purged).String()))
+	}
+	return nil
+}
+
+// hasLargeFile reports whether a file is so long that the 32 bits of headers do not say where in it an event is.
+func (s *session) hasLargeFile() bool {
+	files := s.log.files.Load()
+	if files == nil {
+		return true
+	}
+	for _, f := range *files {
+		if f.size > math.MaxUint32 {
+			return true
+		}
+	}
+	return false
+}
