@@ -63,6 +63,7 @@ func layers() []layer {
 		with(layer{pattern: "internal/control", imports: []string{"internal/plane", "internal/redact"}}),
 		{pattern: "internal/redact"},
 		{pattern: "internal/plane"},
+		{pattern: "internal/advice"},
 		{pattern: "internal/version"},
 		{pattern: "internal/typematrix"},
 		{pattern: "internal/demo", imports: []string{anything}},

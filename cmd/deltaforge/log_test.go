@@ -204,7 +204,7 @@ func TestHealthOfRunMode(t *testing.T) {
 	text := p.want(503, "GET", "/ready", "")
 	require.Eventually(t, func() bool {
 		_, text = p.call("GET", "/ready", "")
-		return strings.Contains(text, "shop is not connected: connecting to 127.0.0.1:1 as u") && strings.Contains(text, "output is not connected: connecting to Redis")
+		return strings.Contains(text, "orders: connecting to 127.0.0.1:1 as u") && strings.Contains(text, "output is not connected: connecting to Redis")
 	}, patience, 20*time.Millisecond, text)
 	assert.Contains(t, text, `"status":"not_ready"`)
 	assert.Contains(t, text, `"source":"orders"`)
