@@ -60,7 +60,7 @@ func layers() []layer {
 		with(layer{pattern: "internal/sink"}),
 		with(layer{pattern: "checkpoint"}),
 		with(layer{pattern: "metrics"}),
-		with(layer{pattern: "internal/control", imports: []string{"internal/plane", "internal/redact"}}),
+		with(layer{pattern: "internal/control", imports: []string{"internal/advice", "internal/plane", "internal/redact"}}),
 		{pattern: "internal/redact"},
 		{pattern: "internal/plane"},
 		{pattern: "internal/advice"},

@@ -34,6 +34,7 @@ type plane struct {
 	streams   bool   // the command is `streams`
 	why       string // why there is no control plane
 	asked     bool   // a flag asks for the control plane
+	advised   int    // what lint has found besides what the engine finds
 	opts      control.Options
 	server    *control.Server
 	pipeline  string // run mode: its name
@@ -93,6 +94,9 @@ func (p *plane) parse(c *cli.Context) error {
 		return err
 	}
 	p.streams = c.Command.Name == "streams"
+	if c.Command.Name == "lint" {
+		p.lintStreams(c)
+	}
 	for _, name := range []string{controlAddressFlag, stateDirFlag, tokenFileFlag, usersFileFlag, tlsCertFlag, originFlag} {
 		p.asked = p.asked || c.IsSet(name)
 	}
@@ -230,6 +234,7 @@ func (p *plane) configure(conf *service.ParsedConfig) error {
 			conf.Resources().Logger().Infof("No control plane: %s", p.why)
 			return nil
 		}
+		warnOfStream(conf)
 		input, _ := section(conf, "input").(map[string]any)
 		var err error
 		p.server, err = control.NewSingle(control.SingleOptions{

@@ -35,6 +35,9 @@ func main() {
 			fmt.Fprintln(os.Stderr, redact.Text(err.Error()))
 		}
 	}
+	if code == 0 && p.advised > 0 {
+		code = 1
+	}
 	if p.restart.Load() {
 		fmt.Fprintln(os.Stderr, again())
 		code = 1
@@ -64,5 +67,7 @@ func schema() *service.ConfigSchema {
 	s.SetFieldDefault("json", "logger", "format")
 	s.SetFieldDefault(map[string]any{"@service": "deltaforge"}, "logger", "static_fields")
 	s.SetFieldDefault(1, "pipeline", "threads")
+	// Three quarters of it are for what is on its way. Containers are killed after ten seconds.
+	s.SetFieldDefault("7s", "shutdown_timeout")
 	return s
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"gopkg.in/yaml.v3"
+
+	"github.com/deltaforge/deltaforge/internal/advice"
 )
 
 // checker builds the components of a configuration to see whether they can be built, without starting any of them.
@@ -358,6 +360,7 @@ const validateTimeout = 20 * time.Second
 type validation struct {
 	Valid       bool               `json:"valid"`
 	LintErrors  []string           `json:"lint_errors,omitempty"`
+	Warnings    []string           `json:"warnings,omitempty"` // what gives up a guarantee of the source
 	Error       string             `json:"error,omitempty"`
 	Connections []connectionResult `json:"connections,omitempty"`
 }
@@ -368,6 +371,11 @@ func (s *Server) validate(r *http.Request, body []byte) *reply {
 	v := validation{Valid: true}
 	var err error
 	v.LintErrors, err = s.checker.lint(ctx, body)
+	if found, bad := advice.Of(body); err == nil && bad == nil {
+		for _, f := range found {
+			v.Warnings = append(v.Warnings, f.String())
+		}
+	}
 	if err == nil && len(v.LintErrors) == 0 {
 		err = s.checker.build(ctx, quoteSecrets(body), &v.Connections)
 	}

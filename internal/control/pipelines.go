@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/deltaforge/deltaforge/internal/advice"
 )
 
 // The statuses of a pipeline. Running, paused and stopped are what it was told to be; failed is what became of it.
@@ -170,6 +172,11 @@ func (s *Server) keep(id string, p pipeline) error {
 // run makes the engine run a configuration under an id that it does not have. The gate is set before.
 func (s *Server) run(ctx context.Context, id string, p pipeline, query url.Values) error {
 	Learn(p.config)
+	if found, err := advice.Of(p.config); err == nil {
+		for _, f := range found {
+			s.log.With("pipeline", id).Warnf("This stream gives up a guarantee of its source. %s", f)
+		}
+	}
 	s.sources.SetPaused(id, p.status == statusPaused)
 	a, err := s.engine.do(ctx, http.MethodPost, streamPath(id), chilledQuery(query, p.chilled), quoteSecrets(p.config))
 	if err != nil {

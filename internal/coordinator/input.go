@@ -17,9 +17,9 @@ import (
 
 const (
 	// closeTimeout bounds Close, whatever hangs.
-	closeTimeout = 10 * time.Second
+	closeTimeout = 5 * time.Second
 	// stopTimeout is how long a session may take to end.
-	stopTimeout = 5 * time.Second
+	stopTimeout = 2 * time.Second
 	// Backoff between sessions that failed without getting anywhere.
 	backoffMin = 100 * time.Millisecond
 	backoffMax = 30 * time.Second
