@@ -88,13 +88,27 @@ func (s *session) sendHeld(ctx context.Context, n int) error {
 	return nil
 }
 
-// hasEnd looks for the end of the transaction that is being read, over a second connection, and remembers the answer. One that has none
-// yet is not known to have one.
+// hasEnd finds out whether the transaction that is being read has an end, and remembers the answer. In the file that the server writes to
+// it has one, since a dump goes no further than what is committed. In an older one the end is looked for over a second connection.
 func (s *session) hasEnd(ctx context.Context) (bool, error) {
 	t := s.tx
 	if t.looked {
 		return t.ends, nil
 	}
+	files, err := s.logFiles(ctx)
+	if err != nil {
+		return false, err
+	}
+	if files[len(files)-1].name == s.file {
+		t.looked, t.ends = true, true
+		return true, nil
+	}
+	return s.lookForEnd(ctx)
+}
+
+// lookForEnd reads the transaction that is being read over a second connection, up to its end.
+func (s *session) lookForEnd(ctx context.Context) (bool, error) {
+	t := s.tx
 	in, err := s.excerpts(ctx, &gtid.Position{File: s.file, Pos: t.at})
 	if err != nil {
 		return false, fmt.Errorf("looking for the end of the transaction that begins at %s:%d: %w", s.file, t.at, err)

@@ -43,6 +43,7 @@ func (s *session) query(ctx context.Context, h binlog.Header, body []byte, start
 	if err != nil {
 		return err
 	}
+	text.ThreadSpecific = h.ThreadSpecific()
 	st := statement.Parse(text.Text, text.Mode, s.dialect)
 	switch st.Kind {
 	case statement.Begin:

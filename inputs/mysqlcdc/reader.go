@@ -195,6 +195,10 @@ func (s *session) dispatch(ctx context.Context, h binlog.Header, body []byte, st
 	case replication.INCIDENT_EVENT:
 		return lost("at %s the server says that it has lost events (incident event): what follows is not complete", s.place())
 	default:
+		if !binlog.SaysNothing(h) {
+			return s.protocolError("type %d is not known to this version, and an event that a reader may pass over has a flag that says so: "+
+				"it may have rows", h.Kind)
+		}
 		return nil
 	}
 }
@@ -293,6 +297,9 @@ func (s *session) describe(ctx context.Context, h binlog.Header, start uint64, n
 	s.turned = false
 	here.Pos = start
 	s.position = s.position.At(here)
+	if s.skip > 0 { // the position as it is saved has the events of the next transaction that are delivered already
+		return nil
+	}
 	seg := coordinator.Segment{Commit: s.position, ReadAt: now, Bytes: s.bytes}
 	s.bytes = 0
 	return s.send(ctx, seg)
@@ -312,7 +319,10 @@ func (s *session) heartbeat(ctx context.Context, h binlog.Header, now time.Time)
 	if err := s.watchFiles(ctx, now); err != nil {
 		return err
 	}
-	seg := coordinator.Segment{Commit: s.position, ReadAt: now, Bytes: s.bytes, CaughtUp: atEnd}
+	seg := coordinator.Segment{ReadAt: now, Bytes: s.bytes, CaughtUp: atEnd}
+	if s.skip == 0 { // else the position as it is saved has the events of the next transaction that are delivered already
+		seg.Commit = s.position
+	}
 	s.bytes = 0
 	return s.send(ctx, seg)
 }

@@ -1,6 +1,7 @@
 package mysqlcdc
 
 import (
+	"context"
 	"encoding/binary"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/replication"
 	"github.com/stretchr/testify/require"
 
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/shape"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
@@ -218,4 +220,68 @@ func TestManyTableMaps(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, texts(t, segments), 2)
 	require.Len(t, s.maps, 2)
+}
+
+// TestPositionWhileSkipping: while the events of a transaction that were delivered before are skipped, nothing says that the position is
+// before them.
+func TestPositionWhileSkipping(t *testing.T) {
+	var m made
+	m.add(replication.HEARTBEAT_EVENT, []byte("bin.000001"))
+	m.add(replication.ROTATE_EVENT, append([]byte{4, 0, 0, 0, 0, 0, 0, 0}, "bin.000002"...))
+	m.add(replication.HEARTBEAT_EVENT, []byte("bin.000002"))
+	m.gtid(1)
+	m.query("BEGIN")
+	m.tableMap(1, "t")
+	m.insert(1, "a", "b", "c")
+	m.xid()
+	for skip, want := range map[uint64][]string{0: {"00000000-0000-0000-0000-000000000000:1:1 a", "00000000-0000-0000-0000-000000000000:1:2 b", "00000000-0000-0000-0000-000000000000:1:3 c"}, 2: {"00000000-0000-0000-0000-000000000000:1:3 c"}} {
+		s := knowing(product.MySQL, "t")
+		s.skip = skip
+		segments, err := playEvents(t, s, m.events)
+		require.NoError(t, err)
+		require.Equal(t, want, texts(t, segments))
+		for _, seg := range segments {
+			require.Equal(t, skip == 0 || seg.Rows != nil, seg.Commit != nil)
+		}
+	}
+}
+
+// TestUnknownEvents: an event of a later version is passed over only if it says that it may be.
+func TestUnknownEvents(t *testing.T) {
+	var m made
+	m.add(99, []byte("new"))
+	_, err := playEvents(t, knowing(product.MySQL, "t"), m.events)
+	require.ErrorContains(t, err, "type 99 is not known to this version")
+	binary.LittleEndian.PutUint16(m.events[0][17:], replication.LOG_EVENT_IGNORABLE_F)
+	_, err = playEvents(t, knowing(product.MySQL, "t"), m.events)
+	require.NoError(t, err)
+}
+
+// TestLookForEnd: what ends a transaction, and what shows that it has no end.
+func TestLookForEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		follow func(m *made)
+		ends   bool
+	}{
+		"XID":         {func(m *made) { m.xid() }, true},
+		"COMMIT":      {func(m *made) { m.query("COMMIT") }, true},
+		"ROLLBACK":    {func(m *made) { m.query("ROLLBACK") }, true},
+		"a statement": {func(m *made) { m.query("SAVEPOINT a"); m.query("ROLLBACK TO a"); m.mariaGTID(2, 0, 0); m.xid() }, false},
+		"another one": {func(m *made) { m.mariaGTID(2, 0, 0); m.xid() }, false},
+		"nothing":     {func(*made) {}, false},
+	} {
+		var m made
+		m.mariaGTID(1, 0, 0)
+		m.tableMap(9, "t")
+		m.insert(9, "x")
+		read := len(m.events)
+		c.follow(&m)
+		s := knowing(product.MariaDB, "t")
+		_, err := playEvents(t, s, m.events[:read])
+		require.NoError(t, err)
+		s.excerpts = func(_ context.Context, from *gtid.Position) (events, error) { return excerptOf(m.events, from) }
+		ends, err := s.lookForEnd(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, c.ends, ends, name)
+	}
 }

@@ -1,5 +1,7 @@
 package binlog
 
+import "github.com/go-mysql-org/go-mysql/replication"
+
 // The flags of what is read here, and what is done for each. "Nothing" has a reason: a flag says something about how a replica applies
 // an event, or about a file, that does not change which rows a table has.
 //
@@ -11,7 +13,7 @@ package binlog
 //	0x0008 SUPPRESS_USE           the current database does not matter. Nothing: a name without a database is looked for in it still.
 //	0x0020 ARTIFICIAL             made by the dump; it is in no file, so the place in the file stays (Artificial).
 //	0x0040 RELAY_LOG              nothing: relay logs are not read.
-//	0x0080 IGNORABLE              who does not know the event may pass over it. So is every event done that is not known.
+//	0x0080 IGNORABLE              who does not know the event may pass over it. One that is not known and has no such flag is an error (SaysNothing).
 //	0x0100 NO_FILTER              nothing: it is about replication filters, which are not ours.
 //	0x0200 MTS_ISOLATE            nothing: it is about the order in which replicas apply transactions.
 //	0x4000 ACCEPT_OWN (MariaDB)   nothing: it is about events that come back to their server.
@@ -65,6 +67,7 @@ package binlog
 // The format description event has no flags of its own: its last bytes say whether events have checksums.
 const (
 	flagThreadSpecific = 0x0004
+	flagIgnorable      = 0x0080
 
 	mariaStandalone    = 0x01
 	mariaGroupCommitID = 0x02
@@ -78,3 +81,18 @@ const (
 
 // ThreadSpecific reports a statement that is of its session alone, such as one about a temporary table.
 func (h Header) ThreadSpecific() bool { return h.flags&flagThreadSpecific != 0 }
+
+// SaysNothing reports an event that is of no matter here: it is known to have no rows, or says itself that who does not know it may pass
+// over it. It is asked about those that nothing is done for.
+func SaysNothing(h Header) bool {
+	switch h.Kind {
+	case replication.STOP_EVENT, replication.INTVAR_EVENT, replication.RAND_EVENT, replication.USER_VAR_EVENT, replication.BEGIN_LOAD_QUERY_EVENT,
+		replication.APPEND_BLOCK_EVENT, replication.DELETE_FILE_EVENT, replication.IGNORABLE_EVENT, replication.ROWS_QUERY_EVENT,
+		replication.PREVIOUS_GTIDS_EVENT, replication.TRANSACTION_CONTEXT_EVENT, replication.VIEW_CHANGE_EVENT,
+		replication.MARIADB_ANNOTATE_ROWS_EVENT, replication.MARIADB_BINLOG_CHECKPOINT_EVENT, replication.MARIADB_GTID_LIST_EVENT,
+		replication.MARIADB_START_ENCRYPTION_EVENT, replication.FORMAT_DESCRIPTION_EVENT:
+		return true
+	default:
+		return h.flags&flagIgnorable != 0
+	}
+}

@@ -29,9 +29,10 @@ var errPanic = errors.New("reading it has failed in an unforeseen way")
 type Statement struct {
 	Text string // UTF-8
 	DB   string
-	// Session is whose temporary tables it can be about.
-	Session Session
-	Mode    statement.Mode
+	// Session is whose temporary tables it can be about; ThreadSpecific says that it is about something that is of the session alone.
+	Session        Session
+	ThreadSpecific bool
+	Mode           statement.Mode
 	// ServerCollation is the default of a new database.
 	ServerCollation   string
 	DefaultUTF8MB4    string
@@ -177,7 +178,7 @@ func (r *run) set(n statement.TableName, def *shape.Table) {
 // from returns the shape of another table for a new one. Where that is not known, nothing is guessed: what the catalogue shows is the
 // table of later.
 func (r *run) from(n statement.TableName, how string) *shape.Table {
-	if def := r.lookup(n); def != nil && !r.isTemporary(n) {
+	if def := r.lookup(n); def != nil && !r.isTemporary(n) && !r.specific() {
 		return def.Clone()
 	}
 	return &shape.Table{Unknown: fmt.Sprintf("%s %s.%s, whose columns are not known (GRANT SELECT ON %s.* TO the account, so that they are followed)",
@@ -201,7 +202,7 @@ func (r *run) statement(node ast.StmtNode) error {
 		}
 	case *ast.RenameTableStmt:
 		for _, t := range n.TableToTables {
-			if from, to := r.nameOf(t.OldTable), r.nameOf(t.NewTable); !r.renameTemporary(from, to) {
+			if from, to := r.nameOf(t.OldTable), r.nameOf(t.NewTable); !r.renameTemporary(from, to, false) {
 				r.rename(from, to)
 			}
 		}

@@ -24,7 +24,7 @@ func (r *run) alterTable(n *ast.AlterTableStmt) error {
 			to = r.nameOf(s.NewTable)
 		}
 	}
-	if r.renameTemporary(name, to) {
+	if r.renameTemporary(name, to, r.specific()) {
 		return nil
 	}
 	def := r.lookup(name)

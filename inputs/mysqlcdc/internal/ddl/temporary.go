@@ -1,6 +1,8 @@
 package ddl
 
 import (
+	"strings"
+
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
 )
 
@@ -30,9 +32,15 @@ func (a *Applier) setTemporary(s Session, n statement.TableName, is bool) {
 
 func (r *run) isTemporary(n statement.TableName) bool { return r.IsTemporary(r.st.Session, n) }
 
+// specific reports a statement that is about a temporary table, whether or not its making was seen: it is of its session alone, and not
+// since it asks for the session's id.
+func (r *run) specific() bool {
+	return r.st.ThreadSpecific && !strings.Contains(strings.ToUpper(r.st.Text), "CONNECTION_ID")
+}
+
 // renameTemporary takes over a new name of a temporary table; false when it is none.
-func (r *run) renameTemporary(from, to statement.TableName) bool {
-	if !r.isTemporary(from) {
+func (r *run) renameTemporary(from, to statement.TableName, specific bool) bool {
+	if !r.isTemporary(from) && !specific {
 		return false
 	}
 	r.setTemporary(r.st.Session, from, false)
