@@ -1,8 +1,9 @@
 package ddl
 
 import (
-	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/shape"
 	"github.com/pingcap/tidb/pkg/parser/ast"
+
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/shape"
 )
 
 func (r *run) createDatabase(n *ast.CreateDatabaseStmt) error {
