@@ -21,9 +21,10 @@ import (
 // guards are the functions that recover from a panic in the function they are given, or are deferred to do so, and tell of it.
 func guards() []string {
 	return []string{
+		"Do",                     // internal/guard, and what gives it a counter and a log:
 		"protect", "startWorker", // internal/coordinator, cmd/deltaforge
-		"Do", "Guard", "Repeat", // internal/sink, internal/coordinator
-		"guard", "goOn", // internal/control, inputs/postgrescdc, cmd/deltaforge
+		"Guard", "Repeat", // internal/sink
+		"guard", "goOn", // internal/control, cmd/deltaforge
 		"caught",      // metrics; deferred
 		"guarded",     // internal/demo
 		"heedGuarded", // cmd/deltaforge

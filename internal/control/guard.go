@@ -4,12 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/deltaforge/deltaforge/internal/guard"
 )
 
 // What panics_total calls the parts of the control plane.
@@ -24,17 +25,10 @@ const (
 )
 
 // guard calls f. A panic in it is counted, logged with its stack, and returned as an error; the process goes on.
-func (s *Server) guard(component string, f func()) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.stats.panics.Incr(1, "", component)
-			s.log.With("error", fmt.Sprint(p), "stack", string(debug.Stack())).Errorf("Panic in the %s: %v", component, p)
-			err = fmt.Errorf("panic in the %s: %v", component, p)
-		}
-	}()
-	s.stats.panics.Incr(0, "", component) // the series is there before the first panic; a test plants its panics here
-	f()
-	return nil
+func (s *Server) guard(component string, f func()) error {
+	return guard.Do(component, func(n int64) { s.stats.panics.Incr(n, "", component) }, func(p *guard.Panic) {
+		s.log.With("error", fmt.Sprint(p.Value), "stack", p.Stack).Error(p.Line())
+	}, func() error { f(); return nil })
 }
 
 // again is how long what has to go on waits after a panic.

@@ -3,10 +3,11 @@ package coordinator
 import (
 	"context"
 	"fmt"
-	"runtime/debug"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/deltaforge/deltaforge/internal/guard"
 )
 
 // goSafe starts a goroutine of ours. A panic in it is counted, logged with its stack, and becomes the goroutine's error,
@@ -37,19 +38,12 @@ func NewGuard(name string, res *service.Resources) Guard {
 }
 
 // Do calls run. A panic in it is counted, logged with its stack, and returned as an error.
-func (g Guard) Do(component string, run func() error) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			g.panics.Incr(1, component)
-			if g.out != nil {
-				g.out.With("error", fmt.Sprint(r), "stack", string(debug.Stack())).
-					Errorf("Panic in the %s of %s: %v", component, g.name, r)
-			}
-			err = fmt.Errorf("panic in the %s: %v", component, r)
+func (g Guard) Do(component string, run func() error) error {
+	return guard.Do(component, func(n int64) { g.panics.Incr(n, component) }, func(p *guard.Panic) {
+		if g.out != nil {
+			g.out.With("error", fmt.Sprint(p.Value), "stack", p.Stack).Errorf("Panic in the %s of %s: %v", component, g.name, p.Value)
 		}
-	}()
-	g.panics.Incr(0, component) // the series is there before the first panic; a test plants its panics here
-	return run()
+	}, run)
 }
 
 // workerPause is how long a worker that panicked waits before it starts again.

@@ -9,9 +9,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/deltaforge/deltaforge/internal/guard"
 )
 
 // shopClosed waits for the end of the transaction that the shop is in.
@@ -189,13 +190,13 @@ func (c crew) start(f func() error) {
 	})
 }
 
-func guarded(f func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-		}
-	}()
-	return f()
+// guarded calls f. A panic in it is an error with its stack.
+func guarded(f func() error) error {
+	err := guard.Do("demo", nil, nil, f)
+	if p, ok := errors.AsType[*guard.Panic](err); ok {
+		return fmt.Errorf("panic: %v\n%s", p.Value, p.Stack)
+	}
+	return err
 }
 
 // failure returns the error of one that has failed.

@@ -5,10 +5,11 @@ package sink
 import (
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/deltaforge/deltaforge/internal/guard"
 )
 
 // Kind says what went wrong, in one of the words of the metric sink_failures_total.
@@ -120,16 +121,14 @@ func (s *Stats) Do(log *service.Logger, component string, f func()) {
 
 // Guard calls f on behalf of the engine, whose goroutine would end the process with a panic. One is counted, logged with its
 // stack, and becomes an error.
-func (s *Stats) Guard(log *service.Logger, component string, f func() error) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			s.panics.Incr(1, component)
-			log.With("error", fmt.Sprint(r), "stack", string(debug.Stack())).Errorf("Panic in the %s: %v", component, r)
-			err = Errorf(Other, "panic in the %s: %v", component, r)
-		}
-	}()
-	s.panics.Incr(0, component) // the series is there before the first panic; a test plants its panics here
-	return f()
+func (s *Stats) Guard(log *service.Logger, component string, f func() error) error {
+	err := guard.Do(component, func(n int64) { s.panics.Incr(n, component) }, func(p *guard.Panic) {
+		log.With("error", fmt.Sprint(p.Value), "stack", p.Stack).Error(p.Line())
+	}, f)
+	if p, ok := errors.AsType[*guard.Panic](err); ok {
+		return Errorf(Other, "%w", p)
+	}
+	return err
 }
 
 // Delivered counts messages and payload bytes that the server has acknowledged.
