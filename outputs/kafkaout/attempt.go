@@ -8,6 +8,8 @@ import (
 	"unsafe"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/deltaforge/deltaforge/internal/sink"
 )
 
 // attempt is the delivery of one batch. It outlives the call that began it when the broker is away: the engine is told
@@ -45,6 +47,8 @@ type attempt struct {
 	held   segment       // what waits for its topic to exist
 	sent   segment       // what the client was handed and has not been harvested; nil when there is none
 
+	gone map[string]bool // topics that were gone when the outcome of their records did not come
+
 	pending atomic.Int64  // records of sent without an outcome, plus one while handing over
 	settled chan struct{} // capacity 1; receives when pending falls to 0
 
@@ -71,7 +75,7 @@ func (a *attempt) reset(messages int, tombstones bool) {
 	if cap(a.recs) < n {
 		a.recs = make([]kgo.Record, 0, n)
 	}
-	a.messages, a.failed, a.work, a.held, a.sent, a.errs = messages, nil, nil, nil, nil, nil
+	a.messages, a.failed, a.work, a.held, a.sent, a.errs, a.gone = messages, nil, nil, nil, nil, nil, nil
 }
 
 // drop lets go of the batch, so that an attempt kept for reuse holds no payload.
@@ -186,8 +190,9 @@ type partition struct {
 
 // harvest sorts out a settled segment. Records of failures that may pass go back to the front of the work, and the
 // first such failure is returned. Where the broker refuses records for what they are, the refused suffix of the
-// partition is cut in half until the culprit is alone: then its message has failed and the others go on.
-func (a *attempt) harvest() error {
+// partition is cut in half until the culprit is alone: then its message has failed and the others go on. Where beyond
+// knows the limit that a record goes beyond, the culprits are known at once.
+func (a *attempt) harvest(beyond func(r *kgo.Record, size int) *sink.Error) error {
 	sent, errs := a.sent, a.errs
 	a.sent, a.errs = nil, nil
 	if len(errs) == 0 {
@@ -222,17 +227,34 @@ func (a *attempt) harvest() error {
 		front = append(front, retry)
 	}
 	for _, p := range order {
-		seg := refused[p]
-		if len(seg) == 1 {
-			a.fail(int(a.msgs[seg[0]]), classify(errs[&a.recs[seg[0]]], "topic "+p.topic))
-			continue
-		}
-		half := len(seg) / 2
-		front = append(front, seg[:half:half], seg[half:])
+		front = append(front, a.isolate(p, refused[p], errs, beyond)...)
 	}
 	a.renew(front)
 	a.work = append(front, a.work...)
 	return again
+}
+
+// isolate returns what is to be sent again of the suffix of a partition that the broker has refused.
+func (a *attempt) isolate(p partition, seg segment, errs map[*kgo.Record]error, beyond func(*kgo.Record, int) *sink.Error) []segment {
+	kept := make(segment, 0, len(seg))
+	for _, i := range seg {
+		if err := beyond(&a.recs[i], int(a.sizes[i])); err != nil {
+			a.fail(int(a.msgs[i]), err)
+			continue
+		}
+		kept = append(kept, i)
+	}
+	switch {
+	case len(kept) == 0:
+		return nil
+	case len(kept) < len(seg):
+		return []segment{kept} // in which there may be more, that beyond does not know of
+	case len(seg) == 1:
+		a.fail(int(a.msgs[seg[0]]), classify(errs[&a.recs[seg[0]]], "topic "+p.topic))
+		return nil
+	}
+	half := len(seg) / 2
+	return []segment{seg[:half:half], seg[half:]}
 }
 
 // renew makes records fit to be handed over again: the client leaves its own fields in them.
@@ -282,6 +304,17 @@ func (a *attempt) hold(topics map[string]error) {
 			}
 		}
 		a.work[s] = kept
+	}
+}
+
+// refuse fails the messages whose topics can never be.
+func (a *attempt) refuse(topics map[string]error) {
+	for _, seg := range a.work {
+		for _, i := range seg {
+			if err := topics[a.recs[i].Topic]; err != nil {
+				a.fail(int(a.msgs[i]), err)
+			}
+		}
 	}
 }
 

@@ -71,6 +71,7 @@ type config struct {
 	rejectErrored   bool
 	partitioner     kgo.Partitioner
 	codec           kgo.CompressionCodec
+	compressed      bool
 	maxMessageBytes int
 	maxBuffered     int
 	clientID        string
@@ -234,9 +235,10 @@ func (c *config) parseCompression(p *service.ParsedConfig) error {
 	if err != nil {
 		return err
 	}
+	c.compressed = true
 	switch name {
 	case "none":
-		c.codec = kgo.NoCompression()
+		c.codec, c.compressed = kgo.NoCompression(), false
 	case "gzip":
 		c.codec = kgo.GzipCompression()
 	case "snappy":

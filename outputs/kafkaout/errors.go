@@ -50,14 +50,25 @@ func kindOf(err error) (kind sink.Kind, hint string) {
 	case is(kerr.UnknownTopicOrPartition, kerr.UnknownTopicID):
 		return sink.UnknownTopic, unknownTopicHint
 	case is(kerr.InvalidTopicException):
-		return sink.Routing, "the broker does not accept this topic name"
-	case is(kerr.InvalidRecord, kerr.InvalidTimestamp, kerr.CorruptMessage, kerr.UnsupportedForMessageFormat):
-		return sink.Serialization, "the broker refuses this record; a compacted topic needs a key"
+		return sink.Routing, "the broker takes no topic of this name: rename the table or the topic that it collides with, or set " + fieldTopic
+	case is(kerr.InvalidRecord):
+		return sink.Serialization, "a compacted topic takes no record without a key: give the table a key, or set " + fieldKey
+	case is(kerr.InvalidTimestamp):
+		return sink.Serialization, "the commit time is further from the broker's clock than the topic allows: raise its message.timestamp.before.max.ms " +
+			"or message.timestamp.after.max.ms, or set message.timestamp.type=LogAppendTime"
+	case is(kerr.CorruptMessage):
+		return sink.Serialization, "it was damaged on its way: look at the network"
+	case is(kerr.UnsupportedForMessageFormat):
+		return sink.Serialization, "the topic has a message format from before Kafka 0.11, which has no headers: raise its message.format.version"
 	case is(kerr.ProducerFenced, kerr.InvalidProducerEpoch, kerr.OutOfOrderSequenceNumber, kerr.UnknownProducerID) ||
 		errors.As(err, &dataLoss):
 		return sink.Fenced, ""
-	case is(kgo.ErrMaxBuffered, kerr.ThrottlingQuotaExceeded):
+	case is(kerr.ThrottlingQuotaExceeded):
+		return sink.Backpressure, "the quota of this user or client_id is used up: raise controller_mutation_rate or producer_byte_rate"
+	case is(kgo.ErrMaxBuffered):
 		return sink.Backpressure, ""
+	case is(kerr.PolicyViolation):
+		return sink.Other, "a policy of the broker forbids it"
 	case is(kgo.ErrRecordTimeout, kerr.RequestTimedOut, context.DeadlineExceeded):
 		return sink.Timeout, ""
 	case errors.As(err, &firstEOF):

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -53,6 +54,7 @@ type output struct {
 	building sync.Mutex
 	build    builder // guarded by building
 
+	hooks  *hooks
 	gate   sink.Gate
 	parked sink.Parking[*attempt]
 
@@ -67,12 +69,14 @@ var (
 )
 
 func newOutput(c *config, res *service.Resources) *output {
+	stats := sink.NewStats(res.Metrics(), int64(c.maxBuffered)*int64(c.maxInFlight))
 	return &output{
 		conf:   c,
 		log:    res.Logger(),
-		stats:  sink.NewStats(res.Metrics(), int64(c.maxBuffered)*int64(c.maxInFlight)),
+		stats:  stats,
+		hooks:  newHooks(res.Logger(), stats),
 		parked: sink.Parking[*attempt]{Limit: c.maxInFlight, Same: (*attempt).same},
-		topics: topics{conf: c.create, known: make(map[string]bool)},
+		topics: newTopics(c.create),
 		build:  builder{conf: c, topics: make(map[tableName]string)},
 		free:   sync.Pool{New: func() any { return newAttempt() }},
 	}
@@ -87,7 +91,7 @@ func (o *output) ConnectionTest(ctx context.Context) service.ConnectionTestResul
 }
 
 func (o *output) test(ctx context.Context) error {
-	cl, err := kgo.NewClient(clientOptions(o.conf, o.log, &sink.Stats{})...)
+	cl, err := kgo.NewClient(clientOptions(o.conf, o.log, &sink.Stats{}, newHooks(o.log, &sink.Stats{}))...)
 	if err != nil {
 		return classify(err, "making a Kafka client")
 	}
@@ -123,7 +127,7 @@ func (o *output) client() (*kgo.Client, error) {
 	if o.cl != nil {
 		return o.cl, nil
 	}
-	cl, err := kgo.NewClient(clientOptions(o.conf, o.log, o.stats)...)
+	cl, err := kgo.NewClient(clientOptions(o.conf, o.log, o.stats, o.hooks)...)
 	if err != nil {
 		return nil, classify(err, "making a Kafka client")
 	}
@@ -206,7 +210,7 @@ func (o *output) deliver(ctx context.Context, cl *kgo.Client, a *attempt) error 
 		if err := o.settle(ctx, cl, a); err != nil {
 			return err
 		}
-		if err := a.harvest(); err != nil {
+		if err := a.harvest(o.beyond(ctx, cl)); err != nil {
 			if sink.KindOf(err) == sink.UnknownTopic {
 				a.eachTopic(a.work, func(topic string) { o.topics.forget(cl, topic) })
 			}
@@ -238,7 +242,38 @@ func (o *output) settle(ctx context.Context, cl *kgo.Client, a *attempt) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return sink.Errorf(sink.Timeout, "%d records unacknowledged after %s", a.pending.Load(), o.conf.timeout)
+	return o.stuck(ctx, cl, a)
+}
+
+// beyond returns the function by which harvest knows a culprit.
+func (o *output) beyond(ctx context.Context, cl *kgo.Client) func(*kgo.Record, int) *sink.Error {
+	return func(r *kgo.Record, size int) *sink.Error {
+		ctx, cancel := context.WithTimeout(ctx, o.conf.timeout)
+		defer cancel()
+		l := o.topics.limitsOf(ctx, cl, r.Topic)
+		return l.broken(r, size, o.conf.compressed)
+	}
+}
+
+// stuck says why records have no outcome in time. Those of a topic that is gone would wait for ever: the client does not give up
+// on a record that a broker may have. When a topic is gone for the second time in a row, its records are taken back, and written
+// to a topic of that name as soon as there is one.
+func (o *output) stuck(ctx context.Context, cl *kgo.Client, a *attempt) error {
+	text := fmt.Sprintf("%d records unacknowledged after %s", a.pending.Load(), o.conf.timeout)
+	cause := o.hooks.why(time.Now().Add(-o.conf.timeout))
+	if cause == nil {
+		gone, err := o.topics.gone(ctx, cl, a, o.conf.connectTimeout)
+		for name := range gone {
+			if a.gone[name] {
+				o.topics.forget(cl, name)
+			}
+		}
+		a.gone, cause = gone, err
+	}
+	if cause == nil {
+		return sink.Errorf(sink.Timeout, "%s", text)
+	}
+	return sink.Errorf(cause.Kind, "%s: %w", text, cause.Err)
 }
 
 // holdBack keeps records of topics that do not exist out of the way of the others.
@@ -250,10 +285,20 @@ func (o *output) holdBack(ctx context.Context, cl *kgo.Client, a *attempt) map[s
 	ctx, cancel := context.WithTimeout(ctx, o.conf.timeout)
 	defer cancel()
 	bad := o.topics.ensure(ctx, cl, names)
-	if len(bad) > 0 {
-		a.hold(bad)
+	wait := make(map[string]error)
+	for name, err := range bad {
+		if !never(err) {
+			wait[name] = err
+		}
 	}
-	return bad
+	if len(wait) < len(bad) {
+		maps.DeleteFunc(bad, func(_ string, err error) bool { return !never(err) })
+		a.refuse(bad)
+	}
+	if len(wait) > 0 {
+		a.hold(wait)
+	}
+	return wait
 }
 
 // park keeps an unfinished attempt for the next call with the same batch.

@@ -148,13 +148,8 @@ func (b *builder) topic(a *attempt, m *service.Message) (string, error) {
 // key returns nil, Kafka's null key, when there is none.
 func (b *builder) key(a *attempt, m *service.Message) (k []byte, err error) {
 	if b.conf.key == nil {
-		var ok bool
-		if k, a.text, ok = change.Meta(m, metaKey, a.text); ok && k == nil {
-			k = []byte{}
-		}
-		return k, nil
-	}
-	if k, err = b.conf.key.TryBytes(m); err != nil {
+		k, a.text, _ = change.Meta(m, metaKey, a.text)
+	} else if k, err = b.conf.key.TryBytes(m); err != nil {
 		return nil, sink.Errorf(sink.Serialization, "interpolating %s: %w", fieldKey, err)
 	}
 	if len(k) == 0 {

@@ -207,3 +207,32 @@ func TestAuthentication(t *testing.T) {
 	assert.Equal(t, sink.Connect, sink.KindOf(err), "no TLS: %v", err)
 	t.Log(err)
 }
+
+// TestRealRefusalsHaveTheirReason: each for good, each alone, each with the setting that it comes from.
+func TestRealRefusalsHaveTheirReason(t *testing.T) {
+	s := testenv.Kafka(t)
+	prefix := testenv.Name(t)
+	limit := "4000"
+	_, err := kadm.NewClient(s.Client(t)).CreateTopic(t.Context(), 1, 1, map[string]*string{"message.timestamp.before.max.ms": &limit}, prefix+".shop.late")
+	require.NoError(t, err)
+	o := connected(t, s.Brokers(), "topic_prefix: "+prefix+
+		"\ncreate_topics: { enabled: true, partitions: 1, replication_factor: 1, config: { cleanup.policy: compact } }\n")
+	fresh := changed("late", "c", "1", "tx:1", "fresh")
+	fresh.MetaSetMut("commit_ts_ms", fmt.Sprint(time.Now().UnixMilli()+3_600_000/2)) // a loaded machine may take its time
+	b := service.MessageBatch{
+		changed("late", "c", "1", "tx:2", "old"), fresh, changed("q_r", "c", "1", "tx:3", "first"), changed("orders", "c", "", "tx:4", "no key"),
+		changed("orders", "c", "1", "tx:5", "a key"),
+	}
+	failed, _ := reasons(t, o, b)
+	require.Len(t, failed, 2, "%v", failed)
+	assert.Regexp(t, `^topic \S+\.shop\.late: the change was committed \S+ ago and the topic's message\.timestamp\.before\.max\.ms is 4000; raise it, `+
+		`or set message\.timestamp\.type=LogAppendTime \(kind=serialization\)$`, failed[0])
+	assert.Equal(t, "topic "+prefix+".shop.orders is compacted, and the record has no key; give the table a key, or set key (kind=serialization)", failed[3])
+	failed, told := reasons(t, o, service.MessageBatch{changed("q.r", "c", "1", "tx:6", "collides"), changed("orders", "c", "2", "tx:7", "goes on")})
+	assert.Equal(t, map[int]string{0: "creating topic " + prefix + ".shop.q.r: Topic '" + prefix + ".shop.q.r' collides with existing topic: " + prefix +
+		".shop.q_r; the broker takes no topic of this name: rename the table or the topic that it collides with, or set topic (kind=routing)"}, failed)
+	assert.Empty(t, told)
+	assert.Equal(t, []string{"fresh"}, values(s.ConsumeAll(t, prefix+".shop.late"), 0))
+	assert.Equal(t, []string{"a key", "goes on"}, values(s.ConsumeAll(t, prefix+".shop.orders"), 0))
+	assert.Equal(t, []string{"first"}, values(s.ConsumeAll(t, prefix+".shop.q_r"), 0))
+}

@@ -90,11 +90,14 @@ their way when a broker restarted can be there twice, as can changes that were o
 Duplicates carry the same ` + "`event_id`" + ` header.
 
 While no broker can be reached the output waits and tries again without end. Nothing is dropped. After ` + "`timeout`" + ` without an
-acknowledgement the output shows as not connected, with the reason; it goes on with the same batch once it can.
+acknowledgement the output shows as not connected, with the cause where it is known: a lost connection, the quota of the brokers, a
+topic that is gone. It goes on with the same batch once it can. Records on their way to a topic that is gone are written to the next topic
+of that name. With ` + "`create_topics`" + ` the output creates it.
 
 A record that can never be written fails alone, and the others of its batch are delivered: one that is larger than
-` + "`max_message_bytes`" + ` or than what the topic takes, one whose topic, key or header cannot be built, one that the broker refuses,
-and a message that carries the error of an earlier step. Use a ` + "`fallback`" + ` output to keep such messages; without one the input
+` + "`max_message_bytes`" + ` or than what the topic takes, one whose topic, key or header cannot be built, one whose topic cannot be created since its
+name collides with another (` + "`q.r` and `q_r`" + `), one that the broker refuses (no key in a compacted topic, a commit time outside of
+` + "`message.timestamp.before.max.ms`" + `), and a message that carries the error of an earlier step. Use a ` + "`fallback`" + ` output to keep such messages; without one the input
 delivers them again, for ever.
 
 == Order
