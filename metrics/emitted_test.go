@@ -36,7 +36,7 @@ func emitters(t *testing.T) string {
 func TestSeriesAreEmittedOrSaidNotToBe(t *testing.T) {
 	source := emitters(t)
 	for _, r := range table() {
-		emitted := strings.Contains(source, `"`+r.series+`"`)
+		emitted := strings.Contains(source, `"`+r.stat()+`"`)
 		switch {
 		case r.waits != "":
 			assert.False(t, emitted, "%s is emitted now: its row need not wait for %s any more", r.series, r.waits)

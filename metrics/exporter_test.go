@@ -195,7 +195,7 @@ func TestEveryRow(t *testing.T) {
 			emit(f.stat, r.kind, "label", "path", "operation", "mechanism")
 		}
 		keys := slices.DeleteFunc(slices.Clone(r.labels), func(l string) bool { return l == r.component })
-		emit(r.series, r.kind, append(keys, "path")...)
+		emit(r.stat(), r.kind, append(keys, "path")...)
 	}
 	server := httptest.NewServer(e.HandlerFunc())
 	defer server.Close()

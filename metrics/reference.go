@@ -76,11 +76,12 @@ const referenceIntro = `# Metrics
 Every series that the metrics exporter ` + "`deltaforge`" + ` knows by name. This page is generated from the exporter's table:
 ` + "`go test ./metrics -update`" + ` writes it.
 
-Every series has the labels ` + "`pipeline` and `tenant`" + ` besides those listed. Times are seconds, sizes bytes. ` + "`source`, `processor`, `sink`" + ` and the
-like are the label of the component, or its path where it has none. A label that ` + "`metrics.mapping`" + ` adds is kept.
+Every series has the labels ` + "`pipeline` and `tenant`" + ` besides those listed. Times are seconds, sizes bytes. ` + "`source`" + ` is the
+` + "`name`" + ` of a source of ours. ` + "`processor`, `sink`" + ` and the like, and the source of a foreign input, are the label of the component, or its
+path where it has none. A label that ` + "`metrics.mapping`" + ` adds is kept.
 
 Each series is fed by the stat that has its name without ` + "`deltaforge_`" + `: that is how DeltaForge's components emit it, and how it is called
-behind any other exporter. Where the last column names stats of the engine, every component has the series, foreign ones too.
+behind any other exporter. Durations are emitted in nanoseconds and end in ` + "`_ns`" + ` there, as the engine's own: ` + "`sink_latency_ns`" + `. Where the last column names stats of the engine, every component has the series, foreign ones too.
 Where a component emits the series itself, the engine's stats about that component do not count for it.
 
 A series that is marked as **not emitted by this version** has its name and its place on the dashboard, and no data.

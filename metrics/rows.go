@@ -55,6 +55,7 @@ func sourceRows() []row {
 		r("source_events_total", counterKind,
 			"Events handed to the coordinator; op is c, u, d, r, t, m, or s for a change of a table's shape. A foreign input has neither table nor op and counts messages.",
 			"table", "op").fedBy("input_received", nil),
+		r(sourceInfo, gaugeKind, "Always 1; there is one for each source of ours, by the name of its configuration."),
 		r("source_bytes_total", counterKind, "Bytes read from the log, filtered tables included."),
 		r("source_connections_total", counterKind, "Connections that were established.").fedBy("input_connection_up", nil),
 		r("source_reconnects_total", counterKind,

@@ -125,9 +125,9 @@ type batchNumbers struct {
 func newBatchNumbers(m *service.Metrics) *batchNumbers {
 	return &batchNumbers{
 		rows: m.NewCounter("source_events_total", "table", "op"), read: m.NewCounter("source_bytes_total"),
-		stage: m.NewTimer("stage_latency_seconds", "stage", "trigger"),
+		stage: m.NewTimer("stage_latency_ns", "stage", "trigger"),
 		plainTimers: []*service.MetricTimer{
-			m.NewTimer("batch_events"), m.NewTimer("batch_bytes"), m.NewTimer("e2e_latency_seconds"), m.NewTimer("sink_latency_seconds"),
+			m.NewTimer("batch_events"), m.NewTimer("batch_bytes"), m.NewTimer("e2e_latency_ns"), m.NewTimer("sink_latency_ns"),
 		},
 		plainCounters: []*service.MetricCounter{
 			m.NewCounter("bytes_total"), m.NewCounter("sink_events_total"), m.NewCounter("sink_bytes_total"), m.NewCounter("sink_batch_total"),

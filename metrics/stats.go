@@ -19,7 +19,12 @@ const (
 	labelPipeline = "pipeline"
 	labelTenant   = "tenant"
 	labelTable    = "table"
+	labelSource   = "source"
 )
+
+// sourceInfo is the stat by which a source of ours says its name, first of all: the engine labels what it counts of an input, and what
+// the input itself counts, with the place of the input in the configuration.
+const sourceInfo = "source_info"
 
 // stats is the bridge between the engine's stats and the families on the page. It is a prometheus.Collector.
 type stats struct {
@@ -27,6 +32,7 @@ type stats struct {
 	targets          map[statKey]target
 	tables           *tableBound
 	forgotten        atomic.Uint64 // how often a stream was forgotten
+	sources          sync.Map      // names of sources by the place of their input
 
 	mu       sync.RWMutex
 	families map[string]*family   // by name; guarded by mu
@@ -66,6 +72,12 @@ func (s *stats) Collect(ch chan<- prometheus.Metric) {
 func (s *stats) forget(stream string) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	s.sources.Range(func(key, _ any) bool {
+		if at, ok := key.(place); ok && at.stream == stream {
+			s.sources.Delete(key)
+		}
+		return true
+	})
 	tables := map[string]bool{}
 	for _, f := range s.families {
 		f.forget(stream)
@@ -160,6 +172,9 @@ func (s *stat) resolve(values []string) prometheus.Metric {
 			in[key] = strings.ToValidUTF8(values[i], "\uFFFD")
 		}
 	}
+	if s.target.row.series == sourceInfo && in[labelSource] != "" {
+		s.stats.sources.Store(placeOf(in), in[labelSource])
+	}
 	ls := s.stats.labels(s.target, in)
 	if table := ls.labels[labelTable]; table != "" {
 		ls.labels[labelTable] = s.stats.tables.admit(table)
@@ -168,6 +183,13 @@ func (s *stat) resolve(values []string) prometheus.Metric {
 		return s.family.newChild(ls).metric // many tables cannot share one value: it is set and never shown
 	}
 	return s.family.handle(ls, s.target.own)
+}
+
+// place is where a component is.
+type place struct{ stream, label, path string }
+
+func placeOf(in map[string]string) place {
+	return place{stream: in[engineStream], label: in[engineLabel], path: in[enginePath]}
 }
 
 // labels turns the labels of a stat into those of its series.
@@ -186,6 +208,9 @@ func (s *stats) labels(t target, in map[string]string) labelSet {
 			out[label] = value
 		} else if out[label] == "" && label == t.row.component {
 			out[label] = name
+			if source, ok := s.sources.Load(placeOf(in)); ok && label == labelSource {
+				out[label], _ = source.(string)
+			}
 		}
 	}
 	mapped := t.row.group != ""

@@ -56,7 +56,7 @@ func TestOwnStats(t *testing.T) {
 		m.NewGauge("source_lag_seconds").SetFloat64(1.25)
 		m.NewGauge("last_checkpoint_timestamp_seconds").SetFloat64(1700000000.5)
 		m.NewGauge("source_idle_seconds") // never set: not shown
-		m.NewTimer("stage_latency_seconds", "stage", "trigger").Timing(2_000_000, "decode", "events")
+		m.NewTimer("stage_latency_ns", "stage", "trigger").Timing(2_000_000, "decode", "events")
 		m.NewTimer("batch_events").Timing(3)
 		m.NewTimer("batch_bytes").Timing(5000)
 		m.NewGauge("pipeline_channel_depth").Set(7)
@@ -77,6 +77,32 @@ output: {drop: {}}
 	require.Contains(t, page, "\ndeltaforge_build_info{commit=")
 	require.Contains(t, page, "\ngo_goroutines ")
 	require.Contains(t, page, "\nprocess_cpu_seconds_total ")
+}
+
+// A source says its name, and everything that is counted about its input goes by it, what the engine counts included.
+func TestSourcesGoByTheirNames(t *testing.T) {
+	input := func(m *service.Metrics) {
+		m.NewGauge("source_info", "source").Set(1, "shop")
+		m.NewCounter("source_bytes_total").Incr(512)
+		m.NewCounter("source_events_total", "table", "op").Incr(5, "shop.orders", "c")
+	}
+	url, _ := start(t, components{input: input}, `
+http: {enabled: false}
+metrics: {deltaforge: {address: "127.0.0.1:0"}}
+input: {broker: {inputs: [{label: db, test_source: {}}, {generate: {count: 1, interval: "", mapping: "root = {}"}}]}}
+output: {drop: {}}
+`)
+	page := scrape(t, url)
+	for _, want := range []string{
+		`source_info{pipeline="default",source="shop",tenant="default"} 1`,
+		`source_bytes_total{pipeline="default",source="shop",tenant="default"} 512`,
+		`source_events_total{op="c",pipeline="default",source="shop",table="shop.orders",tenant="default"} 5`,
+		`source_connections_total{pipeline="default",source="shop",tenant="default"} 1`,
+		`source_connections_total{pipeline="default",source="root.input.broker.inputs.1",tenant="default"} 1`,
+	} {
+		require.Contains(t, page, "deltaforge_"+want+"\n")
+	}
+	require.NotContains(t, page, `source="db"`)
 }
 
 // The output counts its own deliveries: what the engine counts about it must not be added.

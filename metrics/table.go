@@ -1,6 +1,9 @@
 package metrics
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // prefix starts the name of every series except those of the Go and process collectors.
 const prefix = "deltaforge_"
@@ -78,7 +81,8 @@ type feed struct {
 }
 
 // row describes one series. Every row is also fed by the stat that has its own name: a component of ours emits
-// "source_bytes_total" and the page shows "deltaforge_source_bytes_total".
+// "source_bytes_total" and the page shows "deltaforge_source_bytes_total". Durations are emitted in nanoseconds, as the engine's, and
+// under a name that says so, as the engine's: "sink_latency_ns" is shown as "deltaforge_sink_latency_seconds".
 type row struct {
 	group     string
 	series    string // without prefix
@@ -93,6 +97,14 @@ type row struct {
 	feeds     []feed
 	waits     string // for what part, which this version does not have: until then nothing emits the series
 	remark    string // on the reference page only, after help
+}
+
+// stat is the name of the stat that a component of ours emits for the series.
+func (r *row) stat() string {
+	if r.buckets == latencyBuckets {
+		return strings.TrimSuffix(r.series, "_seconds") + "_ns"
+	}
+	return r.series
 }
 
 // target is where a stat goes.
@@ -112,7 +124,7 @@ func targets(rows []row) map[statKey]target {
 	index := map[statKey]target{}
 	for i := range rows {
 		r := &rows[i]
-		index[statKey{r.series, r.kind}] = target{row: r, own: true}
+		index[statKey{r.stat(), r.kind}] = target{row: r, own: true}
 		for _, f := range r.feeds {
 			index[statKey{f.stat, r.kind}] = target{row: r, fixed: f.fixed}
 		}

@@ -39,6 +39,7 @@ type plane struct {
 	server    *control.Server
 	pipeline  string // run mode: its name
 	tenants   tenants
+	names     *control.SourceNames
 	files     *takenFiles // what the command line gave to the engine and is ours; nil: nothing
 	variables quoted      // environment variables whose values have to be quoted
 	restart   atomic.Bool // the process starts itself again when it has ended
@@ -50,6 +51,7 @@ type plane struct {
 func newPlane() *plane {
 	p := &plane{log: control.NewTargetLog()}
 	p.opts.Engine.Lock = control.NewLock()
+	p.names = control.NewSourceNames(sourceTypes())
 	learnEnvironment()
 	directives := os.Getenv(logVariable)
 	if directives == "" {
@@ -63,6 +65,9 @@ func newPlane() *plane {
 	}
 	return p
 }
+
+// sourceTypes are the inputs that attach to the control plane.
+func sourceTypes() []string { return []string{"deltaforge_mysql", "deltaforge_postgres"} }
 
 func (p *plane) options() []service.CLIOptFunc {
 	return []service.CLIOptFunc{
@@ -130,7 +135,7 @@ func (p *plane) parseLevel(c *cli.Context) error {
 		if level == "" {
 			continue
 		}
-		levels, err := control.ParseLevels(level)
+		levels, err := control.ParseLevel(level)
 		if err != nil {
 			return fmt.Errorf("--log.level: %w", err)
 		}
@@ -147,7 +152,7 @@ func (p *plane) parseLevel(c *cli.Context) error {
 func (p *plane) parseControl(c *cli.Context) error {
 	p.opts = control.Options{
 		Address: c.String(controlAddressFlag), StateDir: c.String(stateDirFlag), Origins: c.StringSlice(originFlag),
-		MaxBody: c.Int64(maxBodyFlag), SourceTypes: []string{"deltaforge_mysql", "deltaforge_postgres"},
+		MaxBody: c.Int64(maxBodyFlag), SourceTypes: sourceTypes(), Names: p.names,
 		Insecure: c.Bool(insecureFlag), Engine: p.opts.Engine,
 	}
 	if p.opts.MaxBody <= 0 {
@@ -215,6 +220,9 @@ func (p *plane) configure(conf *service.ParsedConfig) error {
 	if err := p.name(conf); err != nil {
 		return err
 	}
+	if input, err := yaml.Marshal(map[string]any{"input": section(conf, "input")}); err == nil && !p.streams {
+		p.names.Put("", input)
+	}
 	if err := p.formatLog(conf); err != nil {
 		return err
 	}
@@ -237,9 +245,13 @@ func (p *plane) configure(conf *service.ParsedConfig) error {
 		warnOfStream(conf)
 		input, _ := section(conf, "input").(map[string]any)
 		var err error
-		p.server, err = control.NewSingle(control.SingleOptions{
-			Pipeline: p.pipeline, SourceType: control.InputType(input), Resources: conf.Resources(),
-		})
+		single := control.SingleOptions{Pipeline: p.pipeline, SourceType: control.InputType(input), Resources: conf.Resources()}
+		if enabled, err := conf.FieldBool("http", "enabled"); err == nil && enabled {
+			single.Engine.Address, _ = conf.FieldString("http", "address")
+			single.Engine.CertFile, _ = conf.FieldString("http", "cert_file")
+			single.Engine.Auth, _ = conf.FieldBool("http", "basic_auth", "enabled")
+		}
+		p.server, err = control.NewSingle(single)
 		return err
 	}
 	p.opts.Resources = conf.Resources()
@@ -293,10 +305,10 @@ func (p *plane) formatLog(conf *service.ParsedConfig) error {
 	}
 	f := control.LogFormat{
 		Text: text("format") == "logfmt", TimeKey: text("timestamp_name"), LevelKey: text("level_name"),
-		MessageKey: text("message_name"), Out: os.Stdout, Pipeline: p.pipeline, Tenant: p.tenants.of,
+		MessageKey: text("message_name"), Out: os.Stdout, Pipeline: p.pipeline, Tenant: p.tenants.of, Sources: p.names,
 	}
 	if !p.log.HasLevels() {
-		levels, err := control.ParseLevels(text("level"))
+		levels, err := control.ParseLevel(text("level"))
 		if err != nil {
 			return fmt.Errorf("logger.level: %w", err)
 		}

@@ -283,6 +283,9 @@ func TestBadStarts(t *testing.T) {
 		"engine's own lock":   {nil, []string{"streams", "-o", write("auth.yaml", "http: {basic_auth: {enabled: false}}\nmetrics: {none: {}}\n")}, "http.basic_auth: in streams mode"},
 		"debug for everybody": {nil, []string{"run", write("debug.yaml", "http: {address: '0.0.0.0:0', debug_endpoints: true}\nmetrics: {none: {}}\n"+ticks)}, "http.debug_endpoints"},
 		"password a number":   {nil, []string{"run", write("number.yaml", "input: {generate: {mapping: 'root = 1'}}\noutput: {deltaforge_redis: {url: 'redis://127.0.0.1:1', stream: x, password: 48151623}}\n")}, "field output.deltaforge_redis.password"},
+		"log level":           {nil, []string{"run", write("loud.yaml", fmt.Sprintf("http: {address: %q}\nlogger: {level: LOUD}\nmetrics: {none: {}}\n", freeAddress(t))+ticks)}, `logger.level: unknown level "LOUD"`},
+		"log level flag":      {nil, []string{"run", "--log.level", "chatty", "a.yaml"}, `--log.level: unknown level "chatty"`},
+		"run's address":       {nil, []string{"run", write("busy.yaml", "http: {address: "+engineOf(t, dir)+"}\nmetrics: {none: {}}\n"+ticks)}, "choose another http.address"},
 		"watch and set":       {nil, []string{"run", "-w", "--set", "http.address=" + free, "a.yaml"}, "--watcher cannot check"},
 		"body limit":          {nil, []string{"streams", "-o", root, "--control-max-body", "0"}, "--control-max-body"},
 	} {
@@ -296,6 +299,16 @@ func TestBadStarts(t *testing.T) {
 			}
 		})
 	}
+}
+
+// engineOf returns the address that the engine of a running process listens on.
+func engineOf(t *testing.T, dir string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, "root.yaml"))
+	require.NoError(t, err)
+	_, address, _ := strings.Cut(string(text), "address: ")
+	address, _, _ = strings.Cut(address, "}")
+	return address
 }
 
 // A plain run is stock Benthos: no listener of ours, nothing asked for.

@@ -60,16 +60,16 @@ metrics:
 		"output: {label: log, broker: {outputs: [{deltaforge_kafka: {seed_brokers: ['127.0.0.1:1'], topic: t, timeout: 1s}}]}}\n"
 	p.want(200, "POST", "/streams/acme-2", pg)
 	for _, want := range []map[string]string{
-		{"pipeline": "acme-1", "tenant": "acme", "source": "shop", "level": "error"},
+		{"pipeline": "acme-1", "tenant": "acme", "source": "orders", "level": "error"},
 		{"pipeline": "acme-1", "tenant": "acme", "sink": "root.output", "level": "error"},
-		{"pipeline": "plain", "tenant": "plain", "source": "shop"},
+		{"pipeline": "plain", "tenant": "plain", "source": "others"},
 		{"pipeline": "acme-2", "tenant": "acme", "source": "pg", "level": "error"},
 		{"pipeline": "acme-2", "tenant": "acme", "sink": "root.output.broker.outputs.0", "level": "error"},
 		{"pipeline": "acme-1", "tenant": "acme", "action": "create"},
 	} {
 		require.Eventually(t, func() bool { return len(logged(t, whole(p.out), want)) > 0 }, patience, 50*time.Millisecond, "%v: %s", want, p.out)
 	}
-	for _, line := range logged(t, whole(p.out), map[string]string{"pipeline": "acme-1", "source": "shop", "level": "error"}) {
+	for _, line := range logged(t, whole(p.out), map[string]string{"pipeline": "acme-1", "source": "orders", "level": "error"}) {
 		assert.Contains(t, line["error"], "connection refused")
 	}
 	p.end(syscall.SIGTERM)

@@ -38,7 +38,7 @@ func newStats(m *service.Metrics, tenant func(pipeline string) string) *stats {
 	return &stats{
 		tenant:    tenant,
 		requests:  m.NewCounter("api_requests_total", "route", "method", "status"),
-		duration:  m.NewTimer("api_request_duration_seconds", "route", "method"),
+		duration:  m.NewTimer("api_request_duration_ns", "route", "method"),
 		lifecycle: m.NewCounter("pipeline_lifecycle_total", of("action", "outcome")...),
 		pipelines: m.NewGauge("pipelines", "status"),
 		status:    m.NewGauge("pipeline_status", of()...),

@@ -59,6 +59,8 @@ type Options struct {
 	Engine Engine
 	// Resources are those of the process: its logger, its metrics and the place where sources find Sources.
 	Resources *service.Resources
+	// Names learns what the sources are called, for the log; nil: nobody asks.
+	Names *SourceNames
 	// SourceTypes are the inputs that attach to Sources and so can be paused.
 	SourceTypes []string
 	// Checkpoints reads and deletes saved positions; nil: those routes answer 501.

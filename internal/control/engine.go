@@ -30,6 +30,8 @@ type Engine struct {
 	Address string
 	// CertFile is `http.cert_file`; empty: the engine speaks plain HTTP.
 	CertFile string
+	// Auth means that the server asks for the operator's own credentials, so that it cannot be told from another one.
+	Auth bool
 	// Lock are the credentials that the engine's server asks for.
 	Lock Lock
 }
@@ -67,12 +69,13 @@ type engine struct {
 	client   *http.Client
 	instance string
 	lock     Lock
+	auth     bool
 	routing  sync.RWMutex // held for writing while the engine may add routes: see do
 	err      error        // what is wrong with the options
 }
 
 func newEngine(o Engine) *engine {
-	e := &engine{instance: rand.Text(), lock: o.Lock}
+	e := &engine{instance: rand.Text(), lock: o.Lock, auth: o.Auth}
 	host, port, err := net.SplitHostPort(o.Address)
 	if err != nil {
 		e.err = fmt.Errorf("http.address %q: %w", o.Address, err)
@@ -160,6 +163,8 @@ func (e *engine) await(ctx context.Context) error {
 		a, err := e.do(ctx, http.MethodGet, instancePath, nil, nil)
 		switch {
 		case err == nil && string(a.body) == e.instance:
+			return nil
+		case err == nil && a.status == http.StatusUnauthorized && e.auth:
 			return nil
 		case err == nil:
 			return fmt.Errorf("the engine's HTTP API at %s is another process's: choose another http.address", e.base)

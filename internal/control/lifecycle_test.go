@@ -220,7 +220,7 @@ func TestManyAtOnce(t *testing.T) {
 	}
 	assert.InDelta(t, 2*n, p.stats.get("api_requests_total{/streams/{id},POST,200}")+p.stats.get("api_requests_total{/streams/{id},POST,400}"), 0)
 	assert.InDelta(t, 100, p.stats.get("api_requests_total{/streams/{id},DELETE,200}"), 0)
-	assert.InDelta(t, n, p.stats.get("api_request_duration_seconds{/streams/{id},PATCH}"), 0)
+	assert.InDelta(t, n, p.stats.get("api_request_duration_ns{/streams/{id},PATCH}"), 0)
 }
 
 func TestReplaceAll(t *testing.T) {

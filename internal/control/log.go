@@ -23,6 +23,8 @@ type LogFormat struct {
 	Static            map[string]string
 	Out               io.Writer
 
+	// Sources knows what the inputs are called; nil: by label or path.
+	Sources *SourceNames
 	// Pipeline names the pipeline of the lines of components that belong to no stream; empty: none.
 	Pipeline string
 	// Tenant returns the tenant of a pipeline; nil: lines do not name one.
@@ -170,7 +172,7 @@ func (h *targetHandler) complete(r slog.Record, f *LogFormat) slog.Record {
 	r.Attrs(func(a slog.Attr) bool { attrs = with(attrs, a); return true })
 	path, label, component := place(attrs)
 	if component && kindOf(path) == "input" {
-		attrs = sameSource(attrs, cmp.Or(label, path))
+		attrs = sameSource(attrs, cmp.Or(f.Sources.Of(textOf(attrs, fieldPipeline), path), label, path))
 	}
 	value := map[string]string{}
 	for _, a := range attrs {
@@ -221,8 +223,18 @@ func withoutSecrets(a slog.Attr) slog.Attr {
 	return a
 }
 
-// sameSource makes the lines of an input and those of the engine about it call it the same, and as the metrics page does. An
-// input of ours knows only its name, which is kept.
+// textOf returns the text of an attribute.
+func textOf(attrs []slog.Attr, key string) string {
+	for _, a := range attrs {
+		if a.Key == key {
+			return a.Value.String()
+		}
+	}
+	return ""
+}
+
+// sameSource makes the lines of an input and those of the engine about it call it the same, and as the metrics page does. Where the
+// configuration is not known, an input of ours knows its name, which is kept.
 func sameSource(attrs []slog.Attr, source string) []slog.Attr {
 	for _, a := range attrs {
 		if a.Key == fieldSource && a.Value.String() != source {

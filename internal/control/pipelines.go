@@ -172,6 +172,7 @@ func (s *Server) keep(id string, p pipeline) error {
 // run makes the engine run a configuration under an id that it does not have. The gate is set before.
 func (s *Server) run(ctx context.Context, id string, p pipeline, query url.Values) error {
 	Learn(p.config)
+	s.opts.Names.Put(id, p.config)
 	if found, err := advice.Of(p.config); err == nil {
 		for _, f := range found {
 			s.log.With("pipeline", id).Warnf("This stream gives up a guarantee of its source. %s", f)

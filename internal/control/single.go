@@ -17,6 +17,8 @@ type SingleOptions struct {
 	SourceType string
 	// Interval is how often the gauges are set and readiness is looked at; 0: 1 s.
 	Interval time.Duration
+	// Engine says where the engine's server listens, on which the answers are; without an address it does not.
+	Engine Engine
 	// Resources are those of the process.
 	Resources *service.Resources
 }
@@ -33,8 +35,15 @@ func NewSingle(o SingleOptions) (*Server, error) {
 	s.sources.only = o.Pipeline
 	s.pipelines.put(o.Pipeline, pipeline{status: statusRunning})
 	s.readiness.types = map[string]string{o.Pipeline: o.SourceType}
-	s.streams = &single{name: o.Pipeline}
+	one := &single{name: o.Pipeline}
+	s.streams = one
 	o.Resources.SetGeneric(SourcesKey, s.sources)
+	if o.Engine.Address != "" {
+		one.server = newEngine(o.Engine)
+		if err := one.server.identify(o.Resources); err != nil {
+			return nil, err
+		}
+	}
 	return s, nil
 }
 
@@ -44,7 +53,14 @@ func (s *Server) StartSingle(ctx context.Context, connections func() []service.C
 	if err != nil {
 		return err
 	}
-	s.streams.(*single).ask = connections
+	one, _ := s.streams.(*single)
+	one.ask = connections
+	if one.server != nil {
+		// The engine only logs that it cannot listen, and the pipeline would run with nobody to ask how it is.
+		if err := one.server.await(ctx); err != nil {
+			return err
+		}
+	}
 	ctx, s.stop = context.WithCancel(ctx)
 	probes := map[string]http.Handler{}
 	for _, rt := range s.routes() {
@@ -101,8 +117,9 @@ func (s *Server) show(ctx context.Context) {
 
 // single is the one pipeline of run mode. It is there as long as the process.
 type single struct {
-	name string
-	ask  func() []service.ConnectionStatus
+	name   string
+	server *engine // the engine's server; nil: there is none, or nobody knows where
+	ask    func() []service.ConnectionStatus
 }
 
 func (o *single) list(context.Context) (map[string]streamInfo, error) {

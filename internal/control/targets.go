@@ -51,6 +51,15 @@ func ParseLevels(directives string) (Levels, error) {
 	return l, nil
 }
 
+// ParseLevel reads the level of a configuration or a flag: a level, or directives as ParseLevels takes them. A single word that is no
+// level is an error here and not a target: it is a level that was mistyped, and everything else would be silent.
+func ParseLevel(text string) (Levels, error) {
+	if _, err := parseLevel(strings.TrimSpace(text)); err != nil && !strings.ContainsAny(text, "=,.") {
+		return Levels{}, fmt.Errorf("%w: want off, error, warn, info, debug or trace, or levels by target such as warn,input.orders=debug", err)
+	}
+	return ParseLevels(text)
+}
+
 func parseLevel(s string) (slog.Level, error) {
 	switch strings.ToLower(s) {
 	case "off", "none":

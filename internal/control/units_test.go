@@ -90,7 +90,9 @@ func TestLogFields(t *testing.T) {
 	log := NewTargetLog()
 	log.SetLevels(Levels{})
 	var out bytes.Buffer
-	log.SetFormat(LogFormat{Out: &out, Pipeline: "only", Tenant: func(pipeline string) string { return "tenant of " + pipeline }})
+	names := NewSourceNames([]string{"test_source"})
+	names.Put("s", []byte("input: {broker: {inputs: [{generate: {}}, {label: z, test_source: {name: books}}]}}"))
+	log.SetFormat(LogFormat{Out: &out, Pipeline: "only", Sources: names, Tenant: func(pipeline string) string { return "tenant of " + pipeline }})
 	root := log.Logger()
 	for _, c := range []struct {
 		with []any
@@ -108,6 +110,10 @@ func TestLogFields(t *testing.T) {
 		{
 			[]any{"stream", "s", "path", "root.input", "label", "a", "source", "orders", "tenant", "own", "pipeline", "s"},
 			`{"path":"root.input","label":"a","tenant":"own","pipeline":"s","name":"orders","source":"a"}`,
+		},
+		{ // the engine's line about a source whose name is known
+			[]any{"stream", "s", "path", "root.input.broker.inputs.1", "label", "z"},
+			`{"tenant":"tenant of s","pipeline":"s","path":"root.input.broker.inputs.1","label":"z","source":"books"}`,
 		},
 		{
 			[]any{"stream", "s", "path", "root.input.processors.0", "label", "p"},

@@ -7,6 +7,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 
 	"gopkg.in/yaml.v3"
 
@@ -96,6 +97,7 @@ func yamlToJSON(data []byte) (json.RawMessage, error) {
 type source struct {
 	kind   string // its type
 	label  string
+	path   string // where it is, as the engine says it: root.input.broker.inputs.0
 	fields map[string]any
 }
 
@@ -108,26 +110,26 @@ func findSources(config []byte, types []string) []source {
 		return nil
 	}
 	var found []source
-	var walk func(v any)
-	walk = func(v any) {
+	var walk func(v any, path string)
+	walk = func(v any, path string) {
 		switch v := v.(type) {
 		case []any:
-			for _, e := range v {
-				walk(e)
+			for i, e := range v {
+				walk(e, path+"."+strconv.Itoa(i))
 			}
 		case map[string]any:
 			for key, value := range v {
 				fields, _ := value.(map[string]any)
 				if slices.Contains(types, key) && fields != nil {
 					label, _ := v["label"].(string)
-					found = append(found, source{kind: key, label: label, fields: fields})
+					found = append(found, source{kind: key, label: label, path: path, fields: fields})
 					continue
 				}
-				walk(value)
+				walk(value, path+"."+key)
 			}
 		}
 	}
-	walk(root.Input)
+	walk(root.Input, "root.input")
 	return found
 }
 

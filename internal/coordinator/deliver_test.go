@@ -188,7 +188,7 @@ func TestResumeInsideTransaction(t *testing.T) {
 
 // TestPanicAroundAHandOver: whatever panics while a batch is handed out or answered, the books stay right and the batch comes again, or does not.
 func TestPanicAroundAHandOver(t *testing.T) {
-	for name, series := range map[string]string{"while it is handed out": "batches_in_flight", "while it is answered": "e2e_latency_seconds"} {
+	for name, series := range map[string]string{"while it is handed out": "batches_in_flight", "while it is answered": "e2e_latency_ns"} {
 		t.Run(name, func(t *testing.T) {
 			rec := newRecorder()
 			res := resources(t, rec)

@@ -77,7 +77,7 @@ func New(cfg Config, kind string, log Log, res *service.Resources) (*Input, erro
 		out = out.With("pipeline", id)
 	}
 	i := &Input{
-		cfg: cfg, kind: kind, log: log, res: res, st: newStats(res.Metrics()), lag: newLag(),
+		cfg: cfg, kind: kind, log: log, res: res, st: newStats(res.Metrics(), cfg.Name), lag: newLag(),
 		tracer: res.OtelTracer().Tracer(tracerName), out: out,
 	}
 	i.deliver = newDeliveries(i)

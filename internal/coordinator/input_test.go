@@ -360,7 +360,7 @@ func TestPanics(t *testing.T) {
 					switch name {
 					case "source_bytes_total":
 						explode("dispatch")
-					case "e2e_latency_seconds":
+					case "e2e_latency_ns":
 						explode("acknowledgement")
 					}
 				}

@@ -56,7 +56,7 @@ type stats struct {
 	lastCheckpoint    *service.MetricGauge
 }
 
-func newStats(m *service.Metrics) *stats {
+func newStats(m *service.Metrics, source string) *stats {
 	s := &stats{
 		panics:            m.NewCounter("panics_total", "component"),
 		pipelineStatus:    m.NewGauge("pipeline_status"),
@@ -73,16 +73,17 @@ func newStats(m *service.Metrics) *stats {
 		batchEvents:       m.NewTimer("batch_events"),
 		batchBytes:        m.NewTimer("batch_bytes"),
 		bytesTotal:        m.NewCounter("bytes_total"),
-		stageLatency:      m.NewTimer("stage_latency_seconds", "stage", "trigger"),
+		stageLatency:      m.NewTimer("stage_latency_ns", "stage", "trigger"),
 		channelDepth:      m.NewGauge("pipeline_channel_depth"),
 		channelCapacity:   m.NewGauge("pipeline_channel_capacity"),
 		inFlight:          m.NewGauge("batches_in_flight"),
-		e2e:               m.NewTimer("e2e_latency_seconds"),
+		e2e:               m.NewTimer("e2e_latency_ns"),
 		checkpointSuccess: m.NewCounter("checkpoint_success_total"),
 		checkpointFailure: m.NewCounter("checkpoint_failure_total"),
-		checkpointLatency: m.NewTimer("checkpoint_latency_seconds"),
+		checkpointLatency: m.NewTimer("checkpoint_latency_ns"),
 		lastCheckpoint:    m.NewGauge("last_checkpoint_timestamp_seconds"),
 	}
+	m.NewGauge("source_info", "source").Set(1, source) // by it our exporter knows the name of everything that this input counts
 	s.zero()
 	return s
 }

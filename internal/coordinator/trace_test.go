@@ -71,8 +71,8 @@ func TestSpans(t *testing.T) {
 	}
 	assert.Equal(t, codes.Error, ours[0].Status.Code)
 	assert.Equal(t, codes.Unset, ours[1].Status.Code)
-	assert.Len(t, rec.timings("stage_latency_seconds", stageProcess, triggerEvents), 2)
-	assert.Len(t, rec.timings("stage_latency_seconds", stageDeliver, triggerEvents), 2)
+	assert.Len(t, rec.timings("stage_latency_ns", stageProcess, triggerEvents), 2)
+	assert.Len(t, rec.timings("stage_latency_ns", stageDeliver, triggerEvents), 2)
 }
 
 // Without a tracer nothing is paid for spans after the first batch has told so.

@@ -82,7 +82,7 @@ func NewStats(m *service.Metrics, bufferLimit int64) *Stats {
 		retries:    m.NewCounter("sink_retries_total"),
 		reconnects: m.NewCounter("sink_reconnects_total"),
 		panics:     m.NewCounter("panics_total", "component"),
-		latency:    m.NewTimer("sink_latency_seconds"),
+		latency:    m.NewTimer("sink_latency_ns"),
 		bufEvents:  m.NewGauge("sink_buffer_events"),
 		bufBytes:   m.NewGauge("sink_buffer_bytes"),
 		bufLimit:   m.NewGauge("sink_buffer_limit_bytes"),

@@ -291,7 +291,7 @@ output:
 
 	assert.Equal(t, int64(100), got.get("sink_events_total"))
 	assert.Equal(t, int64(2), got.get("sink_batch_total"))
-	assert.Equal(t, int64(2), got.get("sink_latency_seconds"))
+	assert.Equal(t, int64(2), got.get("sink_latency_ns"))
 	assert.Equal(t, int64(1), got.get("sink_failures_total,too_large"))
 	assert.Equal(t, int64(32<<20), got.get("sink_buffer_limit_bytes"))
 	recs := consume(t, c.ListenAddrs(), 100, "df.shop.orders")
