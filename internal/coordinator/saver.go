@@ -65,6 +65,9 @@ func (s *saver) run(ctx context.Context) {
 			s.keep(ctx)
 			continue
 		case <-s.wake:
+			if !s.pending() {
+				continue
+			}
 		}
 		if s.save(ctx) != nil {
 			// Nobody else retries, and the next position may be long in coming.
@@ -74,6 +77,13 @@ func (s *saver) run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// pending reports whether something is not saved.
+func (s *saver) pending() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.moves != s.saved
 }
 
 // save saves what is safe now, if it is not saved yet. A failure is counted and logged here.
