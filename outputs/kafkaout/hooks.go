@@ -75,7 +75,11 @@ func (h *hooks) broke(meta kgo.BrokerMetadata, key int16, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.up[meta.NodeID] = false
-	h.broken, h.brokeAt = classify(err, "waiting for the broker at "+addr(meta)), time.Now()
+	c := classify(err, "waiting for the broker at "+addr(meta))
+	if c.Kind == sink.Other { // the client's word for a connection that another request has found broken
+		c = sink.Errorf(sink.Connect, "waiting for the broker at %s: the connection is lost", addr(meta))
+	}
+	h.broken, h.brokeAt = c, time.Now()
 }
 
 func (h *hooks) answered() {

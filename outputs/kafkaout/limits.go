@@ -81,8 +81,8 @@ func (l *limits) set(key, value string) {
 
 // broken returns which limit a record that was refused goes beyond, or nil where none is known. compressed says that the size on the
 // wire is not that of the record.
-func (l *limits) broken(r *kgo.Record, size int, compressed bool) *sink.Error {
-	age := time.Since(r.Timestamp)
+func (l *limits) broken(r *kgo.Record, size int, compressed bool, now time.Time) *sink.Error {
+	age := now.Sub(r.Timestamp)
 	switch {
 	case l.compacted && r.Key == nil:
 		return sink.Errorf(sink.Serialization, "topic %s is compacted, and the record has no key; give the table a key, or set %s", r.Topic, fieldKey)

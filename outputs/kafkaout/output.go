@@ -251,7 +251,7 @@ func (o *output) beyond(ctx context.Context, cl *kgo.Client) func(*kgo.Record, i
 		ctx, cancel := context.WithTimeout(ctx, o.conf.timeout)
 		defer cancel()
 		l := o.topics.limitsOf(ctx, cl, r.Topic)
-		return l.broken(r, size, o.conf.compressed)
+		return l.broken(r, size, o.conf.compressed, time.Now())
 	}
 }
 
@@ -269,6 +269,9 @@ func (o *output) stuck(ctx context.Context, cl *kgo.Client, a *attempt) error {
 			}
 		}
 		a.gone, cause = gone, err
+	}
+	if cause == nil {
+		cause = o.hooks.why(time.Time{})
 	}
 	if cause == nil {
 		return sink.Errorf(sink.Timeout, "%s", text)
