@@ -380,3 +380,25 @@ func BenchmarkAppendMessage(b *testing.B) {
 		_, _ = AppendMessage(buf, ev)
 	}
 }
+
+// TestJSONIsOneLine: a message is one line whatever the line breaks between the tokens of a json column, and says the same.
+func TestJSONIsOneLine(t *testing.T) {
+	for in, want := range map[string]string{
+		"{\n\t\"a\": 1.000,\r\n\t\"b\": \"x\\ny\u2028\"\n}": "{  \"a\": 1.000,   \"b\": \"x\\ny\u2028\" }",
+		"\n":                       " ",
+		"12345678901234567890.1e5": "12345678901234567890.1e5",
+		"[1,2]":                    "[1,2]",
+		"[1,2,3,4,5,6,7,8]\n":      "[1,2,3,4,5,6,7,8] ",
+		"[1,\n2,3,4,5,\n6,7,8]":    "[1, 2,3,4,5, 6,7,8]",
+		`"é` + "\x7f" + `"`:        `"é` + "\x7f" + `"`,
+	} {
+		text := []byte(in)
+		assert.Equal(t, "x"+want, string(AppendValue([]byte("x"), change.JSONValue(text))))
+		assert.Equal(t, in, string(text), "the row stays as it is")
+	}
+	for n := range 40 { // at each place of a word
+		in := []byte(strings.Repeat("1", n) + "\n" + strings.Repeat("2", 40-n))
+		want := strings.Replace(string(in), "\n", " ", 1)
+		assert.Equal(t, want, string(AppendValue(nil, change.JSONValue(in))))
+	}
+}

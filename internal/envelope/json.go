@@ -41,10 +41,39 @@ func AppendValue(dst []byte, v change.Value) []byte {
 		dst = base64.StdEncoding.AppendEncode(dst, v.Bytes())
 		return append(dst, `"}`...)
 	case change.JSON:
-		return append(dst, v.Bytes()...)
+		return appendJSON(dst, v.Bytes())
 	default:
 		return append(dst, "null"...)
 	}
+}
+
+// appendJSON appends JSON on one line: a line break or tab between two tokens becomes a space, so that a message is one line. Nothing
+// else is changed. PostgreSQL's json keeps the text as it was written.
+func appendJSON(dst, s []byte) []byte {
+	start := len(dst)
+	dst = append(dst, s...)
+	for rest := dst[start:]; ; {
+		n := firstControl(rest)
+		if n == len(rest) {
+			return dst
+		}
+		rest[n] = ' ' // not inside of a string: JSON has no control characters there
+		rest = rest[n+1:]
+	}
+}
+
+// firstControl returns the index of the first control character, or the length of s.
+func firstControl(s []byte) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	n := 0
+	for ; len(s)-n >= 8; n += 8 {
+		if x := binary.LittleEndian.Uint64(s[n:]); (x-' '*ones)&^x&highs != 0 { // see plain
+			break
+		}
+	}
+	for ; n < len(s) && s[n] >= ' '; n++ {
+	}
+	return n
 }
 
 // appendFloat appends the shortest number that reads back to the same value at the given width; NaN and the infinities,
