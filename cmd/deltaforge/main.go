@@ -20,6 +20,10 @@ import (
 )
 
 func main() {
+	if printVersion(os.Args) {
+		return
+	}
+	ourHelp()
 	p := newPlane()
 	go p.goOn("garbage collector", func() { tuneGC(context.Background(), p.protect) }) // ends with the process
 	code, err := service.RunCLIToCode(context.Background(), append(options(p), service.CLIOptSetArgs(os.Args...))...)
@@ -55,6 +59,8 @@ func options(p *plane) []service.CLIOptFunc {
 		service.CLIOptSetMainSchemaFrom(func() *service.ConfigSchema { return p.schema(schema()) }),
 		service.CLIOptAddCommand(checkpointCommand()),
 		service.CLIOptAddCommand(demoCommand()),
+		service.CLIOptAddCommand(validateCommand()),
+		service.CLIOptAddCommand(completionCommand()),
 	}, p.options()...)
 }
 

@@ -8,12 +8,9 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"gopkg.in/yaml.v3"
-
-	"github.com/deltaforge/deltaforge/internal/advice"
 )
 
 // checker builds the components of a configuration to see whether they can be built, without starting any of them.
@@ -158,30 +155,6 @@ func (c checker) lint(ctx context.Context, config []byte) ([]string, error) {
 	return lint(quoteSecrets(config))
 }
 
-// CheckMain returns what is wrong with the configuration of run mode: it is linted, and the components of its pipeline are built.
-func (s *Server) CheckMain(ctx context.Context, config []byte, chilled bool) error {
-	root, err := mapping(config)
-	if err == nil {
-		err = sized(root)
-	}
-	if err == nil {
-		err = CheckSecrets(config)
-	}
-	if err != nil {
-		return err
-	}
-	Learn(config)
-	config = quoteSecrets(config)
-	found, err := service.GlobalEnvironment().FullConfigSchema("", "").NewStreamConfigLinter().LintYAML(config)
-	if err != nil {
-		return err
-	}
-	if len(found) > 0 && !chilled {
-		return found[0]
-	}
-	return s.checker.build(ctx, config, nil)
-}
-
 // trialName is the processor whose constructor builds the components under test. It exists for the time of one check, in
 // an environment of its own: a component can be built from a configuration, with the resources around it, only inside
 // the constructor of another.
@@ -236,7 +209,7 @@ func (c checker) build(ctx context.Context, config []byte, results *[]connection
 	if err != nil {
 		return err
 	}
-	if err := c.runTrial(ctx, env, fields); err != nil {
+	if err := c.runTrial(ctx, env, fields, ownResources(config)); err != nil {
 		return err
 	}
 	if !ran {
@@ -245,9 +218,38 @@ func (c checker) build(ctx context.Context, config []byte, results *[]connection
 	return built
 }
 
+// ownResources returns the resources that a configuration has itself, by section.
+func ownResources(config []byte) map[string][]any {
+	var sections map[string]any
+	if yaml.Unmarshal(config, &sections) != nil {
+		return nil
+	}
+	own := map[string][]any{}
+	for name, v := range sections {
+		if list, ok := v.([]any); ok && strings.HasSuffix(name, "_resources") {
+			own[name] = list
+		}
+	}
+	return own
+}
+
+func labelOf(resource any) any {
+	fields, _ := resource.(map[string]any)
+	return fields["label"]
+}
+
 // runTrial runs a stream that does nothing but build the trial processor.
-func (c checker) runTrial(ctx context.Context, env *service.Environment, fields map[string]any) error {
+func (c checker) runTrial(ctx context.Context, env *service.Environment, fields map[string]any, own map[string][]any) error {
 	doc := c.resources(fields)
+	for section, list := range own {
+		known, _ := doc[section].([]any)
+		for _, one := range list {
+			if !slices.ContainsFunc(known, func(k any) bool { return labelOf(k) == labelOf(one) }) {
+				known = append(known, one)
+			}
+		}
+		doc[section] = known
+	}
 	doc["input"] = map[string]any{"generate": map[string]any{"mapping": "root = {}", "count": 1, "interval": ""}}
 	doc["pipeline"] = map[string]any{"threads": 1, "processors": []any{map[string]any{trialName: fields}}}
 	doc["output"] = map[string]any{"drop": map[string]any{}}
@@ -352,45 +354,3 @@ func (idle) Process(context.Context, *service.Message) (service.MessageBatch, er
 
 // Close implements service.Processor.
 func (idle) Close(context.Context) error { return nil }
-
-// validateTimeout bounds the connection tests of one configuration.
-const validateTimeout = 20 * time.Second
-
-// validation is the answer of /validate.
-type validation struct {
-	Valid       bool               `json:"valid"`
-	LintErrors  []string           `json:"lint_errors,omitempty"`
-	Warnings    []string           `json:"warnings,omitempty"` // what gives up a guarantee of the source
-	Error       string             `json:"error,omitempty"`
-	Connections []connectionResult `json:"connections,omitempty"`
-}
-
-func (s *Server) validate(r *http.Request, body []byte) *reply {
-	ctx, cancel := context.WithTimeout(r.Context(), validateTimeout)
-	defer cancel()
-	v := validation{Valid: true}
-	var err error
-	v.LintErrors, err = s.checker.lint(ctx, body)
-	if found, bad := advice.Of(body); err == nil && bad == nil {
-		for _, f := range found {
-			v.Warnings = append(v.Warnings, f.String())
-		}
-	}
-	if err == nil && len(v.LintErrors) == 0 {
-		err = s.checker.build(ctx, quoteSecrets(body), &v.Connections)
-	}
-	if err != nil {
-		v.Error = redactText(shown(body, err.Error()))
-	}
-	v.Valid = err == nil && len(v.LintErrors) == 0
-	for _, c := range v.Connections {
-		v.Valid = v.Valid && c.Status != "failed"
-	}
-	for i := range v.LintErrors {
-		v.LintErrors[i] = redactText(v.LintErrors[i])
-	}
-	if !v.Valid {
-		return jsonReply(http.StatusBadRequest, v)
-	}
-	return jsonReply(http.StatusOK, v)
-}
