@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/filter"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
@@ -17,36 +18,22 @@ import (
 // What the configuration wants to capture and will not get is said at the start and by the connection test: a pattern that matches no
 // table, since its name is mistyped or the account cannot see it, and a database whose changes the server keeps out of its log.
 
-// String returns the pattern as the configuration may have it.
-func (p pattern) String() string { return p.db + "." + p.table }
-
-// unmatched returns the patterns that match none of the tables.
-func (f tableFilter) unmatched(patterns []pattern, tables []statement.TableName) (none []pattern) {
-	for _, p := range patterns {
-		one := tableFilter{include: []pattern{p}, fold: f.fold}
-		if !slices.ContainsFunc(tables, func(n statement.TableName) bool { return one.captures(n.DB, n.Table) }) {
-			none = append(none, p)
-		}
-	}
-	return none
-}
-
 // checkExist names the patterns of the configuration that match no table of the server. For Run that is no error: a table may be made
 // later.
 func (s *session) checkExist(ctx context.Context) error {
 	var errs []error
-	missing := map[pattern]bool{}
-	s.tryTables(ctx, func(p pattern, err error) {
+	missing := map[filter.Pattern]bool{}
+	s.tryTables(ctx, func(p filter.Pattern, err error) {
 		missing[p] = wire.IsServerError(err, mysql.ER_NO_SUCH_TABLE, mysql.ER_BAD_DB_ERROR)
 	})
 	tables, err := s.catalog.Names(ctx)
 	if err != nil {
 		return err
 	}
-	unmatched := s.filter.unmatched(s.filter.include, tables)
-	for _, p := range s.filter.include {
+	unmatched := s.filter.Unmatched(s.filter.Include, tables)
+	for _, p := range s.filter.Include {
 		tried := false
-		if p.exact() {
+		if p.Exact() {
 			_, tried = missing[p]
 		}
 		switch {
@@ -69,19 +56,19 @@ func (s *session) warnOfUncaptured(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, p := range s.filter.unmatched(s.filter.include, tables) {
+	for _, p := range s.filter.Unmatched(s.filter.Include, tables) {
 		s.log.logger.Warnf("%s.%s: no table that the account can see matches %s. If the name is right, make the table: it is captured from then on",
 			fieldTables, fieldInclude, p)
 	}
-	for _, p := range s.filter.unmatched(s.filter.exclude, tables) {
+	for _, p := range s.filter.Unmatched(s.filter.Exclude, tables) {
 		s.log.logger.Warnf("%s.%s: no table that the account can see matches %s", fieldTables, fieldExclude, p)
 	}
-	if !slices.ContainsFunc(tables, func(n statement.TableName) bool { return s.filter.captures(n.DB, n.Table) }) {
+	if !slices.ContainsFunc(tables, func(n statement.TableName) bool { return s.filter.Captures(n.DB, n.Table) }) {
 		s.log.logger.Warnf("%s: no table that the account can see is captured", fieldTables)
 	}
 	withheld := map[string]bool{}
 	for _, n := range tables {
-		if s.filter.captures(n.DB, n.Table) && s.withheld.has(n.DB) && !withheld[n.DB] {
+		if s.filter.Captures(n.DB, n.Table) && s.withheld.Has(n.DB) && !withheld[n.DB] {
 			withheld[n.DB] = true
 			s.log.logger.Warnf("The server does not log changes of database %s (%s), of which tables are captured: they are delivered by nobody", n.DB, s.withheld)
 		}
@@ -89,38 +76,13 @@ func (s *session) warnOfUncaptured(ctx context.Context) error {
 	return nil
 }
 
-// withheld is what a server leaves out of its log: its options binlog-do-db and binlog-ignore-db.
-type withheld struct{ do, ignore []string }
-
-func parseWithheld(do, ignore string) (w withheld) {
-	list := func(s string) []string {
-		return strings.FieldsFunc(s, func(r rune) bool { return r == ',' })
-	}
-	return withheld{list(do), list(ignore)}
-}
-
-// has reports a database whose changes are left out.
-func (w withheld) has(db string) bool {
-	if len(w.do) > 0 {
-		return !slices.Contains(w.do, db)
-	}
-	return slices.Contains(w.ignore, db)
-}
-
-func (w withheld) String() string {
-	if len(w.do) > 0 {
-		return "binlog-do-db = " + strings.Join(w.do, ", ")
-	}
-	return "binlog-ignore-db = " + strings.Join(w.ignore, ", ")
-}
-
 // checkWithheld refuses databases that the configuration names and the server leaves out of its log.
 func (s *session) checkWithheld() error {
 	var errs []error
-	for _, p := range s.filter.include {
-		if !strings.Contains(p.db, "%") && s.withheld.has(p.db) {
+	for _, p := range s.filter.Include {
+		if !strings.Contains(p.DB, "%") && s.withheld.Has(p.DB) {
 			errs = append(errs, precondition(coordinator.KindOther, "%s.%s: %s: the server does not log changes of database %s (%s): take the "+
-				"option out of its configuration and start it again, or leave the database out", fieldTables, fieldInclude, p, p.db, s.withheld))
+				"option out of its configuration and start it again, or leave the database out", fieldTables, fieldInclude, p, p.DB, s.withheld))
 		}
 	}
 	return errors.Join(errs...)

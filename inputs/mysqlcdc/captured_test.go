@@ -57,19 +57,3 @@ func TestWithheldDatabase(t *testing.T) {
 		})
 	}
 }
-
-func TestParseWithheld(t *testing.T) {
-	for _, c := range []struct {
-		do, ignore string
-		has        []string
-	}{{"", "", nil}, {"", "a,b", []string{"a", "b"}}, {"a,c", "", []string{"b"}}} {
-		w := parseWithheld(c.do, c.ignore)
-		var has []string
-		for _, db := range []string{"a", "b", "c"} {
-			if w.has(db) {
-				has = append(has, db)
-			}
-		}
-		require.Equal(t, c.has, has, "%v", w)
-	}
-}

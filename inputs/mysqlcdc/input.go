@@ -11,6 +11,7 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/filter"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/history"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
@@ -109,7 +110,7 @@ func spec() *service.ConfigSpec {
 			coordinator.SchemaChangesField("These are the CREATE, ALTER, RENAME and DROP statements of the log; one that leaves all "+
 				"of that as it was, such as a new index, is none."),
 		).
-		Fields(valueFields()...)
+		Fields(row.Fields()...)
 }
 
 func init() {
@@ -124,7 +125,7 @@ type config struct {
 	coordinator coordinator.Config
 	server      wire.Server
 	flavor      string
-	filter      tableFilter
+	filter      filter.Filter
 	serverID    uint32
 	replicaUUID string
 	// excerptUUID is that of a second connection beside the replica's.
@@ -191,7 +192,7 @@ func parseConfig(conf *service.ParsedConfig, version string) (c config, err erro
 	if err := c.parseTimes(conf); err != nil {
 		return c, err
 	}
-	if c.values, err = parseValueOptions(conf); err != nil {
+	if c.values, err = row.ParseOptions(conf); err != nil {
 		return c, err
 	}
 	c.source = &change.Source{Connector: history.Kind, Name: c.coordinator.Name, Tenant: c.coordinator.Tenant, Version: version, Metadata: c.coordinator.Metadata}
@@ -216,7 +217,7 @@ func (c *config) parseTables(conf *service.ParsedConfig) error {
 	if err != nil {
 		return err
 	}
-	if c.filter, err = newTableFilter(include, exclude); err != nil {
+	if c.filter, err = filter.New(include, exclude); err != nil {
 		return err
 	}
 	keys, err := conf.FieldStringMap(fieldKeys)
@@ -225,8 +226,8 @@ func (c *config) parseTables(conf *service.ParsedConfig) error {
 	}
 	c.keys = map[string][]string{}
 	for table, columns := range keys {
-		p, err := parsePattern(table)
-		if err != nil || !p.exact() {
+		p, err := filter.ParsePattern(table)
+		if err != nil || !p.Exact() {
 			return fmt.Errorf("%s: %q: want a table as db.table", fieldKeys, table)
 		}
 		for col := range strings.SplitSeq(columns, ",") {

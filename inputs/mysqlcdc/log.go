@@ -14,6 +14,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/catalog"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/ddl"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/filter"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/history"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/resolve"
@@ -118,9 +119,9 @@ type session struct {
 	flavor   string
 	dialect  statement.Dialect
 	identity string
-	filter   tableFilter
+	filter   filter.Filter
 	useGTID  bool
-	withheld withheld
+	withheld filter.Withheld
 	end      *gtid.Position
 	// byGTIDs says that the log is asked for what follows GTIDs, not for what follows a place.
 	byGTIDs bool

@@ -10,6 +10,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/filter"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
@@ -79,7 +80,7 @@ func (s *session) endOfLog(ctx context.Context) (*gtid.Position, error) {
 	}
 	r := rows[0]
 	if len(r) >= 4 {
-		s.withheld = parseWithheld(r[2], r[3])
+		s.withheld = filter.ParseWithheld(r[2], r[3])
 	}
 	p := &gtid.Position{File: r[0]}
 	if p.Pos, err = strconv.ParseUint(r[1], 10, 64); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/filter"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
@@ -44,7 +45,7 @@ func (s *session) inspect(ctx context.Context) error {
 		}
 	}
 	s.filter = s.log.cfg.filter
-	s.filter.fold = s.vars["lower_case_table_names"] != "0"
+	s.filter.Fold = s.vars["lower_case_table_names"] != "0"
 	return nil
 }
 
@@ -148,14 +149,14 @@ func (s *session) checkReplica(ctx context.Context) error {
 const maxSelectChecks = 100
 
 // tryTables reads from the tables that the configuration names in full, and reports how that went.
-func (s *session) tryTables(ctx context.Context, report func(p pattern, err error)) {
+func (s *session) tryTables(ctx context.Context, report func(p filter.Pattern, err error)) {
 	tried := 0
-	for _, p := range s.filter.include {
-		if !p.exact() || tried >= maxSelectChecks {
+	for _, p := range s.filter.Include {
+		if !p.Exact() || tried >= maxSelectChecks {
 			continue
 		}
 		tried++
-		_, err := s.catalog.Query(ctx, "SELECT 1 FROM "+statement.QuoteName(p.db)+"."+statement.QuoteName(p.table)+" LIMIT 0")
+		_, err := s.catalog.Query(ctx, "SELECT 1 FROM "+statement.QuoteName(p.DB)+"."+statement.QuoteName(p.Table)+" LIMIT 0")
 		report(p, err)
 	}
 }
@@ -163,12 +164,12 @@ func (s *session) tryTables(ctx context.Context, report func(p pattern, err erro
 // checkSelect tries to read the tables that the configuration names in full. Others are checked when their rows arrive.
 func (s *session) checkSelect(ctx context.Context) error {
 	var errs []error
-	s.tryTables(ctx, func(p pattern, err error) {
+	s.tryTables(ctx, func(p filter.Pattern, err error) {
 		switch {
 		case err == nil, wire.IsServerError(err, mysql.ER_NO_SUCH_TABLE, mysql.ER_BAD_DB_ERROR):
 		case wire.IsServerError(err, mysql.ER_TABLEACCESS_DENIED_ERROR, mysql.ER_DBACCESS_DENIED_ERROR):
 			errs = append(errs, precondition(coordinator.KindPermission, "the account may not read %s.%s: GRANT SELECT ON %s.%s TO %s: %w",
-				p.db, p.table, statement.QuoteName(p.db), statement.QuoteName(p.table), s.account(), err))
+				p.DB, p.Table, statement.QuoteName(p.DB), statement.QuoteName(p.Table), s.account(), err))
 		default:
 			errs = append(errs, err)
 		}

@@ -1,7 +1,6 @@
 package mysqlcdc
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,9 +8,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/go-mysql-org/go-mysql/replication"
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/charset"
@@ -112,7 +108,7 @@ func (s *session) statementOf(ctx context.Context, q binlog.Query) (ddl.Statemen
 // is not all that it can change: there are triggers, functions and views. So it passes only when no database that it can have changed
 // has tables that are captured, which MySQL says and MariaDB does not.
 func (s *session) statementData(st statement.Statement, session ddl.Session, q binlog.Query) error {
-	if q.Vars.DatabasesKnown && !slices.ContainsFunc(q.Vars.Databases, s.filter.capturesIn) {
+	if q.Vars.DatabasesKnown && !slices.ContainsFunc(q.Vars.Databases, s.filter.CapturesIn) {
 		return nil
 	}
 	n := s.fullName(st.Table, q.DB)
@@ -123,7 +119,7 @@ func (s *session) statementData(st statement.Statement, session ddl.Session, q b
 	switch {
 	case n.Table == "":
 		what = "a change of tables that cannot be told, in database " + n.DB + ","
-	case !s.filter.captures(n.DB, n.Table):
+	case !s.filter.Captures(n.DB, n.Table):
 		what += ", which can change captured tables by triggers, functions or views,"
 	}
 	return coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("%s that ends at %s is logged as a statement, without its rows: a "+
@@ -137,7 +133,7 @@ func (s *session) fullName(n statement.TableName, db string) statement.TableName
 	if n.DB == "" {
 		n.DB = db
 	}
-	if s.filter.fold {
+	if s.filter.Fold {
 		n = statement.TableName{DB: strings.ToLower(n.DB), Table: strings.ToLower(n.Table)}
 	}
 	return n
@@ -146,7 +142,7 @@ func (s *session) fullName(n statement.TableName, db string) statement.TableName
 // emptied reports what a server logs by itself, without rows, when it finds a MEMORY table empty after it was started again: DELETE FROM
 // or TRUNCATE TABLE of a table, and nothing else.
 func (s *session) emptied(n statement.TableName, q binlog.Query) bool {
-	return n.Table != "" && !s.filter.captures(n.DB, n.Table) && string(q.Text) == "DELETE FROM "+n.SQL()
+	return n.Table != "" && !s.filter.Captures(n.DB, n.Table) && string(q.Text) == "DELETE FROM "+n.SQL()
 }
 
 // load handles LOAD DATA that is logged as a statement.
@@ -177,7 +173,7 @@ func (s *session) truncate(ctx context.Context, t *transaction, n statement.Tabl
 		return err
 	}
 	t.index++
-	if !s.filter.captures(n.DB, n.Table) || s.skip >= t.index {
+	if !s.filter.Captures(n.DB, n.Table) || s.skip >= t.index {
 		return nil
 	}
 	s.name(t)
@@ -199,54 +195,21 @@ func (s *session) tableByName(db, name string) *change.Table {
 	return &change.Table{Source: s.log.cfg.source, Database: db, Name: name}
 }
 
-// maxPayloadWindow bounds the memory of decompression.
-const maxPayloadWindow = 64 << 20
-
-// payload reads the events in a TRANSACTION_PAYLOAD_EVENT, MySQL's compressed transaction, one after the other: it is not held
-// in memory whole. They have no place of their own; theirs is the payload's.
+// payload handles the events in MySQL's compressed transaction one after the other: it is not held in memory whole. They have no place of
+// their own; theirs is the payload's.
 func (s *session) payload(ctx context.Context, body []byte, start uint64, now time.Time) error {
-	c := binlog.Cursor{Rest: body}
-	var compression uint64
+	p, err := binlog.OpenPayload(body)
+	if err != nil {
+		return s.protocolError("compressed transaction: %w", err)
+	}
+	defer p.Close()
 	for {
-		field := c.Lenenc()
-		if field == replication.OTW_PAYLOAD_HEADER_END_MARK || c.Short {
-			break
-		}
-		value := binlog.Cursor{Rest: c.Take(c.Length())}
-		if field == replication.OTW_PAYLOAD_COMPRESSION_TYPE_FIELD {
-			compression = value.Lenenc()
-		}
-	}
-	if c.Short {
-		return s.protocolError("compressed transaction: %w", binlog.ErrTruncated)
-	}
-	in := io.Reader(bytes.NewReader(c.Rest))
-	switch compression {
-	case replication.ZSTD:
-		z, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxPayloadWindow))
-		if err != nil {
-			return s.protocolError("compressed transaction: %w", err)
-		}
-		defer z.Close()
-		in = z
-	case replication.NONE:
-	default:
-		return s.protocolError("compressed transaction: unknown compression %d", compression)
-	}
-	for {
-		data, err := binlog.NextEvent(in)
-		if errors.Is(err, io.EOF) {
+		h, inner, err := p.Next()
+		switch {
+		case errors.Is(err, io.EOF):
 			return nil
-		}
-		if err != nil {
+		case err != nil:
 			return s.protocolError("compressed transaction: %w", err)
-		}
-		h, inner, err := binlog.ParseHeader(data)
-		if err != nil {
-			return s.protocolError("compressed transaction: %w", err)
-		}
-		if h.Kind == replication.TRANSACTION_PAYLOAD_EVENT {
-			return s.protocolError("compressed transaction: one inside another")
 		}
 		if err := s.dispatch(ctx, h, inner, start, now); err != nil {
 			return err

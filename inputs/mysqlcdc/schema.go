@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -50,7 +49,7 @@ func (l *tableLog) leave(changes []shape.Change) {
 // prepareHistory finds the shapes at the start, from the history or, where that has none, from the catalogue. It returns the start,
 // which it chooses itself when that shall be the end of the log: a place at which the catalogue is known.
 func (s *session) prepareHistory(ctx context.Context, from checkpoint.Token, start *gtid.Position) (*gtid.Position, error) {
-	s.tables.applier = ddl.NewApplier(s.dialect, s.schemas.Charsets, s.filter.fold, s.isBefore)
+	s.tables.applier = ddl.NewApplier(s.dialect, s.schemas.Charsets, s.filter.Fold, s.isBefore)
 	h := &s.log.history
 	if !from.IsZero() {
 		state, err := h.At(start)
@@ -69,13 +68,13 @@ func (s *session) prepareHistory(ctx context.Context, from checkpoint.Token, sta
 		return nil, err
 	}
 	if from.IsZero() && s.log.cfg.startAt == nil && s.log.cfg.start == startLatest {
-		start = c.at
-		for _, t := range c.exact {
+		start = c.At
+		for _, t := range c.Exact {
 			t.AsOf = ""
 		}
 	}
-	h.Begin(s.identity, start, c.state)
-	s.tables.state = c.state
+	h.Begin(s.identity, start, c.State)
+	s.tables.state = c.State
 	s.warnOfPrepared(ctx)
 	return start, nil
 }
@@ -93,7 +92,7 @@ func (s *session) addDatabases(ctx context.Context, start *gtid.Position) error 
 	if err != nil {
 		return err
 	}
-	state := read.state
+	state := read.State
 	var changes []shape.Change
 	for _, db := range slices.Sorted(maps.Keys(state)) {
 		d := state[db]
@@ -117,83 +116,23 @@ func (s *session) addDatabases(ctx context.Context, start *gtid.Position) error 
 // follows reports whether the shapes of a database's tables are followed. Those of all are, captured or not: a table can come from where
 // nothing is captured, by RENAME or LIKE.
 func (s *session) follows(db string) bool {
-	return !catalog.IsSystemSchema(db) || s.filter.capturesIn(db)
-}
-
-// catalogState is what the catalogue shows, and where.
-type catalogState struct {
-	state shape.State
-	// exact are the tables that are known to have had this shape at a position; they have it as AsOf. The others have a later one.
-	exact []*shape.Table
-	at    *gtid.Position
-	// settled says that all captured tables are exact.
-	settled bool
+	return !catalog.IsSystemSchema(db) || s.filter.CapturesIn(db)
 }
 
 // maxReadings is how often the catalogue is read, at most, while statements change it.
 const maxReadings = 5
 
 // readCatalog reads the tables of the databases that are followed, except those that are known.
-func (s *session) readCatalog(ctx context.Context, known func(db string) bool) (c catalogState, err error) {
+func (s *session) readCatalog(ctx context.Context, known func(db string) bool) (r catalog.Reading, err error) {
+	want := func(db string) bool { return s.follows(db) && (known == nil || !known(db)) }
 	for range maxReadings {
-		if c, err = s.readCatalogOnce(ctx, known); err != nil || c.settled {
-			return c, err
+		if r, err = s.catalog.Read(ctx, s.flavor, want, s.filter.Captures, s.endOfLog); err != nil || r.Settled {
+			return r, err
 		}
 	}
 	s.log.logger.Warnf("Statements change tables while the source reads their shapes: rows between %s and the last of those are an error "+
-		"unless they fit", c.at)
-	return c, nil
-}
-
-// readCatalogOnce reads the shapes, the end of the log, and the shapes again. A statement is in the log before its table has changed for
-// others (MySQL), or after that (MariaDB), and keeps the table locked from before the first to after the second. So the source waits for
-// such locks both before and after it asks for the end of the log: a table that then looks as it did before had this shape there.
-func (s *session) readCatalogOnce(ctx context.Context, known func(db string) bool) (c catalogState, err error) {
-	load := func() (shape.State, error) {
-		return s.catalog.State(ctx, s.flavor, func(db string) bool { return s.follows(db) && (known == nil || !known(db)) })
-	}
-	first, err := load()
-	if err != nil {
-		return c, err
-	}
-	var captured []statement.TableName
-	for db, d := range first {
-		for name := range d.Tables {
-			if s.filter.captures(db, name) {
-				captured = append(captured, statement.TableName{DB: db, Table: name})
-			}
-		}
-	}
-	busy := map[statement.TableName]bool{}
-	if err = s.catalog.Settle(ctx, captured, busy); err != nil {
-		return c, err
-	}
-	if c.at, err = s.endOfLog(ctx); err != nil {
-		return c, err
-	}
-	if err = s.catalog.Settle(ctx, captured, busy); err != nil {
-		return c, err
-	}
-	if c.state, err = load(); err != nil {
-		return c, err
-	}
-	later, err := s.endOfLog(ctx)
-	if err != nil {
-		return c, err
-	}
-	c.settled = true
-	for db, d := range c.state {
-		for name, t := range d.Tables {
-			if reflect.DeepEqual(first.Table(db, name), t) && !busy[statement.TableName{DB: db, Table: name}] {
-				t.AsOf = c.at.String()
-				c.exact = append(c.exact, t)
-				continue
-			}
-			t.AsOf = later.String()
-			c.settled = c.settled && !s.filter.captures(db, name)
-		}
-	}
-	return c, nil
+		"unless they fit", r.At)
+	return r, nil
 }
 
 // maxStatement is how much of a statement an error shows.
@@ -231,7 +170,7 @@ func (s *session) ddl(ctx context.Context, st ddl.Statement, start uint64, now t
 // unparseable decides about a statement that was not understood or does not fit: it returns the changes that stand for it, or the
 // error that ends the session.
 func (s *session) unparseable(ctx context.Context, res ddl.Result, err error) ([]shape.Change, error) {
-	captured := res.Unread || slices.ContainsFunc(res.Tables, func(t statement.TableName) bool { return s.filter.captures(t.DB, t.Table) })
+	captured := res.Unread || slices.ContainsFunc(res.Tables, func(t statement.TableName) bool { return s.filter.Captures(t.DB, t.Table) })
 	switch {
 	case !captured:
 		s.log.logger.Warnf("Tables that are not captured are not followed any further: %v", err)
@@ -259,7 +198,7 @@ func (s *session) reload(ctx context.Context, res ddl.Result) ([]shape.Change, e
 	if err != nil {
 		return nil, err
 	}
-	state := read.state
+	state := read.State
 	tables := res.Tables
 	if res.Unread {
 		tables = nil
@@ -293,7 +232,7 @@ func (s *session) keepChanges() error {
 // definition returns the shape of a table at the place that was read up to; nil when it is not known. What the catalogue shows would be
 // the table of now, which nobody can tell from the one of then where the columns have the same types.
 func (s *session) definition(db, table string) *shape.Table {
-	if s.filter.fold {
+	if s.filter.Fold {
 		db, table = strings.ToLower(db), strings.ToLower(table)
 	}
 	def := s.tables.state.Table(db, table)
@@ -307,7 +246,7 @@ func (s *session) definition(db, table string) *shape.Table {
 
 // define sets the shape of a table.
 func (s *session) define(db, table string, def *shape.Table) {
-	if s.filter.fold {
+	if s.filter.Fold {
 		db, table = strings.ToLower(db), strings.ToLower(table)
 	}
 	changes := []shape.Change{{DB: db, Table: table, Def: def}}

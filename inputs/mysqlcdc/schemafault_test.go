@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/filter"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
 
@@ -76,7 +77,7 @@ func TestNewDatabases(t *testing.T) {
 		tok := r.tok
 		r.stop(t)
 		l = l.restarted(t)
-		l.cfg.filter.include = append(l.cfg.filter.include, pattern{other, "%"})
+		l.cfg.filter.Include = append(l.cfg.filter.Include, filter.Pattern{DB: other, Table: "%"})
 		r = start(t, l, reparsed(tok)).connected(t)
 		b.exec(t, "INSERT INTO "+other+".a VALUES (1, 2)")
 		require.Equal(t, []string{`c {"id":1} - {"id":1,"v":2}`}, rows(t, r.take(t, 1)))

@@ -10,6 +10,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/replication"
 	"github.com/stretchr/testify/require"
 
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/filter"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/shape"
@@ -75,7 +76,7 @@ func (m *made) xid() { m.add(replication.XID_EVENT, make([]byte, 8)) }
 // knowing returns an offline session that captures the table t, and knows it and others as tableMap has them.
 func knowing(flavor string, tables ...string) *session {
 	s := offline(flavor)
-	s.filter.include = []pattern{{"fuzz", "t"}}
+	s.filter.Include = []filter.Pattern{{DB: "fuzz", Table: "t"}}
 	for _, name := range tables {
 		s.tables.state["fuzz"].Tables[name] = &shape.Table{Columns: []shape.Column{
 			{Name: "id", Type: "int"}, {Name: "v", Type: "longtext", Collation: "utf8mb4_bin"},

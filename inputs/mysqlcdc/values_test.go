@@ -88,7 +88,7 @@ func TestValueOptions(t *testing.T) {
 		if err != nil {
 			return row.Options{}, err
 		}
-		return parseValueOptions(conf)
+		return row.ParseOptions(conf)
 	}
 	o, err := parse("")
 	require.NoError(t, err)

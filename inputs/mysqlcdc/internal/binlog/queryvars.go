@@ -3,8 +3,9 @@ package binlog
 import (
 	"bytes"
 
-	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 	"github.com/go-mysql-org/go-mysql/replication"
+
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 )
 
 // QueryVars is what a query event says about the session that ran its statement (MySQL source, Query_event, "status variables").

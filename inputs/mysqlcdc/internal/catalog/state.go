@@ -2,15 +2,12 @@ package catalog
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/shape"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
-	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
-	"github.com/go-mysql-org/go-mysql/mysql"
 )
 
 // State reads the shapes of all tables of the databases that want accepts, and the default collation of every other one.
@@ -138,34 +135,6 @@ func (c *Catalog) Transactional(ctx context.Context, db, table string) (bool, er
 		return false, fmt.Errorf("reading the engine of %s.%s: there is no such table any more", db, table)
 	}
 	return rows[0][0] == "YES", nil
-}
-
-// settleTimeout is how long a table may be locked, in seconds, before it is left out.
-const settleTimeout = 5
-
-// Settle waits until the statements that change one of the tables now have ended. Tables that stay locked are added to busy.
-func (c *Catalog) Settle(ctx context.Context, tables []statement.TableName, busy map[statement.TableName]bool) error {
-	if len(tables) == 0 {
-		return nil
-	}
-	if _, err := c.Query(ctx, fmt.Sprintf("SET SESSION lock_wait_timeout = %d", settleTimeout)); err != nil {
-		return err
-	}
-	for _, n := range tables {
-		if busy[n] {
-			continue
-		}
-		_, err := c.Query(ctx, "SELECT 1 FROM "+n.SQL()+" LIMIT 0")
-		var my *mysql.MyError
-		switch {
-		case err == nil:
-		case wire.IsServerError(err, mysql.ER_LOCK_WAIT_TIMEOUT):
-			busy[n] = true
-		case !errors.As(err, &my): // else it is gone, or cannot be read, which says nothing about a statement
-			return err
-		}
-	}
-	return nil
 }
 
 // Names returns the tables that the account can see, without those of the server itself.

@@ -3,6 +3,7 @@ package ddl
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,6 +59,28 @@ type Result struct {
 	Tables []statement.TableName
 	// Unread says that the statement is about tables that could not be named.
 	Unread bool
+}
+
+// Concerned returns the tables that a statement names, then those that it changes without naming them, each once. The state is that before
+// the statement.
+func (r Result) Concerned(state shape.State) (names []statement.TableName) {
+	add := func(n statement.TableName) {
+		if n.Table != "" && !slices.Contains(names, n) {
+			names = append(names, n)
+		}
+	}
+	for _, n := range r.Tables {
+		add(n)
+	}
+	for _, c := range r.Changes {
+		add(statement.TableName{DB: c.DB, Table: c.Table})
+		if d := state[c.DB]; d != nil && c.Table == "" && c.Database == nil {
+			for _, name := range slices.Sorted(maps.Keys(d.Tables)) {
+				add(statement.TableName{DB: c.DB, Table: name})
+			}
+		}
+	}
+	return names
 }
 
 // run is one statement being applied.

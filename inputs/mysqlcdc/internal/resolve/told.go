@@ -15,6 +15,37 @@ import (
 // Changes of shapes as events: one for each table name whose table is another one after a statement than before it. A rename
 // is one for each of its names.
 
+// Change returns what changes make of the table of a name, which had this shape before; nil when they leave it as it is, or when nothing
+// is known about it. early reports a shape that is of a later place than the changes.
+func (s *Schemas) Change(n statement.TableName, before *shape.Table, changes []shape.Change, early func(asOf string) bool) *change.SchemaChange {
+	if before != nil && before.AsOf != "" && early(before.AsOf) {
+		before = nil
+	}
+	after, touched, replaced := before, false, before == nil
+	for _, c := range changes {
+		switch {
+		case c.DB == n.DB && c.Table == n.Table:
+			after, touched = c.Def, true
+		case c.DB == n.DB && c.Table == "" && c.Database == nil:
+			after, touched = nil, true
+		default:
+			continue
+		}
+		replaced = replaced || after == nil
+	}
+	if !touched {
+		return nil
+	}
+	c := &change.SchemaChange{Old: s.TableOf(n, before), New: s.TableOf(n, after)}
+	switch {
+	case c.Old == nil && c.New == nil:
+		return nil
+	case !replaced && c.Old.Fingerprint() == c.New.Fingerprint():
+		return nil
+	}
+	return c
+}
+
 // TableOf returns a table as its rows will have it, nil for none: the same as build makes of the definition and a table map.
 func (s *Schemas) TableOf(n statement.TableName, def *shape.Table) *change.Table {
 	if def == nil || def.Unknown != "" {

@@ -1,8 +1,9 @@
 package row
 
 import (
-	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
 	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
 )
 
 // Times with fractions as MariaDB stores them under mysql56_temporal_format=OFF (MariaDB source, Field_time_hires and its siblings): one

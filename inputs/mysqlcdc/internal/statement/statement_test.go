@@ -3,8 +3,9 @@ package statement
 import (
 	"testing"
 
-	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 )
 
 func TestParseStatement(t *testing.T) {

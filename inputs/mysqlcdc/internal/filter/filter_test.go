@@ -1,4 +1,4 @@
-package mysqlcdc
+package filter
 
 import (
 	"testing"
@@ -28,9 +28,25 @@ func TestTableFilter(t *testing.T) {
 		{[]string{"shop.*"}, []string{"shop.tmp%", "%.x"}, false, "shop", "y", true},
 		{[]string{"shop.*"}, nil, false, "other", "y", false},
 	} {
-		f, err := newTableFilter(c.include, c.exclude)
+		f, err := New(c.include, c.exclude)
 		require.NoError(t, err)
-		f.fold = c.fold
-		require.Equal(t, c.want, f.captures(c.db, c.table), "%+v", c)
+		f.Fold = c.fold
+		require.Equal(t, c.want, f.Captures(c.db, c.table), "%+v", c)
+	}
+}
+
+func TestParseWithheld(t *testing.T) {
+	for _, c := range []struct {
+		do, ignore string
+		has        []string
+	}{{"", "", nil}, {"", "a,b", []string{"a", "b"}}, {"a,c", "", []string{"b"}}} {
+		w := ParseWithheld(c.do, c.ignore)
+		var has []string
+		for _, db := range []string{"a", "b", "c"} {
+			if w.Has(db) {
+				has = append(has, db)
+			}
+		}
+		require.Equal(t, c.has, has, "%v", w)
 	}
 }
