@@ -24,3 +24,23 @@ func DurationAtLeast(p *service.ParsedConfig, name string, low time.Duration) (t
 	}
 	return d, err
 }
+
+// lastPeriod is how long an output keeps rows that fill no batch, where its policy does not say.
+const lastPeriod = "1s"
+
+// Batching reads a batch policy. One that counts and has no period would keep the last rows until more come, also when the
+// process ends: it gets a period.
+func Batching(p *service.ParsedConfig, name string) (service.BatchPolicy, error) {
+	b, err := p.FieldBatchPolicy(name)
+	if err == nil && b.Period == "" && (b.Count > 1 || b.ByteSize > 0 || b.Check != "") {
+		b.Period = lastPeriod
+	}
+	return b, err
+}
+
+// BatchingField is the field that Batching reads.
+func BatchingField(name string) *service.ConfigField {
+	return service.NewBatchPolicyField(name).
+		Description("Batches of the output's own, besides those of the source. Rows that fill none of them go out after `period`, or after " + lastPeriod +
+			" where it is not set. The sources of DeltaForge gather batches themselves: leave this out with them.")
+}

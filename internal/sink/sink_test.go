@@ -150,3 +150,15 @@ func TestFinished(t *testing.T) {
 	})
 	assert.Equal(t, map[int]Kind{1: TooLarge}, got)
 }
+
+func TestBatchingHasAPeriod(t *testing.T) {
+	for conf, want := range map[string]string{
+		"{}": "", "{ count: 1 }": "", "{ count: 2 }": "1s", "{ byte_size: 9 }": "1s", "{ check: 'true' }": "1s", "{ count: 2, period: 5s }": "5s", "{ period: 3s }": "3s",
+	} {
+		p, err := service.NewConfigSpec().Fields(BatchingField("batching")).ParseYAML("batching: "+conf, nil)
+		require.NoError(t, err)
+		b, err := Batching(p, "batching")
+		require.NoError(t, err)
+		assert.Equal(t, want, b.Period, conf)
+	}
+}

@@ -35,7 +35,7 @@ func clientOptions(c *config, log *service.Logger, stats *sink.Stats, h *hooks) 
 		kgo.ProducerOnDataLossDetected(h.lost),
 	}
 	if c.tls != nil {
-		opts = append(opts, kgo.DialTLSConfig(c.tls))
+		opts = append(opts, kgo.Dialer(c.tls))
 	}
 	if c.sasl != nil {
 		opts = append(opts, kgo.SASL(c.sasl))

@@ -1,7 +1,6 @@
 package kafkaout
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -77,7 +76,7 @@ type config struct {
 	clientID        string
 	timeout         time.Duration
 	connectTimeout  time.Duration
-	tls             *tls.Config
+	tls             sink.Dial // nil: without TLS
 	sasl            sasl.Mechanism
 	create          topicCreation
 	maxInFlight     int
@@ -129,17 +128,14 @@ func parseConfig(p *service.ParsedConfig) (*config, error) {
 		c.connectTimeout, e = sink.DurationAtLeast(p, fieldConnectTimeout, 100*time.Millisecond)
 		return e
 	})
-	read(fieldTLS, func() error {
-		conf, enabled, e := p.FieldTLSToggled(fieldTLS)
-		if enabled {
-			c.tls = conf
-		}
+	read(fieldTLS, func() (e error) {
+		c.tls, e = sink.TLSDial(p, c.connectTimeout, fieldTLS)
 		return e
 	})
 	read(fieldSASL, func() (e error) { c.sasl, e = parseSASL(p.Namespace(fieldSASL)); return e })
 	read(fieldCreateTopics, func() error { return c.parseCreate(p.Namespace(fieldCreateTopics)) })
 	read(fieldMaxInFlight, func() (e error) { c.maxInFlight, e = sink.IntBetween(p, 1, 1<<20, fieldMaxInFlight); return e })
-	read(fieldBatching, func() (e error) { c.batching, e = p.FieldBatchPolicy(fieldBatching); return e })
+	read(fieldBatching, func() (e error) { c.batching, e = sink.Batching(p, fieldBatching); return e })
 	if err != nil {
 		return nil, err
 	}
@@ -284,6 +280,19 @@ func parseSASL(p *service.ParsedConfig) (sasl.Mechanism, error) {
 		return scram.Auth{User: user, Pass: password}.AsSha512Mechanism(), nil
 	}
 	return nil, fmt.Errorf("%s %q is not one of none, PLAIN, SCRAM-SHA-256, SCRAM-SHA-512", fieldSASLMechanism, mechanism)
+}
+
+// shownPassword says that the password goes over the network as it is, or is "".
+func (c *config) shownPassword() string {
+	if c.tls != nil || c.sasl == nil || c.sasl.Name() != "PLAIN" {
+		return ""
+	}
+	for _, seed := range c.seeds {
+		if !sink.Loopback(seed) {
+			return "The password is sent to " + seed + " in clear text: sasl.mechanism is PLAIN, and tls is off. Turn tls on, or use a SCRAM mechanism"
+		}
+	}
+	return ""
 }
 
 func (c *config) parseCreate(p *service.ParsedConfig) (err error) {

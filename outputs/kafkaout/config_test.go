@@ -128,6 +128,19 @@ func javaMurmur2(data []byte) int32 {
 	return h
 }
 
+func TestPasswordInClearTextIsAWarning(t *testing.T) {
+	for conf, want := range map[string]string{
+		"sasl: { mechanism: PLAIN, username: u, password: p }": "The password is sent to kafka-1:9092 in clear text: sasl.mechanism is PLAIN, and tls is off. Turn tls on, " +
+			"or use a SCRAM mechanism",
+		"sasl: { mechanism: PLAIN, username: u, password: p }\ntls: { enabled: true }": "",
+		"sasl: { mechanism: SCRAM-SHA-512, username: u, password: p }":                 "",
+		"client_id: x": "",
+	} {
+		assert.Equal(t, want, newTestOutput(t, []string{"localhost:9092", "kafka-1:9092"}, "topic_prefix: df\n"+conf+"\n").conf.shownPassword(), conf)
+		assert.Empty(t, newTestOutput(t, []string{"127.0.0.1:9092"}, "topic_prefix: df\n"+conf+"\n").conf.shownPassword(), conf)
+	}
+}
+
 func TestSpecLintsItsExamples(t *testing.T) {
 	view, ok := service.GlobalEnvironment().GetOutputConfig("deltaforge_kafka")
 	require.True(t, ok)

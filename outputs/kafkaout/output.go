@@ -131,6 +131,9 @@ func (o *output) client() (*kgo.Client, error) {
 	if err != nil {
 		return nil, classify(err, "making a Kafka client")
 	}
+	if warning := o.conf.shownPassword(); warning != "" {
+		o.log.Warn(warning)
+	}
 	o.cl = cl
 	return cl, nil
 }

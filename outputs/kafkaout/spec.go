@@ -1,6 +1,10 @@
 package kafkaout
 
-import "github.com/redpanda-data/benthos/v4/public/service"
+import (
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/deltaforge/deltaforge/internal/sink"
+)
 
 func spec() *service.ConfigSpec {
 	s := service.NewConfigSpec().
@@ -13,7 +17,7 @@ func spec() *service.ConfigSpec {
 		Fields(
 			service.NewOutputMaxInFlightField().Default(1).
 				Description("How many batches may be on their way at once. Above 1, a batch can be written before an earlier one that had to be repeated: order is then kept inside a batch only."),
-			service.NewBatchPolicyField(fieldBatching),
+			sink.BatchingField(fieldBatching),
 		)
 	for _, e := range examples() {
 		s = s.Example(e.title, e.summary, e.yaml)

@@ -3,7 +3,6 @@ package redisout
 import (
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"time"
 
@@ -36,6 +35,7 @@ const (
 
 type config struct {
 	redis           redis.Options
+	encrypted       bool
 	shown           string                      // the server without its credentials, for errors
 	stream          *service.InterpolatedString // nil: <prefix>:<schema or database>.<table>
 	prefix          string
@@ -62,7 +62,6 @@ func parseConfig(p *service.ParsedConfig) (*config, error) {
 		}
 	}
 	read(fieldURL, func() error { return c.parseServer(p) })
-	read(fieldTLS, func() error { return c.parseTLS(p) })
 	read(fieldWrite, func() error {
 		w, e := p.FieldString(fieldWrite)
 		if e == nil && w != "stream" {
@@ -98,8 +97,9 @@ func parseConfig(p *service.ParsedConfig) (*config, error) {
 		c.connectTimeout, e = sink.DurationAtLeast(p, fieldConnectTimeout, 100*time.Millisecond)
 		return e
 	})
+	read(fieldTLS, func() error { return c.parseTLS(p) })
 	read(fieldMaxInFlight, func() (e error) { c.maxInFlight, e = sink.IntBetween(p, 1, 1<<16, fieldMaxInFlight); return e })
-	read(fieldBatching, func() (e error) { c.batching, e = p.FieldBatchPolicy(fieldBatching); return e })
+	read(fieldBatching, func() (e error) { c.batching, e = sink.Batching(p, fieldBatching); return e })
 	if err != nil {
 		return nil, err
 	}
@@ -139,25 +139,29 @@ func (c *config) parseServer(p *service.ParsedConfig) error {
 	if user != "" || password != "" {
 		o.Username, o.Password = user, password
 	}
-	c.redis, c.shown = *o, o.Addr
+	c.redis, c.shown, c.encrypted = *o, o.Addr, o.TLSConfig != nil
 	return nil
 }
 
+// parseTLS is called after the connect timeout is known.
 func (c *config) parseTLS(p *service.ParsedConfig) error {
-	conf, enabled, err := p.FieldTLSToggled(fieldTLS)
-	if err != nil || !enabled {
+	dial, err := sink.TLSDial(p, c.connectTimeout, fieldTLS)
+	if err != nil || dial == nil {
 		return err
 	}
 	if c.redis.Network == "unix" {
 		return errors.New("a unix socket has no TLS")
 	}
-	if conf.ServerName == "" {
-		if host, _, err := net.SplitHostPort(c.redis.Addr); err == nil {
-			conf.ServerName = host
-		}
-	}
-	c.redis.TLSConfig = conf
+	c.redis.Dialer, c.encrypted = dial, true
 	return nil
+}
+
+// shownPassword says that the password goes over the network as it is, or is "".
+func (c *config) shownPassword() string {
+	if c.encrypted || c.redis.Password == "" || sink.Loopback(c.redis.Addr) {
+		return ""
+	}
+	return "The password is sent to " + c.shown + " in clear text: TLS is off. Use a rediss:// URL, or turn tls on"
 }
 
 func (c *config) parseStream(p *service.ParsedConfig) (err error) {

@@ -55,12 +55,31 @@ func TestServerSettings(t *testing.T) {
 	c, err = parse("url: redis://h\nprefix: df\nusername: u\npassword: 'p@/ss'\ntls: { enabled: true }\n")
 	require.NoError(t, err)
 	assert.Equal(t, "p@/ss", c.redis.Password)
-	assert.Equal(t, "h", c.redis.TLSConfig.ServerName)
+	assert.True(t, c.encrypted)
+	assert.NotNil(t, c.redis.Dialer)
 
 	c, err = parse("url: unix://u:p@/run/redis.sock?db=2\nprefix: df\n")
 	require.NoError(t, err)
 	assert.Equal(t, "unix", c.redis.Network)
 	assert.Equal(t, "/run/redis.sock", c.shown)
+}
+
+func TestPasswordInClearTextIsAWarning(t *testing.T) {
+	for conf, want := range map[string]string{
+		"url: redis://:p@redis-1:6379":                              "The password is sent to redis-1:6379 in clear text: TLS is off. Use a rediss:// URL, or turn tls on",
+		"url: redis://redis-1\npassword: p":                         "The password is sent to redis-1:6379 in clear text: TLS is off. Use a rediss:// URL, or turn tls on",
+		"url: redis://redis-1":                                      "",
+		"url: rediss://:p@redis-1:6379":                             "",
+		"url: redis://redis-1\npassword: p\ntls: { enabled: true }": "",
+		"url: redis://:p@localhost:6379":                            "",
+		"url: redis://:p@127.0.0.1:6379":                            "",
+		"url: redis://:p@[::1]:6379":                                "",
+		"url: unix://:p@/run/redis.sock":                            "",
+	} {
+		c, err := parse(conf + "\nprefix: df\n")
+		require.NoError(t, err)
+		assert.Equal(t, want, c.shownPassword(), conf)
+	}
 }
 
 func TestSpecLintsItsExamples(t *testing.T) {

@@ -137,6 +137,8 @@ func (o *output) adopt(cl *redis.Client) {
 	o.cl = cl
 	if o.connected {
 		o.stats.Reconnected()
+	} else if warning := o.conf.shownPassword(); warning != "" {
+		o.log.Warn(warning)
 	}
 	o.connected = true
 }

@@ -400,3 +400,20 @@ func TestKindsOfUnknownErrors(t *testing.T) {
 	assert.Equal(t, sink.Other, kind)
 	assert.Empty(t, hint)
 }
+
+// TestRowsThatFillNoBatchGoOut, while the pipeline runs and when it ends.
+func TestRowsThatFillNoBatchGoOut(t *testing.T) {
+	f := startFake(t)
+	b := service.NewStreamBuilder()
+	require.NoError(t, b.SetYAML("logger: { level: OFF }\noutput:\n  deltaforge_redis:\n    url: redis://"+f.addr+"\n    prefix: df\n    batching: { count: 100 }\n"))
+	send, err := b.AddProducerFunc()
+	require.NoError(t, err)
+	stream, err := b.Build()
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() { done <- stream.Run(t.Context()) }()
+	require.NoError(t, send(t.Context(), changed("orders", "c", "1", "", "the only one")), "it waits for the answer")
+	assert.Equal(t, []string{"the only one"}, f.events("df:shop.orders"))
+	require.NoError(t, stream.Stop(t.Context()))
+	require.NoError(t, <-done)
+}

@@ -1,0 +1,41 @@
+package sink
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+)
+
+// Dial opens a connection.
+type Dial = func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// TLSDial returns what opens a connection under the TLS settings of a field, nil where the field does not turn TLS on. The certificates and
+// authorities that the field names are read once to check them, and again for each connection: what was replaced on disk is used by
+// the next one.
+func TLSDial(p *service.ParsedConfig, timeout time.Duration, field string) (Dial, error) {
+	if _, enabled, err := p.FieldTLSToggled(field); err != nil || !enabled {
+		return nil, err
+	}
+	dialer := net.Dialer{Timeout: timeout, KeepAlive: 30 * time.Second}
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conf, _, err := p.FieldTLSToggled(field)
+		if err != nil {
+			return nil, fmt.Errorf("reading the files of %s: %w", field, err)
+		}
+		d := tls.Dialer{NetDialer: &dialer, Config: conf}
+		return d.DialContext(ctx, network, addr) // takes the name to verify from addr, unless conf has one
+	}, nil
+}
+
+// Loopback reports whether only this machine reaches an address: host:port, host, or the path of a socket.
+func Loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		host = addr
+	}
+	return host == "localhost" || len(host) > 0 && host[0] == '/' || net.ParseIP(host).IsLoopback()
+}
