@@ -337,9 +337,18 @@ func TestRecordConn(t *testing.T) {
 }
 
 func TestAppendStatus(t *testing.T) {
-	b := appendStatus(nil, 0x10, 0x20, time.UnixMicro(postgresEpoch+5), true)
-	require.Equal(t, []byte{
-		'd', 0, 0, 0, 38, 'r', 0, 0, 0, 0, 0, 0, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0x20,
-		0, 0, 0, 0, 0, 0, 0, 5, 1,
-	}, b)
+	for _, c := range []struct {
+		written, flushed, first LSN
+		ask                     bool
+	}{{0x30, 0x20, 0x30, true}, {0x30, 0x20, 0x30, false}, {0x10, 0x20, 0x20, false}} {
+		b := appendStatus(nil, c.written, c.flushed, time.UnixMicro(postgresEpoch+5), c.ask)
+		want := []byte{
+			'd', 0, 0, 0, 38, 'r', 0, 0, 0, 0, 0, 0, 0, byte(c.first), 0, 0, 0, 0, 0, 0, 0, byte(c.flushed), 0, 0, 0, 0, 0, 0, 0, byte(c.flushed),
+			0, 0, 0, 0, 0, 0, 0, 5, 0,
+		}
+		if c.ask {
+			want[len(want)-1] = 1
+		}
+		require.Equal(t, want, b)
+	}
 }
