@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/go-mysql-org/go-mysql/replication"
 
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
@@ -119,7 +120,7 @@ func (s *session) lookForEnd(ctx context.Context) (bool, error) {
 		switch {
 		case ctx.Err() != nil:
 			return false, ctx.Err()
-		case errors.Is(err, errNoPrepared):
+		case errors.Is(err, errNoPrepared), isTorn(err):
 			t.looked = true
 			return false, nil
 		case err != nil:
@@ -167,6 +168,38 @@ func (s *session) abandon() error {
 	s.tx, s.skip, s.held, s.heldBytes = nil, 0, nil, 0
 	s.tables.pending = nil
 	return nil
+}
+
+// passTorn goes on in the next file when the server refuses to read on since this one ends inside an event, as a MariaDB leaves it that
+// dies while it writes. What is torn was never committed, like a transaction without an end. It reports whether that is so.
+func (s *session) passTorn(ctx context.Context, refused error) (bool, error) {
+	if s.flavor != product.MariaDB || !isTorn(refused) {
+		return false, nil
+	}
+	files, err := s.logFiles(ctx)
+	if err != nil {
+		return false, err
+	}
+	i := slices.IndexFunc(files, func(f logFile) bool { return f.name == s.file })
+	if i < 0 || i == len(files)-1 {
+		return false, nil
+	}
+	s.log.logger.Warnf("%s ends inside an event, at %s: the server died while it wrote it. The source goes on in %s", s.file, s.place(), files[i+1].name)
+	if err := s.abandon(); err != nil {
+		return false, err
+	}
+	s.stream.Close()
+	s.checksums = false // a stream says anew whether it has them
+	next := &gtid.Position{File: files[i+1].name, Pos: 4}
+	s.stream, err = s.log.cfg.dumpServer().OpenDump(ctx, s.dumpRequest(next, false, s.log.cfg.replicaUUID, s.log.cfg.serverID))
+	return err == nil, err
+}
+
+// isTorn reports that the server has refused to read on since a file ends inside an event.
+func isTorn(err error) bool {
+	var my *mysql.MyError
+	return errors.As(err, &my) && my.Code == mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG &&
+		strings.Contains(my.Message, "truncated in the middle of event")
 }
 
 // setSavepoint remembers a place that the transaction may go back to; a name that is there already moves.

@@ -19,9 +19,14 @@ import (
 // another one.
 func TestIncompleteGroup(t *testing.T) {
 	srv := testenv.StartMariaDB(t, servers.Options{NoSync: true, Args: []string{"--max-allowed-packet=64M"}})
-	for _, c := range []struct{ name, rows string }{
-		{"small", "INSERT INTO t VALUES (2, ''), (3, '')"},
-		{"large", "INSERT INTO t VALUES (2, REPEAT('x', 3000000)), (3, REPEAT('y', 3000000)), (4, REPEAT('z', 3000000))"},
+	for _, c := range []struct {
+		name, rows string
+		cut        int // of the event before the last, too
+	}{
+		{"small", "INSERT INTO t VALUES (2, ''), (3, '')", 0},
+		{"inside an event", "INSERT INTO t VALUES (2, ''), (3, '')", 10},
+		{"large", "INSERT INTO t VALUES (2, REPEAT('x', 3000000)), (3, REPEAT('y', 3000000)), (4, REPEAT('z', 3000000))", 0},
+		{"large, inside an event", "INSERT INTO t VALUES (2, REPEAT('x', 3000000)), (3, REPEAT('y', 3000000)), (4, REPEAT('z', 3000000))", 10},
 	} {
 		for _, yaml := range []string{"use_gtid: 'true'", "use_gtid: 'false'"} {
 			t.Run(c.name+" "+yaml, func(t *testing.T) {
@@ -34,7 +39,7 @@ func TestIncompleteGroup(t *testing.T) {
 				tok := r.tok
 				r.stop(t)
 				b.exec(t, "BEGIN", c.rows, "UPDATE t SET id = id + 10", "COMMIT")
-				cutXID(t, srv)
+				cutXID(t, srv, c.cut)
 				b = &bench{srv: srv, db: b.db, sql: must(srv.DB(t, b.db).Conn(t.Context()))}
 				defer b.sql.Close()
 				b.exec(t, "INSERT INTO t VALUES (5, '')", "INSERT INTO "+endMark+" () VALUES ()")
@@ -53,8 +58,8 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// cutXID kills a server, cuts the last event off the log, which is the end of a transaction, and starts it again.
-func cutXID(t *testing.T, srv *testenv.MySQLServer) {
+// cutXID kills a server, cuts the last event off the log, which is the end of a transaction, and some bytes more, and starts it again.
+func cutXID(t *testing.T, srv *testenv.MySQLServer, more int) {
 	t.Helper()
 	require.NoError(t, srv.Kill())
 	files, err := filepath.Glob(filepath.Join(srv.Dir(), "data", "bin.0*"))
@@ -70,6 +75,6 @@ func cutXID(t *testing.T, srv *testenv.MySQLServer) {
 	events := recorded.Split(data[4:])
 	last := events[len(events)-1]
 	require.Equal(t, replication.XID_EVENT, recorded.Kind(last))
-	require.NoError(t, os.Truncate(file, int64(len(data)-len(last))))
+	require.NoError(t, os.Truncate(file, int64(len(data)-len(last)-more)))
 	require.NoError(t, srv.Start(t.Context()))
 }

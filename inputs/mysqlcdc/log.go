@@ -272,7 +272,15 @@ func (s *session) readAll(ctx context.Context) error {
 				return err
 			}
 		case 0xff:
-			return s.dumpError(ctx, s.stream.HandleErrorPacket(packet))
+			refused := s.stream.HandleErrorPacket(packet)
+			passed, err := s.passTorn(ctx, refused)
+			if err != nil {
+				return err
+			}
+			if !passed {
+				return s.dumpError(ctx, refused)
+			}
+			in = s.stream.Packets()
 		case 0xfe:
 			return coordinator.WithKind(coordinator.KindConnect, errors.New("reading the binlog: the server has ended the stream"))
 		default:
