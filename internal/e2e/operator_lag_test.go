@@ -55,6 +55,22 @@ func TestOperatorLag(t *testing.T) {
 			toSource.Pass()
 			finish(t, w, redisOf(redis, stream), 90*time.Second)
 			d.until(15*time.Second, atMost(0), "source_lag_seconds")
+
+			// A pipeline that is stopped keeps its lag: what is committed meanwhile waits, and the database keeps its log.
+			d.want(200, "POST", "/streams/lag/stop", "")
+			growsWithTheClock(t, d)
+			d.until(15*time.Second, atLeast(0), "source_lag_bytes")
+			d.want(200, "POST", "/streams/lag/start", "")
+			d.until(60*time.Second, atMost(0), "source_lag_seconds")
+			// While the sink is away, the reading is not late, and the delivery is.
+			toSink.Blackhole()
+			w = src.workload(t)
+			w.run(1, 200*time.Millisecond)
+			growsWithTheClock(t, d)
+			d.until(15*time.Second, atMost(3), "source_read_lag_seconds")
+			toSink.Pass()
+			w.end()
+			d.until(120*time.Second, atMost(0), "source_lag_seconds")
 		})
 	}
 }
