@@ -63,12 +63,12 @@ func (s *session) warnOfUncaptured(ctx context.Context) error {
 	for _, p := range s.filter.Unmatched(s.filter.Exclude, tables) {
 		s.log.logger.Warnf("%s.%s: no table that the account can see matches %s", fieldTables, fieldExclude, p)
 	}
-	if !slices.ContainsFunc(tables, func(n statement.TableName) bool { return s.filter.Captures(n.DB, n.Table) }) {
+	if !slices.ContainsFunc(tables, func(n statement.TableName) bool { return s.filter.Match(n.DB, n.Table) }) {
 		s.log.logger.Warnf("%s: no table that the account can see is captured", fieldTables)
 	}
 	withheld := map[string]bool{}
 	for _, n := range tables {
-		if s.filter.Captures(n.DB, n.Table) && s.withheld.Has(n.DB) && !withheld[n.DB] {
+		if s.filter.Match(n.DB, n.Table) && s.withheld.Has(n.DB) && !withheld[n.DB] {
 			withheld[n.DB] = true
 			s.log.logger.Warnf("The server does not log changes of database %s (%s), of which tables are captured: they are delivered by nobody", n.DB, s.withheld)
 		}
@@ -80,9 +80,9 @@ func (s *session) warnOfUncaptured(ctx context.Context) error {
 func (s *session) checkWithheld() error {
 	var errs []error
 	for _, p := range s.filter.Include {
-		if !strings.Contains(p.DB, "%") && s.withheld.Has(p.DB) {
+		if !strings.Contains(p.Container, "%") && s.withheld.Has(p.Container) {
 			errs = append(errs, precondition(coordinator.KindOther, "%s.%s: %s: the server does not log changes of database %s (%s): take the "+
-				"option out of its configuration and start it again, or leave the database out", fieldTables, fieldInclude, p, p.DB, s.withheld))
+				"option out of its configuration and start it again, or leave the database out", fieldTables, fieldInclude, p, p.Container, s.withheld))
 		}
 	}
 	return errors.Join(errs...)

@@ -156,7 +156,7 @@ func (s *session) tryTables(ctx context.Context, report func(p filter.Pattern, e
 			continue
 		}
 		tried++
-		_, err := s.catalog.Query(ctx, "SELECT 1 FROM "+statement.QuoteName(p.DB)+"."+statement.QuoteName(p.Table)+" LIMIT 0")
+		_, err := s.catalog.Query(ctx, "SELECT 1 FROM "+statement.QuoteName(p.Container)+"."+statement.QuoteName(p.Table)+" LIMIT 0")
 		report(p, err)
 	}
 }
@@ -169,7 +169,7 @@ func (s *session) checkSelect(ctx context.Context) error {
 		case err == nil, wire.IsServerError(err, mysql.ER_NO_SUCH_TABLE, mysql.ER_BAD_DB_ERROR):
 		case wire.IsServerError(err, mysql.ER_TABLEACCESS_DENIED_ERROR, mysql.ER_DBACCESS_DENIED_ERROR):
 			errs = append(errs, precondition(coordinator.KindPermission, "the account may not read %s.%s: GRANT SELECT ON %s.%s TO %s: %w",
-				p.DB, p.Table, statement.QuoteName(p.DB), statement.QuoteName(p.Table), s.account(), err))
+				p.Container, p.Table, statement.QuoteName(p.Container), statement.QuoteName(p.Table), s.account(), err))
 		default:
 			errs = append(errs, err)
 		}

@@ -108,7 +108,7 @@ func (s *session) statementOf(ctx context.Context, q binlog.Query) (ddl.Statemen
 // is not all that it can change: there are triggers, functions and views. So it passes only when no database that it can have changed
 // has tables that are captured, which MySQL says and MariaDB does not.
 func (s *session) statementData(st statement.Statement, session ddl.Session, q binlog.Query) error {
-	if q.Vars.DatabasesKnown && !slices.ContainsFunc(q.Vars.Databases, s.filter.CapturesIn) {
+	if q.Vars.DatabasesKnown && !slices.ContainsFunc(q.Vars.Databases, s.filter.MatchIn) {
 		return nil
 	}
 	n := s.fullName(st.Table, q.DB)
@@ -119,7 +119,7 @@ func (s *session) statementData(st statement.Statement, session ddl.Session, q b
 	switch {
 	case n.Table == "":
 		what = "a change of tables that cannot be told, in database " + n.DB + ","
-	case !s.filter.Captures(n.DB, n.Table):
+	case !s.filter.Match(n.DB, n.Table):
 		what += ", which can change captured tables by triggers, functions or views,"
 	}
 	return coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("%s that ends at %s is logged as a statement, without its rows: a "+
@@ -142,7 +142,7 @@ func (s *session) fullName(n statement.TableName, db string) statement.TableName
 // emptied reports what a server logs by itself, without rows, when it finds a MEMORY table empty after it was started again: DELETE FROM
 // or TRUNCATE TABLE of a table, and nothing else.
 func (s *session) emptied(n statement.TableName, q binlog.Query) bool {
-	return n.Table != "" && !s.filter.Captures(n.DB, n.Table) && string(q.Text) == "DELETE FROM "+n.SQL()
+	return n.Table != "" && !s.filter.Match(n.DB, n.Table) && string(q.Text) == "DELETE FROM "+n.SQL()
 }
 
 // load handles LOAD DATA that is logged as a statement.
@@ -173,7 +173,7 @@ func (s *session) truncate(ctx context.Context, t *transaction, n statement.Tabl
 		return err
 	}
 	t.index++
-	if !s.filter.Captures(n.DB, n.Table) || s.skip >= t.index {
+	if !s.filter.Match(n.DB, n.Table) || s.skip >= t.index {
 		return nil
 	}
 	s.name(t)

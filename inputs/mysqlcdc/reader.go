@@ -221,7 +221,7 @@ func (s *session) tableMap(ctx context.Context, body []byte) error {
 			def.SetDigits(tm)
 		}
 	}
-	m := &mappedTable{tm: tm, captured: s.filter.Captures(tm.DB, tm.Table)}
+	m := &mappedTable{tm: tm, captured: s.filter.Match(tm.DB, tm.Table)}
 	if m.captured {
 		if m.shape, err = s.schemas.Resolve(ctx, tm, s.place()); err != nil {
 			return err

@@ -116,7 +116,7 @@ func (s *session) addDatabases(ctx context.Context, start *gtid.Position) error 
 // follows reports whether the shapes of a database's tables are followed. Those of all are, captured or not: a table can come from where
 // nothing is captured, by RENAME or LIKE.
 func (s *session) follows(db string) bool {
-	return !catalog.IsSystemSchema(db) || s.filter.CapturesIn(db)
+	return !catalog.IsSystemSchema(db) || s.filter.MatchIn(db)
 }
 
 // maxReadings is how often the catalogue is read, at most, while statements change it.
@@ -126,7 +126,7 @@ const maxReadings = 5
 func (s *session) readCatalog(ctx context.Context, known func(db string) bool) (r catalog.Reading, err error) {
 	want := func(db string) bool { return s.follows(db) && (known == nil || !known(db)) }
 	for range maxReadings {
-		if r, err = s.catalog.Read(ctx, s.flavor, want, s.filter.Captures, s.endOfLog); err != nil || r.Settled {
+		if r, err = s.catalog.Read(ctx, s.flavor, want, s.filter.Match, s.endOfLog); err != nil || r.Settled {
 			return r, err
 		}
 	}
@@ -170,7 +170,7 @@ func (s *session) ddl(ctx context.Context, st ddl.Statement, start uint64, now t
 // unparseable decides about a statement that was not understood or does not fit: it returns the changes that stand for it, or the
 // error that ends the session.
 func (s *session) unparseable(ctx context.Context, res ddl.Result, err error) ([]shape.Change, error) {
-	captured := res.Unread || slices.ContainsFunc(res.Tables, func(t statement.TableName) bool { return s.filter.Captures(t.DB, t.Table) })
+	captured := res.Unread || slices.ContainsFunc(res.Tables, func(t statement.TableName) bool { return s.filter.Match(t.DB, t.Table) })
 	switch {
 	case !captured:
 		s.log.logger.Warnf("Tables that are not captured are not followed any further: %v", err)

@@ -20,7 +20,7 @@ func (s *session) schemaEvents(ctx context.Context, text string, res ddl.Result,
 	}
 	for _, n := range res.Concerned(s.tables.state) {
 		t.index++
-		if !s.log.cfg.schemaChanges || s.skip >= t.index || !s.filter.Captures(n.DB, n.Table) {
+		if !s.log.cfg.schemaChanges || s.skip >= t.index || !s.filter.Match(n.DB, n.Table) {
 			continue
 		}
 		c := s.schemas.Change(n, s.tables.state.Table(n.DB, n.Table), res.Changes, s.isBefore)

@@ -77,7 +77,7 @@ func TestNewDatabases(t *testing.T) {
 		tok := r.tok
 		r.stop(t)
 		l = l.restarted(t)
-		l.cfg.filter.Include = append(l.cfg.filter.Include, filter.Pattern{DB: other, Table: "%"})
+		l.cfg.filter.Include = append(l.cfg.filter.Include, filter.Pattern{Container: other, Table: "%"})
 		r = start(t, l, reparsed(tok)).connected(t)
 		b.exec(t, "INSERT INTO "+other+".a VALUES (1, 2)")
 		require.Equal(t, []string{`c {"id":1} - {"id":1,"v":2}`}, rows(t, r.take(t, 1)))

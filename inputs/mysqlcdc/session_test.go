@@ -76,7 +76,7 @@ func (m *made) xid() { m.add(replication.XID_EVENT, make([]byte, 8)) }
 // knowing returns an offline session that captures the table t, and knows it and others as tableMap has them.
 func knowing(flavor string, tables ...string) *session {
 	s := offline(flavor)
-	s.filter.Include = []filter.Pattern{{DB: "fuzz", Table: "t"}}
+	s.filter.Include = []filter.Pattern{{Container: "fuzz", Table: "t"}}
 	for _, name := range tables {
 		s.tables.state["fuzz"].Tables[name] = &shape.Table{Columns: []shape.Column{
 			{Name: "id", Type: "int"}, {Name: "v", Type: "longtext", Collation: "utf8mb4_bin"},

@@ -1,10 +1,105 @@
 package coordinator
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
-// MatchName reports whether a name matches one half of a table pattern, in which % stands for any characters. An input
-// turns a half that is * alone into % before.
-func MatchName(pattern, name string) bool {
+// TablePattern matches tables by their names: container.table, where the container is a database or a schema. Each half is a name in which %
+// stands for any characters.
+type TablePattern struct {
+	Container, Table string
+	text             string // as the configuration has it
+}
+
+// ParseTablePattern reads a pattern of a configuration, in which a half may also be * alone, for %. It reports false for a text that is none.
+func ParseTablePattern(text string) (TablePattern, bool) {
+	container, table, ok := strings.Cut(text, ".")
+	if !ok || container == "" || table == "" {
+		return TablePattern{}, false
+	}
+	p := TablePattern{container, table, text}
+	for _, half := range []*string{&p.Container, &p.Table} {
+		if *half == "*" {
+			*half = "%"
+		}
+	}
+	return p, true
+}
+
+// String returns the pattern as the configuration has it.
+func (p TablePattern) String() string {
+	if p.text != "" {
+		return p.text
+	}
+	return p.Container + "." + p.Table
+}
+
+// Exact reports that the pattern names one table.
+func (p TablePattern) Exact() bool { return !strings.Contains(p.Container+p.Table, "%") }
+
+// Match reports whether the pattern matches a table.
+func (p TablePattern) Match(container, table string) bool {
+	return matchName(p.Container, container) && matchName(p.Table, table)
+}
+
+// folded returns the pattern in lower case.
+func (p TablePattern) folded() TablePattern {
+	return TablePattern{strings.ToLower(p.Container), strings.ToLower(p.Table), p.text}
+}
+
+// TableFilter says which tables are captured: those that an Include pattern matches (without one, all) and no Exclude pattern.
+type TableFilter struct {
+	Include, Exclude []TablePattern
+	// Fold says that the server compares names without case and reports them in lower case.
+	Fold bool
+	// System reports whether a container is one of the server's own. Its tables are not captured, unless SystemNamed is set and an Include
+	// pattern names the container in full.
+	System      func(container string) bool
+	SystemNamed bool
+}
+
+// Match reports whether a table is captured.
+func (f *TableFilter) Match(container, table string) bool {
+	if f.Fold {
+		container, table = strings.ToLower(container), strings.ToLower(table)
+	}
+	match := func(p TablePattern) bool {
+		if f.Fold {
+			p = p.folded()
+		}
+		return p.Match(container, table)
+	}
+	return f.included(container, match) && !slices.ContainsFunc(f.Exclude, match)
+}
+
+// MatchIn reports whether tables of a container may be captured.
+func (f *TableFilter) MatchIn(container string) bool {
+	if f.Fold {
+		container = strings.ToLower(container)
+	}
+	return f.included(container, func(p TablePattern) bool {
+		if f.Fold {
+			p = p.folded()
+		}
+		return matchName(p.Container, container)
+	})
+}
+
+// included reports whether an Include pattern matches, or there is none.
+func (f *TableFilter) included(container string, match func(TablePattern) bool) bool {
+	system := f.System != nil && f.System(container)
+	if len(f.Include) == 0 {
+		return !system
+	}
+	return (!system || f.SystemNamed) && slices.ContainsFunc(f.Include, func(p TablePattern) bool {
+		named := p.Container == container || f.Fold && strings.EqualFold(p.Container, container)
+		return match(p) && (!system || named)
+	})
+}
+
+// matchName reports whether a name matches one half of a pattern.
+func matchName(pattern, name string) bool {
 	parts := strings.Split(pattern, "%")
 	first, rest := parts[0], parts[1:]
 	if len(rest) == 0 {

@@ -31,7 +31,7 @@ func TestTableFilter(t *testing.T) {
 		f, err := New(c.include, c.exclude)
 		require.NoError(t, err)
 		f.Fold = c.fold
-		require.Equal(t, c.want, f.Captures(c.db, c.table), "%+v", c)
+		require.Equal(t, c.want, f.Match(c.db, c.table), "%+v", c)
 	}
 }
 

@@ -23,48 +23,23 @@ func Ident(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"
 // Literal quotes a string for SQL, and for the options of the replication commands.
 func Literal(s string) string { return `'` + strings.ReplaceAll(s, `'`, `''`) + `'` }
 
-// Filter chooses tables by name.
-type Filter struct{ Include, Exclude []Pattern }
+// Filter chooses tables by name. Those of system schemas never are.
+type Filter struct{ coordinator.TableFilter }
 
-// Pattern is "schema.table"; each half is a name in which % stands for anything, or * alone.
-type Pattern struct {
-	text          string
-	schema, table string
-}
-
-func (p Pattern) String() string { return p.text }
+// Pattern is "schema.table".
+type Pattern = coordinator.TablePattern
 
 // ParsePatterns reads the patterns of a field.
 func ParsePatterns(field string, list []string) ([]Pattern, error) {
 	out := make([]Pattern, 0, len(list))
 	for _, s := range list {
-		schema, table, ok := strings.Cut(s, ".")
-		if !ok || schema == "" || table == "" {
+		p, ok := coordinator.ParseTablePattern(s)
+		if !ok {
 			return nil, fmt.Errorf("%s: want schema.table, schema.*, schema.prefix%% or %%.table, got %q", field, s)
 		}
-		out = append(out, Pattern{s, wildcard(schema), wildcard(table)})
+		out = append(out, p)
 	}
 	return out, nil
-}
-
-func wildcard(s string) string {
-	if s == "*" {
-		return "%"
-	}
-	return s
-}
-
-func (p Pattern) match(n Name) bool {
-	return coordinator.MatchName(p.schema, n.Schema) && coordinator.MatchName(p.table, n.Table)
-}
-
-func matchAny(list []Pattern, n Name) bool {
-	for _, p := range list {
-		if p.match(n) {
-			return true
-		}
-	}
-	return false
 }
 
 // system reports whether a schema is one that is never captured.
@@ -72,10 +47,9 @@ func system(schema string) bool {
 	return schema == "information_schema" || strings.HasPrefix(schema, "pg_")
 }
 
-// Match reports whether the table is captured. Those of system schemas never are.
+// Match reports whether the table is captured.
 func (f *Filter) Match(schema, table string) bool {
-	n := Name{schema, table}
-	return !system(schema) && (len(f.Include) == 0 || matchAny(f.Include, n)) && !matchAny(f.Exclude, n)
+	return !system(schema) && f.TableFilter.Match(schema, table)
 }
 
 // Unmatched says, for each pattern of tables to include that captures no table, what is wrong with it.
@@ -83,21 +57,21 @@ func (f *Filter) Unmatched(tables []Table) (texts []string) {
 	for _, p := range f.Include {
 		found, captured := false, false
 		for i := range tables {
-			if p.match(tables[i].Name) {
+			if p.Match(tables[i].Schema, tables[i].Table) {
 				found = true
 				captured = captured || f.Match(tables[i].Schema, tables[i].Table)
 			}
 		}
 		switch {
 		case captured:
-		case system(p.schema):
-			texts = append(texts, fmt.Sprintf("%s: tables of the schema %s are never captured", p, p.schema))
+		case system(p.Container):
+			texts = append(texts, fmt.Sprintf("%s: tables of the schema %s are never captured", p, p.Container))
 		case found:
 			texts = append(texts, fmt.Sprintf("%s: every table that matches is left out by tables.exclude", p))
-		case strings.Contains(p.schema+p.table, "*"):
+		case strings.Contains(p.Container+p.Table, "*"):
 			texts = append(texts, fmt.Sprintf("%s: no table matches: inside of a name, %% stands for any characters, and * for itself: write %s", p,
-				strings.ReplaceAll(p.text, "*", "%")))
-		case strings.Contains(p.schema+p.table, "%"):
+				strings.ReplaceAll(p.String(), "*", "%")))
+		case strings.Contains(p.Container+p.Table, "%"):
 			texts = append(texts, fmt.Sprintf("%s: no table matches: correct the pattern, or make a table", p))
 		default:
 			texts = append(texts, fmt.Sprintf("there is no table %s: correct its name, or make it", p))
@@ -136,11 +110,11 @@ func (f *Filter) whole() (everything bool, schemas []string) {
 	}
 	for _, p := range f.Include {
 		switch {
-		case p.table != "%":
-		case p.schema == "%":
+		case p.Table != "%":
+		case p.Container == "%":
 			return true, nil
-		case !strings.ContainsAny(p.schema, "%*"):
-			schemas = append(schemas, p.schema)
+		case !strings.ContainsAny(p.Container, "%*"):
+			schemas = append(schemas, p.Container)
 		}
 	}
 	return len(f.Include) == 0, schemas
