@@ -11,6 +11,7 @@ import (
 
 func (r *reducer) create() error {
 	replace := r.accept("OR", "REPLACE")
+	r.red.replaces = replace
 	switch {
 	case r.accept("TEMPORARY"):
 		r.temporary(true)

@@ -183,11 +183,14 @@ func TestTemporary(t *testing.T) {
 	// The making was before the start: the event says that the statement is of its session.
 	for text, want := range map[string]int{
 		"ALTER TABLE t RENAME COLUMN a TO b": 0, "CREATE INDEX i ON t (a)": 0, "ALTER TABLE t ADD b INT DEFAULT (connection_id())": 1,
-		"DROP TABLE t": 1, "CREATE TABLE n (a INT DEFAULT (CONNECTION_ID()))": 1,
+		"DROP TABLE t": 1, "CREATE OR REPLACE TABLE n LIKE t": 1, "CREATE OR REPLACE TABLE t LIKE t": 2, "CREATE TABLE n (a INT DEFAULT (CONNECTION_ID()))": 1,
 	} {
 		res, err := a.Apply(state, Statement{Text: text, DB: "d", Session: Session{Thread: uint32(len(text))}, ThreadSpecific: true, ServerCollation: "utf8mb4_bin"})
 		require.NoError(t, err, text)
 		require.Len(t, res.Changes, want, text)
+		for _, c := range res.Changes {
+			require.True(t, c.Def == nil || c.Def.Unknown == "", text)
+		}
 	}
 	res, err = a.Apply(state, Statement{Text: "CREATE TABLE n LIKE t", DB: "d", Session: mine, ThreadSpecific: true})
 	require.NoError(t, err)

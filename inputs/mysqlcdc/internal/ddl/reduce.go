@@ -41,6 +41,8 @@ type reduced struct {
 	tables []statement.TableName
 	// unread says that the statement is about tables that could not even be named.
 	unread bool
+	// replaces says that the statement drops what it makes first.
+	replaces bool
 	// made and gone are temporary tables.
 	made, gone []statement.TableName
 }

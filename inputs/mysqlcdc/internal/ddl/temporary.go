@@ -33,9 +33,9 @@ func (a *Applier) setTemporary(s Session, n statement.TableName, is bool) {
 func (r *run) isTemporary(n statement.TableName) bool { return r.IsTemporary(r.st.Session, n) }
 
 // specific reports a statement that is about a temporary table, whether or not its making was seen: it is of its session alone, and not
-// since it asks for the session's id.
+// since it asks for the session's id, or drops a table first, which servers mark in the same way.
 func (r *run) specific() bool {
-	return r.st.ThreadSpecific && !strings.Contains(strings.ToUpper(r.st.Text), "CONNECTION_ID")
+	return r.st.ThreadSpecific && !r.red.replaces && !strings.Contains(strings.ToUpper(r.st.Text), "CONNECTION_ID")
 }
 
 // renameTemporary takes over a new name of a temporary table; false when it is none.
