@@ -183,6 +183,7 @@ type ddlCorpusStatement struct {
 	ServerCollation   string
 	DefaultUTF8MB4    string `json:",omitempty"`
 	ImplicitTimestamp bool   `json:",omitempty"`
+	ThreadSpecific    bool   `json:",omitempty"`
 }
 
 // recordCorpus makes TestCorpus write what the log had, for the test in internal/ddl that has no server, when DELTAFORGE_UPDATE is set.
@@ -210,7 +211,7 @@ func recordCorpus(t *testing.T, l *mysqlLog, c *catalog.Catalog, db, other, prod
 		if q.DB == db || q.DB == other {
 			rec.Statements = append(rec.Statements, ddlCorpusStatement{
 				Text: st.Text, DB: st.DB, SQLMode: q.Vars.SQLMode, ServerCollation: st.ServerCollation, DefaultUTF8MB4: st.DefaultUTF8MB4,
-				ImplicitTimestamp: st.ImplicitTimestamp,
+				ImplicitTimestamp: st.ImplicitTimestamp, ThreadSpecific: st.ThreadSpecific,
 			})
 		}
 	}

@@ -29,6 +29,7 @@ type corpus struct {
 		ServerCollation   string
 		DefaultUTF8MB4    string
 		ImplicitTimestamp bool
+		ThreadSpecific    bool
 	}
 }
 
@@ -46,7 +47,7 @@ func TestCorpus(t *testing.T) {
 			for _, s := range c.Statements {
 				res, err := a.Apply(c.State, Statement{
 					Text: s.Text, DB: s.DB, Mode: statement.ModeOf(s.SQLMode), ServerCollation: s.ServerCollation,
-					DefaultUTF8MB4: s.DefaultUTF8MB4, ImplicitTimestamp: s.ImplicitTimestamp,
+					DefaultUTF8MB4: s.DefaultUTF8MB4, ImplicitTimestamp: s.ImplicitTimestamp, ThreadSpecific: s.ThreadSpecific,
 				})
 				require.NoError(t, err, s.Text)
 				fmt.Fprintf(&got, "%s\n", s.Text)
