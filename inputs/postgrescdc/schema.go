@@ -134,7 +134,7 @@ func (s *schemas) build(ctx context.Context, conn *pgx.Conn, msg relationMsg, at
 		rel.names += len(col.name) + 4
 		table.Columns[i] = t.column(col.name, !notNull[col.name])
 	}
-	if table.Key, err = s.key(ctx, conn, msg); err != nil {
+	if table.Key, err = s.key(ctx, conn, msg, attributes); err != nil {
 		return nil, err
 	}
 	s.remember(rel)
@@ -161,7 +161,10 @@ func (s *schemas) remember(rel *relation) {
 
 // key returns the indexes of the columns that identify a row. Under the default replica identity the message itself says
 // what the primary key was when the row was written; the catalogue knows only what it is now.
-func (s *schemas) key(ctx context.Context, conn *pgx.Conn, msg relationMsg) ([]int, error) {
+//
+// Under another identity the catalogue's names are looked for in the message; a key of which one is not there may have been renamed since,
+// so it is looked for by the places of its columns, if these have the same types.
+func (s *schemas) key(ctx context.Context, conn *pgx.Conn, msg relationMsg, attributes []attribute) ([]int, error) {
 	if msg.identity == 'd' {
 		var key []int
 		for i, col := range msg.columns {
@@ -187,8 +190,22 @@ func (s *schemas) key(ctx context.Context, conn *pgx.Conn, msg relationMsg) ([]i
 		if len(key) == len(names) {
 			return key, nil
 		}
+		if samePlaces(msg.columns, attributes) {
+			key = key[:0]
+			for i, a := range attributes {
+				if slices.Contains(names, a.name) {
+					key = append(key, i)
+				}
+			}
+			return key, nil
+		}
 	}
 	return nil, nil
+}
+
+// samePlaces reports whether a table's columns, whatever their names, are those of a message.
+func samePlaces(columns []relationColumn, attributes []attribute) bool {
+	return slices.EqualFunc(columns, attributes, func(c relationColumn, a attribute) bool { return c.typ == a.typ && c.typmod == a.typmod })
 }
 
 func (s *schemas) warnOnce(table, column, typ string) {

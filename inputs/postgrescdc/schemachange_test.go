@@ -283,3 +283,21 @@ func TestSchemaHistoryRecord(t *testing.T) {
 	other := []byte(`{"version":2,"kind":"postgresql"}`)
 	require.ErrorIs(t, back.restore(checksummed(other), source, "d"), checkpoint.ErrIncompatible)
 }
+
+// TestKeyOfReplay reads a row of REPLICA IDENTITY FULL again after its key column was renamed: the event is the same.
+func TestKeyOfReplay(t *testing.T) {
+	d := newDatabase(t)
+	d.exec("CREATE TABLE f (x int PRIMARY KEY, y int)", "ALTER TABLE f REPLICA IDENTITY FULL")
+	r, _ := d.source("")
+	s := d.run(r, checkpoint.Token{})
+	from := s.last
+	d.exec("INSERT INTO f VALUES (1, 2)")
+	live := s.events(1)[0]
+	d.exec("ALTER TABLE f RENAME COLUMN x TO z")
+	s.close()
+	r, _ = d.source("")
+	again := d.run(r, from).events(1)[0]
+	require.Equal(t, short(t, live), short(t, again))
+	require.Equal(t, `{"x":1}`, must(live.MetaGet(change.MetaKey)))
+	require.Equal(t, `{"x":1}`, must(again.MetaGet(change.MetaKey)))
+}
