@@ -71,12 +71,12 @@ func (d *decoder) appendArray(dst []byte, t *typeInfo, raw []byte, depth int) ([
 		return nil, err
 	}
 	if len(rest) != 0 {
-		return nil, fmt.Errorf("array %.40q goes on behind its end", raw)
+		return nil, fmt.Errorf("array %.40q goes on after its end", raw)
 	}
 	return dst, nil
 }
 
-// appendDimension appends one "{...}" and returns the text behind it.
+// appendDimension appends one "{...}" and returns the text after it.
 func (d *decoder) appendDimension(dst []byte, t *typeInfo, text []byte, depth int) (out, rest []byte, err error) {
 	if depth > maxNesting {
 		return nil, nil, errNesting
@@ -121,7 +121,7 @@ func (d *decoder) appendDimension(dst []byte, t *typeInfo, text []byte, depth in
 	}
 }
 
-// arrayElement returns the next element, unquoted, and the text behind it.
+// arrayElement returns the next element, unquoted, and the text after it.
 func arrayElement(text []byte, delimiter byte) (elem []byte, quoted bool, rest []byte, err error) {
 	if len(text) > 0 && text[0] == '"' {
 		elem, rest, err = quotedText(text)
@@ -240,7 +240,7 @@ func (d *decoder) appendComposite(dst []byte, t *typeInfo, raw []byte, depth int
 	return append(dst, '}'), nil
 }
 
-// compositeField returns the next field and the text behind it. An empty field is NULL.
+// compositeField returns the next field and the text after it. An empty field is NULL.
 func compositeField(text []byte) (value []byte, null bool, rest []byte, err error) {
 	if len(text) > 0 && text[0] == '"' {
 		value, rest, err = quotedText(text)

@@ -153,7 +153,7 @@ func (r *replication) connectReplication(ctx context.Context) (*pgconn.PgConn, *
 
 // startPosition works out where the stream starts, making the slot when there is none and nothing is saved.
 func (r *replication) startPosition(ctx context.Context, repl *pgconn.PgConn, s *session, slot *slotRow, saved Position) error {
-	confirmed, err := r.slotPosition(ctx, repl, slot, saved.At == 0)
+	confirmed, err := r.slotPosition(ctx, repl, slot)
 	if err != nil {
 		return err
 	}

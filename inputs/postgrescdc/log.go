@@ -378,7 +378,7 @@ func (s *session) commit(ctx context.Context, m walData) error {
 
 // keepalive handles the server's sign of life. Between transactions its position is one that everything before has been
 // sent for: the server decodes in log order and sends a transaction when it reads its commit record, so a transaction
-// that is still open commits behind the position and is sent whole after a restart there. Inside a transaction it says
+// that is still open commits after the position and is sent whole after a restart there. Inside a transaction it says
 // nothing.
 func (s *session) keepalive(ctx context.Context, k keepalive) error {
 	if k.reply {

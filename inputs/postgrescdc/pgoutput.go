@@ -21,7 +21,7 @@ const (
 	msgMessage  = 'M'
 )
 
-// cursor reads a message and remembers when it was too short. Reads behind the end return zero.
+// cursor reads a message and remembers when it was too short. Reads after the end return zero.
 type cursor struct {
 	b   []byte
 	bad bool
@@ -137,7 +137,7 @@ func parseBegin(b []byte) (beginMsg, error) {
 // commitMsg ends a transaction.
 type commitMsg struct {
 	commit LSN // the commit record
-	end    LSN // behind it
+	end    LSN // after it
 }
 
 func parseCommit(b []byte) (commitMsg, error) {
@@ -148,7 +148,7 @@ func parseCommit(b []byte) (commitMsg, error) {
 	return m, c.done("Commit")
 }
 
-// relationMsg describes a table as the rows behind it were written under.
+// relationMsg describes a table as the rows after it were written under.
 type relationMsg struct {
 	oid      uint32
 	schema   string
@@ -208,7 +208,7 @@ func parseTruncate(b []byte) ([]uint32, error) {
 // logicalMsg is what pg_logical_emit_message writes.
 type logicalMsg struct {
 	transactional bool
-	lsn           LSN // behind the record
+	lsn           LSN // after the record
 	prefix        string
 	content       []byte
 }

@@ -36,7 +36,7 @@ func (s *session) row(ctx context.Context, m walData, oid uint32) error {
 }
 
 // shapeChanges takes notice of the shape that the row at s.index is the first to have, and sends what has changed. The change stands
-// behind the row before, whose number it shares, so that the numbers of rows are the same without it.
+// after the row before, whose number it shares, so that the numbers of rows are the same without it.
 func (s *session) shapeChanges(ctx context.Context, m walData, rel *relation) error {
 	changes := s.r.history.see(versionOf(rel.msg, rel.table, place{s.final, s.index}))
 	if s.index <= s.skip {

@@ -203,7 +203,7 @@ func (h *history) restore(record []byte, source *change.Source, database string)
 	return nil
 }
 
-// record returns the history as it is to be saved, nil when it is. What no row behind a confirmed position can ask for is left out.
+// record returns the history as it is to be saved, nil when it is. What no row after a confirmed position can ask for is left out.
 func (h *history) record(confirmed LSN) ([]byte, uint64, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

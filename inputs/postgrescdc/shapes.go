@@ -119,7 +119,7 @@ func sameShape(a, b []attributeState) bool {
 	})
 }
 
-// always reports whether everything that is still to be received has this shape, or comes behind it.
+// always reports whether everything that is still to be received has this shape, or comes after it.
 func always(attributes []attributeState) bool {
 	all := func(is func(attributeState) bool) bool {
 		return !slices.ContainsFunc(attributes, func(a attributeState) bool { return !is(a) })
@@ -174,7 +174,7 @@ func (h *shapes) find(relation uint32, at LSN) (sure *shape, maybe [][]attribute
 
 // look is what one look has found.
 type look struct {
-	before, after LSN // positions before and behind it
+	before, after LSN // positions before and after it
 	busy          []uint32
 	types         map[uint32][]attributeState
 }

@@ -23,25 +23,19 @@ var (
 	_ coordinator.Leaver     = (*replication)(nil)
 )
 
-// slotPosition returns the position of the slot, which it makes when there is none. What comes before it is not read, which a first
-// start says.
-func (r *replication) slotPosition(ctx context.Context, repl *pgconn.PgConn, slot *slotRow, fresh bool) (LSN, error) {
+// slotPosition returns the position of the slot, which it makes when there is none.
+func (r *replication) slotPosition(ctx context.Context, repl *pgconn.PgConn, slot *slotRow) (LSN, error) {
 	if slot == nil {
 		start, err := r.createSlot(ctx, repl)
 		if err != nil {
 			return 0, err
 		}
-		r.logger.Warnf("created the replication slot %s, which starts at %s: changes that were made before, and the rows that the tables hold "+
-			"already, are not read", r.cfg.slot, start)
+		r.logger.Infof("created the replication slot %s, which starts at %s: the rows that the tables hold already are not read", r.cfg.slot, start)
 		return start, nil
 	}
 	confirmed, err := parseServerLSN(slot.Confirmed)
 	if err != nil {
 		return 0, fmt.Errorf("slot %s: %w", r.cfg.slot, err)
-	}
-	if fresh {
-		r.logger.Warnf("no position is saved: the stream begins where the replication slot %s is, at %s; changes that were made before, and the rows "+
-			"that the tables hold already, are not read", r.cfg.slot, confirmed)
 	}
 	return confirmed, nil
 }
@@ -163,7 +157,7 @@ func (r *replication) Remember(ctx context.Context) (coordinator.Memory, error) 
 
 // memoryOf is what a slot, nil where there is none, tells of an earlier run.
 func (r *replication) memoryOf(slot *slotRow) coordinator.Memory {
-	if slot == nil {
+	if slot == nil || slot.Type != "logical" { // what else is wrong with it is told by the start
 		return coordinator.Memory{}
 	}
 	confirmed, err := parseServerLSN(slot.Confirmed)

@@ -112,8 +112,7 @@ func TestMemory(t *testing.T) {
 	require.Zero(t, memory)
 	s := d.run(r, checkpoint.Token{})
 	start := s.last.Commit.(Position).At
-	require.Contains(t, log.all(), "warn created the replication slot "+r.cfg.slot+", which starts at "+start.String()+
-		": changes that were made before, and the rows that the tables hold already, are not read")
+	require.Contains(t, log.all(), "info created the replication slot "+r.cfg.slot+", which starts at "+start.String()+": the rows that the tables hold already are not read")
 	d.exec("INSERT INTO item VALUES (1)")
 	s.events(1)
 	s.close()
@@ -127,15 +126,12 @@ func TestMemory(t *testing.T) {
 	require.Equal(t, []string{`c item {"before":null,"after":{"id":1}}`}, shorts(t, s.events(1)))
 	s.close()
 	require.NotContains(t, log.all(), "not read")
-	s = d.run(r, checkpoint.Token{})
-	require.Contains(t, log.all(), "warn no position is saved: the stream begins where the replication slot "+r.cfg.slot+" is, at "+start.String())
-	s.close()
-
-	lost := r.memoryOf(&slotRow{Confirmed: "0/1", WALStatus: "lost"})
+	lost := r.memoryOf(&slotRow{Type: "logical", Confirmed: "0/1", WALStatus: "lost"})
 	require.Equal(t, coordinator.Memory{
 		Trace: fmt.Sprintf("the replication slot %q is there, and the server has invalidated it", r.cfg.slot),
 		Way:   "SELECT pg_drop_replication_slot('" + r.cfg.slot + "')",
 	}, lost)
+	require.Zero(t, r.memoryOf(&slotRow{Type: "physical"}))
 }
 
 // TestProbeLag asks a server for its end while nothing is read.

@@ -101,7 +101,7 @@ func (w *wire) fill(n int) error {
 			if err := w.conn.SetReadDeadline(time.Now().Add(w.timeout)); err != nil {
 				return err
 			}
-			// Checked behind the new deadline: a stop before it would have been overwritten.
+			// Checked after the new deadline: a stop before it would have been overwritten.
 			if w.stopped.Load() {
 				return net.ErrClosed
 			}
