@@ -30,6 +30,8 @@ const (
 	fieldInclude     = "include"
 	fieldExclude     = "exclude"
 	fieldTLS         = "tls"
+	fieldPublicKey   = "server_public_key_file"
+	fieldCleartext   = "allow_cleartext_password"
 	fieldServerID    = "server_id"
 	fieldStart       = "start"
 	fieldUseGTID     = "use_gtid"
@@ -85,6 +87,13 @@ func spec() *service.ConfigSpec {
 					Description("Tables to leave out of those, in the same form."),
 			).Description("Which tables are captured.").Optional(),
 			service.NewTLSToggledField(fieldTLS),
+			service.NewStringField(fieldPublicKey).Default("").
+				Description("A copy of the server's `public_key.pem`, to encrypt the password with where there is no TLS. Without it, an account with "+
+					"`caching_sha2_password` or `sha256_password` is refused on a connection that has no TLS and leaves the machine: the "+
+					"key would come from whoever answers.").Advanced(),
+			service.NewBoolField(fieldCleartext).Default(false).
+				Description("Without TLS: send the password as it is to a server that asks for it so (`mysql_clear_password`), or encrypted with "+
+					"whatever key the server sends. Whoever can get between can then read the password.").Advanced(),
 			service.NewIntField(fieldServerID).Default(0).
 				Description("The id under which the input replicates; no server and no other replica may have it. 0 derives one from "+
 					"the source's `name`.").Advanced(),
@@ -159,6 +168,12 @@ func parseConfig(conf *service.ParsedConfig, version string) (c config, err erro
 		return c, err
 	}
 	c.server.ReadTimeout = queryTimeout
+	if c.server.AllowClear, err = conf.FieldBool(fieldCleartext); err != nil {
+		return c, err
+	}
+	if c.server.PublicKeyFile, err = conf.FieldString(fieldPublicKey); err != nil {
+		return c, err
+	}
 	tlsConf, tlsOn, err := conf.FieldTLSToggled(fieldTLS)
 	if err != nil {
 		return c, err

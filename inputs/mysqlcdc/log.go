@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -53,6 +54,13 @@ func newLog(cfg config, res *service.Resources) *mysqlLog {
 		name = cfg.source.Name
 	}
 	cfg.server.Guard = coordinator.NewGuard(name, res)
+	var plain sync.Once
+	cfg.server.OnPlain = func() {
+		plain.Do(func() {
+			res.Logger().Warnf("The connection to %s has no TLS: whoever reads the network between reads every row, and what he sees of the login "+
+				"lets him try passwords: set tls: {enabled: true}", cfg.server.Address)
+		})
+	}
 	return &mysqlLog{
 		cfg:     cfg,
 		logger:  res.Logger(),

@@ -26,13 +26,17 @@ func TestPanicWhileClosing(t *testing.T) {
 	cancel()
 	require.Eventually(t, func() bool { return caught.Count("connection") == 1 }, patience, patience/1000)
 	assert.Contains(t, caught.Log(), "Panic in the connection of orders: planted")
-	require.NoError(t, first.Ping(), "closed by nobody")
+	_, err = first.Query(t.Context(), "DO 1")
+	require.NoError(t, err, "closed by nobody")
 	first.Close()
 
 	ctx, cancel = context.WithCancel(t.Context())
 	second, err := l.cfg.server.Connect(ctx)
 	require.NoError(t, err)
 	cancel()
-	require.Eventually(t, func() bool { return second.Ping() != nil }, patience, patience/1000)
+	require.Eventually(t, func() bool {
+		_, err := second.Query(t.Context(), "DO 1")
+		return err != nil
+	}, patience, patience/1000)
 	second.Close()
 }

@@ -33,9 +33,9 @@ func (c *Catalog) Query(ctx context.Context, sql string) ([][]string, error) {
 				return nil, err
 			}
 		}
-		r, err := c.conn.Query(ctx, sql)
+		rows, err := c.conn.Query(ctx, sql)
 		if err == nil {
-			return wire.Cells(r), nil
+			return rows, nil
 		}
 		var my *mysql.MyError
 		if errors.As(err, &my) || ctx.Err() != nil || attempt > 0 {

@@ -6,13 +6,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/go-mysql-org/go-mysql/client"
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/deltaforge/deltaforge/internal/coordinator"
@@ -29,6 +29,12 @@ type Server struct {
 	// ReadTimeout bounds the time that nothing arrives while something is expected.
 	ReadTimeout time.Duration
 	Guard       coordinator.Guard
+	// PublicKeyFile has the server's RSA key, for passwords without TLS; empty for none.
+	PublicKeyFile string
+	// AllowClear lets the password travel as it is, or encrypted with any key, over a network without TLS.
+	AllowClear bool
+	// OnPlain is called when a connection leaves the machine without TLS; nil for nothing.
+	OnPlain func()
 }
 
 // ParseDSN reads user:password@tcp(host:port)/ or user:password@unix(/path)/. A database behind the slash means nothing: the
@@ -76,8 +82,9 @@ func cutLast(s string, sep byte) (before, after string, found bool) {
 
 // Conn is one connection. It closes itself when the context that it was opened with ends.
 type Conn struct {
-	*client.Conn
 	raw  *watchedConn
+	conn net.Conn // raw, or TLS over it
+	in   *Packets
 	stop func() bool
 	srv  *Server
 }
@@ -102,36 +109,7 @@ func (s *Server) Connect(ctx context.Context) (*Conn, error) {
 	dialCtx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	c := &Conn{srv: s}
-	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
-		raw, err := new(net.Dialer).DialContext(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		c.raw = &watchedConn{Conn: raw}
-		return c.raw, nil
-	}
-	var stopDial func() bool
-	var err error
-	c.Conn, err = client.ConnectWithDialer(dialCtx, s.network, s.Address, s.User, s.password, "", dial, func(cc *client.Conn) error {
-		raw := c.raw
-		stopDial = s.closeAfter(dialCtx, raw)
-		cc.ReadTimeout, cc.WriteTimeout = s.ReadTimeout, s.ReadTimeout
-		cc.SetAttributes(map[string]string{"program_name": "deltaforge"})
-		if s.TLS != nil {
-			t := s.TLS.Clone()
-			if host, _, err := net.SplitHostPort(s.Address); err == nil && t.ServerName == "" {
-				t.ServerName = host
-			}
-			cc.SetTLSConfig(t)
-		}
-		return nil
-	})
-	inTime := stopDial == nil || stopDial()
-	if err == nil && !inTime {
-		c.Conn.Close()
-		err = context.Cause(dialCtx)
-	}
-	if err != nil {
+	if err := c.connect(dialCtx); err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -149,6 +127,69 @@ func (s *Server) Connect(ctx context.Context) (*Conn, error) {
 	return c, nil
 }
 
+// connect dials and logs in; it has closed what it opened when it fails.
+func (c *Conn) connect(ctx context.Context) error {
+	raw, err := new(net.Dialer).DialContext(ctx, c.srv.network, c.srv.Address)
+	if err != nil {
+		return err
+	}
+	c.raw = &watchedConn{Conn: raw}
+	stop := c.srv.closeAfter(ctx, c.raw)
+	err = c.handshake(ctx)
+	if !stop() && err == nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		_ = raw.Close() // nothing is left to be told
+	}
+	return err
+}
+
+// use makes a connection the one that packets go over.
+func (c *Conn) use(conn net.Conn) {
+	c.conn = conn
+	c.in = &Packets{conn: conn, deadline: conn.SetReadDeadline, timeout: c.srv.ReadTimeout}
+}
+
+// write sends a packet, as what follows the last one that was read.
+func (c *Conn) write(payload []byte) error {
+	if len(payload) >= mysql.MaxPayloadLen {
+		return fmt.Errorf("a request of %d bytes", len(payload))
+	}
+	if t := c.srv.ReadTimeout; t > 0 {
+		if err := c.conn.SetWriteDeadline(time.Now().Add(t)); err != nil {
+			return err
+		}
+	}
+	n := len(payload)
+	p := append([]byte{byte(n), byte(n >> 8), byte(n >> 16), c.in.sequence}, payload...)
+	c.in.sequence++
+	_, err := c.conn.Write(p)
+	return err
+}
+
+// command begins a new exchange.
+func (c *Conn) command(payload []byte) error {
+	c.in.sequence = 0
+	return c.write(payload)
+}
+
+// reply reads a packet, which is not empty. An error packet is an error.
+func (c *Conn) reply() ([]byte, error) {
+	p, _, err := c.in.Next()
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil, fmt.Errorf("the server has closed the connection: %w", err)
+	case err != nil:
+		return nil, err
+	case len(p) == 0:
+		return nil, errShort
+	case p[0] == mysql.ERR_HEADER:
+		return nil, parseError(p)
+	}
+	return p, nil
+}
+
 // closeAfter closes a connection when ctx ends, unless the function that it returns was called before.
 func (s *Server) closeAfter(ctx context.Context, raw *watchedConn) (stop func() bool) {
 	return context.AfterFunc(ctx, func() {
@@ -156,22 +197,28 @@ func (s *Server) closeAfter(ctx context.Context, raw *watchedConn) (stop func() 
 	})
 }
 
-// Packets takes over what the server sends from now on; only packets reads from the connection then.
-func (c *Conn) Packets() *Packets {
-	return &Packets{conn: c.Conn.Conn, deadline: c.SetReadDeadline, timeout: c.srv.ReadTimeout, sequence: c.Sequence}
-}
+// Packets reads what the server sends of the binlog; nothing else reads from the connection then.
+func (c *Conn) Packets() *Packets { return c.in }
+
+// HandleErrorPacket returns the error that a packet is.
+func (c *Conn) HandleErrorPacket(p []byte) error { return parseError(p) }
 
 // Close closes the connection, without waiting for the server.
 func (c *Conn) Close() {
 	c.stop()
-	_ = c.Conn.Close() // nothing is left to be told
+	_ = c.conn.Close() // nothing is left to be told
 }
 
-// Query runs a statement. A server's complaint becomes an error with a kind; the connection stays usable then.
-func (c *Conn) Query(ctx context.Context, sql string) (*mysql.Result, error) {
-	r, err := c.Execute(sql)
+// Query runs a statement and returns its rows as text, in which NULL is empty. A server's complaint becomes an error with a kind; the
+// connection stays usable then.
+func (c *Conn) Query(ctx context.Context, sql string) ([][]string, error) {
+	err := c.command(append([]byte{mysql.COM_QUERY}, sql...))
+	var rows [][]string
 	if err == nil {
-		return r, nil
+		rows, err = c.result()
+	}
+	if err == nil {
+		return rows, nil
 	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
@@ -183,6 +230,9 @@ func (c *Conn) Query(ctx context.Context, sql string) (*mysql.Result, error) {
 func (c *Conn) Classify(err error, kind coordinator.Kind) error {
 	var my *mysql.MyError
 	var op *net.OpError
+	if k := coordinator.KindOf(err); k == coordinator.KindAuth || k == coordinator.KindProtocol {
+		kind = k
+	}
 	switch {
 	case errors.As(err, &my):
 		kind = kindOfCode(my.Code)
@@ -215,23 +265,4 @@ func kindOfCode(code uint16) coordinator.Kind {
 	default:
 		return coordinator.KindOther
 	}
-}
-
-// Cells returns a result as text; NULL is an empty string.
-func Cells(r *mysql.Result) [][]string {
-	defer r.Close()
-	if r.Resultset == nil {
-		return nil
-	}
-	rows := make([][]string, r.RowNumber())
-	for i := range rows {
-		row := make([]string, r.ColumnNumber())
-		for j := range row {
-			// GetString fails only for types that text results do not have.
-			s, _ := r.GetString(i, j)
-			row[j] = strings.Clone(s) // the result's memory is reused
-		}
-		rows[i] = row
-	}
-	return rows
 }

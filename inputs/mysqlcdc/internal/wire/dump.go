@@ -53,11 +53,9 @@ func (s *Server) OpenDump(ctx context.Context, d DumpRequest) (*Conn, error) {
 
 func (c *Conn) dump(ctx context.Context, d DumpRequest) error {
 	for _, sql := range d.preparations() {
-		r, err := c.Query(ctx, sql)
-		if err != nil {
+		if _, err := c.Query(ctx, sql); err != nil {
 			return fmt.Errorf("preparing the binlog dump: %w", err)
 		}
-		r.Close()
 	}
 	flags := uint16(dumpNonBlocking)
 	if d.ServerID != noReplica {
@@ -66,10 +64,10 @@ func (c *Conn) dump(ctx context.Context, d DumpRequest) error {
 			return err
 		}
 	}
-	c.ResetSequence()
-	if err := c.WritePacket(d.command(flags)); err != nil {
+	if err := c.command(d.command(flags)); err != nil {
 		return c.Classify(fmt.Errorf("asking for the binlog: %w", err), coordinator.KindConnect)
 	}
+	c.in.limit = 0
 	return nil
 }
 
@@ -98,17 +96,15 @@ func (d DumpRequest) preparations() []string {
 // register makes the source visible in SHOW REPLICAS.
 func (c *Conn) register(ctx context.Context, serverID uint32) error {
 	const host = "deltaforge"
-	p := make([]byte, 4, 64) // the header of the packet
-	p = append(p, mysql.COM_REGISTER_SLAVE)
+	p := []byte{mysql.COM_REGISTER_SLAVE}
 	p = binary.LittleEndian.AppendUint32(p, serverID)
 	p = append(append(p, byte(len(host))), host...)
 	p = append(p, 0, 0)             // user and password: none of the other replicas' business
 	p = append(p, 0, 0, 0, 0, 0, 0) // port, rank
 	p = append(p, 0, 0, 0, 0)       // the source's id, filled in by the source
-	c.ResetSequence()
-	err := c.WritePacket(p)
+	err := c.command(p)
 	if err == nil {
-		_, err = c.ReadOKPacket()
+		err = c.ok()
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -120,11 +116,11 @@ func (c *Conn) register(ctx context.Context, serverID uint32) error {
 	return nil
 }
 
-// command returns COM_BINLOG_DUMP or COM_BINLOG_DUMP_GTID, with room for the header in front.
+// command returns COM_BINLOG_DUMP or COM_BINLOG_DUMP_GTID.
 func (d DumpRequest) command(flags uint16) []byte {
 	from := d.From
 	le := binary.LittleEndian
-	p := make([]byte, 4, 256)
+	p := make([]byte, 0, 256)
 	if from.HasGTIDs && d.Flavor == product.MySQL {
 		set := from.Set().Encode()
 		p = append(p, mysql.COM_BINLOG_DUMP_GTID)

@@ -16,6 +16,9 @@ const (
 	maxSlab = 256 << 10
 )
 
+// maxPacket bounds a packet: the greatest max_allowed_packet, which bounds events, and what is around one.
+const maxPacket = 1<<30 + 1<<10
+
 // packetHeaderSize is three bytes of length and one of sequence (MySQL internals, "Packets").
 const packetHeaderSize = 4
 
@@ -27,6 +30,8 @@ type Packets struct {
 	deadline func(time.Time) error
 	timeout  time.Duration
 	sequence uint8
+	// limit bounds a packet; 0 is maxPacket.
+	limit int
 
 	// slab[start:] has been read and not handed out; behind it, up to the capacity, there is room.
 	slab   []byte
@@ -40,6 +45,9 @@ func (p *Packets) Next() ([]byte, time.Time, error) {
 	if err != nil {
 		return nil, p.readAt, err
 	}
+	if size > p.max() {
+		return nil, p.readAt, fmt.Errorf("a packet of more than %d bytes", p.max())
+	}
 	if err := p.need(size); err != nil {
 		return nil, p.readAt, err
 	}
@@ -48,12 +56,22 @@ func (p *Packets) Next() ([]byte, time.Time, error) {
 		if size, err = p.header(); err != nil {
 			return nil, p.readAt, err
 		}
+		if len(packet)+size > p.max() {
+			return nil, p.readAt, fmt.Errorf("a packet of more than %d bytes", p.max())
+		}
 		if err := p.need(size); err != nil {
 			return nil, p.readAt, err
 		}
 		packet = append(packet, p.take(size)...)
 	}
 	return packet, p.readAt, nil
+}
+
+func (p *Packets) max() int {
+	if p.limit > 0 {
+		return p.limit
+	}
+	return maxPacket
 }
 
 func (p *Packets) header() (size int, err error) {
@@ -75,18 +93,13 @@ func (p *Packets) take(n int) []byte {
 	return b
 }
 
-// need reads until n bytes are there.
+// need reads until n bytes are there. Room is made as they come, not as they are announced.
 func (p *Packets) need(n int) error {
-	if cap(p.slab)-p.start < n {
-		rest := p.slab[p.start:]
-		size := minSlab
-		if p.slab != nil {
-			size = min(2*cap(p.slab), maxSlab)
+	for moved := false; len(p.slab)-p.start < n; {
+		if cap(p.slab)-p.start < n && (!moved || len(p.slab) == cap(p.slab)) {
+			p.grow(n)
+			moved = true
 		}
-		p.slab = append(make([]byte, 0, max(size, n)), rest...)
-		p.start = 0
-	}
-	for len(p.slab)-p.start < n {
 		if p.timeout > 0 { // for each read: a large packet may take longer
 			if err := p.deadline(time.Now().Add(p.timeout)); err != nil {
 				return err
@@ -103,4 +116,15 @@ func (p *Packets) need(n int) error {
 		}
 	}
 	return nil
+}
+
+// grow makes room for n bytes, or for as many as are there already.
+func (p *Packets) grow(n int) {
+	rest := p.slab[p.start:]
+	size := minSlab
+	if p.slab != nil {
+		size = min(2*cap(p.slab), maxSlab)
+	}
+	p.slab = append(make([]byte, 0, max(size, min(n, max(2*len(rest), maxSlab)))), rest...)
+	p.start = 0
 }
