@@ -44,7 +44,7 @@ func layers() []layer {
 		with(mysqlPart("recorded")),
 		with(mysqlPart("statement", "product")),
 		with(mysqlPart("gtid", "checkpoint")),
-		with(mysqlPart("wire", "product", "statement", "gtid", "internal/coordinator")),
+		with(mysqlPart("wire", "binlog", "product", "statement", "gtid", "internal/coordinator")),
 		with(mysqlPart("binlog", "product", "gtid")),
 		with(mysqlPart("row", "charset", "gtid", "binlog", "shape", "internal/change", "internal/coordinator", "internal/envelope")),
 		with(mysqlPart("shape", "product", "charset", "statement", "binlog")),
