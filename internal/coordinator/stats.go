@@ -101,5 +101,5 @@ func (s *stats) zero() {
 }
 
 func (s *stats) stage(stage, trigger string, d time.Duration) {
-	s.stageLatency.Timing(d.Nanoseconds(), stage, trigger)
+	s.stageLatency.Timing(max(0, d.Nanoseconds()), stage, trigger) // a clock may have been set back
 }

@@ -118,3 +118,16 @@ func saved(ctx context.Context, s *memStore) string {
 	tok, _ := checkpoint.Load(ctx, s, "fake", "fake")
 	return tok.String()
 }
+
+// TestClockSetBack: a stage does not take less than no time.
+func TestClockSetBack(t *testing.T) {
+	rec := newRecorder()
+	st := newStats(resources(t, rec).Metrics(), "fake")
+	st.stage(stageProcess, triggerEvents, -time.Hour)
+	st.stage(stageProcess, triggerEvents, time.Second)
+	var got []int64
+	for _, name := range []string{"stage_latency_seconds", "stage_latency_ns"} {
+		got = append(got, rec.timings(name, stageProcess, triggerEvents)...)
+	}
+	assert.Equal(t, []int64{0, time.Second.Nanoseconds()}, got)
+}
