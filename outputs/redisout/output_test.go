@@ -417,3 +417,47 @@ func TestRowsThatFillNoBatchGoOut(t *testing.T) {
 	require.NoError(t, stream.Stop(t.Context()))
 	require.NoError(t, <-done)
 }
+
+// TestWhatIsSetAsideIsNotLost: one stream without permission, and then the server has no memory.
+func TestWhatIsSetAsideIsNotLost(t *testing.T) {
+	f := startFake(t)
+	o := connected(t, f.conf("max_buffered_bytes: 4096\n"))
+	bad := true
+	f.set(func() {
+		f.queue = func(args []string) string {
+			switch {
+			case bad && args[1] == "df:shop.orders":
+				return noPerm
+			case bad && len(f.streams["df:shop.items"]) > 0:
+				return oom
+			}
+			return ""
+		}
+	})
+	b := numbered(0, 60, "orders", "items")
+	assert.Contains(t, why(t, o, b), "OOM command not allowed")
+	f.set(func() { bad = false })
+	require.NoError(t, o.WriteBatch(t.Context(), b.Copy()))
+	var want [2][]string
+	for i := range b {
+		want[i%2] = append(want[i%2], fmt.Sprint(i))
+	}
+	assert.Equal(t, want[0], f.events("df:shop.orders"))
+	assert.Equal(t, want[1], f.events("df:shop.items"))
+}
+
+// TestNumbersOfAnAttempt: what failed is not delivered; exactly the server's limit is allowed.
+func TestNumbersOfAnAttempt(t *testing.T) {
+	a := &attempt{entries: []entry{{message: 0, event: "12345", size: entryOverhead + 5}, {message: 1, event: "123456", size: entryOverhead + 6}}, messages: 2}
+	a.begin()
+	events, size := a.waiting()
+	assert.Equal(t, []int64{2, 2*entryOverhead + 11}, []int64{events, size})
+	a.bound(6)
+	assert.Empty(t, a.failed)
+	a.bound(5)
+	assert.EqualError(t, a.failed[1], "entry for stream  has a field of 6 bytes and the server's proto-max-bulk-len is 5 (kind=too_large)")
+	assert.Equal(t, []int{0}, a.queue)
+	messages, size := a.delivered()
+	assert.Equal(t, 1, messages)
+	assert.Equal(t, int64(5), size)
+}
