@@ -167,7 +167,7 @@ func TestDDL(t *testing.T) {
 				r = start(t, l.restarted(t), reparsed(tok)).connected(t)
 				require.Equal(t, want, rows(t, r.take(t, 1)))
 				r.stop(t)
-				lost := &mysqlLog{cfg: l.cfg, logger: l.logger, changes: l.changes}
+				lost := &mysqlLog{cfg: l.cfg, logger: l.logger, changes: l.changes, filesInterval: l.filesInterval}
 				r = start(t, lost, reparsed(tok))
 				if metadata == "FULL" {
 					require.Equal(t, want, rows(t, r.connected(t).take(t, 1)))
