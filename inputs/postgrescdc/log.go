@@ -367,7 +367,10 @@ func (s *session) commit(ctx context.Context, m walData) error {
 	}
 	if s.index > 0 || s.skip == 0 {
 		s.skip = 0
-		at := Position{At: c.end, Last: c.end, XID: s.tx.XID}
+		at := Position{At: c.end, Last: s.end.Last, XID: s.end.XID}
+		if s.index > 0 { // PostgreSQL 14 sends those without a change for us too, which prove nothing
+			at.Last, at.XID = c.end, s.tx.XID
+		}
 		s.seg.Commit, s.seg.CommitTime = at, s.tx.CommitTime
 		s.end = Position{At: max(s.end.At, at.At), Last: at.Last, XID: at.XID}
 	}

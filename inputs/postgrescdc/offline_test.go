@@ -93,6 +93,8 @@ func TestOfflineKeepalive(t *testing.T) {
 	require.Nil(t, s.next().Commit, "inside of the transaction")
 	f.send(alive(0x9002), commitAt(0x1150))
 	require.Equal(t, Position{At: 0x1158, Last: 0x1158, XID: 8}, s.next().Commit)
+	f.send(beginAt(0x1180, 9), commitAt(0x1180))
+	require.Equal(t, Position{At: 0x1188, Last: 0x1158, XID: 8}, s.next().Commit)
 	f.send(alive(0x1200))
 	for s.last.Commit != (Position{At: 0x1200, Last: 0x1158, XID: 8}) {
 		f.send(alive(0x1200)) // one that comes too soon after another waits
