@@ -63,7 +63,7 @@ func TestPanicsStayInTheirPipeline(t *testing.T) {
 		{id: "v-batch", stat: "batch_events", component: "batch"},
 		{id: "v-connect", where: "end", stat: "source_reconnects_total", component: "connect"},
 		{id: "v-read", stat: "batches_in_flight", component: "read"},
-		{id: "v-ack", stat: "e2e_latency_seconds", component: "acknowledgement"},
+		{id: "v-ack", stat: "e2e_latency_ns", component: "acknowledgement"},
 		{id: "v-kafka", stat: "sink_batch_total", component: "kafka output", output: kafka},
 		{id: "v-hook", stat: "sink_retries_total", component: "kafka client", output: kafka},
 		{id: "v-session", guard: true, component: "session"},

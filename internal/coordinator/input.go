@@ -145,6 +145,7 @@ func (i *Input) endSession(ctx context.Context) error {
 	if s == nil {
 		return nil
 	}
+	cause := context.Cause(s.ctx) // nil: Connect itself has failed after the session had begun
 	if err := s.stop(ctx); err != nil {
 		return err
 	}
@@ -153,7 +154,9 @@ func (i *Input) endSession(ctx context.Context) error {
 	if s.moved.Load() {
 		i.failures = 0
 	}
-	i.failed(context.Cause(s.ctx), true)
+	if cause != nil {
+		i.failed(cause, true)
+	}
 	// Without a pause, a log that fails as soon as it streams would be a busy loop.
 	return sleep(ctx, i.backoff())
 }
