@@ -69,6 +69,7 @@ func layers() []layer {
 		{pattern: "internal/version"},
 		{pattern: "internal/typematrix"},
 		{pattern: "internal/demo", imports: []string{anything}},
+		{pattern: "internal/mutants"},
 		{pattern: "internal/bench", imports: []string{anything}},
 		{pattern: "internal/operator", imports: []string{anything}},
 		{pattern: "internal/docgen", imports: []string{anything}},
