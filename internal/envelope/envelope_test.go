@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"maps"
 	"flag"
 	"math"
 	"os"
@@ -329,6 +330,47 @@ func TestEncoderRun(t *testing.T) {
 		ev, ok := change.FromMessage(again)
 		require.True(t, ok)
 		assert.Same(t, &evs[i], ev)
+	}
+}
+
+// Events of several tables, operations and transactions in turn have what each has alone.
+func TestEncoderMixed(t *testing.T) {
+	var e Encoder
+	var buf []byte
+	for round := range 3 {
+		for _, name := range slices.Sorted(maps.Keys(events())) {
+			ev := events()[name]
+			ev.Index = uint64(round + 1)
+			alone := *ev
+			want, _ := AppendMessage(nil, &alone)
+			var got *service.Message
+			got, buf = e.AppendMessage(buf, ev)
+			assert.Equal(t, metadata(t, want), metadata(t, got), name)
+			a, err := want.AsBytes()
+			require.NoError(t, err)
+			b, err := got.AsBytes()
+			require.NoError(t, err)
+			assert.Equal(t, string(a), string(b), name)
+		}
+	}
+	// Neighbours that differ in one thing only.
+	base := events()["mysql_insert"]
+	next := &change.Table{Source: base.Table.Source, Database: base.Table.Database, Name: "others", Columns: base.Table.Columns, Key: base.Table.Key}
+	origin := *base.Origin
+	origin.Tx = &change.Tx{Position: "binlog.000003:9", CommitTime: base.Tx.CommitTime.Add(time.Second)}
+	for what, differ := range map[string]func(ev *change.Event){
+		"table":     func(ev *change.Event) { ev.Table = next },
+		"operation": func(ev *change.Event) { ev.Op = change.Read },
+		"origin":    func(ev *change.Event) { ev.Origin = &origin },
+	} {
+		first, second := *base, *base
+		differ(&second)
+		alone := second
+		want, _ := AppendMessage(nil, &alone)
+		var e Encoder
+		_, buf := e.AppendMessage(nil, &first)
+		got, _ := e.AppendMessage(buf, &second)
+		assert.Equal(t, metadata(t, want), metadata(t, got), what)
 	}
 }
 
