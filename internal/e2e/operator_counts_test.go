@@ -60,12 +60,15 @@ func TestOperatorCounts(t *testing.T) {
 	// Databases of its own: every byte of their logs counts.
 	own := servers.Options{NoSync: true}
 	shop, shelf, accounts := testenv.StartMySQL(t, own), testenv.StartPostgres(t, own), testenv.StartMariaDB(t, own)
-	orders := &deckPipeline{id: "orders", source: "shop", sink: "broker", kind: "deltaforge_mysql", src: deckBinlog(t, d, shop, "shop", "")}
-	books := &deckPipeline{id: "books", source: "books", sink: "store", kind: "deltaforge_postgres", src: deckPostgresOn(t, d, shelf, "")}
-	ledger := &deckPipeline{id: "ledger", source: "ledger", sink: "store", kind: "deltaforge_mysql", src: deckBinlog(t, d, accounts, "ledger", "")}
+	orders := &deckPipeline{id: "orders", sink: "broker", kind: "deltaforge_mysql", src: deckBinlog(t, d, shop, "shop", "")}
+	books := &deckPipeline{id: "books", sink: "store", kind: "deltaforge_postgres", src: deckPostgresOn(t, d, shelf, "")}
+	ledger := &deckPipeline{id: "ledger", sink: "store", kind: "deltaforge_mysql", src: deckBinlog(t, d, accounts, "ledger", "")}
 	kafka, topic, toBroker := deckKafka(t, d)
 	redis, stream := deckRedis(t, d), testenv.Name(t)
 	all := []*deckPipeline{orders, books, ledger}
+	for _, p := range all {
+		p.source = p.src.name
+	}
 	for _, p := range all {
 		p.w = p.src.workload(t)
 	}
@@ -148,6 +151,7 @@ func countsOf(t *testing.T, p page, of *deckPipeline, began time.Time) {
 	p.atLeast(of.payload, "sink_bytes_total", in)
 	p.atLeast(of.payload/20, "source_bytes_total", in)
 	p.is(0, "source_lag_seconds", in)
+	p.is(1, "source_info", in, "source="+of.source)
 	p.is(1, "source_connections_total", in)
 	p.is(1, "sink_connections_total", in)
 	p.is(10_000, "pipeline_channel_capacity", in)

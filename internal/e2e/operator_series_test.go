@@ -16,7 +16,7 @@ func scenarios() map[string]string {
 		"TestOperatorCounts": {
 			"build_info", "pipeline_info",
 			"source_events_total", "source_bytes_total", "source_connections_total", "source_ack_latency_seconds",
-			"source_lag_seconds", "source_lag_bytes", "source_table_lag_seconds", "source_idle_seconds",
+			"source_info", "source_lag_seconds", "source_lag_bytes", "source_table_lag_seconds", "source_idle_seconds",
 			"source_schema_changes_total", "panics_total",
 			"batch_events", "batch_bytes", "bytes_total", "stage_latency_seconds", "pipeline_channel_capacity",
 			"e2e_latency_seconds", "checkpoint_success_total", "checkpoint_latency_seconds", "last_checkpoint_timestamp_seconds",
@@ -39,6 +39,7 @@ func scenarios() map[string]string {
 			"rate_limit_checked_total", "rate_limit_triggered_total", "batches_created_total",
 			"processor_dropped_total", "sink_dropped_total",
 		},
+		"TestOperatorLag":    {"source_read_lag_seconds"},
 		"TestOperatorFailed": {"pipelines", "pipeline_status"},
 		"TestOperatorStrict": {"sink_rejected_total"},
 		"TestOperatorGuest":  {"rate_limit_errors_total"},

@@ -14,6 +14,9 @@ import (
 func TestOperatorValidate(t *testing.T) {
 	d := newDeck(t, "")
 	shop, books := deckMySQL(t, d, ""), deckPostgres(t, d, "")
+	for _, src := range []source{shop, books} {
+		src.workload(t) // the tables that the patterns of the configurations are about
+	}
 	redis := deckRedis(t, d)
 	d.start()
 	out := deckStream(redis.Addr(), "s")
