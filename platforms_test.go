@@ -36,6 +36,29 @@ func TestPlatforms(t *testing.T) {
 	}
 }
 
+// newestEngine is the newest version of the engine that is known to work. The one in go.mod is the oldest.
+const newestEngine = "v4.78.0"
+
+// TestNewestEngine type-checks the binary with the newest engine: a distribution may have it.
+func TestNewestEngine(t *testing.T) {
+	if testing.Short() {
+		t.Skip("reads the source of every dependency")
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"go.mod", "go.sum"} {
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), text, 0o600))
+	}
+	mod := filepath.Join(dir, "go.mod")
+	out, err := exec.CommandContext(t.Context(), "go", "mod", "edit", "-require=github.com/redpanda-data/benthos/v4@"+newestEngine, mod).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	assert.Empty(t, typeErrors(t, "linux", "amd64", "./cmd/deltaforge", "-modfile="+mod, "-mod=mod"))
+	text, err := os.ReadFile(mod)
+	require.NoError(t, err)
+	assert.Contains(t, string(text), "redpanda-data/benthos/v4 "+newestEngine)
+}
+
 // A platform's error is found.
 func TestPlatformErrorIsFound(t *testing.T) {
 	if testing.Short() {
@@ -55,9 +78,10 @@ type listed struct {
 }
 
 // typeErrors returns what is wrong with our packages among a package and its dependencies, on a platform without cgo.
-func typeErrors(t *testing.T, goos, goarch, pkg string) (wrong []string) {
+func typeErrors(t *testing.T, goos, goarch, pkg string, flags ...string) (wrong []string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-json=ImportPath,Dir,GoFiles,ImportMap,Module", pkg)
+	args := append([]string{"list", "-deps", "-json=ImportPath,Dir,GoFiles,ImportMap,Module"}, flags...)
+	cmd := exec.CommandContext(t.Context(), "go", append(args, pkg)...)
 	cmd.Env = append(os.Environ(), "GOOS="+goos, "GOARCH="+goarch, "CGO_ENABLED=0")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
