@@ -15,6 +15,9 @@ import (
 // closeTimeout bounds how long Close waits for a scrape in progress.
 const closeTimeout = 5 * time.Second
 
+// writeTimeout bounds the making and the sending of a page: who does not read it must not keep the connection.
+const writeTimeout = time.Minute
+
 // server serves /metrics on a listener of its own.
 type server struct {
 	http     http.Server
@@ -40,8 +43,12 @@ func serve(listener net.Listener, page http.Handler, log *service.Logger, p pani
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", page)
 	s := &server{
-		http: http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}, listener: listener,
-		stop: make(chan struct{}), done: make(chan struct{}),
+		http: http.Server{
+			Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
+			WriteTimeout: writeTimeout, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		},
+		listener: listener,
+		stop:     make(chan struct{}), done: make(chan struct{}),
 	}
 	log = log.With(fieldAddress, listener.Addr().String())
 	go func() {
