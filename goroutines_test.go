@@ -85,8 +85,8 @@ func recovers(n ast.Node) (found bool) {
 	return found
 }
 
-// behindDefer reports whether the body begins with defers of which one recovers.
-func behindDefer(body *ast.BlockStmt) bool {
+// startsWithDefer reports whether the body begins with defers of which one recovers.
+func startsWithDefer(body *ast.BlockStmt) bool {
 	for _, stmt := range body.List {
 		d, ok := stmt.(*ast.DeferStmt)
 		if !ok {
@@ -99,9 +99,9 @@ func behindDefer(body *ast.BlockStmt) bool {
 	return false
 }
 
-// bodyGuarded reports whether all that a goroutine does is behind a guard.
+// bodyGuarded reports whether all that a goroutine does runs under a guard.
 func bodyGuarded(body *ast.BlockStmt) bool {
-	if behindDefer(body) {
+	if startsWithDefer(body) {
 		return true
 	}
 	guarded, bare := false, false

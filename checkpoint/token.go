@@ -22,7 +22,7 @@ type Text string
 // String returns the text itself.
 func (t Text) String() string { return string(t) }
 
-// Token says where to resume: behind Commit, and behind the first Sent events of the transaction that follows it.
+// Token says where to resume: after Commit, and after the first Sent events of the transaction that follows it.
 type Token struct {
 	// Source identifies the server whose log Commit belongs to (MySQL server UUID, PostgreSQL system identifier and
 	// timeline). Empty where the database has no such thing or nothing is saved.

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// planted is a collector that panics behind its first series.
+// planted is a collector that panics after its first series.
 type planted struct{ first prometheus.Gauge }
 
 func (planted) Describe(chan<- *prometheus.Desc) {}

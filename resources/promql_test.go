@@ -120,7 +120,7 @@ func closing(toks []lexeme, open int) int {
 	return len(toks) - 1
 }
 
-// operand returns the extent of what an aggregation works on: behind its labels, or before the word.
+// operand returns the extent of what an aggregation works on: after its labels, or before the word.
 func operand(toks []lexeme, word, end int) (from, to int) {
 	if end+1 < len(toks) && toks[end+1].text == "(" {
 		return toks[end+1].pos, toks[closing(toks, end+1)].pos

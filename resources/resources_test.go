@@ -220,7 +220,7 @@ func TestAlertsDoNotWaitForLaterSeries(t *testing.T) {
 		waitingFor(t, `deltaforge_source_lag_seconds > 1 and on (source) deltaforge_snapshot_progress_ratio < 1`))
 }
 
-// waitingFor returns the later series of an expression, without those behind unless.
+// waitingFor returns the later series of an expression, without those after unless.
 func waitingFor(t *testing.T, expr string) (names []string) {
 	t.Helper()
 	e, err := parse(expr)

@@ -79,7 +79,7 @@ func (p *plane) options() []service.CLIOptFunc {
 	}
 }
 
-// schema makes the engine's own server, behind the control plane, one for this machine, and one that answers nobody else.
+// schema makes the engine's own server, which the control plane hides, one for this machine, and one that answers nobody else.
 func (p *plane) schema(s *service.ConfigSchema) *service.ConfigSchema {
 	if p.streams && p.why == "" {
 		s.SetFieldDefault("127.0.0.1:4195", "http", "address")

@@ -139,7 +139,7 @@ func TestResume(t *testing.T) {
 				last := r.take(t, 1)
 				r.stop(t)
 
-				at := checkpoint.Token{Source: commit.Source, Commit: first[0].positionBehind(t, r, l)}
+				at := checkpoint.Token{Source: commit.Source, Commit: first[0].positionAfter(t, r, l)}
 				for _, sent := range []uint64{0, 1, 2, 3, 5, 17, 31, 32} {
 					at.Sent = sent
 					again := start(t, l, reparsed(at)).connected(t)
@@ -159,8 +159,8 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// positionBehind reads the event's transaction again, to learn the position after it.
-func (g received) positionBehind(t *testing.T, _ *run, l *mysqlLog) checkpoint.Position {
+// positionAfter reads the event's transaction again, to learn the position after it.
+func (g received) positionAfter(t *testing.T, _ *run, l *mysqlLog) checkpoint.Position {
 	t.Helper()
 	cfg := l.cfg
 	cfg.start = startEarliest

@@ -11,8 +11,8 @@ import (
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
 
-// TestRestartBehindDDL: every kind of change that is made while the source is stopped.
-func TestRestartBehindDDL(t *testing.T) {
+// TestRestartAfterDDL: every kind of change that is made while the source is stopped.
+func TestRestartAfterDDL(t *testing.T) {
 	for _, gtid := range []string{"true", "false"} {
 		onBoth(t, func(t *testing.T, b *bench) {
 			b.exec(t, "CREATE TABLE a (id INT PRIMARY KEY, v VARCHAR(10))", "CREATE TABLE b (id INT PRIMARY KEY, n INT)",

@@ -31,7 +31,7 @@ func FuzzParseLSN(f *testing.F) {
 }
 
 // recorded returns the messages of testdata/pgoutput.bin, as PostgreSQL 15 made them: a table of many types, in every replica identity,
-// all operations, a TOAST value that does not change, a truncate, a type, a message. Each is behind its length in four bytes.
+// all operations, a TOAST value that does not change, a truncate, a type, a message. Each follows its length in four bytes.
 func recorded(t testing.TB) (messages [][]byte) {
 	t.Helper()
 	data, err := os.ReadFile("testdata/pgoutput.bin")

@@ -276,7 +276,7 @@ func TestSharedLSN(t *testing.T) {
 			s.noCommit = true // until there are rows: the position would lose the count
 		}
 		batch := s.events(6 - int(sent))
-		require.Equal(t, shorts(t, all[sent:]), shorts(t, batch), "behind %d", sent)
+		require.Equal(t, shorts(t, all[sent:]), shorts(t, batch), "after %d", sent)
 		for i, m := range batch {
 			require.Equal(t, must(all[int(sent)+i].MetaGet(change.MetaEventID)), must(m.MetaGet(change.MetaEventID)))
 		}

@@ -122,7 +122,7 @@ func TestSchemaChanges(t *testing.T) {
 }
 
 // TestSchemaChangesReplayed: whatever position a source starts again from, and however far its history was saved, it delivers the events
-// behind that position as they were the first time, ids included.
+// after that position as they were the first time, ids included.
 func TestSchemaChangesReplayed(t *testing.T) {
 	d := newDatabase(t)
 	d.exec("CREATE TABLE item (id int PRIMARY KEY)", "CREATE TABLE other (id int PRIMARY KEY)")
@@ -140,11 +140,11 @@ func TestSchemaChangesReplayed(t *testing.T) {
 		d.exec(sql...)
 		commit := s.last
 		batch := s.events(n)
-		for i, m := range batch[:n-1] { // a stop behind each event of a transaction
+		for i, m := range batch[:n-1] { // a stop after each event of a transaction
 			if ev, _ := change.FromMessage(m); sql[0] == "BEGIN" && ev.Index > 0 {
 				from := commit
 				from.Sent = ev.Index
-				left := len(want) + i + 1 - ev.Sub // a position knows rows; the changes behind the last one come again
+				left := len(want) + i + 1 - ev.Sub // a position knows rows; the changes after the last one come again
 				stops = append(stops, stop{from, left})
 			}
 		}

@@ -49,7 +49,7 @@ func TestIdleSlotAdvances(t *testing.T) {
 	d.exec("CREATE TABLE item (id int PRIMARY KEY)", "CREATE TABLE noise (v text)")
 	r, _ := d.source("tables: {include: [public.item]}\nstatus_interval: 200ms")
 	s := d.run(r, checkpoint.Token{})
-	// A transaction that stays open behind the position must not be lost by it.
+	// A transaction that stays open after the position must not be lost by it.
 	long := d.connect()
 	for _, sql := range []string{"BEGIN", "INSERT INTO item VALUES (1)"} {
 		_, err := long.Exec(t.Context(), sql)

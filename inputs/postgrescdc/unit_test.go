@@ -224,7 +224,7 @@ func TestInexactRow(t *testing.T) {
 func TestTruncatedRow(t *testing.T) {
 	rel := benchRelation()
 	good := insertMessage("1", "2", "e", "1.0", "t", "2024-02-29 11:51:30+00", "n")
-	for n := 8; n < len(good); n++ { // behind the number of columns
+	for n := 8; n < len(good); n++ { // after the number of columns
 		r := &rows{tx: benchTx(), readAt: time.UnixMilli(1)}
 		r.add(rowMsg{rel: rel, body: good[:n], lsn: 0x2A, index: 1})
 		_, err := r.Decode(nil)

@@ -36,7 +36,7 @@ func runReference(ctx context.Context, args []string) error {
 	addr := flags.String("addr", "", "the server")
 	user := flags.String("user", "", "the account")
 	password := flags.String("password", "", "its password")
-	from := flags.String("from", "", "the GTID set to start behind, or the topic or stream to take the payloads from")
+	from := flags.String("from", "", "the GTID set to start after, or the topic or stream to take the payloads from")
 	to := flags.String("to", "", "the topic or stream to write to")
 	rows := flags.Int("rows", 0, "how many rows")
 	if err := flags.Parse(args[1:]); err != nil {

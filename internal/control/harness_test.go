@@ -238,7 +238,7 @@ type lines struct {
 func (l *lines) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if bytes.Contains(b, []byte(`"target":"control"`)) { // the binary's own log is behind TargetLog, which this one is not
+	if bytes.Contains(b, []byte(`"target":"control"`)) { // the binary's own log goes through TargetLog, which this one is not
 		_, _ = testenv.Said().Write(b)
 	}
 	return l.buf.Write(b)

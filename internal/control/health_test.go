@@ -79,7 +79,7 @@ func TestFailedAndEnded(t *testing.T) {
 	assert.InDelta(t, 1, p.stats.get("pipeline_lifecycle_total{,delete,success}"), 0)
 }
 
-// What was seen of a pipeline before it was deleted does not come onto the page behind the deletion.
+// What was seen of a pipeline before it was deleted does not come onto the page after the deletion.
 func TestDeletedPipelineStaysOffThePage(t *testing.T) {
 	p := start(t, Options{Interval: time.Hour}, nil)
 	eventually(t, "the only look of the monitor", func() bool { return p.stats.has("pipelines{running}") })

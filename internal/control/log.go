@@ -60,7 +60,7 @@ func (t *TargetLog) HasLevels() bool { return t.levels.Load() != nil }
 // Logger returns the logger to hand to the engine.
 func (t *TargetLog) Logger() *slog.Logger { return slog.New(newHandler(t, nil)) }
 
-// SetFormat says how and where to write, and writes what has waited. It is called behind SetLevels.
+// SetFormat says how and where to write, and writes what has waited. It is called after SetLevels.
 func (t *TargetLog) SetFormat(f LogFormat) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

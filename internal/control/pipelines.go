@@ -335,7 +335,7 @@ func (s *Server) adopt(ctx context.Context, id string, was savedPipeline) error 
 	switch was.Status {
 	case statusPaused:
 		p.status = statusPaused
-	case statusStopped: // it runs since the engine has started, behind a closed gate
+	case statusStopped: // it has run since the engine started, with its gate closed
 		config, err := s.configOf(ctx, id, p)
 		if err != nil {
 			return err

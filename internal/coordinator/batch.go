@@ -271,7 +271,7 @@ func (b *batcher) fitting() (n int, trigger string) {
 	return len(b.sizes), triggerBytes
 }
 
-// whole returns the number of messages behind which a batch may be cut that no limit cuts; 0 for none.
+// whole returns the number of messages after which a batch may be cut that no limit cuts; 0 for none.
 func (b *batcher) whole() int {
 	switch {
 	case !b.in.cfg.RespectTx:

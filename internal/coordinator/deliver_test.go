@@ -55,7 +55,7 @@ func TestOneInFlight(t *testing.T) {
 }
 
 // Each line is a moment at which a new batch may meet a rejected one.
-func TestNewBatchWaitsBehindRejected(t *testing.T) {
+func TestNewBatchWaitsForRejected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newTestDeliveries(t)
 		one, two := d.offer(testBatch(d, 1)), d.offer(testBatch(d, 2))

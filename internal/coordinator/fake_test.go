@@ -18,7 +18,7 @@ import (
 	"github.com/deltaforge/deltaforge/internal/change"
 )
 
-// at is a place in the fake log: behind the transaction commit and behind sent events of the next one.
+// at is a place in the fake log: after the transaction commit and after sent events of the next one.
 type at struct{ commit, sent int }
 
 func (a at) less(b at) bool {

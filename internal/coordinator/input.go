@@ -252,7 +252,7 @@ func (i *Input) read(ctx context.Context) (service.MessageBatch, service.AckFunc
 		return batch, ack, err
 	}
 	i.reading.Store(nil)
-	// The engine does not log the cause behind ErrNotConnected, so this is the one place that does.
+	// The engine does not log the cause of ErrNotConnected, so this is the one place that does.
 	i.st.sourceErrors.Incr(1, string(KindOf(err)))
 	safe := i.deliver.position()
 	out := i.out.With("position", safe.String(), "error", err.Error())

@@ -263,8 +263,8 @@ func TestBatchGrowsWhileThePipelineIsBusy(t *testing.T) {
 	})
 }
 
-// However much of the log is filtered away behind a blocked batch, little is kept.
-func TestFilteredLogBehindBlockedOutput(t *testing.T) {
+// However much of the log is filtered away after a blocked batch, little is kept.
+func TestFilteredLogAfterBlockedBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		segs := []Segment{{Commit: commitText(0)}, transaction(1)}
 		for n := 2; n <= 10_000; n++ {

@@ -15,7 +15,7 @@ import (
 
 // Log reads one database's change log. Inputs implement it; the coordinator calls it.
 type Log interface {
-	// Run sends the segments behind from to out, in log order, until ctx ends or the log fails. It opens its own
+	// Run sends the segments after from to out, in log order, until ctx ends or the log fails. It opens its own
 	// connection, keeps it alive while out blocks, and has closed it when it returns. Only one Run is active at a
 	// time. It returns a non-nil error in every case, ctx's when it was that; errors carry a kind (WithKind).
 	//
@@ -26,7 +26,7 @@ type Log interface {
 	// From need not be saved, nor delivered: a session that follows another one goes on where that one ended, while what it has read is
 	// still on its way. Only Confirm says what is saved; it is called with the saved position before the first Run.
 	//
-	// When from.Sent is not zero, Run leaves out the first from.Sent events of the first transaction behind
+	// When from.Sent is not zero, Run leaves out the first from.Sent events of the first transaction after
 	// from.Commit.
 	Run(ctx context.Context, from checkpoint.Token, out chan<- Segment) error
 	// Confirm reports that everything up to tok is delivered and saved. It does not block, and is called from any
@@ -113,7 +113,7 @@ type Segment struct {
 	Source string
 	// Rows are the segment's changes; nil when it has none for us.
 	Rows Rows
-	// Commit is the position behind the segment when a transaction ends with it (or when it lies between
+	// Commit is the position after the segment when a transaction ends with it (or when it lies between
 	// transactions). Nil inside a transaction.
 	Commit checkpoint.Position
 	// CommitTime is the commit time of the transaction that the segment belongs to, by the database's clock. Zero when

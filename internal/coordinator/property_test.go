@@ -78,8 +78,8 @@ func newWorld(t *testing.T, seed uint64) *world {
 	return w
 }
 
-// behind returns the first event behind a position.
-func (w *world) behind(a at) int {
+// after returns the first event after a position.
+func (w *world) after(a at) int {
 	for n, row := range w.order {
 		if a.less(at{row.at.commit, row.at.sent}) {
 			return n
@@ -92,20 +92,20 @@ func (w *world) behind(a at) int {
 func (w *world) running(from at) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	assert.False(w.t, from.less(w.saved), "session from %v behind the saved position %v", from, w.saved)
+	assert.False(w.t, from.less(w.saved), "session from %v before the saved position %v", from, w.saved)
 	if w.fresh {
 		w.fresh = false
 		w.allAcked(from, "started")
-		w.next = w.behind(from)
+		w.next = w.after(from)
 		return
 	}
 	// What is on its way, or waits for being sent again, stays there: the next session goes on after it, and reads nothing twice.
-	assert.GreaterOrEqual(w.t, w.behind(from), w.next, "session from %v", from)
+	assert.GreaterOrEqual(w.t, w.after(from), w.next, "session from %v", from)
 }
 
 // allAcked checks that everything up to a position is acknowledged, and that the position is a real one.
 func (w *world) allAcked(pos at, what string) {
-	for n, row := range w.order[:w.behind(pos)] {
+	for n, row := range w.order[:w.after(pos)] {
 		if _, ok := w.acked[n]; !ok {
 			assert.Fail(w.t, "unacknowledged event passed", "%s %v, event %v", what, pos, row.at)
 			return

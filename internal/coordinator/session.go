@@ -17,7 +17,7 @@ import (
 const (
 	// segmentDepth is how many segments wait in front of the workers.
 	segmentDepth = 16
-	// laneDepth is how many groups of segments wait in front of and behind each decode worker.
+	// laneDepth is how many groups of segments wait before and after each decode worker.
 	laneDepth = 2
 	// maxDecoders is the most workers that decode_workers: 0 chooses.
 	maxDecoders = 4
@@ -175,7 +175,7 @@ func (s *session) dispatch(lanes []lane) error {
 	}
 }
 
-// gather makes a group of a segment and of those behind it that are there already.
+// gather makes a group of a segment and of those after it that are there already.
 func (s *session) gather(seg Segment) []Segment {
 	group := make([]Segment, 0, 1+min(len(s.segments), groupSegments-1))
 	bytes := 0

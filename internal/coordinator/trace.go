@@ -19,7 +19,7 @@ const (
 	spanName   = "deltaforge.batch"
 
 	attrSource   = attribute.Key("deltaforge.source")
-	attrPosition = attribute.Key("deltaforge.position") // behind the last event of the batch
+	attrPosition = attribute.Key("deltaforge.position") // after the last event of the batch
 	attrTables   = attribute.Key("deltaforge.tables")
 	attrEvents   = attribute.Key("deltaforge.events")
 	attrAttempt  = attribute.Key("deltaforge.attempt")

@@ -17,7 +17,7 @@ import (
 )
 
 // ddlWalker changes tables of its own and the rows in them, one statement after the other, and notes each event that there has to be:
-// with the columns and values that the server shows for the row just before and behind the statement.
+// with the columns and values that the server shows for the row just before and after the statement.
 //
 // Every table has the columns id, its key, and n, which is changed by every update; what else it has changes all the time.
 type ddlWalker struct {

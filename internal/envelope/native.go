@@ -55,8 +55,8 @@ func (e *Encoder) AppendMessage(buf []byte, ev *change.Event) (*service.Message,
 type tableText struct {
 	names  [][]byte // `,"name":` of each column
 	source []byte   // `,"source":{` up to the commit time
-	table  []byte   // from behind the snapshot up to the place
-	end    []byte   // from behind the event id to the end
+	table  []byte   // from after the snapshot up to the place
+	end    []byte   // from after the event id to the end
 }
 
 func makeTableText(t *change.Table) any {

@@ -14,7 +14,7 @@ const (
 
 // Gate makes the engine repeat a batch in place, visibly and not too fast. The engine answers ErrNotConnected by
 // calling Connect until it succeeds and then writing the same batch again, before any other where max_in_flight is 1.
-// It shows and logs what Connect returns, and nothing of what lies behind ErrNotConnected: so the reason is kept for
+// It shows and logs what Connect returns, and nothing of the cause of ErrNotConnected: so the reason is kept for
 // the next Connect. The zero value is open.
 type Gate struct {
 	mu      sync.Mutex

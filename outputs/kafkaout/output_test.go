@@ -85,7 +85,7 @@ func TestSchemaChangeIsARecordOfItsTable(t *testing.T) {
 	c := fake(t, kfake.SeedTopics(1, "df.shop.orders"))
 	o := connected(t, c.ListenAddrs(), "topic_prefix: df\ntombstones: true\n")
 	require.NoError(t, o.WriteBatch(t.Context(), service.MessageBatch{
-		changed("orders", "c", `{"id":1}`, "tx:0", "before"), shapeEvent("orders", "tx"), changed("orders", "c", `{"id":1}`, "tx:2", "behind"),
+		changed("orders", "c", `{"id":1}`, "tx:0", "before"), shapeEvent("orders", "tx"), changed("orders", "c", `{"id":1}`, "tx:2", "after"),
 	}))
 	recs := consume(t, c.ListenAddrs(), 3, "df.shop.orders")
 	require.Len(t, recs, 3)

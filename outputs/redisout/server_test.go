@@ -213,7 +213,7 @@ func TestPlainPipelineIsOvertaken(t *testing.T) {
 			}
 		}
 	}
-	t.Fatal("no entry was added behind one that was refused")
+	t.Fatal("no entry was added after one that was refused")
 }
 
 func TestReadOnlyForAWhileKeepsOrder(t *testing.T) {

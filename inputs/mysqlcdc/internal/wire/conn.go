@@ -37,7 +37,7 @@ type Server struct {
 	OnPlain func()
 }
 
-// ParseDSN reads user:password@tcp(host:port)/ or user:password@unix(/path)/. A database behind the slash means nothing: the
+// ParseDSN reads user:password@tcp(host:port)/ or user:password@unix(/path)/. A database after the slash means nothing: the
 // binlog is the whole server's. Its errors do not show the password.
 func ParseDSN(dsn string) (s Server, err error) {
 	want := errors.New("dsn: want user:password@tcp(host:port)/ or user:password@unix(/path/to/socket)/")

@@ -33,7 +33,7 @@ type Packets struct {
 	// limit bounds a packet; 0 is maxPacket.
 	limit int
 
-	// slab[start:] has been read and not handed out; behind it, up to the capacity, there is room.
+	// slab[start:] has been read and not handed out; after it, up to the capacity, there is room.
 	slab   []byte
 	start  int
 	readAt time.Time // of the last read
