@@ -107,8 +107,8 @@ delivers them again, for ever.
 == Order
 
 With ` + "`max_in_flight: 1`" + ` (the default) the records of a partition are written in the order of the messages, through retries, broker
-restarts and partial failures. A failed record is never overtaken by a later one of its partition, except that one which can never
-be written does not stop those behind it. The partition of a record is murmur2 of its key, the same as the Java client's, so all
+restarts and partial failures. A failed record is never overtaken by a later one of its partition. The exception is a record that
+can never be written: it does not stop those after it. The partition of a record is murmur2 of its key, the same as the Java client's, so all
 changes of one row are in one partition. Records without a key are spread.
 
 == Errors

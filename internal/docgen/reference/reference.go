@@ -44,7 +44,7 @@ func Pages() (map[string]string, error) {
 	for _, d := range all {
 		file := fmt.Sprintf("%s-%s.md", d.Type, d.Name)
 		pages[file] = page(d)
-		fmt.Fprintf(&index, "| [`%s`](%s) | %s | %s |\n", d.Name, file, d.Type, strings.TrimSpace(d.Summary))
+		fmt.Fprintf(&index, "| [`%s`](%s) | %s | %s |\n", d.Name, file, d.Type, markdown(d.Summary))
 	}
 	index.WriteString("\nThese pages are generated: `go tool -modfile=tools/go.mod task docs`.\n")
 	pages["README.md"] = index.String()
@@ -57,29 +57,29 @@ func order(kind string) int {
 
 func page(d service.TemplateDataPlugin) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# `%s` %s\n\n%s\n\n", d.Name, d.Type, strings.TrimSpace(d.Summary))
+	fmt.Fprintf(&b, "# `%s` %s\n\n%s\n\n", d.Name, d.Type, markdown(d.Summary))
 	if d.Description != "" {
-		fmt.Fprintf(&b, "%s\n\n", strings.TrimSpace(d.Description))
+		fmt.Fprintf(&b, "%s\n\n", markdown(d.Description))
 	}
 	fmt.Fprintf(&b, "## Configuration\n\nThe common fields:\n\n```yaml\n%s```\n\n", d.CommonConfigYAML)
 	if d.AdvancedConfigYAML != d.CommonConfigYAML {
 		fmt.Fprintf(&b, "All fields:\n\n```yaml\n%s```\n\n", d.AdvancedConfigYAML)
 	}
 	for _, e := range d.Examples {
-		fmt.Fprintf(&b, "## Example: %s\n\n%s\n\n```yaml\n%s\n```\n\n", e.Title, strings.TrimSpace(e.Summary), strings.TrimSpace(e.Config))
+		fmt.Fprintf(&b, "## Example: %s\n\n%s\n\n```yaml\n%s\n```\n\n", e.Title, markdown(e.Summary), strings.TrimSpace(e.Config))
 	}
 	b.WriteString("## Fields\n\n")
 	for _, f := range d.Fields {
 		field(&b, f)
 	}
 	if d.Footnotes != "" {
-		fmt.Fprintf(&b, "%s\n", strings.TrimSpace(d.Footnotes))
+		fmt.Fprintf(&b, "%s\n", markdown(d.Footnotes))
 	}
 	return strings.TrimRight(b.String(), "\n") + "\n"
 }
 
 func field(b *strings.Builder, f service.TemplateDataPluginField) {
-	fmt.Fprintf(b, "### `%s`\n\n%s\n\n", f.FullName, strings.TrimSpace(f.Description))
+	fmt.Fprintf(b, "### `%s`\n\n%s\n\n", f.FullName, markdown(f.Description))
 	facts := []string{"Type: `" + f.Type + "`"}
 	if f.DefaultMarshalled != "" {
 		facts = append(facts, "default: `"+f.DefaultMarshalled+"`")
@@ -94,7 +94,7 @@ func field(b *strings.Builder, f service.TemplateDataPluginField) {
 	if len(f.AnnotatedOptions) > 0 {
 		b.WriteString("| option | meaning |\n|---|---|\n")
 		for _, o := range f.AnnotatedOptions {
-			fmt.Fprintf(b, "| `%s` | %s |\n", o[0], strings.TrimSpace(o[1]))
+			fmt.Fprintf(b, "| `%s` | %s |\n", o[0], markdown(o[1]))
 		}
 		b.WriteString("\n")
 	} else if len(f.Options) > 0 {
