@@ -81,7 +81,7 @@ Every series has the labels ` + "`pipeline` and `tenant`" + ` besides those list
 path where it has none. A label that ` + "`metrics.mapping`" + ` adds is kept.
 
 Each series is fed by the stat that has its name without ` + "`deltaforge_`" + `: that is how DeltaForge's components emit it, and how it is called
-behind any other exporter. Durations are emitted in nanoseconds and end in ` + "`_ns`" + ` there, as the engine's own: ` + "`sink_latency_ns`" + `. Where the last column names stats of the engine, every component has the series, foreign ones too.
+with any other exporter. Durations are emitted in nanoseconds and end in ` + "`_ns`" + ` there, as the engine's own: ` + "`sink_latency_ns`" + `. Where the last column names stats of the engine, every component has the series, foreign ones too.
 Where a component emits the series itself, the engine's stats about that component do not count for it.
 
 A series that is marked as **not emitted by this version** has its name and its place on the dashboard, and no data.
