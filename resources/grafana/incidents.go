@@ -19,17 +19,17 @@ func batching() []Panel {
 			},
 		},
 		{
-			Title: "What cuts batches?", Unit: unitEvents, Stack: true,
+			Title: "Batches by trigger", Unit: unitEvents, Stack: true,
 			Help:    "Batches a second by what ended them. events or bytes: the limits are reached, larger ones may be faster. timer: traffic is thin. transaction: the log had nothing more to give.",
 			Queries: []Query{{`sum by (trigger) (rate(deltaforge_stage_latency_seconds_count{@pipeline, stage="batch"}[$__rate_interval]))`, "{{trigger}}"}},
 		},
 		{
 			Title: "Batches in flight", Unit: unitShort,
-			Help:    "Delivered to the pipeline and not yet acknowledged. Flat above 0 with nothing delivered: the sink hangs, see Sink failures.",
+			Help:    "Delivered to the pipeline and not yet acknowledged. Flat above 0 with nothing delivered: the sink hangs, see Sink failures by kind.",
 			Queries: []Query{{`sum by (pipeline) (deltaforge_batches_in_flight{@pipeline})`, "{{pipeline}}"}},
 		},
 		{
-			Title: "How full is the channel to the pipeline?", Unit: unitRatio, Max: 1,
+			Title: "Pipeline channel usage", Unit: unitRatio, Max: 1,
 			Help: "Full: processors or sink are slower than the database writes, and the source waits for them. Empty while lag grows: reading or decoding is the limit.",
 			Queries: []Query{{
 				`sum by (pipeline) (deltaforge_pipeline_channel_depth{@pipeline}) / sum by (pipeline) (deltaforge_pipeline_channel_capacity{@pipeline})`,
@@ -37,7 +37,7 @@ func batching() []Panel {
 			}},
 		},
 		{
-			Title: "How full is the sink's buffer?", Unit: unitRatio, Max: 1, Yellow: 0.5, Red: 0.8,
+			Title: "Sink buffer usage", Unit: unitRatio, Max: 1, Yellow: 0.5, Red: 0.8,
 			Help: "Unsent bytes in the client library against its bound. The first sign of backpressure: look at the sink server's load before the source stalls.",
 			Queries: []Query{{
 				`sum by (pipeline, sink) (deltaforge_sink_buffer_bytes{@sink}) / sum by (pipeline, sink) (deltaforge_sink_buffer_limit_bytes{@sink})`,
@@ -45,12 +45,12 @@ func batching() []Panel {
 			}},
 		},
 		{
-			Title: "Events in the sink's buffer", Unit: unitShort, Width: 12,
+			Title: "Sink buffer events", Unit: unitShort, Width: 12,
 			Help:    "Events that the client library holds unsent. Growing: the sink takes less than it is given.",
 			Queries: []Query{{`sum by (pipeline, sink) (deltaforge_sink_buffer_events{@sink})`, "{{pipeline}}/{{sink}}"}},
 		},
 		{
-			Title: "Events a delivery", Unit: unitShort, Width: 12,
+			Title: "Events per delivery", Unit: unitShort, Width: 12,
 			Help: "Mean number of events of an acknowledged batch. About 1 under load: an output policy splits batches; remove it.",
 			Queries: []Query{{
 				rate("deltaforge_sink_events_total", "@sink", "pipeline, sink") + " / " + rate("deltaforge_sink_batch_total", "@sink", "pipeline, sink"),
@@ -91,7 +91,7 @@ func failures() []Panel {
 			Queries: []Query{{increase("deltaforge_processor_errors_total", "@processor", "pipeline, processor"), "{{pipeline}}/{{processor}}"}},
 		},
 		{
-			Title: "Events sent back by strict error handling", Unit: unitPerHour,
+			Title: "Events rejected by strict error handling", Unit: unitPerHour,
 			Help:    "Events in an hour that a sink refused because a processor had failed on them. They block the pipeline until the processor handles them.",
 			Queries: []Query{{increase("deltaforge_sink_rejected_total", "@sink", "pipeline, sink"), "{{pipeline}}/{{sink}}"}},
 		},
@@ -111,18 +111,18 @@ func failures() []Panel {
 func snapshots() []Panel {
 	return []Panel{
 		{
-			Title: "How far is each table?", Kind: "bargauge", Unit: unitRatio, Max: 1,
-			Help:    "Share of the rows estimated at the start. Standing still with Rows read by snapshots at 0: a lock or a dead session in the database; look at its list of sessions. No data in this version: it takes no snapshots.",
+			Title: "Snapshot progress by table", Kind: "bargauge", Unit: unitRatio, Max: 1,
+			Help:    "Share of the rows estimated at the start. Standing still with Snapshot rows read at 0: a lock or a dead session in the database; look at its list of sessions. No data in this version: it takes no snapshots.",
 			Queries: []Query{{`min by (pipeline, table) (deltaforge_snapshot_progress_ratio{@source})`, "{{pipeline}} {{table}}"}},
 		},
 		{
-			Title: "Rows read by snapshots", Unit: unitEvents,
+			Title: "Snapshot rows read", Unit: unitEvents,
 			Help:    "Rows a second, the ten busiest tables. Slow with a busy sink: the sink bounds it. Slow with an idle sink: the database's disk. No data in this version: it takes no snapshots.",
 			Queries: []Query{{"topk(10, " + rate("deltaforge_snapshot_rows_total", "@source", "pipeline, table") + ")", "{{pipeline}} {{table}}"}},
 		},
 		{
-			Title: "When will it be done?", Unit: unitSeconds,
-			Help: "Time left at the speed of the last ten minutes. Days: the database keeps its log all that time; check Log that the database keeps for us. No data in this version: it takes no snapshots.",
+			Title: "Snapshot time remaining", Unit: unitSeconds,
+			Help: "Time left at the speed of the last ten minutes. Days: the database keeps its log all that time; check Retained log size. No data in this version: it takes no snapshots.",
 			Queries: []Query{{
 				`(1 - min by (pipeline, table) (deltaforge_snapshot_progress_ratio{@source})) / ` +
 					`(min by (pipeline, table) (deriv(deltaforge_snapshot_progress_ratio{@source}[10m])) > 0)`,

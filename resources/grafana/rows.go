@@ -57,7 +57,7 @@ func fleet() []Panel {
 	return []Panel{
 		{
 			Title: "Failed pipelines", Kind: "stat", Width: 4, Unit: unitNone, Red: 1,
-			Help:    "Pipelines that stopped for good and wait for a person. Above 0: open the state panel to see which, then /ready for its reason.",
+			Help:    "Pipelines that stopped for good and wait for a person. Above 0: open Pipeline status over time to see which, then /ready for its reason.",
 			Queries: []Query{{`count(deltaforge_pipeline_status{@pipeline} == -1) or vector(0)`, "failed"}},
 		},
 		{
@@ -66,44 +66,44 @@ func fleet() []Panel {
 			Queries: []Query{{`sum by (status) (deltaforge_pipelines{@process})`, "{{status}}"}},
 		},
 		{
-			Title: "Worst lag", Kind: "stat", Width: 4, Unit: unitSeconds, Yellow: 60, Red: 900,
+			Title: "Maximum source lag", Kind: "stat", Width: 4, Unit: unitSeconds, Yellow: 60, Red: 900,
 			Help:    "The greatest lag of any source. When it is red, the row Lag says which source and the row Latency what holds it up.",
 			Queries: []Query{{`max(deltaforge_source_lag_seconds{@source})`, "lag"}},
 		},
 		{
-			Title: "Delivered", Kind: "stat", Width: 5, Unit: unitEvents,
-			Help:    "Events a second that all sinks acknowledged. At 0 with lag above 0 nothing leaves: look at Sink failures.",
+			Title: "Delivery rate", Kind: "stat", Width: 5, Unit: unitEvents,
+			Help:    "Events a second that all sinks acknowledged. At 0 with lag above 0 nothing leaves: look at Sink failures by kind.",
 			Queries: []Query{{`sum(rate(deltaforge_sink_events_total{@sink}[$__rate_interval]))`, "events"}},
 		},
 		{
-			Title: "Panics in a day", Kind: "stat", Width: 5, Unit: unitNone, Red: 1,
+			Title: "Panics in 24 hours", Kind: "stat", Width: 5, Unit: unitNone, Red: 1,
 			Help:    "Defects that were caught; the pipeline went on. Above 0: find `panic` in the log and report the stack.",
 			Queries: []Query{{`sum(increase(deltaforge_panics_total{@pipeline}[1d])) or vector(0)`, "panics"}},
 		},
 		{
-			Title: "What state is each pipeline in?", Kind: "state-timeline", Width: 16, Unit: unitNone,
+			Title: "Pipeline status over time", Kind: "state-timeline", Width: 16, Unit: unitNone,
 			Help:     "Red is failed: it does not restart by itself; ask GET /ready for the reason. Paused and stopped are somebody's doing; the audit log says whose.",
 			Mappings: map[string]string{"1": "running", "0.5": "paused", "0": "stopped", "-1": "failed"},
 			Queries:  []Query{{`max by (tenant, pipeline) (deltaforge_pipeline_status{@pipeline})`, "{{tenant}}/{{pipeline}}"}},
 		},
 		{
-			Title: "Pipelines by kind of source", Kind: "bargauge", Unit: unitNone,
+			Title: "Pipelines by source type", Kind: "bargauge", Unit: unitNone,
 			Help:    "How many pipelines read from which kind of database. For orientation; nothing here is bad.",
 			Queries: []Query{{`count by (source_type) (deltaforge_pipeline_info{@pipeline})`, "{{source_type}}"}},
 		},
 		{
-			Title: "Which build runs where?", Kind: "table", Width: 12, Unit: unitNone,
+			Title: "Build versions", Kind: "table", Width: 12, Unit: unitNone,
 			Help:    "One line a process. Two versions for longer than a rollout takes: the rollout is stuck.",
 			Queries: []Query{{`max by (instance, version, commit, go_version) (deltaforge_build_info{@process})`, ""}},
 		},
 		{
-			Title: "Processor time", Width: 6, Unit: unitShort,
+			Title: "CPU usage", Width: 6, Unit: unitShort,
 			Help:    "Cores in use by each process. At the number of cores it has, decoding is the limit: give it more, or move pipelines to another process.",
 			Queries: []Query{{ours(`rate(process_cpu_seconds_total{@process}[$__rate_interval])`), "{{instance}}"}},
 		},
 		{
-			Title: "Memory", Width: 6, Unit: unitBytes,
-			Help:    "Resident memory of each process. When it only grows: compare with Batches in flight and Sink buffer; lower batch.max_bytes if a few large batches hold it.",
+			Title: "Resident memory", Width: 6, Unit: unitBytes,
+			Help:    "Resident memory of each process. When it only grows: compare with Batches in flight and Sink buffer usage; lower batch.max_bytes if a few large batches hold it.",
 			Queries: []Query{{ours(`process_resident_memory_bytes{@process}`), "{{instance}}"}},
 		},
 	}
@@ -133,11 +133,11 @@ func throughput() []Panel {
 		},
 		{
 			Title: "Events delivered", Unit: unitEvents,
-			Help:    "Events a second that each sink acknowledged. Below Rows read for long: the sink is the bottleneck, see Delivery time.",
+			Help:    "Events a second that each sink acknowledged. Below Rows read for long: the sink is the bottleneck, see Sink delivery latency.",
 			Queries: []Query{{rate("deltaforge_sink_events_total", "@sink", "pipeline, sink"), "{{pipeline}}/{{sink}}"}},
 		},
 		{
-			Title: "Payload", Unit: unitByteRate,
+			Title: "Payload throughput", Unit: unitByteRate,
 			Help: "Bytes a second handed to the pipeline and acknowledged by the sink. Far more out than in: an envelope with before images, or a fan-out; check the network's limit.",
 			Queries: []Query{
 				{rate("deltaforge_bytes_total", "@pipeline", "pipeline"), "{{pipeline}} in"},
@@ -145,7 +145,7 @@ func throughput() []Panel {
 			},
 		},
 		{
-			Title: "What do processors let through?", Unit: unitRatio, Width: 12,
+			Title: "Processor output ratio", Unit: unitRatio, Width: 12,
 			Help: "Events that leave each processor for one that enters. A filter that suddenly passes nothing was changed or meets a new schema.",
 			Queries: []Query{{
 				rate("deltaforge_processor_events_out_total", "@processor", "pipeline, processor") + " / " +
@@ -153,7 +153,7 @@ func throughput() []Panel {
 			}},
 		},
 		{
-			Title: "Events left out on purpose", Unit: unitEvents, Width: 12,
+			Title: "Dropped events by reason", Unit: unitEvents, Width: 12,
 			Help: "Events a second that a processor or sink dropped, by its reason. Not an error; a reason you did not configure is worth a look at that component's settings.",
 			Queries: []Query{
 				{rate("deltaforge_processor_dropped_total", "@processor", "pipeline, processor, reason"), "{{pipeline}}/{{processor}} {{reason}}"},
@@ -166,27 +166,27 @@ func throughput() []Panel {
 func lag() []Panel {
 	return []Panel{
 		{
-			Title: "How far behind is each source?", Unit: unitSeconds, Width: 12, Yellow: 60, Red: 900,
-			Help:    "Age of the oldest commit that is not delivered and saved; 0 only when there is none. In step with the clock: nothing is delivered; if the reading is late too, look at Reconnects and Source errors, else at the sink. Slowly up: more is written than delivered, see Where does the time go? A paused, stopped or failed pipeline keeps its lag.",
+			Title: "Source lag", Unit: unitSeconds, Width: 12, Yellow: 60, Red: 900,
+			Help:    "Age of the oldest commit that is not delivered and saved; 0 only when there is none. In step with the clock: nothing is delivered; if the reading is late too, look at Reconnects and Source errors by kind, else at the sink. Slowly up: more is written than delivered, see Latency by stage. A paused, stopped or failed pipeline keeps its lag.",
 			Queries: []Query{{`max by (pipeline, source) (deltaforge_source_lag_seconds{@source})`, "{{pipeline}}/{{source}}"}},
 		},
 		{
-			Title: "How late is the reading?", Unit: unitSeconds, Width: 12, Yellow: 60, Red: 900,
+			Title: "Source read lag", Unit: unitSeconds, Width: 12, Yellow: 60, Red: 900,
 			Help:    "Age of the last commit read; 0 at the end of the log. Late here: the database cannot be read, or the output takes less than is written and the reading waits for it.",
 			Queries: []Query{{`max by (pipeline, source) (deltaforge_source_read_lag_seconds{@source})`, "{{pipeline}}/{{source}}"}},
 		},
 		{
-			Title: "Log that the database keeps for us", Unit: unitBytes, Width: 12, Yellow: 1 << 30, Red: 10 << 30,
+			Title: "Retained log size", Unit: unitBytes, Width: 12, Yellow: 1 << 30, Red: 10 << 30,
 			Help:    "From the saved position to the end of the log. On PostgreSQL it fills the database's disk: get the pipeline going or, as a last resort, drop the slot and take a new snapshot.",
 			Queries: []Query{{`max by (pipeline, source) (deltaforge_source_lag_bytes{@source})`, "{{pipeline}}/{{source}}"}},
 		},
 		{
-			Title: "Tables that are furthest behind", Unit: unitSeconds, Width: 12,
+			Title: "Tables with the greatest lag", Unit: unitSeconds, Width: 12,
 			Help:    "Age of the oldest commit of each table that is not delivered and saved, the ten worst. One table alone: a large transaction on it; find the job that made it.",
 			Queries: []Query{{`topk(10, max by (pipeline, table) (deltaforge_source_table_lag_seconds{@source}))`, "{{pipeline}} {{table}}"}},
 		},
 		{
-			Title: "Since when has nothing come?", Unit: unitSeconds, Width: 12,
+			Title: "Source idle time", Unit: unitSeconds, Width: 12,
 			Help:    "Time since the last row. Normal on a quiet database. If the database does write: check the table list and, on PostgreSQL, the publication.",
 			Queries: []Query{{`max by (pipeline, source) (deltaforge_source_idle_seconds{@source})`, "{{pipeline}}/{{source}}"}},
 		},
@@ -196,25 +196,25 @@ func lag() []Panel {
 func latency() []Panel {
 	return []Panel{
 		{
-			Title: "From read to acknowledged", Unit: unitSeconds, Red: 10,
-			Help: "End-to-end latency of events inside DeltaForge. High with Delivery time high: the sink. High alone: batches wait, see Where does the time go?",
+			Title: "End-to-end latency", Unit: unitSeconds, Red: 10,
+			Help: "End-to-end latency of events inside DeltaForge. High with Sink delivery latency high: the sink. High alone: batches wait, see Latency by stage.",
 			Queries: []Query{
 				{quantile(0.5, "deltaforge_e2e_latency_seconds", "@pipeline", "pipeline"), "{{pipeline}} median"},
 				{quantile(0.99, "deltaforge_e2e_latency_seconds", "@pipeline", "pipeline"), "{{pipeline}} 99 %"},
 			},
 		},
 		{
-			Title: "How are end-to-end latencies spread?", Kind: "heatmap", Unit: unitSeconds,
+			Title: "End-to-end latency distribution", Kind: "heatmap", Unit: unitSeconds,
 			Help:    "Each column is the distribution at that time. Two bands: some batches meet a slow partition, shard or processor.",
 			Queries: []Query{{`sum by (le) (increase(deltaforge_e2e_latency_seconds_bucket{@pipeline}[$__rate_interval]))`, "{{le}}"}},
 		},
 		{
-			Title: "Where does the time go?", Unit: unitSeconds,
+			Title: "Latency by stage", Unit: unitSeconds,
 			Help:    "95th percentile of each stage of a batch. decode: more processor time. batch: lower batch.max_ms. process: the slowest processor. deliver: the sink. commit: the checkpoint store.",
 			Queries: []Query{{quantile(0.95, "deltaforge_stage_latency_seconds", "@pipeline", "pipeline, stage"), "{{pipeline}} {{stage}}"}},
 		},
 		{
-			Title: "Delivery time", Unit: unitSeconds,
+			Title: "Sink delivery latency", Unit: unitSeconds,
 			Help:    "95th percentile of one delivery, failures included for our sinks. Up: the sink's own load or the network; compare with that server's dashboard.",
 			Queries: []Query{{quantile(0.95, "deltaforge_sink_latency_seconds", "@sink", "pipeline, sink"), "{{pipeline}}/{{sink}}"}},
 		},
@@ -224,7 +224,7 @@ func latency() []Panel {
 			Queries: []Query{{quantile(0.95, "deltaforge_processor_latency_seconds", "@processor", "pipeline, processor"), "{{pipeline}}/{{processor}}"}},
 		},
 		{
-			Title: "Until a batch is acknowledged", Unit: unitSeconds,
+			Title: "Batch acknowledgement latency", Unit: unitSeconds,
 			Help:    "95th percentile from the hand-over of a batch to its acknowledgement. Retries inside the sink count: see Retries.",
 			Queries: []Query{{quantile(0.95, "deltaforge_source_ack_latency_seconds", "@source", "pipeline, source"), "{{pipeline}}/{{source}}"}},
 		},
@@ -234,7 +234,7 @@ func latency() []Panel {
 func checkpoints() []Panel {
 	return []Panel{
 		{
-			Title: "How old is the last checkpoint?", Unit: unitSeconds, Width: 12, Red: 600,
+			Title: "Checkpoint age", Unit: unitSeconds, Width: 12, Red: 600,
 			Help:    "What a restart would read again. It grows on a quiet database; growing while rows flow, the sink does not acknowledge or the store does not save.",
 			Queries: []Query{{`time() - max by (pipeline, source) (deltaforge_last_checkpoint_timestamp_seconds{@source})`, "{{pipeline}}/{{source}}"}},
 		},
@@ -247,7 +247,7 @@ func checkpoints() []Panel {
 			},
 		},
 		{
-			Title: "Time to save", Unit: unitSeconds, Width: 12, Red: 1,
+			Title: "Checkpoint save latency", Unit: unitSeconds, Width: 12, Red: 1,
 			Help:    "95th percentile of one save. Above a second: slow disk or far store; raise checkpoint.interval_ms or move the store.",
 			Queries: []Query{{quantile(0.95, "deltaforge_checkpoint_latency_seconds", "@source", "pipeline, source"), "{{pipeline}}/{{source}}"}},
 		},
