@@ -3,6 +3,7 @@ package mysqlcdc
 
 import (
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -180,6 +181,7 @@ func parseConfig(conf *service.ParsedConfig, version string) (c config, err erro
 	}
 	if tlsOn {
 		c.server.TLS = tlsConf
+		c.server.ReadTLS = func() (*tls.Config, error) { again, _, err := conf.FieldTLSToggled(fieldTLS); return again, err }
 	}
 	if c.flavor, err = oneOf(conf, fieldFlavor, product.Auto, product.MySQL, product.MariaDB); err != nil {
 		return c, err

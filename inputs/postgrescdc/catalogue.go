@@ -12,7 +12,7 @@ import (
 // catalogue answers questions about tables and types over a connection of its own, which one goroutine owns. It also
 // looks once a second where the server's end of log is.
 type catalogue struct {
-	config   *pgx.ConnConfig
+	dial     func(ctx context.Context) (*pgx.Conn, error)
 	requests chan catalogueRequest
 	onEnd    func(LSN) // called with the server's end of log
 	onTick   func(context.Context, *pgx.Conn)
@@ -63,7 +63,7 @@ func (c *catalogue) usable(ctx context.Context, conn *pgx.Conn) (*pgx.Conn, erro
 	if conn != nil && !conn.IsClosed() {
 		return conn, nil
 	}
-	return pgx.ConnectConfig(ctx, c.config)
+	return c.dial(ctx)
 }
 
 // do runs f on the catalogue's connection and returns its error.

@@ -26,7 +26,7 @@ func (r *replication) open(ctx context.Context, from checkpoint.Token) (_ *sessi
 	if err != nil {
 		return nil, coordinator.WithKind(coordinator.KindOther, fmt.Errorf("saved position %s: %w", from, err))
 	}
-	side, err := pgx.ConnectConfig(ctx, r.cfg.conn)
+	side, err := r.cfg.connect(ctx)
 	if err != nil {
 		return nil, classifyConnect(err)
 	}
@@ -67,7 +67,7 @@ func (r *replication) open(ctx context.Context, from checkpoint.Token) (_ *sessi
 		relations: map[uint32]*relation{}, pending: map[uint32]relationMsg{},
 		messages: &relation{table: change.MessageTable(r.schemas.source, r.schemas.database), captured: true, types: make([]*typeInfo, 2)},
 		cat: &catalogue{
-			config: r.cfg.conn, requests: make(chan catalogueRequest),
+			dial: r.cfg.connect, requests: make(chan catalogueRequest),
 			onEnd: func(end LSN) { r.serverEnd.Store(uint64(end)) },
 			onTick: func(ctx context.Context, conn *pgx.Conn) {
 				_ = r.schemas.shapes.look(ctx, conn, r.schemas.shapes.all()) // whoever needs a look takes one
@@ -125,7 +125,11 @@ func (r *replication) start(ctx context.Context, s *session, repl *pgconn.PgConn
 
 // connectReplication opens a replication connection whose bytes are read through the returned wire.
 func (r *replication) connectReplication(ctx context.Context) (*pgconn.PgConn, *wire, error) {
-	config := r.cfg.conn.Config.Copy()
+	fresh, err := r.cfg.fresh()
+	if err != nil {
+		return nil, nil, err
+	}
+	config := &fresh.Config
 	config.RuntimeParams["replication"] = "database"
 	config.RuntimeParams["client_min_messages"] = "notice" // by warnings the server tells of rows that it leaves out
 	var w *wire

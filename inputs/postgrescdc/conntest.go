@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
 
@@ -17,7 +15,7 @@ var _ coordinator.Tester = (*replication)(nil)
 // at: it may be that of the pipeline which this configuration is to replace.
 func (r *replication) Test(ctx context.Context) error {
 	t := &replication{cfg: r.cfg, logger: silent{}, warned: map[string]bool{}, testing: true}
-	conn, err := pgx.ConnectConfig(ctx, t.cfg.conn)
+	conn, err := t.cfg.connect(ctx)
 	if err != nil {
 		return classifyConnect(err)
 	}

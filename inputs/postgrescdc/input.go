@@ -3,6 +3,7 @@
 package postgrescdc
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"strings"
@@ -98,8 +99,9 @@ func init() {
 // config is the parsed configuration.
 type config struct {
 	name              string
-	checkpointKey     string          // empty: the name
-	conn              *pgx.ConnConfig // of an ordinary connection
+	checkpointKey     string                      // empty: the name
+	conn              *pgx.ConnConfig             // of an ordinary connection
+	readTLS           func() (*tls.Config, error) // nil: the connection has no TLS of the field
 	slot, publication string
 	filter            publication.Filter
 	createSlot        bool
@@ -144,6 +146,7 @@ func parseConfig(conf *service.ParsedConfig, name string) (c config, err error) 
 		tlsConf, on, e := conf.FieldTLSToggled(fieldTLS)
 		if e == nil && on {
 			useTLS(&c.conn.Config, tlsConf)
+			c.readTLS = func() (*tls.Config, error) { again, _, e := conf.FieldTLSToggled(fieldTLS); return again, e }
 		}
 		return e
 	})
@@ -214,6 +217,30 @@ func useTLS(c *pgconn.Config, conf *tls.Config) {
 		}
 	}
 	c.Fallbacks = fallbacks
+}
+
+// fresh returns the settings of a connection, with the certificates and authorities that are on disk now: what was replaced there is used
+// by the next connection.
+func (c *config) fresh() (*pgx.ConnConfig, error) {
+	conn := c.conn.Copy()
+	if c.readTLS == nil {
+		return conn, nil
+	}
+	conf, err := c.readTLS()
+	if err != nil {
+		return nil, fmt.Errorf("reading the files of %s: %w", fieldTLS, err)
+	}
+	useTLS(&conn.Config, conf)
+	return conn, nil
+}
+
+// connect opens a connection for queries.
+func (c *config) connect(ctx context.Context) (*pgx.Conn, error) {
+	conn, err := c.fresh()
+	if err != nil {
+		return nil, err
+	}
+	return pgx.ConnectConfig(ctx, conn)
 }
 
 func newInput(conf *service.ParsedConfig, res *service.Resources) (service.BatchInput, error) {

@@ -170,13 +170,16 @@ func TestOfflineStart(t *testing.T) {
 			func(f *fakeServer) { f.end = 0x1200 }, "", token(Position{At: 0x1300, Last: 0x1201, XID: 1}, 0), []string{"log ends at 0/1200, before 0/1201"}, true, "",
 		},
 		"standby": {
-			func(f *fakeServer) { f.end, f.standby = 0x1200, true }, "", token(Position{At: 0x1300}, 0), []string{"the standby's log ends at 0/1200", "waiting"}, false,
+			func(f *fakeServer) { f.end, f.standby = 0x1200, true }, "", token(Position{At: 0x1300}, 0),
+			[]string{"the standby's log ends at 0/1200", "waiting"},
+			false,
 			coordinator.KindConnect,
 		},
 		"another server": {func(f *fakeServer) { f.system = "9" }, "", token(Position{At: 0x1000}, 0), []string{"system identifier 7301, this one is 9"}, true, ""},
 		"another server that does not say": {
 			func(f *fakeServer) { f.system, f.refuse["pg_control_system"] = "9", "42501" }, "", token(Position{At: 0x1000}, 0),
-			[]string{"system identifier 7301, this one is 9"}, true, "",
+			[]string{"system identifier 7301, this one is 9"},
+			true, "",
 		},
 		"promoted": {
 			func(f *fakeServer) { f.timeline, f.history = 2, "1\t0/1800\tx\n" }, "", token(Position{At: 0x1000}, 0), nil, false, "",

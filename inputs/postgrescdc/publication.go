@@ -128,7 +128,7 @@ var errPublicationChanged = errors.New("the publication was dropped while the so
 
 func (w *watcher) look(ctx context.Context) (err error) {
 	if w.conn == nil || w.conn.IsClosed() {
-		if w.conn, err = pgx.ConnectConfig(ctx, w.r.cfg.conn); err != nil {
+		if w.conn, err = w.r.cfg.connect(ctx); err != nil {
 			return classifyConnect(err)
 		}
 	}

@@ -43,22 +43,27 @@ func refusedByServer(t *testing.T, d *database) {
 		{"index", "CREATE TABLE t (a int NOT NULL, b int); CREATE UNIQUE INDEX x ON t (a); ALTER TABLE t REPLICA IDENTITY USING INDEX x", []string{"t"}, ""},
 		{
 			"index that is gone", "CREATE TABLE t (a int NOT NULL, b int); CREATE UNIQUE INDEX x ON t (a); ALTER TABLE t REPLICA IDENTITY USING INDEX x; DROP INDEX x",
-			[]string{"t"}, "",
+			[]string{"t"},
+			"",
 		},
 		{
 			"index that is gone, with a key",
-			"CREATE TABLE t (a int PRIMARY KEY, b int NOT NULL); CREATE UNIQUE INDEX x ON t (b); ALTER TABLE t REPLICA IDENTITY USING INDEX x; DROP INDEX x", []string{"t"}, "",
+			"CREATE TABLE t (a int PRIMARY KEY, b int NOT NULL); CREATE UNIQUE INDEX x ON t (b); ALTER TABLE t REPLICA IDENTITY USING INDEX x; DROP INDEX x",
+			[]string{"t"},
+			"",
 		},
 		{"unlogged", "CREATE UNLOGGED TABLE t (a int, b int)", []string{"t"}, ""},
 		{"inherited", "CREATE TABLE t (a int PRIMARY KEY, b int); CREATE TABLE t_child () INHERITS (t)", []string{"t", "t_child"}, ""},
 		{
 			"partitions", "CREATE TABLE t (a int PRIMARY KEY, b int) PARTITION BY RANGE (a); CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (1) TO (2)",
-			[]string{"t_1", "t_2"}, "CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM (2) TO (3)",
+			[]string{"t_1", "t_2"},
+			"CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM (2) TO (3)",
 		},
 		{
 			"partitions without a key", "CREATE TABLE t (a int, b int) PARTITION BY RANGE (a); CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (1) TO (2); " +
 				"ALTER TABLE t REPLICA IDENTITY FULL; ALTER TABLE t_1 REPLICA IDENTITY FULL",
-			[]string{"t_1", "t_2"}, "CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM (2) TO (3)",
+			[]string{"t_1", "t_2"},
+			"CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM (2) TO (3)",
 		},
 		{
 			"a partition of another identity", "CREATE TABLE t (a int PRIMARY KEY, b int) PARTITION BY RANGE (a); CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (1) TO (2); " +
@@ -71,7 +76,8 @@ func refusedByServer(t *testing.T, d *database) {
 		{"generated", "CREATE TABLE t (a int PRIMARY KEY, b int, c int GENERATED ALWAYS AS (a + 1) STORED)", []string{"t"}, ""},
 		{
 			"full with a generated column", "CREATE TABLE t (a int PRIMARY KEY, b int, c int GENERATED ALWAYS AS (a + 1) STORED); ALTER TABLE t REPLICA IDENTITY FULL",
-			[]string{"t"}, "",
+			[]string{"t"},
+			"",
 		},
 		{"none with a generated column", "CREATE TABLE t (a int, b int, c int GENERATED ALWAYS AS (a + 1) STORED)", []string{"t"}, ""},
 		{"generated key", "CREATE TABLE t (a int, b int, c int GENERATED ALWAYS AS (a + 1) STORED PRIMARY KEY)", []string{"t"}, ""},

@@ -112,7 +112,7 @@ func (r *replication) tellWait(ctx context.Context, pid uint32, made <-chan stru
 func (r *replication) blocker(ctx context.Context, pid uint32) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, waitAsked)
 	defer cancel()
-	conn, err := pgx.ConnectConfig(ctx, r.cfg.conn)
+	conn, err := r.cfg.connect(ctx)
 	if err != nil {
 		return "", classifyConnect(err)
 	}
@@ -143,7 +143,7 @@ func (r *replication) blocker(ctx context.Context, pid uint32) (string, error) {
 
 // Remember implements coordinator.Rememberer: what the slot has confirmed was delivered and saved.
 func (r *replication) Remember(ctx context.Context) (coordinator.Memory, error) {
-	conn, err := pgx.ConnectConfig(ctx, r.cfg.conn)
+	conn, err := r.cfg.connect(ctx)
 	if err != nil {
 		return coordinator.Memory{}, classifyConnect(err)
 	}
@@ -179,7 +179,7 @@ func (r *replication) dropStatement() string {
 
 // ProbeLag implements coordinator.LagProber.
 func (r *replication) ProbeLag(ctx context.Context) error {
-	conn, err := pgx.ConnectConfig(ctx, r.cfg.conn)
+	conn, err := r.cfg.connect(ctx)
 	if err != nil {
 		return classifyConnect(err)
 	}
@@ -199,7 +199,7 @@ func (r *replication) Leftovers(ctx context.Context, drop bool) ([]plane.Leftove
 	if !drop {
 		return []plane.Leftover{slot}, nil
 	}
-	conn, err := pgx.ConnectConfig(ctx, r.cfg.conn)
+	conn, err := r.cfg.connect(ctx)
 	if err != nil {
 		return []plane.Leftover{slot}, classifyConnect(err)
 	}

@@ -90,7 +90,8 @@ func TestLeftovers(t *testing.T) {
 	require.Eventually(t, func() bool { left, err = r.Leftovers(t.Context(), true); return err == nil }, waitFor, tick)
 	slot.Dropped = true
 	require.Equal(t, []plane.Leftover{
-		slot, {What: "the publication " + r.cfg.slot, How: `DROP PUBLICATION "` + r.cfg.slot + `"`, Dropped: true},
+		slot,
+		{What: "the publication " + r.cfg.slot, How: `DROP PUBLICATION "` + r.cfg.slot + `"`, Dropped: true},
 		{What: "the publication " + r.cfg.slot + "_inserts", How: `DROP PUBLICATION "` + r.cfg.slot + `_inserts"`, Dropped: true},
 	}, left)
 	require.Equal(t, "other", made())

@@ -26,6 +26,9 @@ type Server struct {
 	network, Address string
 	User, password   string
 	TLS              *tls.Config
+	// ReadTLS returns TLS with the certificates and authorities that are on disk now; nil for TLS as it is. It is called for each
+	// connection.
+	ReadTLS func() (*tls.Config, error)
 	// ReadTimeout bounds the time that nothing arrives while something is expected.
 	ReadTimeout time.Duration
 	Guard       coordinator.Guard

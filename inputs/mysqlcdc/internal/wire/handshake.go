@@ -162,6 +162,12 @@ func (c *Conn) startTLS(ctx context.Context, g greeting) error {
 		return err
 	}
 	config := c.srv.TLS.Clone()
+	if c.srv.ReadTLS != nil {
+		var err error
+		if config, err = c.srv.ReadTLS(); err != nil {
+			return fmt.Errorf("reading the files of tls: %w", err)
+		}
+	}
 	if host, _, err := net.SplitHostPort(c.srv.Address); err == nil && config.ServerName == "" {
 		config.ServerName = host
 	}
