@@ -86,7 +86,7 @@ func TestPasswordOfDigits(t *testing.T) {
 		"    password: ${REDIS_PASSWORD}\n", freeAddress(t)), 0o600))
 	for _, password := range []string{"48151623", "048151623", "a8151623 #b", "1e3481516"} {
 		p := launch(t, dir, []string{"REDIS_PASSWORD=" + password}, "run", "run.yaml")
-		require.Eventually(t, func() bool { return strings.Contains(p.out.String(), "127.0.0.1:1: connect: connection refused") }, patience,
+		require.Eventually(t, func() bool { return strings.Contains(p.out.String(), "connecting to Redis at 127.0.0.1:1: ") }, patience,
 			20*time.Millisecond, "%s: %s", password, p.out)
 		p.end(syscall.SIGTERM)
 		assert.NotContains(t, p.out.String(), "8151623")

@@ -74,6 +74,6 @@ func schema() *service.ConfigSchema {
 	s.SetFieldDefault(map[string]any{"@service": "deltaforge"}, "logger", "static_fields")
 	s.SetFieldDefault(1, "pipeline", "threads")
 	// Three quarters of it are for what is on its way. Containers are killed after ten seconds.
-	s.SetFieldDefault("7s", "shutdown_timeout")
+	s.SetFieldDefault("6s", "shutdown_timeout")
 	return s
 }
