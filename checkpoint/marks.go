@@ -10,11 +10,11 @@ import (
 	"os"
 )
 
-// ErrLost means that something was saved under the key, and the store does not have it any more. It comes with ErrBroken.
+// ErrLost means that the store has lost what was saved under the key. An error that wraps it wraps ErrBroken, too.
 var ErrLost = errors.New("the store has lost what was saved")
 
-// marks is the file beside the store that says which keys it has: a line for each key that was saved for the first time, or deleted. It
-// tells a store that was emptied, replaced or restored without its log from a new one. Whoever loses both files loses the difference.
+// marks is the file beside the store that says which keys it has: a line for each key that was saved for the first time, or deleted. With
+// it, a new store is told from one that was emptied, replaced, or restored without its log. If both files are lost, that is not possible.
 type marks struct{ path string }
 
 const (

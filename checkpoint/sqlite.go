@@ -18,8 +18,8 @@ import (
 
 // SQLite is the embedded store: one file, one row a key, that an operator can open with the sqlite3 shell.
 //
-// Beside it there are the files that SQLite makes (-wal, -shm), the locks (.lock), and the keys that were saved (.keys), from which a
-// store that has lost its content is told from a new one. Nobody but the owner can read them.
+// Beside it there are the files that SQLite makes (-wal, -shm), the locks (.lock), and the list of the saved keys (.keys), which tells a store
+// that has lost its content from a new one. Only the owner can read these files.
 //
 // It locks each key it touches until Close, so that two processes (or two sources of one process) never save under the
 // same key, and so that a reset is refused while the source runs. The locks are the kernel's: they end with the process.
@@ -33,7 +33,7 @@ type SQLite struct {
 	marks marks
 }
 
-// fileMode is the mode of the files of a store: positions and the shapes of tables are nobody else's business.
+// fileMode is the mode of the files of a store: only the owner may read positions and the shapes of tables.
 const fileMode = 0o600
 
 // ErrLocked means that another process, or another source of this one, uses the key.
@@ -108,7 +108,7 @@ func openSQLite(ctx context.Context, path, mode string) (*SQLite, error) {
 // keysSuffix ends the name of the file of marks.
 const keysSuffix = ".keys"
 
-// Get implements Store. It locks the key. A key that was saved and is not there any more is an error that wraps ErrLost.
+// Get implements Store. It locks the key. If a key was saved and is missing now, the error wraps ErrLost.
 func (s *SQLite) Get(ctx context.Context, key string) ([]byte, error) {
 	if err := s.lock(key); err != nil {
 		return nil, err
@@ -216,7 +216,7 @@ func (s *SQLite) write(ctx context.Context, key string, value []byte, stmt strin
 	return s.mark(key) // not before: a mark without a record would be a loss
 }
 
-// Delete removes a key. It returns ErrNotFound when there is none and none was lost, and ErrLocked while a source uses it.
+// Delete removes a key. It returns ErrLocked while a source uses the key, and ErrNotFound if the key is neither there nor lost.
 func (s *SQLite) Delete(ctx context.Context, key string) error {
 	if err := s.lock(key); err != nil {
 		return err
@@ -257,7 +257,7 @@ func (s *SQLite) Keys(ctx context.Context) (keys []string, err error) {
 	return keys, rows.Err()
 }
 
-// Peek reads a key without locking it, so that a running source can be looked at.
+// Peek reads a key without locking it. It can be used while a source runs.
 func (s *SQLite) Peek(ctx context.Context, key string) ([]byte, error) { return s.read(ctx, key) }
 
 // InUse reports whether a source uses the key.

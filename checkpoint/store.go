@@ -38,7 +38,8 @@ const (
 // SchemaKey returns the key under which the schema history that belongs to a position is kept.
 func SchemaKey(key string) string { return key + schemaSuffix }
 
-// OldSchemaKey returns the key under which earlier versions kept it. It is read where the record of the position was written by one of them.
+// OldSchemaKey returns the key under which earlier versions kept the schema history. It is read if one of those versions wrote the record of
+// the position.
 func OldSchemaKey(key string) string { return key + oldSchemaSuffix }
 
 // IsSchemaKey reports whether a key is one that SchemaKey or OldSchemaKey returns.
@@ -49,7 +50,7 @@ func IsSchemaKey(key string) bool {
 const (
 	// recordVersion is the version of the saved form. A reader refuses a greater one.
 	recordVersion = 2
-	// sumVersion is the version from which on a record has a checksum, and says whether a history belongs to it.
+	// sumVersion is the first version whose records have a checksum and say whether a history belongs to them.
 	sumVersion = 2
 )
 
@@ -68,9 +69,9 @@ type Record struct {
 	History bool `json:"history,omitempty"`
 	// SavedAt is the time of the save, UTC.
 	SavedAt time.Time `json:"saved_at"`
-	// DeliveredTo is a time before which everything committed is delivered; zero: SavedAt is the best guess.
+	// DeliveredTo is a time before which everything committed is delivered. When it is zero, SavedAt is the best guess.
 	DeliveredTo time.Time `json:"delivered_to,omitzero"`
-	// Sum is a checksum of all the others.
+	// Sum is a checksum of all other fields.
 	Sum string `json:"sum,omitempty"`
 }
 
@@ -151,8 +152,8 @@ func LoadRecord(ctx context.Context, s Store, key, kind string) (Record, error) 
 	return r, nil
 }
 
-// LoadHistory reads the schema history that belongs to a record, and the key that it was under; nil: none does. Errors wrap ErrLocked or
-// ErrBroken and name the key.
+// LoadHistory reads the schema history that belongs to a record; nil if there is none. It also returns the key under which it looked. Errors
+// wrap ErrLocked or ErrBroken and name the key.
 func LoadHistory(ctx context.Context, s Store, key string, r Record) (history []byte, at string, err error) {
 	at = SchemaKey(key)
 	history, err = s.Get(ctx, at)
@@ -237,7 +238,7 @@ func ForgetHistory(ctx context.Context, s Eraser, key string) (known bool, err e
 	return known, nil
 }
 
-// notThere reports whether a store of files says that a key cannot be there, since another one is in the place of its folder.
+// notThere reports whether a store of files says that a key cannot exist, because another key is a file where this one needs a folder.
 func notThere(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }

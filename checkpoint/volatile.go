@@ -7,11 +7,11 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 )
 
-// Volatile says why a cache cannot keep a position beyond the end of the process: it is one of the engine's caches that keep nothing, or keep
-// it in memory. Empty: it is none of those, or nobody knows.
+// Volatile says why a cache loses positions when the process ends: it is one of the engine's caches that keep their content in memory, or keep
+// nothing. The result is empty for any other cache, and for one whose type is unknown.
 //
-// The engine does not tell of which type a resource is, so this looks at the engine's own types. If their names change, a cache is not told any
-// more, which TestStockCaches notices.
+// The engine does not tell the type of a resource, so Volatile looks at the Go types of the engine. If their names change, it no longer
+// recognizes the caches, which TestStockCaches notices.
 func (c *Cache) Volatile(ctx context.Context) (reason string) { return c.volatile(ctx, c.label, 4) }
 
 func (c *Cache) volatile(ctx context.Context, label string, depth int) (reason string) {

@@ -82,7 +82,7 @@ func (t *Tx) shared() *txMeta {
 	return &t.meta
 }
 
-// Origin is what all events share that were read together. It is immutable once the first event refers to it.
+// Origin is what events that were read together share. It is immutable once the first event refers to it.
 type Origin struct {
 	Tx *Tx
 	// ReadAt is when the last byte of the events was read.
@@ -92,13 +92,13 @@ type Origin struct {
 	File string
 }
 
-// SchemaChange is what has become of the table of one name. One that is renamed is two changes: under its old name it is
-// gone, under its new one it is there.
+// SchemaChange says what became of the table with one name. A rename is two changes: the table is gone under its old name,
+// and there under its new one.
 type SchemaChange struct {
 	// DDL is the statement, in UTF-8; empty where the log does not have it.
 	DDL string
-	// Old and New are the table before and after; nil when there was or is none of that name, or when its shape is not
-	// known. At least one is there.
+	// Old and New are the table before and after the statement. Each is nil when there was no such table, or when its
+	// shape is not known. At least one is set.
 	Old, New *Table
 }
 
@@ -106,15 +106,16 @@ type SchemaChange struct {
 // insert-like event on the table that MessageTable returns, so that nothing downstream needs a special case for it.
 type Event struct {
 	Op Op
-	// Table is the row's; of a Schema event, the table as it is after the change, or was before it when it is gone.
+	// Table is the table of the row. For a Schema event, it is the table after the change, or before the change if the
+	// table is gone.
 	Table *Table
 	*Origin
 	// Index counts from 1 in the transaction, before table filters.
 	Index uint64
-	// Sub is above 0 for events that have no number of their own, but that of the event before them: PostgreSQL's changes of
-	// shapes. Several with one number count from 1.
+	// Sub is above 0 for an event that has the Index of the event before it: a schema change of PostgreSQL. Such events with
+	// the same Index count from 1.
 	Sub int
-	// Before and After are the row images, one Value a column of Table; nil when there is none.
+	// Before and After are the row images, with one Value per column of Table; nil when there is no such image.
 	Before, After []Value
 	// Change is what a Schema event is about; such an event has no row images, and its key is the table's name.
 	Change *SchemaChange

@@ -31,17 +31,16 @@ func (c *eventContext) Value(key any) any {
 }
 
 // NewMessage returns the message of an event: the payload as its content, the configured metadata, and the event itself,
-// which FromMessage finds. The key is the JSON of the key columns, empty for none. Payload and key are kept, not copied;
-// the event must not be changed afterwards, and is the event of this message only.
+// which FromMessage finds. The key is the JSON of the key columns, or empty if there are none. Payload and key are kept,
+// not copied. The event must not be changed afterwards, and must not be used for another message.
 func NewMessage(ev *Event, payload, key []byte) *service.Message {
 	var k Maker
 	return k.Message(ev, payload, key)
 }
 
-// Maker makes the messages of events, like NewMessage. Those that follow each other and have table, origin and operation in
-// common share the metadata of the first: a copy of a message has the metadata of the message until somebody writes to one of
-// them. A Maker is used by one goroutine, and not any more once the messages that it has made are handed on. The zero Maker is
-// ready.
+// Maker makes the messages of events, like NewMessage. Consecutive messages with the same table, origin and operation share the
+// metadata of the first one: a copy of a message shares its metadata until somebody writes to either. A Maker is used by one
+// goroutine, and no longer once its messages are handed on. The zero Maker is ready.
 type Maker struct {
 	like   *service.Message // what the messages of the run are copies of
 	table  *Table
@@ -79,8 +78,8 @@ func SetError(m *service.Message, err error) {
 	m.SetError(err)
 }
 
-// Renew makes the message of an event again, whatever the pipeline has done to it since. It is for messages that NewMessage
-// or a Maker made, and copies others.
+// Renew makes the message of an event again, whatever the pipeline has done to it since. A message that neither NewMessage
+// nor a Maker made is copied.
 func Renew(m *service.Message) *service.Message {
 	ev, ok := FromMessage(m)
 	if !ok {

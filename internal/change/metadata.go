@@ -46,7 +46,7 @@ type Metadata struct {
 	keys   uint16 // a bit a key, in the order of MetadataKeys
 }
 
-// ParseMetadata returns the set of keys of a configuration. An error names the key that is none.
+// ParseMetadata returns the set of keys of a configuration. An error names the key that is unknown.
 func ParseMetadata(keys []string) (Metadata, error) {
 	m := Metadata{chosen: true}
 	for _, key := range keys {
@@ -136,10 +136,14 @@ type lazyKey Event
 // Copy implements service.ImmutableValue.
 func (l *lazyKey) Copy() any { return string(l.key) }
 
-// Meta returns what an output reads of a message under a metadata key, as text: the metadata, which a processor may have set, else
-// what the event says, unless the messages of its source have the key, so that a processor has deleted it. It is false where
-// there is nothing. Text that is not there yet is appended to buf, which the caller goes on with: it costs no allocation a
-// message. The text must not be changed. Of the schema there is no text.
+// Meta returns, as text, what an output reads under a metadata key of a message:
+//
+//   - the metadata of the message, which a processor may have set;
+//   - else the value from the message's event. A key that the messages of the source have is the exception: a processor has
+//     deleted it, and there is no value.
+//
+// It returns false if there is no value, and always for the schema, which has no text. A text that has to be made is appended to
+// buf, which the caller goes on with, so that it costs no allocation per message. The text must not be changed.
 func Meta(m *service.Message, key string, buf []byte) (text, grown []byte, ok bool) {
 	start := len(buf)
 	v, ok := m.MetaGetImmut(key)

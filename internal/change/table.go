@@ -94,8 +94,8 @@ type Table struct {
 	text     any
 }
 
-// Text returns what make returned the first time: a place for what an encoder works out once a table. All callers pass the
-// same function.
+// Text returns what make returned the first time. An encoder keeps there what it computes once per table. All callers pass
+// the same function.
 func (t *Table) Text(make func(*Table) any) any {
 	t.textOnce.Do(func() { t.text = make(t) })
 	return t.text
@@ -188,8 +188,8 @@ func cloneAny(v any) any {
 	}
 }
 
-// MessageTable is the table on which logical messages (pg_logical_emit_message) are events: the columns prefix and
-// content, the prefix being the key.
+// MessageTable returns the table of the events that are logical messages (pg_logical_emit_message). Its columns are prefix
+// and content; prefix is the key.
 func MessageTable(src *Source, database string) *Table {
 	return &Table{
 		Source: src, Database: database, Schema: "pg_logical", Name: "message", Key: []int{0},

@@ -37,8 +37,8 @@ const (
 	JSON
 )
 
-// Value is one column's value in one row. It holds no pointers but its bytes, which nobody may change: they may be part
-// of the buffer that the row was read into.
+// Value is one column's value in one row. Its only pointer is to its bytes. Nobody may change them: they may be part of
+// the buffer that the row was read into.
 type Value struct {
 	p    *byte  // the first of the bytes; nil for none
 	n    uint64 // the bits, or how many bytes

@@ -184,7 +184,7 @@ func (b *batcher) ended(seg *Segment) {
 	case seg.Commit == nil:
 		return
 	case b.sent && len(b.ends) == 0 && seg.Commit.String() == b.base.token.Commit.String():
-		// The log repeats where it began, inside a transaction of which a part is delivered: that is no news, and no way back.
+		// The log repeats where it began, inside a transaction that is delivered in part: the position must not move back to it.
 		return
 	case len(b.messages) == 0:
 		// Nothing to deliver: the position moves once everything before it is acknowledged.
@@ -219,8 +219,8 @@ func (b *batcher) count(d decoded) {
 	}
 }
 
-// cutDue cuts while a limit is reached, and what there is when the pipeline asks for it and no more comes, or what came
-// first has waited for long enough. It reports false when the session has ended.
+// cutDue cuts batches while a limit is reached. It cuts what there is when the pipeline asks and no more comes, or when the
+// first message has waited for long enough. It reports false when the session has ended.
 func (b *batcher) cutDue() bool {
 	cfg := &b.in.cfg
 	for len(b.messages) > 0 {
@@ -271,7 +271,7 @@ func (b *batcher) fitting() (n int, trigger string) {
 	return len(b.sizes), triggerBytes
 }
 
-// whole returns the number of messages after which a batch may be cut that no limit cuts; 0 for none.
+// whole returns how many messages go into a batch that no limit cuts: it ends with a transaction. 0 means that none can.
 func (b *batcher) whole() int {
 	switch {
 	case !b.in.cfg.RespectTx:

@@ -12,8 +12,8 @@ import (
 	"github.com/deltaforge/deltaforge/internal/change"
 )
 
-// deliveries are the books of an input: every batch that is cut and not passed by the safe position, in log order, and that position. They
-// outlive sessions: a batch that has no answer when its session ends stays on its way, and the next session goes on after it.
+// deliveries are the books of an input: the safe position, and in log order every batch after it. They outlive sessions: a batch that has
+// no answer when its session ends stays on its way, and the next session goes on after it.
 //
 // The safe position moves only over batches that are all accepted, only forwards, and over each batch once.
 //
@@ -68,7 +68,7 @@ func newDeliveries(in *Input) *deliveries {
 	return &deliveries{in: in, changed: make(chan struct{}, 1)}
 }
 
-// begin says where everything is delivered that comes before it. Called once, before anything else.
+// begin sets the first safe position: everything before it is delivered. Called once, before anything else.
 func (d *deliveries) begin(from checkpoint.Token) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -106,8 +106,8 @@ func (d *deliveries) cut(b *batch) {
 	d.pending = append(d.pending, b.delivery)
 }
 
-// passed notes a position before which there is nothing to deliver: everything cut before it makes it safe. However many positions
-// are passed while a batch is on its way, the last one only is kept.
+// passed notes a position. There is nothing to deliver between it and the last batch that was cut, so it is safe once every such batch is
+// accepted. If several positions are passed while a batch is on its way, only the last one is kept.
 func (d *deliveries) passed(p place) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -120,7 +120,7 @@ func (d *deliveries) passed(p place) {
 }
 
 // again hands out the next batch that has to be sent again, or nil. Busy means that nothing may be handed out yet, because
-// enough is out or because something has been rejected, and wait, when it is not zero, how long until there is something to be sent again.
+// enough is out or because something has been rejected. Wait is the time until a batch can be sent again; zero when that is unknown.
 func (d *deliveries) again() (a *attempt, wait time.Duration, busy bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -144,7 +144,7 @@ func (d *deliveries) again() (a *attempt, wait time.Duration, busy bool) {
 	return nil, 0, true
 }
 
-// offer hands a batch out that was cut. It returns nil when one before it has been rejected meanwhile: then it goes out after that one.
+// offer hands out a batch that was cut. It returns nil when an earlier batch has been rejected meanwhile: this one then goes out after it.
 func (d *deliveries) offer(b *batch) *attempt {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -173,7 +173,7 @@ func (d *deliveries) reached() {
 	d.handing = nil
 }
 
-// takeBack makes what was handed out due again, if the engine has not got it: nobody will answer.
+// takeBack makes a batch due again that was handed out and that the engine did not get: nobody will answer it.
 func (d *deliveries) takeBack() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -202,7 +202,7 @@ func (d *deliveries) close() {
 	d.in.st.inFlight.Set(0)
 }
 
-// oldestOut returns when the oldest attempt that has no answer was handed out, and its batch; false: there is none.
+// oldestOut returns the batch of the oldest attempt that has no answer, and when it was handed out; false when every attempt is answered.
 func (d *deliveries) oldestOut() (since time.Time, b *batch, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -224,8 +224,8 @@ type attempt struct {
 	span    trace.Span // nil: tracing is off
 }
 
-// result is what the engine gets. The pipeline may change the messages, so a batch that is needed again is made of new
-// ones.
+// result is what the engine gets. The pipeline may change the messages, so a batch that is sent again is built from new
+// messages.
 func (d *deliveries) result(a *attempt) (service.MessageBatch, service.AckFunc, error) {
 	d.gaugeOut()
 	messages := make(service.MessageBatch, len(a.dl.batch.messages))
@@ -259,7 +259,7 @@ func (d *deliveries) resolve(a *attempt, err error) {
 	}
 }
 
-// settle enters an answer into the books. Repeated ones, and those to an earlier attempt, have no effect; it reports false for them.
+// settle enters an answer into the books. A repeated answer, or one to an earlier attempt, has no effect; settle then reports false.
 func (d *deliveries) settle(a *attempt, err error) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -286,8 +286,8 @@ func (d *deliveries) settle(a *attempt, err error) bool {
 	return true
 }
 
-// timed splits the time of an attempt between the processors and the output. Where the output does not tell when it got the batch, all
-// of it is the output's.
+// timed splits the time of an attempt between the processors and the output. If the output does not tell when it got the batch, all the
+// time counts as the output's.
 func (d *deliveries) timed(a *attempt) {
 	began, trigger := a.handed, a.dl.batch.trigger
 	if reached, ok := a.passage.Time(); ok {

@@ -25,7 +25,7 @@ func protect(in *Input, component string, run func() error) error {
 	return Guard{in.st.panics, in.out, in.cfg.Name}.Do(component, run)
 }
 
-// Guard ends panics in what a log has others call on their goroutines. The zero value neither counts nor logs them.
+// Guard catches panics in functions of a log that others call on goroutines of theirs. The zero value neither counts nor logs them.
 type Guard struct {
 	panics *service.MetricCounter
 	out    *service.Logger
@@ -49,7 +49,7 @@ func (g Guard) Do(component string, run func() error) error {
 // workerPause is how long a worker that panicked waits before it starts again.
 const workerPause = time.Second
 
-// worker is a goroutine that outlives sessions. One that panics starts again: there is no session whose end would do it.
+// worker is a goroutine that outlives sessions. It starts again after a panic, since no new session would start it.
 type worker struct {
 	quit context.CancelFunc
 	done chan struct{} // closed when the goroutine has ended

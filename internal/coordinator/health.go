@@ -10,11 +10,11 @@ import (
 )
 
 const (
-	// stuckAfter is how long a source may try again in one place before it is failed: nothing but a person will help it.
+	// stuckAfter is how long a source may try again in one place before it counts as failed: only a person can help it then.
 	stuckAfter = 2 * time.Minute
 	// unansweredAfter is how long the output may take for a batch before its pipeline is not ready.
 	unansweredAfter = time.Minute
-	// settledAfter is how long a session must have lived to end the trouble of those before it, if it gets nowhere: the log may have nothing to
+	// settledAfter is how long a session without progress must live to end the trouble of the sessions before it: there may be nothing to
 	// read.
 	settledAfter = 30 * time.Second
 )
@@ -22,7 +22,7 @@ const (
 // part is a part of a source that can be in trouble.
 type part int
 
-// The parts, the one first whose trouble is told first.
+// The parts, in the order in which their trouble is reported.
 const (
 	partSource part = iota
 	partOutput

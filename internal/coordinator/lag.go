@@ -43,7 +43,7 @@ type tableLag struct {
 
 func newLag() *lag { return &lag{tables: map[string]*tableLag{}, bytes: -1} }
 
-// begin says since when something may be committed that is not delivered: the moment of a saved position, or the first start.
+// begin sets the time since which commits may be undelivered: the time of the saved position, or of the first start.
 func (l *lag) begin(since time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -179,14 +179,14 @@ func (l *lag) probe(ctx context.Context, in *Input, p LagProber) {
 	}
 }
 
-// lastBytes returns the lag in bytes as the log said last; negative: it never did.
+// lastBytes returns the lag in bytes that the log reported last; negative when it never did.
 func (l *lag) lastBytes() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.bytes
 }
 
-// withdraw takes the gauges off the page: nothing moves them any more, and a lag that stands still is none.
+// withdraw takes the gauges off the page: nothing moves them any more, and a lag that stands still would be wrong.
 func (l *lag) withdraw(st *stats) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

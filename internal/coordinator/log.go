@@ -17,14 +17,15 @@ import (
 type Log interface {
 	// Run sends the segments after from to out, in log order, until ctx ends or the log fails. It opens its own
 	// connection, keeps it alive while out blocks, and has closed it when it returns. Only one Run is active at a
-	// time. It returns a non-nil error in every case, ctx's when it was that; errors carry a kind (WithKind).
+	// time. It always returns a non-nil error: that of ctx when ctx ended. Errors carry a kind (WithKind).
 	//
 	// The first thing Run sends, as soon as the server streams, is a Segment without rows. When from is zero, the
 	// input's own start configuration applies and that segment's Commit is the position Run starts at, so that it is
 	// saved before anything else happens. Otherwise its Commit is nil: it only says that the log is connected.
 	//
-	// From need not be saved, nor delivered: a session that follows another one goes on where that one ended, while what it has read is
-	// still on its way. Only Confirm says what is saved; it is called with the saved position before the first Run.
+	// From may be a position that is neither saved nor delivered: a session goes on where the one before it ended, while the events that
+	// were read until then are still on their way. Only Confirm says what is saved; it is called with the saved position before the first
+	// Run.
 	//
 	// When from.Sent is not zero, Run leaves out the first from.Sent events of the first transaction after
 	// from.Commit.
@@ -48,37 +49,37 @@ type LagProber interface {
 	ProbeLag(ctx context.Context) error
 }
 
-// Rememberer is implemented by a Log whose server may know that this source has read from it before. It is what tells a store that has
-// lost its content from a first start.
+// Rememberer is implemented by a Log whose server may know that this source has read from it before. With that, a store that has lost its
+// content is not taken for a first start.
 type Rememberer interface {
 	// Remember is called when the store holds no position, before the first Run. It opens a connection of its own and closes it; ctx
 	// bounds it.
 	Remember(ctx context.Context) (Memory, error)
 }
 
-// Memory is what a server knows of an earlier run of a source. The zero value: nothing.
+// Memory is what a server knows of an earlier run of a source. The zero value means that it knows nothing.
 type Memory struct {
-	// Trace says what tells that the source has been here, for a person: `replication slot "shop" has confirmed 0/19604B0`. Empty:
-	// nothing does.
+	// Trace is the evidence of the earlier run, for a person to read: `replication slot "shop" has confirmed 0/19604B0`. It is empty
+	// when there is none.
 	Trace string
-	// Resume is a position from which nothing is lost, if there is one: the source goes on there, with a warning. Nil: the position is
-	// lost, and the source stops.
+	// Resume is a position from which nothing is lost. The source goes on there, with a warning. When it is nil, the position is lost
+	// and the source stops.
 	Resume checkpoint.Position
-	// Way is what a person does who wants a first start, when Resume is nil: a command or a statement.
+	// Way is the command or statement with which a person makes a first start possible, if there is one. It is used when Resume is nil.
 	Way string
 }
 
 // Waiter is implemented by a Log that may wait for long before it streams.
 type Waiter interface {
-	// Waiting says what Run waits for before its first segment, with the way out, and since when; empty: for nothing. It does not block,
-	// and is called from any goroutine.
+	// Waiting says what Run waits for before its first segment, with the way out, and since when. An empty text means that it does not
+	// wait. Waiting does not block, and is called from any goroutine.
 	Waiting() (what string, since time.Time)
 }
 
 // Leaver is implemented by a Log that leaves something on its server when its pipeline is deleted.
 type Leaver interface {
-	// Leftovers returns what is left behind. With drop it drops that, by a connection of its own, while no Run is active anywhere; what it
-	// returns with an error beside it is what was dropped until then, and what was not. Without drop it does not connect.
+	// Leftovers returns what is left on the server. Without drop it does not connect. With drop it removes what is left, by a connection
+	// of its own; no Run is active anywhere then. If that fails, it returns an error and also the list, which says what was dropped.
 	Leftovers(ctx context.Context, drop bool) ([]plane.Leftover, error)
 }
 
@@ -94,8 +95,8 @@ type Tester interface {
 // had. What it knows is kept as one record beside the position, and saved before any position that may depend on it; after a
 // crash it may therefore be ahead of the saved position, never behind.
 type Historian interface {
-	// Restore hands over the saved record, before the first Run. It is not called when none was saved, nor when no
-	// position was: the record then belongs to nothing. An error wraps checkpoint.ErrBroken or
+	// Restore hands over the saved record, before the first Run. It is called only when both a record and a position
+	// were saved: without a position, a record belongs to nothing. An error wraps checkpoint.ErrBroken or
 	// checkpoint.ErrIncompatible, and names the way out.
 	Restore(record []byte) error
 	// Record returns what is to be saved before any position that Run has sent until now, and a mark for Saved; the
@@ -111,7 +112,7 @@ type Historian interface {
 type Segment struct {
 	// Source is the server's identity, for Token.Source.
 	Source string
-	// Rows are the segment's changes; nil when it has none for us.
+	// Rows are the segment's changes. It is nil when no captured table changed.
 	Rows Rows
 	// Commit is the position after the segment when a transaction ends with it (or when it lies between
 	// transactions). Nil inside a transaction.
@@ -123,7 +124,7 @@ type Segment struct {
 	ReadAt time.Time
 	// Bytes is how much of the log was read for the segment, filtered tables included.
 	Bytes int
-	// CaughtUp says that the server has told us that we are at its end (heartbeat, keepalive).
+	// CaughtUp means that the segment ends at the end of the log, as a heartbeat or keepalive of the server says.
 	CaughtUp bool
 
 	seq uint64 // counts the segments of the input, which the coordinator does
@@ -131,10 +132,11 @@ type Segment struct {
 
 // Rows are undecoded changes.
 type Rows interface {
-	// Decode appends one message a change to dst, in log order; each is made by change.NewMessage, with the
-	// transaction index of its event strictly increasing, but for events with a Sub, which have that of the one before. A
-	// change that cannot be represented exactly becomes a message with an error set (SetError) when the rest of the
-	// segment can still be trusted, else Decode returns an error that names table and position. It is called once, from
-	// any goroutine, while other segments are being decoded.
+	// Decode appends one message per change to dst, in log order. Each message is made by change.NewMessage. The index of
+	// its event in the transaction increases strictly, except that an event with a Sub has the index of the event before it.
+	//
+	// A change that cannot be represented exactly becomes a message with an error set (SetError), if the rest of the segment
+	// can still be trusted. If not, Decode returns an error that names table and position. It is called once, from any
+	// goroutine, while other segments are being decoded.
 	Decode(dst service.MessageBatch) (service.MessageBatch, error)
 }

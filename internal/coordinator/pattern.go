@@ -12,7 +12,8 @@ type TablePattern struct {
 	text             string // as the configuration has it
 }
 
-// ParseTablePattern reads a pattern of a configuration, in which a half may also be * alone, for %. It reports false for a text that is none.
+// ParseTablePattern reads a pattern of a configuration, where a half may also be a single *, which means %. It returns false for a text that
+// is not a pattern.
 func ParseTablePattern(text string) (TablePattern, bool) {
 	container, table, ok := strings.Cut(text, ".")
 	if !ok || container == "" || table == "" {
@@ -48,13 +49,14 @@ func (p TablePattern) folded() TablePattern {
 	return TablePattern{strings.ToLower(p.Container), strings.ToLower(p.Table), p.text}
 }
 
-// TableFilter says which tables are captured: those that an Include pattern matches (without one, all) and no Exclude pattern.
+// TableFilter says which tables are captured: those that match an Include pattern and no Exclude pattern. Without Include patterns, every
+// table is included.
 type TableFilter struct {
 	Include, Exclude []TablePattern
 	// Fold says that the server compares names without case and reports them in lower case.
 	Fold bool
-	// System reports whether a container is one of the server's own. Its tables are not captured, unless SystemNamed is set and an Include
-	// pattern names the container in full.
+	// System reports whether a container is one of the server's own. The tables of such a container are captured only if SystemNamed is
+	// set and an Include pattern names the container in full.
 	System      func(container string) bool
 	SystemNamed bool
 }

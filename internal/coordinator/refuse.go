@@ -96,7 +96,7 @@ func namedBy(err error) (events []*change.Event) {
 	return events
 }
 
-// rearm makes everything due that was handed out, once all of it is answered; d.mu is held.
+// rearm makes everything that was handed out due again, once all of it is answered; d.mu is held.
 func (d *deliveries) rearm() {
 	d.rejected, d.alone, d.due = false, false, 0
 	rest := make([]*delivery, 0, len(d.pending)+1)
@@ -113,12 +113,11 @@ func (d *deliveries) rearm() {
 	d.pending = rest
 }
 
-// mostNamed is how many refused events a batch is taken apart at, if the output names them.
+// mostNamed bounds the refused events around which a batch is taken apart, where the output names them.
 const mostNamed = 16
 
-// apart takes a batch apart that was rejected: around the events that the output has named, at the first time; in half, from the second time
-// on. So an event that is refused ends up alone after a few attempts: what is before it is delivered, and nobody is sent again for its sake
-// any more.
+// apart takes a rejected batch apart. The first time, it is cut around the events that the output has named; from the second time on, in
+// half. So a refused event is alone after a few attempts: the events before it are delivered, and no other event is sent again because of it.
 func (dl *delivery) apart() []*delivery {
 	n := len(dl.batch.messages)
 	if dl.refusal.times == 0 || dl.state == isCut || n == 1 {

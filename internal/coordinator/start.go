@@ -13,8 +13,8 @@ import (
 // rememberTimeout bounds the question whether the server knows of an earlier run.
 const rememberTimeout = 30 * time.Second
 
-// from returns where the source begins, and the time before which everything committed is delivered. The zero token: it is its first start, and
-// the input's own start configuration applies.
+// from returns where the source begins, and the time before which everything committed is delivered. The zero token means a first start, for
+// which the input's own start configuration applies.
 func (i *Input) from(ctx context.Context) (checkpoint.Token, time.Time, error) {
 	if i.store.volatile != "" {
 		i.out.Warnf("Positions of %s are kept in %s, and %s: after a restart the source starts as if for the first time, and changes in between are lost. "+
@@ -59,7 +59,7 @@ func (i *Input) restoreHistory(ctx context.Context, r checkpoint.Record) error {
 	return nil
 }
 
-// unsaved returns where a source begins that has no saved position. That is a first start only where nothing says otherwise.
+// unsaved returns where a source without a saved position begins. It is a first start only if nothing says otherwise.
 func (i *Input) unsaved(ctx context.Context) (checkpoint.Token, error) {
 	nothing := fmt.Sprintf("no position of %s is saved under key %q in %s", i.cfg.Name, i.store.key, i.store.name)
 	if r, ok := i.log.(Rememberer); ok {

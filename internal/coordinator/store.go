@@ -13,7 +13,7 @@ import (
 	"github.com/deltaforge/deltaforge/checkpoint"
 )
 
-// keepEvery is how often it is looked at whether the store still has what was saved.
+// keepEvery is how often the store is asked whether it still has what was saved.
 const keepEvery = time.Minute
 
 // positions is the store of a source's position, and of what belongs to it. It is used by Connect until the position is loaded, and by the
@@ -59,7 +59,7 @@ func (p *positions) load(ctx context.Context) (checkpoint.Record, error) {
 	return checkpoint.LoadRecord(ctx, p, p.key, p.kind)
 }
 
-// loadHistory reads what a Historian has saved, and says under which key; nil: nothing.
+// loadHistory reads what a Historian has saved, and says under which key; nil when nothing is saved.
 func (p *positions) loadHistory(ctx context.Context, r checkpoint.Record) ([]byte, string, error) {
 	history, at, err := checkpoint.LoadHistory(ctx, p, p.key, r)
 	if err != nil {
@@ -107,8 +107,8 @@ func (p *positions) saveHistory(ctx context.Context, history []byte) error {
 	return nil
 }
 
-// keep makes sure that the store still has what was saved. What is gone is saved again, and is an error. In somebody else's cache everything is
-// saved again in any case, so that no time to live runs out while the source runs.
+// keep makes sure that the store still has what was saved. A missing record is saved again, and is an error. In a foreign cache every record
+// is saved again in any case, so that no time to live runs out while the source runs.
 func (p *positions) keep(ctx context.Context) error {
 	if p.record == nil {
 		return nil

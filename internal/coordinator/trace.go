@@ -25,9 +25,9 @@ const (
 	attrAttempt  = attribute.Key("deltaforge.attempt")
 )
 
-// startSpan begins the span of an attempt and makes it the parent of what the engine traces of the messages. The first span
-// tells whether anybody gets them: one without an identity goes nowhere (a sampler's rejects have one), and then there are
-// no more.
+// startSpan begins the span of an attempt and makes it the parent of the engine's spans of the messages. The first span tells
+// whether anybody collects them. If it has no identity, nobody does, and no further spans are made. (A span that a sampler
+// rejects has an identity.)
 func (a *attempt) startSpan(in *Input, messages service.MessageBatch) {
 	if in.tracer == nil {
 		return

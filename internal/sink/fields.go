@@ -28,8 +28,8 @@ func DurationAtLeast(p *service.ParsedConfig, name string, low time.Duration) (t
 // lastPeriod is how long an output keeps rows that fill no batch, where its policy does not say.
 const lastPeriod = "1s"
 
-// Batching reads a batch policy. One that counts and has no period would keep the last rows until more come, also when the
-// process ends: it gets a period.
+// Batching reads a batch policy. A policy that counts and has no period would keep the last rows until more come, even when
+// the process ends. Such a policy gets a period.
 func Batching(p *service.ParsedConfig, name string) (service.BatchPolicy, error) {
 	b, err := p.FieldBatchPolicy(name)
 	if err == nil && b.Period == "" && (b.Count > 1 || b.ByteSize > 0 || b.Check != "") {

@@ -31,7 +31,7 @@ func (g *Gate) Shut(cause error) error {
 	return service.ErrNotConnected
 }
 
-// Repeat calls write, which writes a batch, and makes a panic in it a reason to write the batch again. With it, lost is called.
+// Repeat calls write, which writes a batch. If write panics, Repeat calls lost and the batch is written again.
 func (g *Gate) Repeat(s *Stats, log *service.Logger, component string, write func() error, lost func()) (err error) {
 	if panicked := s.Guard(log, component, func() error { err = write(); return nil }); panicked != nil {
 		s.Failed(Other)

@@ -6,8 +6,8 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 )
 
-// Parking keeps deliveries that were begun and are not finished, until the engine hands in the same batch again. A is an
-// output's delivery of one batch. The zero value of everything but Limit and Same is an empty one.
+// Parking keeps unfinished deliveries until the engine hands in the same batch again. A is an output's delivery of one
+// batch. A Parking with only Limit and Same set is empty and ready.
 type Parking[A any] struct {
 	Limit int               // how many it keeps: as many as the engine has batches on their way
 	Same  func(a, b A) bool // whether finishing a delivers the batch that b was made of
@@ -17,7 +17,7 @@ type Parking[A any] struct {
 	closed bool // guarded by mu
 }
 
-// Take returns the delivery that was begun with the batch of fresh, which it keeps no longer, or fresh itself.
+// Take removes and returns the delivery that was begun with the batch of fresh. If there is none, it returns fresh.
 func (p *Parking[A]) Take(fresh A) (a A, resumed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -30,7 +30,7 @@ func (p *Parking[A]) Take(fresh A) (a A, resumed bool) {
 	return fresh, false
 }
 
-// Keep takes in an unfinished delivery. The oldest one makes room for it.
+// Keep takes in an unfinished delivery. When Limit is reached, the oldest one is dropped.
 func (p *Parking[A]) Keep(a A) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -57,8 +57,8 @@ func (p *Parking[A]) Close() {
 	p.parked, p.closed = nil, true
 }
 
-// Finished counts a batch of which every message has an outcome. Failed are the messages that can never be delivered, by
-// index; the returned error, nil where there are none, names them for the engine.
+// Finished counts a batch when every message of it has an outcome. Failed holds the messages that can never be delivered, by
+// index. The returned error names them for the engine; it is nil when there are none.
 func (s *Stats) Finished(batch service.MessageBatch, failed map[int]error) error {
 	s.batches.Incr(1)
 	if len(failed) == 0 {

@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// Explain makes the error of a client library one of a kind, in words for an operator: what was touched, why it failed, the way out
-// where there is one. The error wraps err.
+// Explain gives an error of a client library a kind and a text for an operator: what was touched, why it failed, and the way out if there
+// is one. The returned error wraps err.
 func Explain(kind Kind, what string, err error, hint string) *Error {
 	text := what + ": " + Reason(err)
 	if hint != "" {
@@ -28,7 +28,8 @@ type explained struct {
 func (e *explained) Error() string { return e.text }
 func (e *explained) Unwrap() error { return e.err }
 
-// Reason returns why something failed, without what the caller has said already: the names of system calls, the addresses of both ends.
+// Reason returns why something failed. It leaves out what the caller has said already (the addresses of both ends) and the names of system
+// calls.
 func Reason(err error) string {
 	var (
 		number  syscall.Errno

@@ -103,8 +103,8 @@ func (s *Stats) zero() {
 	s.Buffered(0, 0)
 }
 
-// Go calls f on a goroutine of its own and returns a channel that is closed when it has ended. A panic in it is counted and
-// logged with its stack, and goes no further.
+// Go calls f on a goroutine of its own and returns a channel that is closed when f has ended. A panic in f is counted, logged
+// with its stack, and goes no further.
 func (s *Stats) Go(log *service.Logger, component string, f func()) (ended <-chan struct{}) {
 	done := make(chan struct{})
 	go func() {
@@ -119,8 +119,8 @@ func (s *Stats) Do(log *service.Logger, component string, f func()) {
 	_ = s.Guard(log, component, func() error { f(); return nil }) // it has been told
 }
 
-// Guard calls f on behalf of the engine, whose goroutine would end the process with a panic. One is counted, logged with its
-// stack, and becomes an error.
+// Guard calls f on behalf of the engine, where a panic would end the process. A panic is counted, logged with its stack, and
+// becomes an error.
 func (s *Stats) Guard(log *service.Logger, component string, f func() error) error {
 	err := guard.Do(component, func(n int64) { s.panics.Incr(n, component) }, func(p *guard.Panic) {
 		log.With("error", fmt.Sprint(p.Value), "stack", p.Stack).Error(p.Line())
@@ -140,7 +140,7 @@ func (s *Stats) Delivered(events int, bytes int64) {
 	s.bytes.Incr(bytes)
 }
 
-// Took records the time of one delivery, whatever its outcome.
+// Took records how long one delivery took, whatever its outcome.
 func (s *Stats) Took(d time.Duration) { s.latency.Timing(d.Nanoseconds()) }
 
 // Failed counts one failure: a message that failed alone, or an attempt at a batch.

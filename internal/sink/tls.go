@@ -13,9 +13,9 @@ import (
 // Dial opens a connection.
 type Dial = func(ctx context.Context, network, addr string) (net.Conn, error)
 
-// TLSDial returns what opens a connection under the TLS settings of a field, nil where the field does not turn TLS on. The certificates and
-// authorities that the field names are read once to check them, and again for each connection: what was replaced on disk is used by
-// the next one.
+// TLSDial returns a Dial that follows the TLS settings of a field, or nil if the field does not turn TLS on. The certificates and authorities
+// that the field names are read once to check them, and again for each connection. So the next connection uses a file that was replaced
+// on disk.
 func TLSDial(p *service.ParsedConfig, timeout time.Duration, field string) (Dial, error) {
 	if _, enabled, err := p.FieldTLSToggled(field); err != nil || !enabled {
 		return nil, err

@@ -182,7 +182,7 @@ func (a *attempt) handOver(ctx context.Context, cl *kgo.Client) {
 	}
 }
 
-// partition names one.
+// partition identifies a partition of a topic.
 type partition struct {
 	topic string
 	id    int32
@@ -190,8 +190,8 @@ type partition struct {
 
 // harvest sorts out a settled segment. Records of failures that may pass go back to the front of the work, and the
 // first such failure is returned. Where the broker refuses records for what they are, the refused suffix of the
-// partition is cut in half until the culprit is alone: then its message has failed and the others go on. Where beyond
-// knows the limit that a record goes beyond, the culprits are known at once.
+// partition is cut in half until the culprit is alone: then its message has failed and the others go on. If beyond
+// knows which limit a record exceeds, the culprits are known at once.
 func (a *attempt) harvest(beyond func(r *kgo.Record, size int) *sink.Error) error {
 	sent, errs := a.sent, a.errs
 	a.sent, a.errs = nil, nil
@@ -291,8 +291,8 @@ func (a *attempt) release() {
 	}
 }
 
-// hold takes the records of the given topics out of the work. Being all records of these topics, they leave no
-// partition out of order.
+// hold takes the records of the given topics out of the work. It takes all records of these topics, so that every
+// partition stays in order.
 func (a *attempt) hold(topics map[string]error) {
 	for s, seg := range a.work {
 		kept := make(segment, 0, len(seg))

@@ -48,8 +48,8 @@ const (
 	fieldBatching        = "batching"
 )
 
-// recordOverhead is more than a record batch and a record add to the key, the value and the headers of a record that
-// is alone in its batch (Kafka protocol, record batch v2: 61 bytes of header, then varints).
+// recordOverhead is an upper bound of what the format adds to the key, value and headers of a record that is alone in
+// its batch (Kafka protocol, record batch v2: 61 bytes of header, then varints).
 const recordOverhead = 128
 
 type topicCreation struct {
@@ -282,7 +282,7 @@ func parseSASL(p *service.ParsedConfig) (sasl.Mechanism, error) {
 	return nil, fmt.Errorf("%s %q is not one of none, PLAIN, SCRAM-SHA-256, SCRAM-SHA-512", fieldSASLMechanism, mechanism)
 }
 
-// shownPassword says that the password goes over the network as it is, or is "".
+// shownPassword returns a warning if the password goes over the network unencrypted, else "".
 func (c *config) shownPassword() string {
 	if c.tls != nil || c.sasl == nil || c.sasl.Name() != "PLAIN" {
 		return ""

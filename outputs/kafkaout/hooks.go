@@ -97,7 +97,7 @@ func (h *hooks) OnBrokerThrottle(meta kgo.BrokerMetadata, interval time.Duration
 	})
 }
 
-// why returns why the client has got nowhere for some time, or nil where it does not know.
+// why returns why the client has made no progress for some time, or nil if the reason is not known.
 func (h *hooks) why(since time.Time) *sink.Error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -111,7 +111,7 @@ func (h *hooks) why(since time.Time) *sink.Error {
 	return h.broken
 }
 
-// lost is told of records that a broker had acknowledged and has not any more.
+// lost is told of records that a broker had acknowledged and has lost.
 func (h *hooks) lost(topic string, partition int32) {
 	h.stats.Do(h.log, lossComponent, func() {
 		h.log.With("topic", topic, "partition", partition).

@@ -12,7 +12,7 @@ import (
 	"github.com/deltaforge/deltaforge/internal/sink"
 )
 
-// limits are the settings of a topic for which a broker refuses records. The zero value allows everything.
+// limits are the settings of a topic that make a broker refuse records. The zero value allows everything.
 type limits struct {
 	asked     time.Time
 	compacted bool
@@ -24,8 +24,8 @@ type limits struct {
 	future    string        // the setting that after comes from
 }
 
-// limitsOf asks for the limits of a topic, unless it has asked lately. Where the user may not ask, there are none: then the
-// broker's refusals are taken apart until the culprit is alone.
+// limitsOf asks for the limits of a topic, unless it has asked lately. If the user may not ask, no limits are known: then what
+// the broker refuses is taken apart until the culprit is alone.
 func (t *topics) limitsOf(ctx context.Context, cl *kgo.Client, name string) limits {
 	t.mu.Lock()
 	l, ok := t.limits[name]
@@ -50,7 +50,8 @@ func (t *topics) limitsOf(ctx context.Context, cl *kgo.Client, name string) limi
 	return l
 }
 
-// set takes in a setting of a topic. Of the oldest setting for timestamps, which newer brokers still list, counts only what the newer ones leave open.
+// set takes in a setting of a topic. Newer brokers still list the oldest setting for timestamps; it counts only where the newer settings
+// leave a limit open.
 func (l *limits) set(key, value string) {
 	n, err := strconv.ParseInt(value, 10, 64)
 	ms := time.Duration(0) // none
@@ -79,8 +80,8 @@ func (l *limits) set(key, value string) {
 	}
 }
 
-// broken returns which limit a record that was refused goes beyond, or nil where none is known. compressed says that the size on the
-// wire is not that of the record.
+// broken returns which limit a refused record exceeds, or nil if none is known. compressed means that the size on the wire is not the size
+// of the record.
 func (l *limits) broken(r *kgo.Record, size int, compressed bool, now time.Time) *sink.Error {
 	age := now.Sub(r.Timestamp)
 	switch {

@@ -17,8 +17,8 @@ import (
 	"github.com/deltaforge/deltaforge/internal/sink"
 )
 
-// topics knows which topics exist. Records of a topic that does not are not given to the client: it would fail those
-// that it has and send those that come while the topic is being created.
+// topics knows which topics exist. Records of a missing topic are not given to the client: it would fail the records
+// that it has, and send those that come while the topic is being created.
 type topics struct {
 	conf topicCreation
 
@@ -28,7 +28,7 @@ type topics struct {
 	limits  map[string]limits  // what topics take, for a while; guarded by mu
 }
 
-// refusal is why a topic cannot be, and until when nobody asks again.
+// refusal is why a topic cannot exist, and until when nobody asks again.
 type refusal struct {
 	err   error
 	until time.Time
@@ -41,8 +41,8 @@ func newTopics(conf topicCreation) topics {
 	return topics{conf: conf, known: map[string]bool{}, refused: map[string]refusal{}, limits: map[string]limits{}}
 }
 
-// gone returns those topics of what the client was handed that the broker does not know, with an error for one of them; or an
-// error that says why they cannot be written to.
+// gone returns the topics that the client was handed records of and that the broker does not know, with an error for one of
+// them; or an error that says why they cannot be written to.
 func (t *topics) gone(ctx context.Context, cl *kgo.Client, a *attempt, wait time.Duration) (map[string]bool, *sink.Error) {
 	names := t.without(a, []segment{a.sent}, func(bool, bool) bool { return false })
 	ctx, cancel := context.WithTimeout(ctx, wait)
@@ -94,7 +94,7 @@ func (t *topics) unknown(a *attempt) []string {
 	return t.without(a, a.work, func(known, _ bool) bool { return known })
 }
 
-// without returns the topics of segments that are not as they should be.
+// without returns the topics of segments for which should reports false.
 func (t *topics) without(a *attempt, segs []segment, should func(known, loaded bool) bool) []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -139,8 +139,8 @@ func (t *topics) awaitLoaded(ctx context.Context, cl *kgo.Client, a *attempt) {
 	}
 }
 
-// ensure looks the names up, creates what is missing where that is asked for, and returns an error for each topic that
-// cannot be written to yet, or never: see never.
+// ensure looks the names up and creates missing topics if that is configured. It returns an error for each topic that
+// cannot be written to yet or ever; see never.
 func (t *topics) ensure(ctx context.Context, cl *kgo.Client, names []string) map[string]error {
 	bad := make(map[string]error)
 	t.mu.Lock()
@@ -192,7 +192,7 @@ func (t *topics) ensure(ctx context.Context, cl *kgo.Client, names []string) map
 	return bad
 }
 
-// never says that a topic of this name cannot be: its records fail, and those of other topics go on.
+// never says that no topic of this name can exist: its records fail, and those of other topics go on.
 func never(err error) bool { return sink.KindOf(err) == sink.Routing }
 
 func (t *topics) createAll(ctx context.Context, adm *kadm.Client, missing []string, bad map[string]error) {

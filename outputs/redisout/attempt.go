@@ -59,7 +59,7 @@ func (a *attempt) begin() {
 	}
 }
 
-// bound fails the entries of which a field has more bytes than the server takes, where that is known.
+// bound fails the entries that have a field with more bytes than the server takes, if that limit is known.
 func (a *attempt) bound(limit int64) {
 	if limit <= 0 {
 		return
@@ -89,7 +89,7 @@ func (a *attempt) same(b *attempt) bool {
 }
 
 // next cuts the next transaction off the queue: at most limit bytes, at least one entry, none of a stream set aside.
-// The latter return to the queue's front by way of kept.
+// Entries of such a stream return to the front of the queue by way of kept.
 func (a *attempt) next(limit int, kept []int) (tx, rest []int, newKept []int) {
 	size := 0
 	for n, i := range a.queue {
@@ -137,7 +137,7 @@ func (a *attempt) run(ctx context.Context, cl *redis.Client, c *config) error {
 	return nil
 }
 
-// inOrder merges rising lists, of which the elements of c come after those of b.
+// inOrder merges rising lists. The elements of c come after those of b.
 func inOrder(a, b, c []int) []int {
 	out := make([]int, 0, len(a)+len(b)+len(c))
 	tail := append(append(make([]int, 0, len(b)+len(c)), b...), c...)

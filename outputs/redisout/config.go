@@ -156,7 +156,7 @@ func (c *config) parseTLS(p *service.ParsedConfig) error {
 	return nil
 }
 
-// shownPassword says that the password goes over the network as it is, or is "".
+// shownPassword returns a warning if the password goes over the network unencrypted, else "".
 func (c *config) shownPassword() string {
 	if c.encrypted || c.redis.Password == "" || sink.Loopback(c.redis.Addr) {
 		return ""

@@ -12,7 +12,8 @@ import (
 	"github.com/deltaforge/deltaforge/internal/sink"
 )
 
-// protocolError begins the answer to a command of which a part is larger than the server takes. It closes the connection.
+// protocolError begins the answer to a command with a part that is larger than the server takes. The server then closes the
+// connection.
 const protocolError = "ERR Protocol error"
 
 // answer is what the server's answers of one code mean. Redis has no error numbers: the first word is the code.

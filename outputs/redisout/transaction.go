@@ -10,8 +10,8 @@ import (
 	"github.com/deltaforge/deltaforge/internal/sink"
 )
 
-// maxRefusals is how often in a row the guard may refuse a transaction of a batch before the output says so. Each time another
-// writer has connected meanwhile.
+// maxRefusals is how often in a row the guard may refuse a transaction of a batch before the output says so. The guard refuses one
+// when another writer has connected meanwhile.
 const maxRefusals = 20
 
 // transact sends one transaction. It returns the entries of it that are still to be added, and an error when they have
@@ -68,7 +68,7 @@ func (a *attempt) answered(c *config, multi *redis.StatusCmd, exec *redis.SliceC
 	return tx, classify(sent, "adding to streams at "+c.shown) // of a new connection, before it was used
 }
 
-// tooLarge returns the index of the command that the server does not take for its size, or -1.
+// tooLarge returns the index of the command that is too large for the server, or -1.
 func tooLarge(queued []*redis.StatusCmd) int {
 	for n, q := range queued {
 		if err := q.Err(); err != nil && isAnswer(err) && strings.HasPrefix(err.Error(), protocolError) {
@@ -78,7 +78,7 @@ func tooLarge(queued []*redis.StatusCmd) int {
 	return -1
 }
 
-// refused sorts out a transaction of which nothing was run.
+// refused sorts out a transaction when the server has run nothing of it.
 func (a *attempt) refused(queued []*redis.StatusCmd, tx []int, aborted error) error {
 	denied := false
 	for n, i := range tx {
