@@ -34,7 +34,10 @@ func (s *session) resume(ctx context.Context, p *gtid.Position, source string) (
 	case !p.HasGTIDs && !here:
 		return nil, lost("position %s is one of server %s, this is server %s, whose files are others; without GTIDs there is no "+
 			"place in them that is the same", p, source, s.identity)
-	case p.HasGTIDs && (source != s.identity || p.File == ""):
+	case p.HasGTIDs && !here: // files of the same name are other files there
+		p = p.OnlyGTIDs()
+		return p, s.followGTIDs(ctx, p)
+	case p.HasGTIDs && (source == "" || p.File == ""):
 		return p, s.followGTIDs(ctx, p)
 	}
 	files, err := s.logFiles(ctx)
