@@ -117,8 +117,8 @@ func spec() *service.ConfigSpec {
 				Description("What happens when a DDL statement on a captured table is not understood, or does not fit the shape that the "+
 					"table is known to have: `stop` with an error that names statement and position, or `reload` the table's shape from "+
 					"`information_schema`, which is right when nothing else has changed the table since.").Advanced(),
-			coordinator.SchemaChangesField("These are the CREATE, ALTER, RENAME and DROP statements of the log; one that leaves all "+
-				"of that as it was, such as a new index, is none."),
+			coordinator.SchemaChangesField("The events come from the CREATE, ALTER, RENAME and DROP statements of the log. A statement "+
+				"that changes nothing of that, such as one that adds an index, makes no event."),
 		).
 		Fields(row.Fields()...)
 }

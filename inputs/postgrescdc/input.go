@@ -81,8 +81,8 @@ func spec() *service.ConfigSpec {
 		Field(service.NewDurationField(fieldReadTimeout).Description("How long the server may be silent before the connection counts " +
 			"as dead. The server is asked for an answer every `status_interval`, so this must be longer; but some versions are also " +
 			"silent while they decode a large transaction on tables that are not captured.").Default("60s").Advanced()).
-		Field(coordinator.SchemaChangesField("The log has no DDL statements, so an event comes before the first row of another shape than the " +
-			"table's row before, and has no statement; one that leaves columns, their types and the key as they were is none.")).
+		Field(coordinator.SchemaChangesField("The log has no DDL statements. So the event has no statement, and comes before the first row that " +
+			"has the new shape. A change that leaves columns, their types and the key as they were makes no event.")).
 		Field(service.NewTLSToggledField(fieldTLS)).
 		Field(service.NewBoolField(fieldCleartext).Description("Whether the password may be sent as it is over a connection without TLS, when the " +
 			"server asks for that (the method `password` in `pg_hba.conf`). Whoever is on the way can read it.").Default(false).Advanced()).

@@ -127,8 +127,8 @@ const fieldSchemaChanges = "schema_changes"
 // details what its log makes of them.
 func SchemaChangesField(details string) *service.ConfigField {
 	return service.NewBoolField(fieldSchemaChanges).Default(false).Advanced().
-		Description("Whether a change of a captured table's shape is an event too, with `op` `s`, in its place between the rows: columns, " +
-			"their types and whether they may be null, and the key, before and after. " + details)
+		Description("Whether schema changes of captured tables are delivered too, as events with `op` `s`, in their place between the rows. Such an event " +
+			"has the columns, their types and whether they may be null, and the key, before and after the change. " + details)
 }
 
 // ParseSchemaChanges reads the field that SchemaChangesField returns.
