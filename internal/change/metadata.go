@@ -142,8 +142,8 @@ func (l *lazyKey) Copy() any { return string(l.key) }
 //   - else the value from the message's event. A key that the messages of the source have is the exception: a processor has
 //     deleted it, and there is no value.
 //
-// It returns false if there is no value, and always for the schema, which has no text. A text that has to be made is appended to
-// buf, which the caller goes on with, so that it costs no allocation per message. The text must not be changed.
+// It returns false if there is no value. An event has no text of the schema. A text that has to be made is appended to buf, which
+// the caller goes on with, so that it costs no allocation per message. The text must not be changed.
 func Meta(m *service.Message, key string, buf []byte) (text, grown []byte, ok bool) {
 	start := len(buf)
 	v, ok := m.MetaGetImmut(key)
