@@ -12,7 +12,7 @@ import (
 // TestStatementsThatReach: a change that is logged as a statement can reach a captured table by a trigger, a function, a view, and in
 // many forms. Whatever changes it stops the source; what changes another database only does not, where the server says which it is.
 func TestStatementsThatReach(t *testing.T) {
-	onBoth(t, func(t *testing.T, b *bench) {
+	onOwn(t, func(t *testing.T, b *bench) { // it leaves changes that are logged as statements
 		other := b.srv.Database(t)
 		b.exec(t, "CREATE TABLE "+other+".o (id INT PRIMARY KEY)", "CREATE TABLE "+endMark+" (id INT AUTO_INCREMENT PRIMARY KEY)",
 			"CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(10))", "CREATE TABLE other (id INT)", "CREATE TABLE trg (id INT)",
@@ -53,7 +53,7 @@ func TestStatementsThatReach(t *testing.T) {
 
 // TestNamesInOtherCharacterSets: the names in a statement are in the character set of its client.
 func TestNamesInOtherCharacterSets(t *testing.T) {
-	onBoth(t, func(t *testing.T, b *bench) {
+	onOwn(t, func(t *testing.T, b *bench) { // it leaves changes that are logged as statements
 		for _, pattern := range []string{"tö", "%"} {
 			for _, c := range []struct{ charset, name string }{{"latin1", "t\xf6"}, {"cp1250", "t\xf6"}, {"utf8mb3", "tö"}, {"binary", "tö"}} {
 				b.exec(t, "DROP TABLE IF EXISTS `tö`")
@@ -76,7 +76,7 @@ func TestNamesInOtherCharacterSets(t *testing.T) {
 
 // TestTemporaryTables: what is logged about a temporary table is about no other of its name.
 func TestTemporaryTables(t *testing.T) {
-	onBoth(t, func(t *testing.T, b *bench) {
+	onOwn(t, func(t *testing.T, b *bench) { // it leaves changes that are logged as statements
 		for _, format := range []string{"ROW", "MIXED", "STATEMENT"} {
 			b.exec(t, "DROP TABLE IF EXISTS t, u, k")
 			after := []string{
