@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -129,10 +130,19 @@ func (o *hookedOutput) WriteBatch(_ context.Context, b service.MessageBatch) err
 
 func (o *hookedOutput) Close(context.Context) error { return nil }
 
-// start runs a stream until the test ends and returns the address of its page.
+// start runs a stream until the test ends and returns the address of its page. Its inputs test_source are built by then: the exporter
+// serves before there is any component.
 func start(t *testing.T, c components, yaml string) (url string, log *logBuffer) {
 	t.Helper()
 	log = &logBuffer{}
+	var built atomic.Int64
+	input := c.input
+	c.input = func(m *service.Metrics) {
+		defer built.Add(1)
+		if input != nil {
+			input(m)
+		}
+	}
 	builder := c.environment(t).NewStreamBuilder()
 	require.NoError(t, builder.SetYAML(yaml))
 	builder.SetLogger(log.logger())
@@ -148,7 +158,10 @@ func start(t *testing.T, c components, yaml string) (url string, log *logBuffer)
 			t.Errorf("stream ended with %v", err)
 		}
 	})
-	return log.url(t), log
+	url = log.url(t)
+	all := int64(strings.Count(yaml, "test_source:"))
+	require.Eventually(t, func() bool { return built.Load() >= all }, time.Minute, time.Millisecond, "the inputs are not built")
+	return url, log
 }
 
 // scrape returns the page as Prometheus gets it, after it has passed the lint that promtool does.
