@@ -76,7 +76,7 @@ func control() []slip {
 		{name: "any host is this machine", file: "internal/control/auth.go",
 			old: "if !ownHost(r.Host) {", new: "if false {"},
 		{name: "a wrong token is a token", file: "internal/control/auth.go",
-			old: `c.Token != "" && same(token, c.Token)`, new: `c.Token != ""`},
+			old: `c.Token != "" && same(token, c.Token)`, new: `c.Token != "" && token != ""`},
 		{name: "a default in a reference is shown", file: "internal/control/redact.go",
 			old: `return "${" + m[1] + ":" + Mask + "}", true`, new: `return s, true`},
 		{name: "the environment is echoed", file: "internal/control/yaml.go",
