@@ -55,7 +55,7 @@ func options(p *plane) []service.CLIOptFunc {
 		service.CLIOptSetBinaryName("deltaforge"),
 		service.CLIOptSetProductName("DeltaForge"),
 		service.CLIOptSetDocumentationURL("https://github.com/deltaforge/deltaforge/tree/main/docs"),
-		service.CLIOptSetDefaultConfigPaths("deltaforge.yaml", "/etc/deltaforge/deltaforge.yaml"),
+		service.CLIOptSetDefaultConfigPaths(defaultConfigs()...),
 		service.CLIOptSetMainSchemaFrom(func() *service.ConfigSchema { return p.schema(schema()) }),
 		service.CLIOptAddCommand(checkpointCommand()),
 		service.CLIOptAddCommand(demoCommand()),

@@ -151,12 +151,7 @@ func (f *takenFiles) all() (paths []string) {
 func (f *takenFiles) fingerprint() string {
 	var b strings.Builder
 	for _, path := range f.all() {
-		info, err := os.Stat(path)
-		if err != nil {
-			fmt.Fprintln(&b, path, "gone")
-			continue
-		}
-		fmt.Fprintln(&b, path, info.ModTime().UnixNano(), info.Size())
+		fmt.Fprintln(&b, path, control.Fingerprint(path))
 	}
 	return b.String()
 }

@@ -29,7 +29,7 @@ type certificate struct {
 	looked time.Time        // guarded by mu
 }
 
-func (c *certificate) fingerprint() string { return fingerprint(c.certFile) + fingerprint(c.keyFile) }
+func (c *certificate) fingerprint() string { return Fingerprint(c.certFile) + Fingerprint(c.keyFile) }
 
 // load reads the files. The caller holds mu, or is the only one.
 func (c *certificate) load() error {

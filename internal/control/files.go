@@ -156,7 +156,7 @@ func (s *Server) watchFiles(ctx context.Context) {
 	seen := map[string]string{}
 	if paths, err := s.files.expand(); err == nil {
 		for id, path := range paths {
-			seen[id] = fingerprint(path)
+			seen[id] = Fingerprint(path)
 		}
 	}
 	resources := newResourceFiles(s.opts.ResourceFiles)
@@ -175,8 +175,8 @@ func (s *Server) watchFiles(ctx context.Context) {
 	}
 }
 
-// fingerprint changes when a file does.
-func fingerprint(path string) string {
+// Fingerprint changes when a file does.
+func Fingerprint(path string) string {
 	info, err := os.Stat(path)
 	if err != nil {
 		return "gone"
@@ -198,7 +198,7 @@ func (s *Server) applyFiles(ctx context.Context, seen map[string]string) {
 	}
 	delete(seen, "")
 	for id, path := range paths {
-		now := fingerprint(path)
+		now := Fingerprint(path)
 		if seen[id] == now {
 			continue
 		}
@@ -262,7 +262,7 @@ type resourceFiles struct {
 func newResourceFiles(patterns []string) *resourceFiles {
 	r := &resourceFiles{patterns: patterns, seen: map[string]string{}, text: map[string]string{}}
 	for _, path := range r.paths() {
-		r.seen[path] = fingerprint(path)
+		r.seen[path] = Fingerprint(path)
 		for key, text := range resourcesIn(path) {
 			r.text[key] = string(text)
 		}
@@ -317,7 +317,7 @@ func resourcesIn(path string) map[string][]byte {
 // applyResources replaces the resources that have changed in their files.
 func (s *Server) applyResources(ctx context.Context, r *resourceFiles) {
 	for _, path := range r.paths() {
-		now := fingerprint(path)
+		now := Fingerprint(path)
 		if r.seen[path] == now {
 			continue
 		}
