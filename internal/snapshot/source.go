@@ -88,6 +88,9 @@ type Rows struct {
 	Errs   map[int]error
 	// Next is where the next chunk of the range begins, its From; nil: the range ends here.
 	Next Bound
+	// Held says that the transaction is still open, and that Read is to be called again with Next, without Begin. So is a table without
+	// any order read whole, in parts of about Limit rows, with bounded memory. A progress record does not keep such a Next.
+	Held bool
 }
 
 // View is what a transaction sees of the log. It may be used by another goroutine than its Reader.
