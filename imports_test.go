@@ -36,7 +36,7 @@ func layers() []layer {
 		{pattern: "cmd/*", imports: []string{anything}},
 		with(layer{pattern: "inputs/mysqlcdc", imports: append(anyInput(), "inputs/mysqlcdc/internal/*"), tests: []string{mysqlParts + "recorded"}}),
 		with(layer{pattern: "inputs/postgrescdc", imports: append(anyInput(), "internal/plane", "inputs/postgrescdc/internal/*")}),
-		with(layer{pattern: "inputs/postgrescdc/internal/publication", imports: []string{"internal/coordinator"}}),
+		with(layer{pattern: "inputs/postgrescdc/internal/publication", imports: []string{"internal/fault", "internal/tablefilter"}}),
 		with(layer{pattern: "inputs/*", imports: anyInput()}),
 		// The parts of the MySQL input, from the bytes up. Each may import what stands before it, as far as it is named.
 		with(mysqlPart("product")),
@@ -44,24 +44,29 @@ func layers() []layer {
 		with(mysqlPart("recorded")),
 		with(mysqlPart("statement", "product")),
 		with(mysqlPart("gtid", "checkpoint")),
-		with(mysqlPart("wire", "binlog", "product", "statement", "gtid", "internal/coordinator")),
+		with(mysqlPart("wire", "binlog", "product", "statement", "gtid", "internal/coordinator", "internal/fault")),
 		with(mysqlPart("binlog", "product", "gtid")),
-		with(mysqlPart("row", "charset", "gtid", "binlog", "shape", "internal/change", "internal/coordinator", "internal/envelope")),
+		with(mysqlPart("row", "charset", "gtid", "binlog", "shape", "internal/change", "internal/coordinator", "internal/fault", "internal/envelope")),
 		with(mysqlPart("shape", "product", "charset", "statement", "binlog")),
 		with(mysqlPart("ddl", "product", "charset", "statement", "shape")),
 		with(mysqlPart("catalog", "product", "charset", "gtid", "statement", "shape", "wire")),
-		with(mysqlPart("filter", "catalog", "statement", "internal/coordinator")),
+		with(mysqlPart("filter", "catalog", "statement", "internal/tablefilter")),
 		with(mysqlPart("history", "gtid", "shape", "checkpoint")),
-		with(mysqlPart("resolve", "product", "charset", "statement", "binlog", "row", "shape", "catalog", "internal/change", "internal/coordinator")),
+		with(mysqlPart("resolve", "product", "charset", "statement", "binlog", "row", "shape", "catalog", "internal/change", "internal/fault")),
 		with(layer{pattern: "processors/*", imports: []string{"internal/change", "internal/envelope", "checkpoint"}}),
 		with(layer{pattern: "outputs/*", imports: []string{"internal/sink", "internal/change", "internal/envelope", "checkpoint"}}),
-		with(layer{pattern: "internal/coordinator", imports: []string{"internal/change", "internal/guard", "internal/plane", "checkpoint"}}),
+		with(layer{pattern: "internal/coordinator", imports: []string{"internal/coordinator/internal/*", "internal/change", "internal/fault", "internal/guard", "internal/plane",
+			"checkpoint"}}),
+		with(layer{pattern: "internal/coordinator/internal/*", imports: []string{"internal/change", "internal/fault", "internal/plane", "checkpoint"}}),
+		with(layer{pattern: "internal/snapshot", imports: []string{"internal/change", "internal/fault", "internal/tablefilter", "checkpoint"}}),
 		with(layer{pattern: "internal/envelope", imports: []string{"internal/change"}}),
 		with(layer{pattern: "internal/change", imports: []string{"checkpoint"}}),
 		with(layer{pattern: "internal/sink", imports: []string{"internal/guard"}}),
 		with(layer{pattern: "checkpoint"}),
 		with(layer{pattern: "metrics"}),
 		with(layer{pattern: "internal/control", imports: []string{"internal/advice", "internal/guard", "internal/plane", "internal/redact"}}),
+		{pattern: "internal/fault"},
+		{pattern: "internal/tablefilter"},
 		{pattern: "internal/redact"},
 		{pattern: "internal/plane"},
 		{pattern: "internal/advice"},
@@ -87,7 +92,8 @@ func layers() []layer {
 
 // anyInput is what every input may import.
 func anyInput() []string {
-	return []string{"internal/coordinator", "internal/change", "internal/envelope", "internal/version", "checkpoint"}
+	return []string{"internal/coordinator", "internal/fault", "internal/tablefilter", "internal/snapshot", "internal/change", "internal/envelope",
+		"internal/version", "checkpoint"}
 }
 
 const mysqlParts = "inputs/mysqlcdc/internal/"

@@ -12,7 +12,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/filter"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // What the configuration wants to capture and will not get is said at the start and by the connection test: a pattern that matches no
@@ -44,7 +44,7 @@ func (s *session) checkExist(ctx context.Context) error {
 				"on it to the account", fieldTables, fieldInclude, p))
 		}
 	}
-	return coordinator.WithKind(coordinator.KindSchema, errors.Join(errs...))
+	return fault.WithKind(fault.KindSchema, errors.Join(errs...))
 }
 
 // warnOfUncaptured says, once in a process, which patterns match no table and which databases the server does not log.
@@ -81,7 +81,7 @@ func (s *session) checkWithheld() error {
 	var errs []error
 	for _, p := range s.filter.Include {
 		if !strings.Contains(p.Container, "%") && s.withheld.Has(p.Container) {
-			errs = append(errs, precondition(coordinator.KindOther, "%s.%s: %s: the server does not log changes of database %s (%s): take the "+
+			errs = append(errs, precondition(fault.KindOther, "%s.%s: %s: the server does not log changes of database %s (%s): take the "+
 				"option out of its configuration and start it again, or leave the database out", fieldTables, fieldInclude, p, p.Container, s.withheld))
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 	"github.com/deltaforge/deltaforge/internal/servers"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
@@ -49,7 +49,7 @@ func TestWithheldDatabase(t *testing.T) {
 			b := newBench(t, server(t, servers.Options{NoSync: true, Args: []string{"--binlog-ignore-db=hidden"}}))
 			b.exec(t, "CREATE DATABASE hidden", "CREATE TABLE hidden.t (id INT PRIMARY KEY)", "CREATE TABLE c (id INT PRIMARY KEY)")
 			err := b.newLog(t, "tables: {include: ['hidden.t']}").Test(t.Context())
-			require.Equal(t, coordinator.KindOther, coordinator.KindOf(err))
+			require.Equal(t, fault.KindOther, fault.KindOf(err))
 			require.ErrorContains(t, err, "tables.include: hidden.t: the server does not log changes of database hidden (binlog-ignore-db = hidden)")
 			start(t, b.newLog(t, "tables: {include: ['%.c']}"), checkpoint.Token{}).connected(t)
 			err = start(t, b.newLog(t, "tables: {include: ['hidden.%']}"), checkpoint.Token{}).fail(t)

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 	"github.com/deltaforge/deltaforge/internal/servers"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
@@ -30,7 +30,7 @@ func TestConnectionTest(t *testing.T) {
 		r.take(t, 1)
 
 		err := b.newLog(t, fmt.Sprintf("tables: {include: [%q, %q, nowhere.at_all, %q, '%%.none_of_these']}", b.db+".c", b.db+".gone", b.db+".pre%")).Test(t.Context())
-		require.Equal(t, coordinator.KindSchema, coordinator.KindOf(err))
+		require.Equal(t, fault.KindSchema, fault.KindOf(err))
 		require.EqualError(t, err, "tables.include: there is no table "+b.db+".gone: correct its name, or make it\n"+
 			"tables.include: there is no table nowhere.at_all: correct its name, or make it\n"+
 			"tables.include: no table that the account can see matches "+b.db+".pre%: correct it, or make such a table, or GRANT SELECT on it to the account\n"+
@@ -41,10 +41,10 @@ func TestConnectionTest(t *testing.T) {
 		require.ErrorContains(t, err, "GRANT REPLICATION CLIENT ON *.* TO")
 		require.ErrorContains(t, err, "GRANT SELECT ON `"+b.db+"`.`c` TO")
 		err = newTestLog(t, strings.Replace(dsn, "pass:word", "wrong", 1), b.db, tables).Test(t.Context())
-		require.Equal(t, coordinator.KindAuth, coordinator.KindOf(err), err)
+		require.Equal(t, fault.KindAuth, fault.KindOf(err), err)
 		require.NotContains(t, err.Error(), "wrong")
 
-		require.ErrorIs(t, b.newLog(t, "start: 'nothing.000001:4'\nuse_gtid: 'false'").Test(t.Context()), coordinator.ErrPositionLost)
+		require.ErrorIs(t, b.newLog(t, "start: 'nothing.000001:4'\nuse_gtid: 'false'").Test(t.Context()), fault.ErrPositionLost)
 
 		ended, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
 		defer cancel()

@@ -8,6 +8,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/row"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // rows makes a segment of a rows event.
@@ -49,7 +50,7 @@ func (s *session) count(t *transaction) error {
 	}
 	n, err := t.table.CountRows(t.uncounted)
 	if err != nil {
-		return coordinator.WithKind(coordinator.KindDecode, fmt.Errorf("rows of %s before %s: %w", t.table.Name(), s.place(), err))
+		return fault.WithKind(fault.KindDecode, fmt.Errorf("rows of %s before %s: %w", t.table.Name(), s.place(), err))
 	}
 	t.index += uint64(n)
 	t.uncounted = nil
@@ -71,7 +72,7 @@ func (s *session) rowsSegments(ctx context.Context, t *transaction, m *mappedTab
 	if s.skip > t.index {
 		n, err := m.tm.CountRows(ev)
 		if err != nil {
-			return coordinator.WithKind(coordinator.KindDecode, fmt.Errorf("rows of %s after %s: %w", m.tm.Name(), s.place(), err))
+			return fault.WithKind(fault.KindDecode, fmt.Errorf("rows of %s after %s: %w", m.tm.Name(), s.place(), err))
 		}
 		if uint64(n) <= s.skip-t.index {
 			return nil
@@ -81,7 +82,7 @@ func (s *session) rowsSegments(ctx context.Context, t *transaction, m *mappedTab
 	for len(seg.Images) > maxSegment {
 		head, rest, n, err := m.tm.Split(ev, seg.Images, maxSegment)
 		if err != nil {
-			return coordinator.WithKind(coordinator.KindDecode, fmt.Errorf("rows of %s after %s: %w", m.tm.Name(), s.place(), err))
+			return fault.WithKind(fault.KindDecode, fmt.Errorf("rows of %s after %s: %w", m.tm.Name(), s.place(), err))
 		}
 		part := seg
 		part.Images = head

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 	"github.com/deltaforge/deltaforge/internal/servers"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
@@ -103,6 +103,6 @@ func failOver(t *testing.T, old, srv *testenv.MySQLServer) {
 	exactly.run.stop(t)
 	ahead.restart(t)
 	err = ahead.follow(t, make([]string, 1000))
-	require.ErrorIs(t, err, coordinator.ErrPositionLost)
+	require.ErrorIs(t, err, fault.ErrPositionLost)
 	require.Equal(t, w.want, ahead.got, "and nothing after it")
 }

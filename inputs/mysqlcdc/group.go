@@ -16,6 +16,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // What a transaction has written to the log may not count in the end. A MariaDB that dies while it writes leaves a part of a transaction
@@ -223,7 +224,7 @@ func (s *session) rollBackTo(ctx context.Context, name string) error {
 // undo takes out the rows of tables with transactions that are held since a savepoint. Those of others stay changed.
 func (s *session) undo(ctx context.Context, p savepoint) error {
 	if p.sent {
-		return coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("the rollback that ends at %s undoes changes of a transaction that "+
+		return fault.WithKind(fault.KindProtocol, fmt.Errorf("the rollback that ends at %s undoes changes of a transaction that "+
 			"is too large to be held (more than %d bytes), and events of it are delivered already", s.place(), maxHeld))
 	}
 	kept := s.held[:p.held:p.held]

@@ -20,6 +20,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/tablefilter"
 	"github.com/deltaforge/deltaforge/internal/version"
 )
 
@@ -80,11 +81,11 @@ func spec() *service.ConfigSpec {
 				Description("The product. `auto` asks the server; the others make sure that it is what was expected.").
 				Default(product.Auto).Advanced(),
 			service.NewObjectField(fieldTables,
-				service.NewStringListField(fieldInclude).LintRule(coordinator.TablePatternRule).Default([]any{}).
+				service.NewStringListField(fieldInclude).LintRule(tablefilter.Rule).Default([]any{}).
 					Description("The tables to capture: `db.table`, `db.*`, `db.prefix%` or `%.table`. Empty: all but those of "+
 						"`mysql`, `information_schema`, `performance_schema` and `sys`.").
 					Example([]string{"shop.*"}),
-				service.NewStringListField(fieldExclude).LintRule(coordinator.TablePatternRule).Default([]any{}).
+				service.NewStringListField(fieldExclude).LintRule(tablefilter.Rule).Default([]any{}).
 					Description("Tables to leave out of those, in the same form."),
 			).Description("Which tables are captured.").Optional(),
 			service.NewTLSToggledField(fieldTLS),

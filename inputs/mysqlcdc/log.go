@@ -22,6 +22,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // mysqlLog is the change log of a MySQL or MariaDB server.
@@ -272,7 +273,7 @@ func (s *session) readAll(ctx context.Context) error {
 			return s.dumpError(ctx, err)
 		}
 		if len(packet) == 0 {
-			return coordinator.WithKind(coordinator.KindProtocol, errors.New("reading the binlog: an empty packet"))
+			return fault.WithKind(fault.KindProtocol, errors.New("reading the binlog: an empty packet"))
 		}
 		switch packet[0] {
 		case 0:
@@ -290,9 +291,9 @@ func (s *session) readAll(ctx context.Context) error {
 			}
 			in = s.stream.Packets()
 		case 0xfe:
-			return coordinator.WithKind(coordinator.KindConnect, errors.New("reading the binlog: the server has ended the stream"))
+			return fault.WithKind(fault.KindConnect, errors.New("reading the binlog: the server has ended the stream"))
 		default:
-			return coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("reading the binlog: a packet of type %#x", packet[0]))
+			return fault.WithKind(fault.KindProtocol, fmt.Errorf("reading the binlog: a packet of type %#x", packet[0]))
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
 	"github.com/deltaforge/deltaforge/internal/change"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
@@ -275,8 +275,8 @@ func TestPositionLost(t *testing.T) {
 				b.exec(t, "INSERT INTO c VALUES (1)", "FLUSH BINARY LOGS", "INSERT INTO c VALUES (2)", "FLUSH BINARY LOGS")
 				newest := b.purge(t)
 				err := start(t, l, tok).fail(t)
-				require.ErrorIs(t, err, coordinator.ErrPositionLost)
-				require.Equal(t, coordinator.KindPositionLost, coordinator.KindOf(err))
+				require.ErrorIs(t, err, fault.ErrPositionLost)
+				require.Equal(t, fault.KindPositionLost, fault.KindOf(err))
 				switch {
 				case gtid == "true" && b.srv.IsMariaDB():
 					require.ErrorContains(t, err, tok.Commit.String())
@@ -289,7 +289,7 @@ func TestPositionLost(t *testing.T) {
 					other := tok
 					other.Source = "another"
 					err = start(t, l, other).fail(t)
-					require.ErrorIs(t, err, coordinator.ErrPositionLost)
+					require.ErrorIs(t, err, fault.ErrPositionLost)
 					require.ErrorContains(t, err, "another")
 					require.ErrorContains(t, err, r.tok.Source)
 				}

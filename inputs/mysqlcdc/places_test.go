@@ -11,6 +11,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 const fileMade = 1764305225 // when the files of these tests were made
@@ -76,12 +77,12 @@ func TestLargeFiles(t *testing.T) {
 
 	s = standing(t, product.MySQL, "bin.000001:4563402752#1764305225")
 	_, err = playEvents(t, s, append(before[:4:4], rawEvent(replication.GTID_EVENT, fileMade, target+1, 0)))
-	require.ErrorIs(t, err, coordinator.ErrPositionLost)
+	require.ErrorIs(t, err, fault.ErrPositionLost)
 	require.ErrorContains(t, err, "lies inside an event, which ends at bin.000001:4563402753")
 
 	s = standing(t, product.MySQL, "bin.000001:4563402752#1764305225")
 	_, err = playEvents(t, s, append(before[:4:4], rotateEvent("bin.000002", 4, 0)))
-	require.ErrorIs(t, err, coordinator.ErrPositionLost)
+	require.ErrorIs(t, err, fault.ErrPositionLost)
 	require.ErrorContains(t, err, "bin.000001 ends at bin.000001:4294967287, before it")
 
 	// By GTIDs a server leaves out what we have, maybe more than 32 bits of it: then places are not proofs.
@@ -127,7 +128,7 @@ func TestAnotherLog(t *testing.T) {
 				require.Len(t, segments, len(c.events)/2, "that it is connected, and each new file")
 				return
 			}
-			require.ErrorIs(t, err, coordinator.ErrPositionLost)
+			require.ErrorIs(t, err, fault.ErrPositionLost)
 			require.ErrorContains(t, err, c.want)
 		})
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 const (
@@ -29,8 +29,8 @@ func lost(format string, args ...any) error {
 
 // lostUnless is an error of a lost position with a way out.
 func lostUnless(way, format string, args ...any) error {
-	return coordinator.WithKind(coordinator.KindPositionLost,
-		fmt.Errorf("%w: %w: %s", coordinator.ErrPositionLost, fmt.Errorf(format, args...), way))
+	return fault.WithKind(fault.KindPositionLost,
+		fmt.Errorf("%w: %w: %s", fault.ErrPositionLost, fmt.Errorf(format, args...), way))
 }
 
 // savedOrConfigured returns the position that is saved, else the one that the configuration names; nil for latest or earliest.
@@ -165,30 +165,30 @@ func (s *session) earliest(ctx context.Context) (*gtid.Position, error) {
 func (s *session) dumpError(ctx context.Context, err error) error {
 	var my *mysql.MyError
 	if !errors.As(err, &my) {
-		return s.stream.Classify(fmt.Errorf("reading the binlog from %s: %w", s.log.cfg.server.Address, err), coordinator.KindConnect)
+		return s.stream.Classify(fmt.Errorf("reading the binlog from %s: %w", s.log.cfg.server.Address, err), fault.KindConnect)
 	}
 	switch {
 	case my.Code == mysql.ER_SPECIFIC_ACCESS_DENIED_ERROR:
-		return precondition(coordinator.KindPermission, "the account may not read the binlog: GRANT REPLICATION SLAVE ON *.* TO %s: %w",
+		return precondition(fault.KindPermission, "the account may not read the binlog: GRANT REPLICATION SLAVE ON *.* TO %s: %w",
 			s.account(), err)
 	case my.Code == mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG && strings.Contains(my.Message, "same server"):
-		return precondition(coordinator.KindOther, "another replica with server_id %d has connected: set server_id of this input to a number "+
+		return precondition(fault.KindOther, "another replica with server_id %d has connected: set server_id of this input to a number "+
 			"that no other replica has: %w", s.log.cfg.serverID, err)
 	case my.Code == mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG && strings.Contains(my.Message, "max_allowed_packet"):
-		return precondition(coordinator.KindProtocol, "an event is larger than the server's max_allowed_packet: SET GLOBAL "+
+		return precondition(fault.KindProtocol, "an event is larger than the server's max_allowed_packet: SET GLOBAL "+
 			"max_allowed_packet = 1073741824: %w", err)
 	case my.Code == mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG && strings.Contains(my.Message, "anonymous transaction"):
 		return s.anonymous(my)
 	case my.Code == mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG, my.Code == 1220, // a file that cannot be opened
 		my.Code >= 1944 && my.Code <= 1947: // MariaDB's GTID errors
 		if s.created != 0 {
-			if err := s.prove(ctx); errors.Is(err, coordinator.ErrPositionLost) {
+			if err := s.prove(ctx); errors.Is(err, fault.ErrPositionLost) {
 				return err
 			}
 		}
 		return lost("position %s: the server says %w; its binlog ends at %s", s.position, my, s.end)
 	default:
-		return s.stream.Classify(fmt.Errorf("reading the binlog: %w", err), coordinator.KindProtocol)
+		return s.stream.Classify(fmt.Errorf("reading the binlog: %w", err), fault.KindProtocol)
 	}
 }
 
@@ -201,7 +201,7 @@ func (s *session) anonymous(err error) error {
 	}
 	if s.position.Created != 0 {
 		// The next session asks for the place.
-		return coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("after position %s there are transactions without GTID, which GTIDs "+
+		return fault.WithKind(fault.KindProtocol, fmt.Errorf("after position %s there are transactions without GTID, which GTIDs "+
 			"cannot name: the log is read on from the place: %w", s.position, err))
 	}
 	return lostUnless("SET GLOBAL gtid_mode = 'ON_PERMISSIVE', and start: FILE:POSITION of the place in this server's files up to which all is "+

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // TestPositions does to a server what makes saved positions mean something else, with the source stopped and with it streaming. The
@@ -200,7 +200,7 @@ func (w *world) try(t *testing.T, c positionCase, streaming bool, useGTID, want 
 		require.Equal(t, w.want, f.got)
 		return
 	}
-	require.ErrorIs(t, err, coordinator.ErrPositionLost)
+	require.ErrorIs(t, err, fault.ErrPositionLost)
 	require.ErrorContains(t, err, want)
 	require.Equal(t, w.want[:len(f.got)], f.got, "rows until then")
 	if strings.Contains(want, "ON_PERMISSIVE") { // what the error says loses nothing
@@ -249,7 +249,7 @@ func (f *follower) follow(t *testing.T, want []string) error {
 			}
 		case err := <-f.run.done:
 			f.run.done <- err
-			if coordinator.KindOf(err) == coordinator.KindPositionLost {
+			if fault.KindOf(err) == fault.KindPositionLost {
 				return err
 			}
 			t.Logf("another session, since: %v", err)
@@ -313,13 +313,13 @@ func TestServerPutBack(t *testing.T) {
 			for useGTID, f := range after {
 				f.restart(t)
 				err := f.follow(t, make([]string, 1000))
-				require.ErrorIs(t, err, coordinator.ErrPositionLost, "%s: gtid=%s", when, useGTID)
+				require.ErrorIs(t, err, fault.ErrPositionLost, "%s: gtid=%s", when, useGTID)
 				require.ErrorContains(t, err, "put back to an older state", "%s: gtid=%s", when, useGTID)
 				require.Len(t, f.got, 10, "%s: gtid=%s", when, useGTID)
 			}
 		}
 		err := after["false"].follow(t, make([]string, 1000))
-		require.ErrorIs(t, err, coordinator.ErrPositionLost)
+		require.ErrorIs(t, err, fault.ErrPositionLost)
 		require.ErrorContains(t, err, "put back to an older state")
 		lost("at once")
 		w.want = nil

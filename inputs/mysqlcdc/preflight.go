@@ -14,7 +14,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // inspect learns what the server is: flavor, variables, identity.
@@ -49,8 +49,8 @@ func (s *session) inspect(ctx context.Context) error {
 	return nil
 }
 
-func precondition(kind coordinator.Kind, format string, args ...any) error {
-	return coordinator.WithKind(kind, fmt.Errorf(format, args...))
+func precondition(kind fault.Kind, format string, args ...any) error {
+	return fault.WithKind(kind, fmt.Errorf(format, args...))
 }
 
 // preflight checks everything that streaming needs and returns all that is missing, each with what mends it.
@@ -58,23 +58,23 @@ func (s *session) preflight(ctx context.Context, from checkpoint.Token) error {
 	var errs []error
 	add := func(err error) { errs = append(errs, err) }
 	if !isOn(s.vars["log_bin"]) {
-		add(precondition(coordinator.KindOther, "the server writes no binlog: start it with log_bin set (--log-bin)"))
+		add(precondition(fault.KindOther, "the server writes no binlog: start it with log_bin set (--log-bin)"))
 	}
 	if f := s.vars["binlog_format"]; f != "" && !strings.EqualFold(f, "ROW") {
-		add(precondition(coordinator.KindOther, "binlog_format is %s: SET GLOBAL binlog_format = 'ROW', and the same in the server's "+
+		add(precondition(fault.KindOther, "binlog_format is %s: SET GLOBAL binlog_format = 'ROW', and the same in the server's "+
 			"configuration; sessions that are open keep their own", f))
 	}
 	switch id := s.vars["server_id"]; id {
 	case "0":
-		add(precondition(coordinator.KindOther, "server_id is 0, with which a server serves no replicas: SET GLOBAL server_id = 1"))
+		add(precondition(fault.KindOther, "server_id is 0, with which a server serves no replicas: SET GLOBAL server_id = 1"))
 	case strconv.FormatUint(uint64(s.log.cfg.serverID), 10):
-		add(precondition(coordinator.KindOther, "server_id: %s is the server's own id: set server_id of this input to a number that no "+
+		add(precondition(fault.KindOther, "server_id: %s is the server's own id: set server_id of this input to a number that no "+
 			"server or replica of the topology has", id))
 	}
 	for _, check := range []func(context.Context) error{s.checkClient, s.checkReplica, s.checkSelect} {
 		if err := check(ctx); err != nil {
 			var my *mysql.MyError
-			if coordinator.KindOf(err) != coordinator.KindPermission && !errors.As(err, &my) {
+			if fault.KindOf(err) != fault.KindPermission && !errors.As(err, &my) {
 				return err // the connection, not the server's setup
 			}
 			add(err)
@@ -104,7 +104,7 @@ func (s *session) checkClient(ctx context.Context) error {
 	var err error
 	s.end, err = s.endOfLog(ctx)
 	if wire.IsServerError(err, mysql.ER_SPECIFIC_ACCESS_DENIED_ERROR) {
-		return precondition(coordinator.KindPermission, "the account may not see the binlog's position: GRANT REPLICATION CLIENT ON *.* "+
+		return precondition(fault.KindPermission, "the account may not see the binlog's position: GRANT REPLICATION CLIENT ON *.* "+
 			"TO %s: %w", s.account(), err)
 	}
 	return err
@@ -115,9 +115,9 @@ func (s *session) checkReplica(ctx context.Context) error {
 	missing := func(err error) error {
 		text := "the account may not read the binlog: GRANT REPLICATION SLAVE ON *.* TO %s"
 		if err != nil {
-			return precondition(coordinator.KindPermission, text+": %w", s.account(), err)
+			return precondition(fault.KindPermission, text+": %w", s.account(), err)
 		}
-		return precondition(coordinator.KindPermission, text, s.account())
+		return precondition(fault.KindPermission, text, s.account())
 	}
 	if s.flavor == product.MySQL {
 		// SHOW REPLICAS takes just this privilege; it is SHOW SLAVE HOSTS before 8.0.22.
@@ -168,7 +168,7 @@ func (s *session) checkSelect(ctx context.Context) error {
 		switch {
 		case err == nil, wire.IsServerError(err, mysql.ER_NO_SUCH_TABLE, mysql.ER_BAD_DB_ERROR):
 		case wire.IsServerError(err, mysql.ER_TABLEACCESS_DENIED_ERROR, mysql.ER_DBACCESS_DENIED_ERROR):
-			errs = append(errs, precondition(coordinator.KindPermission, "the account may not read %s.%s: GRANT SELECT ON %s.%s TO %s: %w",
+			errs = append(errs, precondition(fault.KindPermission, "the account may not read %s.%s: GRANT SELECT ON %s.%s TO %s: %w",
 				p.Container, p.Table, statement.QuoteName(p.Container), statement.QuoteName(p.Table), s.account(), err))
 		default:
 			errs = append(errs, err)
@@ -186,7 +186,7 @@ func (s *session) checkGTIDMode(from checkpoint.Token) error {
 		return err
 	}
 	if from.Commit == nil && s.log.cfg.useGTID == useGTIDAlways && !on {
-		return precondition(coordinator.KindOther, "use_gtid is true and gtid_mode is %s: SET GLOBAL gtid_mode = 'ON' (by its steps: "+
+		return precondition(fault.KindOther, "use_gtid is true and gtid_mode is %s: SET GLOBAL gtid_mode = 'ON' (by its steps: "+
 			"OFF_PERMISSIVE, ON_PERMISSIVE, ON), or use_gtid: auto", s.vars["gtid_mode"])
 	}
 	if p == nil {
@@ -196,8 +196,8 @@ func (s *session) checkGTIDMode(from checkpoint.Token) error {
 		return s.noGTIDMode(p)
 	}
 	if p.HasGTIDs && (p.IsMaria() && s.flavor == product.MySQL || !p.Set().Empty() && s.flavor == product.MariaDB) {
-		return coordinator.WithKind(coordinator.KindPositionLost, fmt.Errorf("%w: position %s is not one of a %s server",
-			coordinator.ErrPositionLost, p, s.flavor))
+		return fault.WithKind(fault.KindPositionLost, fmt.Errorf("%w: position %s is not one of a %s server",
+			fault.ErrPositionLost, p, s.flavor))
 	}
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 	"github.com/deltaforge/deltaforge/internal/servers"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
@@ -105,7 +105,7 @@ func TestPrivileges(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				err := start(t, newTestLog(t, b.account(t, c.grants...), b.db, table), checkpoint.Token{}).fail(t)
-				require.Equal(t, coordinator.KindPermission, coordinator.KindOf(err), err)
+				require.Equal(t, fault.KindPermission, fault.KindOf(err), err)
 				for _, want := range c.want {
 					require.ErrorContains(t, err, want)
 				}
@@ -122,12 +122,12 @@ func TestPrivileges(t *testing.T) {
 		t.Run("password", func(t *testing.T) {
 			dsn := strings.Replace(b.account(t), "pass:word", "wrong", 1)
 			err := start(t, newTestLog(t, dsn, b.db, table), checkpoint.Token{}).fail(t)
-			require.Equal(t, coordinator.KindAuth, coordinator.KindOf(err), err)
+			require.Equal(t, fault.KindAuth, fault.KindOf(err), err)
 			require.NotContains(t, err.Error(), "wrong")
 		})
 		t.Run("nobody there", func(t *testing.T) {
 			err := start(t, newTestLog(t, "u:p@tcp(127.0.0.1:1)/", b.db, table), checkpoint.Token{}).fail(t)
-			require.Equal(t, coordinator.KindConnect, coordinator.KindOf(err), err)
+			require.Equal(t, fault.KindConnect, fault.KindOf(err), err)
 		})
 		t.Run("flavor", func(t *testing.T) {
 			other := "mariadb"
@@ -177,7 +177,7 @@ func TestPreconditions(t *testing.T) {
 				newest, _ := b.newestFile(t)
 				position := strings.Replace(position, "NEWEST", newest, 1)
 				err := start(t, b.newLog(t, ""), checkpoint.Token{Commit: checkpoint.Text(position)}).fail(t)
-				require.ErrorIs(t, err, coordinator.ErrPositionLost, position)
+				require.ErrorIs(t, err, fault.ErrPositionLost, position)
 				require.ErrorContains(t, err, wants[map[bool]string{true: "mariadb", false: "mysql"}[b.srv.IsMariaDB()]])
 			})
 		}
@@ -192,7 +192,7 @@ func TestStatementFormat(t *testing.T) {
 		r := start(t, l, checkpoint.Token{}).connected(t)
 		b.exec(t, "SET SESSION binlog_format = 'STATEMENT'", "INSERT INTO c VALUES (1)")
 		err := r.fail(t)
-		require.Equal(t, coordinator.KindProtocol, coordinator.KindOf(err))
+		require.Equal(t, fault.KindProtocol, fault.KindOf(err))
 		require.ErrorContains(t, err, "the change of table "+b.db+".c")
 		require.ErrorContains(t, err, "that ends at bin.")
 		require.ErrorContains(t, err, "SET GLOBAL binlog_format = 'ROW'")
@@ -217,7 +217,7 @@ func TestStatementFormat(t *testing.T) {
 			r := start(t, b.newLog(t, fmt.Sprintf("tables: {include: [%q]}", b.db+".c")), checkpoint.Token{}).connected(t)
 			b.exec(t, "INSERT IGNORE INTO c VALUES (1)", "INSERT IGNORE INTO other VALUES (1)", "SET SESSION binlog_format = 'STATEMENT'", statement)
 			err := r.fail(t)
-			require.Equal(t, coordinator.KindProtocol, coordinator.KindOf(err), statement)
+			require.Equal(t, fault.KindProtocol, fault.KindOf(err), statement)
 			require.ErrorContains(t, err, want, statement)
 			r.stop(t)
 		}
@@ -233,7 +233,7 @@ func TestTLS(t *testing.T) {
 	t.Cleanup(func() { b.drop(t, "tls") })
 	dsn := "tls:secret@tcp(" + srv.Addr() + ")/"
 	err := start(t, newTestLog(t, dsn, b.db, ""), checkpoint.Token{}).fail(t)
-	require.Equal(t, coordinator.KindAuth, coordinator.KindOf(err), err)
+	require.Equal(t, fault.KindAuth, fault.KindOf(err), err)
 
 	// MySQL's own certificate names no host, so that it can be verified by its authority only.
 	err = start(t, newTestLog(t, dsn, b.db, fmt.Sprintf("tls: {enabled: true, root_cas_file: %q}", srv.TLSCA())), checkpoint.Token{}).fail(t)
@@ -264,13 +264,13 @@ func TestHalfOpen(t *testing.T) {
 		}
 		p.Blackhole()
 		err := r.fail(t)
-		require.Equal(t, coordinator.KindTimeout, coordinator.KindOf(err), err)
+		require.Equal(t, fault.KindTimeout, fault.KindOf(err), err)
 		p.Pass()
 
 		r = start(t, newTestLog(t, dsn, b.db, "heartbeat_interval: 200ms\nread_timeout: 1m"), checkpoint.Token{}).connected(t)
 		p.Cut()
 		err = r.fail(t)
-		require.Equal(t, coordinator.KindConnect, coordinator.KindOf(err), err)
+		require.Equal(t, fault.KindConnect, fault.KindOf(err), err)
 	})
 }
 

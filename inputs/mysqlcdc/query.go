@@ -16,6 +16,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // query handles a query event: the frame of a transaction, or a statement that is logged as text.
@@ -122,7 +123,7 @@ func (s *session) statementData(st statement.Statement, session ddl.Session, q b
 	case !s.filter.Match(n.DB, n.Table):
 		what += ", which can change captured tables by triggers, functions or views,"
 	}
-	return coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("%s that ends at %s is logged as a statement, without its rows: a "+
+	return fault.WithKind(fault.KindProtocol, fmt.Errorf("%s that ends at %s is logged as a statement, without its rows: a "+
 		"session uses binlog_format=STATEMENT or MIXED; SET GLOBAL binlog_format = 'ROW' and end the sessions that are older; what the "+
 		"statement has changed is not in the log: bring it over by other means, then go on after this place (`deltaforge checkpoint reset KEY`, and "+
 		"start: '%s')", what, s.place(), s.place()))

@@ -14,6 +14,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/row"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // reader follows the events of a binlog: the place in the files, transactions and table maps. It is the sequential part and
@@ -79,7 +80,7 @@ func (s *session) here() gtid.Position {
 func (s *session) place() string { return s.file + ":" + strconv.FormatUint(s.pos, 10) }
 
 func (s *session) protocolError(format string, args ...any) error {
-	return coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("binlog event after "+s.place()+": "+format, args...))
+	return fault.WithKind(fault.KindProtocol, fmt.Errorf("binlog event after "+s.place()+": "+format, args...))
 }
 
 // event handles one event as it came over the wire.

@@ -10,7 +10,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // How a saved position is proved. It belongs to a log, and a server can have another one than when the position was saved: reset, put
@@ -25,7 +25,7 @@ func (s *session) resume(ctx context.Context, p *gtid.Position, source string) (
 	here := source == "" || source == s.identity
 	if p.HasGTIDs && s.log.cfg.useGTID == useGTIDNever {
 		if !here || p.File == "" {
-			return nil, precondition(coordinator.KindOther, "use_gtid is false and position %s has no place in the files of this server (%s): "+
+			return nil, precondition(fault.KindOther, "use_gtid is false and position %s has no place in the files of this server (%s): "+
 				"use_gtid: auto reads on from its GTIDs", p, s.identity)
 		}
 		p = p.OnlyPlace()
@@ -154,7 +154,7 @@ func (s *session) followGTIDs(ctx context.Context, p *gtid.Position) error {
 }
 
 func (s *session) noGTIDMode(p *gtid.Position) error {
-	return precondition(coordinator.KindOther, "the position %s has GTIDs, and no place in the files of this server (%s), whose gtid_mode "+
+	return precondition(fault.KindOther, "the position %s has GTIDs, and no place in the files of this server (%s), whose gtid_mode "+
 		"is %s: SET GLOBAL gtid_mode = 'ON' (by its steps: OFF_PERMISSIVE, ON_PERMISSIVE, ON)", p, s.identity, s.vars["gtid_mode"])
 }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/shape"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // tableLog is the reading goroutine's view of the history: the shapes at the place that it has read up to.
@@ -54,7 +54,7 @@ func (s *session) prepareHistory(ctx context.Context, from checkpoint.Token, sta
 	if !from.IsZero() {
 		state, err := h.At(start)
 		if err != nil {
-			return nil, coordinator.WithKind(coordinator.KindSchema, err)
+			return nil, fault.WithKind(fault.KindSchema, err)
 		}
 		if state != nil {
 			s.tables.state = state
@@ -176,7 +176,7 @@ func (s *session) unparseable(ctx context.Context, res ddl.Result, err error) ([
 		s.log.logger.Warnf("Tables that are not captured are not followed any further: %v", err)
 		return s.forgetTables(res.Tables), nil
 	case !s.log.cfg.reloadDDL:
-		return nil, coordinator.WithKind(coordinator.KindSchema, fmt.Errorf("%w: on_unparseable_ddl: reload reads the table's shape from "+
+		return nil, fault.WithKind(fault.KindSchema, fmt.Errorf("%w: on_unparseable_ddl: reload reads the table's shape from "+
 			"information_schema instead, which is right when nothing else has changed it since", err))
 	}
 	s.log.logger.Warnf("Reading the shapes of tables from information_schema, as on_unparseable_ddl says: %v", err)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/filter"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // TestRestartAfterDDL: every kind of change that is made while the source is stopped.
@@ -62,7 +62,7 @@ func TestStartEarliest(t *testing.T) {
 		b.exec(t, "INSERT INTO late VALUES (1)", "ALTER TABLE late ADD v INT", "INSERT INTO late VALUES (2, 2)")
 		l = b.newLog(t, fmt.Sprintf("start: %q", from.Commit))
 		err := start(t, l, checkpoint.Token{}).fail(t)
-		require.Equal(t, coordinator.KindSchema, coordinator.KindOf(err))
+		require.Equal(t, fault.KindSchema, fault.KindOf(err))
 		require.ErrorContains(t, err, "its rows in the log have 1 columns, the schema history has 2 (the table is known as it was at")
 	})
 }
@@ -108,7 +108,7 @@ func TestHiddenDDL(t *testing.T) {
 					continue
 				}
 				err := r.fail(t)
-				require.Equal(t, coordinator.KindSchema, coordinator.KindOf(err))
+				require.Equal(t, fault.KindSchema, fault.KindOf(err))
 				require.ErrorContains(t, err, "shape of table "+b.db+"."+name+" at bin.")
 				require.ErrorContains(t, err, c.err)
 				require.ErrorContains(t, err, "SQL_LOG_BIN=0")
@@ -130,7 +130,7 @@ func TestUnfittingDDL(t *testing.T) {
 			return r
 		}
 		err := prepare(b.newLog(t, "")).fail(t)
-		require.Equal(t, coordinator.KindSchema, coordinator.KindOf(err))
+		require.Equal(t, fault.KindSchema, fault.KindOf(err))
 		require.ErrorContains(t, err, "the statement that ends at bin.")
 		require.ErrorContains(t, err, "ALTER TABLE c DROP COLUMN hidden, ADD seen INT")
 		require.ErrorContains(t, err, "it has no column hidden")

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // TestStatementsThatReach: a change that is logged as a statement can reach a captured table by a trigger, a function, a view, and in
@@ -37,7 +37,7 @@ func TestStatementsThatReach(t *testing.T) {
 			b.exec(t, "INSERT INTO "+endMark+" () VALUES ()")
 			lines, err := r.untilEnd(t)
 			require.ErrorContains(t, err, "is logged as a statement, without its rows", "%s: %v", sql, lines)
-			require.Equal(t, coordinator.KindProtocol, coordinator.KindOf(err))
+			require.Equal(t, fault.KindProtocol, fault.KindOf(err))
 		}
 		if b.srv.IsMariaDB() {
 			return // it does not say what a statement can change

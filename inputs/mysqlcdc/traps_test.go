@@ -14,7 +14,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
@@ -124,7 +124,7 @@ func TestTruncatedEvent(t *testing.T) {
 			require.ErrorIs(t, err, binlog.ErrTruncated, "%s of %d bytes", kind, n)
 			require.ErrorContains(t, err, "bin.000007:", kind)
 			require.ErrorContains(t, err, "mysqlbinlog --verify-binlog-checksum")
-			require.Equal(t, coordinator.KindProtocol, coordinator.KindOf(err))
+			require.Equal(t, fault.KindProtocol, fault.KindOf(err))
 		}
 	}
 	err := s.event(t.Context(), make([]byte, replication.EventHeaderSize-1), time.Time{})

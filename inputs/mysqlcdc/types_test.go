@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 	"github.com/deltaforge/deltaforge/internal/typematrix"
 )
@@ -174,7 +174,7 @@ func TestDDL(t *testing.T) {
 					return
 				}
 				err := r.fail(t)
-				require.Equal(t, coordinator.KindSchema, coordinator.KindOf(err))
+				require.Equal(t, fault.KindSchema, fault.KindOf(err))
 				require.ErrorContains(t, err, b.db+".c at bin.")
 				require.ErrorContains(t, err, "its rows in the log have 3 columns, the schema history has 2 (the table is known as it was at")
 				require.ErrorContains(t, err, "`deltaforge checkpoint reset-schema KEY`")

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // filesInterval is the time between two questions for the binlog files.
@@ -64,7 +64,7 @@ func (s *session) doubt(ctx context.Context, format string, args ...any) error {
 	if err := s.prove(ctx); err != nil {
 		return err
 	}
-	return coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("the stream is not that of the server's log: "+format, args...))
+	return fault.WithKind(fault.KindProtocol, fmt.Errorf("the stream is not that of the server's log: "+format, args...))
 }
 
 // prove holds the position that was reached against the log.

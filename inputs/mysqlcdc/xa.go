@@ -14,7 +14,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/shape"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // XA transactions. The log has the rows at XA PREPARE, which says nothing about whether they will ever count; XA COMMIT and XA
@@ -183,7 +183,7 @@ func (d *dumpEvents) next() ([]byte, time.Time, error) {
 	case errors.As(err, &my):
 		return nil, now, lost("the server says %w", my)
 	case err != nil:
-		return nil, now, d.Classify(err, coordinator.KindConnect)
+		return nil, now, d.Classify(err, fault.KindConnect)
 	case len(packet) == 0 || packet[0] != 0:
 		return nil, now, errNoPrepared
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/shape"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // prepare runs statements in an XA transaction up to XA PREPARE. Only a session that is not in it can do anything else.
@@ -139,7 +139,7 @@ func testXAOnAnotherServer(t *testing.T, b *bench, yaml string) {
 		return
 	}
 	err = r.fail(t)
-	require.Equal(t, coordinator.KindPositionLost, coordinator.KindOf(err))
+	require.Equal(t, fault.KindPositionLost, fault.KindOf(err))
 	require.ErrorContains(t, err, "XA transaction X'6f6e65',X'',1, which is committed at bin.")
 	require.ErrorContains(t, err, "a place in the files of server elsewhere")
 }
@@ -159,7 +159,7 @@ func TestXAPurged(t *testing.T) {
 		other.purge(t)
 		b.exec(t, "XA COMMIT 'one'")
 		err := r.fail(t)
-		require.Equal(t, coordinator.KindPositionLost, coordinator.KindOf(err))
+		require.Equal(t, fault.KindPositionLost, fault.KindOf(err))
 		require.ErrorContains(t, err, "its rows were prepared at ")
 	})
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // rogue is a server that sends an answer to each startup message, in pieces, and hands on what comes then.
@@ -55,7 +55,7 @@ func TestCleartextPassword(t *testing.T) {
 		require.NoError(t, err)
 		err = r.Run(t.Context(), checkpoint.Token{}, nil)
 		require.ErrorIs(t, err, errCleartext)
-		require.Equal(t, coordinator.KindAuth, coordinator.KindOf(err))
+		require.Equal(t, fault.KindAuth, fault.KindOf(err))
 		require.ErrorContains(t, err, "allow_cleartext_password: true")
 		require.Empty(t, <-got)
 

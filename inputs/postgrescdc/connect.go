@@ -17,14 +17,14 @@ import (
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/publication"
 	"github.com/deltaforge/deltaforge/internal/change"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // open checks the server's preconditions, makes what is missing, and starts the stream after from.
 func (r *replication) open(ctx context.Context, from checkpoint.Token) (_ *session, err error) {
 	saved, err := tokenPosition(from)
 	if err != nil {
-		return nil, coordinator.WithKind(coordinator.KindOther, fmt.Errorf("saved position %s: %w", from, err))
+		return nil, fault.WithKind(fault.KindOther, fmt.Errorf("saved position %s: %w", from, err))
 	}
 	side, err := r.cfg.connect(ctx)
 	if err != nil {
@@ -186,11 +186,11 @@ func classify(err error) error {
 	case !ok:
 		return err
 	case strings.HasPrefix(pg.Code, "28"):
-		return coordinator.WithKind(coordinator.KindAuth, err)
+		return fault.WithKind(fault.KindAuth, err)
 	case pg.Code == "42501":
-		return coordinator.WithKind(coordinator.KindPermission, err)
+		return fault.WithKind(fault.KindPermission, err)
 	case strings.HasPrefix(pg.Code, "08"), strings.HasPrefix(pg.Code, "53"), strings.HasPrefix(pg.Code, "57P"), pg.Code == "55006":
-		return coordinator.WithKind(coordinator.KindConnect, err)
+		return fault.WithKind(fault.KindConnect, err)
 	default:
 		return err
 	}
@@ -200,13 +200,13 @@ func classify(err error) error {
 func classifyConnect(err error) error {
 	err = fmt.Errorf("connecting: %w", err)
 	if errors.Is(err, errCleartext) {
-		return coordinator.WithKind(coordinator.KindAuth, err)
+		return fault.WithKind(fault.KindAuth, err)
 	}
 	if _, ok := asPgError(err); ok {
 		return classify(err)
 	}
-	if errors.Is(err, context.Canceled) || coordinator.KindOf(err) == coordinator.KindTimeout {
+	if errors.Is(err, context.Canceled) || fault.KindOf(err) == fault.KindTimeout {
 		return err
 	}
-	return coordinator.WithKind(coordinator.KindConnect, err)
+	return fault.WithKind(fault.KindConnect, err)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 var _ coordinator.Tester = (*replication)(nil)
@@ -45,7 +46,7 @@ func (r *replication) unmatched(have *preconditions) error {
 	for _, text := range r.cfg.filter.Unmatched(have.state.Tables) {
 		errs = append(errs, fmt.Errorf("%s.%s: %s", fieldTables, fieldInclude, text))
 	}
-	return coordinator.WithKind(coordinator.KindSchema, errors.Join(errs...))
+	return fault.WithKind(fault.KindSchema, errors.Join(errs...))
 }
 
 // silent is the log of a test, whose caller gets all that there is to say.

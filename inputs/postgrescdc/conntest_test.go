@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 	"github.com/deltaforge/deltaforge/internal/servers"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
@@ -33,7 +33,7 @@ func TestConnectionTest(t *testing.T) {
 
 	r, _ = d.source("tables: {include: [public.item, public.gone, no.where, public.order_*, public.pre%]}")
 	err := r.Test(t.Context())
-	require.Equal(t, coordinator.KindSchema, coordinator.KindOf(err))
+	require.Equal(t, fault.KindSchema, fault.KindOf(err))
 	require.EqualError(t, err, "tables.include: there is no table public.gone: correct its name, or make it\n"+
 		"tables.include: there is no table no.where: correct its name, or make it\n"+
 		"tables.include: public.order_*: no table matches: inside of a name, % stands for any characters, and * for itself: write public.order_%\n"+
@@ -42,7 +42,7 @@ func TestConnectionTest(t *testing.T) {
 	r, _, err = makeSource(d.name, "postgres://nobody:hunter2-sesame@"+host(t, d.dsn)+"/"+d.name, tables)
 	require.NoError(t, err)
 	err = r.Test(t.Context())
-	require.Equal(t, coordinator.KindAuth, coordinator.KindOf(err), err)
+	require.Equal(t, fault.KindAuth, fault.KindOf(err), err)
 	require.NotContains(t, err.Error(), "hunter2-sesame")
 }
 

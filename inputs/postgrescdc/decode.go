@@ -12,6 +12,7 @@ import (
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 	"github.com/deltaforge/deltaforge/internal/envelope"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // rows are the undecoded row messages of a segment, all of one transaction.
@@ -68,7 +69,7 @@ func (r *rows) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
 		ev.Table, ev.Origin, ev.Index, ev.LSN = m.rel.table, origin, m.index, uint64(m.lsn)
 		d.invalid = nil
 		if err := d.event(ev, m); err != nil {
-			return dst, coordinator.WithTable(m.rel.table.FullName(),
+			return dst, fault.WithTable(m.rel.table.FullName(),
 				fmt.Errorf("decoding a change of %s at %s: %w", m.rel.table.FullName(), m.lsn, err))
 		}
 		var msg *service.Message

@@ -16,6 +16,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/publication"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/tablefilter"
 	"github.com/deltaforge/deltaforge/internal/version"
 )
 
@@ -57,9 +58,9 @@ func spec() *service.ConfigSpec {
 				"the source to make the publication, CREATE on the database and ownership of the tables.").
 			Example("postgres://deltaforge:${PG_PASSWORD}@localhost:5432/shop").Secret()).
 		Field(service.NewObjectField(fieldTables,
-			service.NewStringListField(fieldInclude).LintRule(coordinator.TablePatternRule).Description("Patterns of the tables to capture. Empty: all tables.").
+			service.NewStringListField(fieldInclude).LintRule(tablefilter.Rule).Description("Patterns of the tables to capture. Empty: all tables.").
 				Default([]any{}).Example([]any{"public.orders", "shop.*", "public.event_%", "%.audit"}),
-			service.NewStringListField(fieldExclude).LintRule(coordinator.TablePatternRule).Description("Patterns of tables to leave out of those included.").
+			service.NewStringListField(fieldExclude).LintRule(tablefilter.Rule).Description("Patterns of tables to leave out of those included.").
 				Default([]any{}),
 		).Description("The tables to capture: `schema.table`, `schema.*`, `schema.prefix%`, `%.table`. System schemas are never " +
 			"captured. Partitioned tables appear under the name of their root.").Optional()).

@@ -14,6 +14,7 @@ import (
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // replication is the coordinator.Log over a logical replication slot.
@@ -260,9 +261,9 @@ func (s *session) handle(ctx context.Context, kind byte, body []byte) error {
 	case 'S', 'A': // parameter, notification
 		return nil
 	case 'c', 'C', 'Z':
-		return coordinator.WithKind(coordinator.KindConnect, errors.New("the server ended the replication stream"))
+		return fault.WithKind(fault.KindConnect, errors.New("the server ended the replication stream"))
 	default:
-		return coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("message of unknown type %q in the replication stream", kind))
+		return fault.WithKind(fault.KindProtocol, fmt.Errorf("message of unknown type %q in the replication stream", kind))
 	}
 }
 
@@ -290,7 +291,7 @@ func (s *session) copyData(ctx context.Context, body []byte) error {
 }
 
 func protocolError(at LSN, err error) error {
-	return coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("replication stream at %s: %w", at, err))
+	return fault.WithKind(fault.KindProtocol, fmt.Errorf("replication stream at %s: %w", at, err))
 }
 
 func (s *session) advance(lsn LSN) {

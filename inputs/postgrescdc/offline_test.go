@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // What a session does with what a server sends, on a fake of one.
@@ -143,7 +143,7 @@ func TestOfflineProof(t *testing.T) {
 				}
 			}()
 			err := s.fails()
-			require.ErrorIs(t, err, coordinator.ErrPositionLost)
+			require.ErrorIs(t, err, fault.ErrPositionLost)
 			require.ErrorContains(t, err, "does not have the transaction 9, which was read and ends at 0/1308")
 			require.ErrorContains(t, err, "`deltaforge checkpoint reset shop`")
 		})
@@ -158,7 +158,7 @@ func TestOfflineStart(t *testing.T) {
 		from checkpoint.Token
 		want []string // of the error; none: it starts
 		lost bool
-		kind coordinator.Kind
+		kind fault.Kind
 	}{
 		"as it was":   {nil, "", token(Position{At: 0x1000}, 0), nil, false, ""},
 		"first start": {nil, "", checkpoint.Token{}, nil, false, ""},
@@ -173,7 +173,7 @@ func TestOfflineStart(t *testing.T) {
 			func(f *fakeServer) { f.end, f.standby = 0x1200, true }, "", token(Position{At: 0x1300}, 0),
 			[]string{"the standby's log ends at 0/1200", "waiting"},
 			false,
-			coordinator.KindConnect,
+			fault.KindConnect,
 		},
 		"another server": {func(f *fakeServer) { f.system = "9" }, "", token(Position{At: 0x1000}, 0), []string{"system identifier 7301, this one is 9"}, true, ""},
 		"another server that does not say": {
@@ -191,31 +191,31 @@ func TestOfflineStart(t *testing.T) {
 			func(f *fakeServer) { f.timeline, f.history = 2, "1\t0/1800\tx\n" }, "", token(Position{At: 0x1900, Last: 0x1000, XID: 1}, 0), nil, false, "",
 		},
 		"an older timeline": {nil, "", checkpoint.Token{Source: "7301/2", Commit: Position{At: 0x1000}}, []string{"timeline 2, which is not in the history"}, true, ""},
-		"no timeline":       {nil, "", checkpoint.Token{Source: "7301/x", Commit: Position{At: 0x1000}}, []string{"is not a number"}, false, coordinator.KindOther},
-		"no position":       {nil, "", checkpoint.Token{Source: "7301/1", Commit: checkpoint.Text("7")}, []string{"saved position 7"}, false, coordinator.KindOther},
-		"history refused":   {func(f *fakeServer) { f.timeline, f.refuse["TIMELINE_HISTORY"] = 2, "42501" }, "", token(Position{At: 0x1000}, 0), []string{"reading the history of timeline 2"}, false, coordinator.KindPermission},
+		"no timeline":       {nil, "", checkpoint.Token{Source: "7301/x", Commit: Position{At: 0x1000}}, []string{"is not a number"}, false, fault.KindOther},
+		"no position":       {nil, "", checkpoint.Token{Source: "7301/1", Commit: checkpoint.Text("7")}, []string{"saved position 7"}, false, fault.KindOther},
+		"history refused":   {func(f *fakeServer) { f.timeline, f.refuse["TIMELINE_HISTORY"] = 2, "42501" }, "", token(Position{At: 0x1000}, 0), []string{"reading the history of timeline 2"}, false, fault.KindPermission},
 		"no slot":           {func(f *fakeServer) { f.slot = "" }, "", token(Position{At: 0x1000}, 0), []string{"slot deltaforge_shop is gone", "if the slot is there"}, true, ""},
 		"slot advanced":     {nil, "", token(Position{At: 0xfff}, 0), []string{"starts at 0/1000, ahead of the saved position 0/FFF"}, true, ""},
 		"slot invalidated": {func(f *fakeServer) {
 			f.slot = `{"plugin":"pgoutput","slot_type":"logical","database":"shop","confirmed_flush_lsn":"0/1","wal_status":"lost"}`
 		}, "", checkpoint.Token{}, []string{"(wal_status lost)", "after its position"}, true, ""},
-		"slot of a plugin": {func(f *fakeServer) { f.slot = `{"plugin":"x","slot_type":"logical"}` }, "", checkpoint.Token{}, []string{`the plugin "x", want logical with pgoutput`}, false, coordinator.KindOther},
+		"slot of a plugin": {func(f *fakeServer) { f.slot = `{"plugin":"x","slot_type":"logical"}` }, "", checkpoint.Token{}, []string{`the plugin "x", want logical with pgoutput`}, false, fault.KindOther},
 		"slot in use": {func(f *fakeServer) {
 			f.slot = `{"plugin":"pgoutput","slot_type":"logical","database":"shop","active_pid":5,"confirmed_flush_lsn":"0/1000"}`
-		}, "", checkpoint.Token{}, []string{"in use by the server process 5"}, false, coordinator.KindConnect},
-		"slot unreadable": {func(f *fakeServer) { f.slot = `{` }, "", checkpoint.Token{}, []string{"looking up the replication slot"}, false, coordinator.KindOther},
+		}, "", checkpoint.Token{}, []string{"in use by the server process 5"}, false, fault.KindConnect},
+		"slot unreadable": {func(f *fakeServer) { f.slot = `{` }, "", checkpoint.Token{}, []string{"looking up the replication slot"}, false, fault.KindOther},
 		"slot without place": {func(f *fakeServer) {
 			f.slot = `{"plugin":"pgoutput","slot_type":"logical","database":"shop","confirmed_flush_lsn":"x"}`
-		}, "", checkpoint.Token{}, []string{`LSN "x"`}, false, coordinator.KindOther},
-		"old version":         {func(f *fakeServer) { f.version = 130000 }, "", checkpoint.Token{}, []string{"PostgreSQL 13, want 14 or newer"}, false, coordinator.KindProtocol},
-		"no right to ask":     {func(f *fakeServer) { f.refuse["server_version_num"] = "42501" }, "", checkpoint.Token{}, []string{"reading the server's settings"}, false, coordinator.KindPermission},
-		"publication refused": {func(f *fakeServer) { delete(f.pubs, "deltaforge_shop"); f.refuse["CREATE PUBLICATION"] = "42501" }, "", checkpoint.Token{}, []string{`CREATE PUBLICATION "deltaforge_shop"`}, false, coordinator.KindPermission},
-		"publication missing": {func(f *fakeServer) { delete(f.pubs, "deltaforge_shop") }, "create_publication: false", checkpoint.Token{}, []string{"there is no publication deltaforge_shop and create_publication is off: CREATE PUBLICATION"}, false, coordinator.KindOther},
-		"identity refused":    {func(f *fakeServer) { f.refuse["IDENTIFY_SYSTEM"] = "57P01" }, "", checkpoint.Token{}, []string{"identifying the server"}, false, coordinator.KindConnect},
-		"slot not made":       {func(f *fakeServer) { f.slot, f.refuse["CREATE_REPLICATION_SLOT"] = "", "53400" }, "", checkpoint.Token{}, []string{"creating the replication slot deltaforge_shop"}, false, coordinator.KindConnect},
+		}, "", checkpoint.Token{}, []string{`LSN "x"`}, false, fault.KindOther},
+		"old version":         {func(f *fakeServer) { f.version = 130000 }, "", checkpoint.Token{}, []string{"PostgreSQL 13, want 14 or newer"}, false, fault.KindProtocol},
+		"no right to ask":     {func(f *fakeServer) { f.refuse["server_version_num"] = "42501" }, "", checkpoint.Token{}, []string{"reading the server's settings"}, false, fault.KindPermission},
+		"publication refused": {func(f *fakeServer) { delete(f.pubs, "deltaforge_shop"); f.refuse["CREATE PUBLICATION"] = "42501" }, "", checkpoint.Token{}, []string{`CREATE PUBLICATION "deltaforge_shop"`}, false, fault.KindPermission},
+		"publication missing": {func(f *fakeServer) { delete(f.pubs, "deltaforge_shop") }, "create_publication: false", checkpoint.Token{}, []string{"there is no publication deltaforge_shop and create_publication is off: CREATE PUBLICATION"}, false, fault.KindOther},
+		"identity refused":    {func(f *fakeServer) { f.refuse["IDENTIFY_SYSTEM"] = "57P01" }, "", checkpoint.Token{}, []string{"identifying the server"}, false, fault.KindConnect},
+		"slot not made":       {func(f *fakeServer) { f.slot, f.refuse["CREATE_REPLICATION_SLOT"] = "", "53400" }, "", checkpoint.Token{}, []string{"creating the replication slot deltaforge_shop"}, false, fault.KindConnect},
 		"stream refused":      {func(f *fakeServer) { f.refuse["START_REPLICATION"] = "55000" }, "", checkpoint.Token{}, []string{"does not read on with the slot deltaforge_shop at 0/1000"}, true, ""},
 		"log removed":         {func(f *fakeServer) { f.refuse["START_REPLICATION"] = "58P01" }, "", checkpoint.Token{}, []string{"no longer has the log at 0/1000"}, true, ""},
-		"stream taken":        {func(f *fakeServer) { f.refuse["START_REPLICATION"] = "55006" }, "", checkpoint.Token{}, []string{"replication stream at 0/1000"}, false, coordinator.KindConnect},
+		"stream taken":        {func(f *fakeServer) { f.refuse["START_REPLICATION"] = "55006" }, "", checkpoint.Token{}, []string{"replication stream at 0/1000"}, false, fault.KindConnect},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFake(t)
@@ -231,9 +231,9 @@ func TestOfflineStart(t *testing.T) {
 			for _, want := range c.want {
 				assert.ErrorContains(t, err, want)
 			}
-			assert.Equal(t, c.lost, errors.Is(err, coordinator.ErrPositionLost), err)
+			assert.Equal(t, c.lost, errors.Is(err, fault.ErrPositionLost), err)
 			if !c.lost {
-				assert.Equal(t, c.kind, coordinator.KindOf(err), err)
+				assert.Equal(t, c.kind, fault.KindOf(err), err)
 			}
 		})
 	}
@@ -247,32 +247,32 @@ func TestOfflineStreamEnds(t *testing.T) {
 	for name, c := range map[string]struct {
 		send []pgproto3.BackendMessage
 		want string
-		kind coordinator.Kind // position lost where it is that
+		kind fault.Kind // position lost where it is that
 	}{
-		"publication skipped":   {[]pgproto3.BackendMessage{notice("LoadPublications")}, "the publication deltaforge_shop did not exist when the changes after 0/0 were made", coordinator.KindPositionLost},
-		"publication missing":   {[]pgproto3.BackendMessage{alive(0x1234), &pgproto3.ErrorResponse{Code: "42704", Message: "no publication"}}, "did not exist when the changes after 0/1234 were made", coordinator.KindPositionLost},
-		"slot invalidated":      {[]pgproto3.BackendMessage{&pgproto3.ErrorResponse{Code: "55000"}}, "does not read on with the slot", coordinator.KindPositionLost},
-		"log removed":           {[]pgproto3.BackendMessage{&pgproto3.ErrorResponse{Code: "58P01"}}, "no longer has the log", coordinator.KindPositionLost},
-		"shutdown":              {[]pgproto3.BackendMessage{&pgproto3.ErrorResponse{Code: "57P01", Message: "bye"}}, "replication stream at", coordinator.KindConnect},
-		"end":                   {[]pgproto3.BackendMessage{&pgproto3.CopyDone{}}, "the server ended the replication stream", coordinator.KindConnect},
-		"unknown message":       {[]pgproto3.BackendMessage{&pgproto3.BindComplete{}}, `unknown type '2'`, coordinator.KindProtocol},
-		"empty":                 {[]pgproto3.BackendMessage{copyData()}, "empty CopyData", coordinator.KindProtocol},
-		"unknown data":          {[]pgproto3.BackendMessage{copyData("x")}, `replication message of unknown type 'x'`, coordinator.KindProtocol},
-		"short data":            {[]pgproto3.BackendMessage{copyData("w123")}, "XLogData", coordinator.KindProtocol},
-		"short keepalive":       {[]pgproto3.BackendMessage{copyData("k123")}, "keepalive message is cut short", coordinator.KindProtocol},
-		"unknown change":        {[]pgproto3.BackendMessage{walAt(1, "x")}, `pgoutput message of unknown type 'x'`, coordinator.KindProtocol},
-		"short begin":           {[]pgproto3.BackendMessage{walAt(1, "B")}, "Begin message is cut short", coordinator.KindProtocol},
-		"begin twice":           {[]pgproto3.BackendMessage{beginAt(0x1100, 1), beginAt(0x1100, 1)}, "begins inside another one", coordinator.KindProtocol},
-		"commit alone":          {[]pgproto3.BackendMessage{commitAt(0x1100)}, "a commit without a transaction", coordinator.KindProtocol},
-		"short commit":          {[]pgproto3.BackendMessage{beginAt(0x1100, 1), walAt(1, "C")}, "Commit message is cut short", coordinator.KindProtocol},
-		"short relation":        {[]pgproto3.BackendMessage{walAt(1, "R1")}, "Relation message is cut short", coordinator.KindProtocol},
-		"row alone":             {[]pgproto3.BackendMessage{itemRelation(), insertItem(1, "1")}, "a row outside of a transaction", coordinator.KindProtocol},
-		"row of no table":       {[]pgproto3.BackendMessage{beginAt(0x1100, 1), insertItem(1, "1")}, "relation 20001 was not announced", coordinator.KindProtocol},
-		"short row":             {[]pgproto3.BackendMessage{beginAt(0x1100, 1), walAt(1, "I1")}, "cut short", coordinator.KindProtocol},
-		"short truncate":        {[]pgproto3.BackendMessage{beginAt(0x1100, 1), walAt(1, "T1")}, "cut short", coordinator.KindProtocol},
-		"message in none":       {[]pgproto3.BackendMessage{walAt(1, byte(msgMessage), byte(1), LSN(1), "p\x00", uint32(0))}, "a transactional message outside of a transaction", coordinator.KindProtocol},
-		"message in one":        {[]pgproto3.BackendMessage{beginAt(0x1100, 1), walAt(1, byte(msgMessage), byte(0), LSN(1), "p\x00", uint32(0))}, "a non-transactional message inside a transaction", coordinator.KindProtocol},
-		"short logical message": {[]pgproto3.BackendMessage{walAt(1, "M1")}, "Message message is cut short", coordinator.KindProtocol},
+		"publication skipped":   {[]pgproto3.BackendMessage{notice("LoadPublications")}, "the publication deltaforge_shop did not exist when the changes after 0/0 were made", fault.KindPositionLost},
+		"publication missing":   {[]pgproto3.BackendMessage{alive(0x1234), &pgproto3.ErrorResponse{Code: "42704", Message: "no publication"}}, "did not exist when the changes after 0/1234 were made", fault.KindPositionLost},
+		"slot invalidated":      {[]pgproto3.BackendMessage{&pgproto3.ErrorResponse{Code: "55000"}}, "does not read on with the slot", fault.KindPositionLost},
+		"log removed":           {[]pgproto3.BackendMessage{&pgproto3.ErrorResponse{Code: "58P01"}}, "no longer has the log", fault.KindPositionLost},
+		"shutdown":              {[]pgproto3.BackendMessage{&pgproto3.ErrorResponse{Code: "57P01", Message: "bye"}}, "replication stream at", fault.KindConnect},
+		"end":                   {[]pgproto3.BackendMessage{&pgproto3.CopyDone{}}, "the server ended the replication stream", fault.KindConnect},
+		"unknown message":       {[]pgproto3.BackendMessage{&pgproto3.BindComplete{}}, `unknown type '2'`, fault.KindProtocol},
+		"empty":                 {[]pgproto3.BackendMessage{copyData()}, "empty CopyData", fault.KindProtocol},
+		"unknown data":          {[]pgproto3.BackendMessage{copyData("x")}, `replication message of unknown type 'x'`, fault.KindProtocol},
+		"short data":            {[]pgproto3.BackendMessage{copyData("w123")}, "XLogData", fault.KindProtocol},
+		"short keepalive":       {[]pgproto3.BackendMessage{copyData("k123")}, "keepalive message is cut short", fault.KindProtocol},
+		"unknown change":        {[]pgproto3.BackendMessage{walAt(1, "x")}, `pgoutput message of unknown type 'x'`, fault.KindProtocol},
+		"short begin":           {[]pgproto3.BackendMessage{walAt(1, "B")}, "Begin message is cut short", fault.KindProtocol},
+		"begin twice":           {[]pgproto3.BackendMessage{beginAt(0x1100, 1), beginAt(0x1100, 1)}, "begins inside another one", fault.KindProtocol},
+		"commit alone":          {[]pgproto3.BackendMessage{commitAt(0x1100)}, "a commit without a transaction", fault.KindProtocol},
+		"short commit":          {[]pgproto3.BackendMessage{beginAt(0x1100, 1), walAt(1, "C")}, "Commit message is cut short", fault.KindProtocol},
+		"short relation":        {[]pgproto3.BackendMessage{walAt(1, "R1")}, "Relation message is cut short", fault.KindProtocol},
+		"row alone":             {[]pgproto3.BackendMessage{itemRelation(), insertItem(1, "1")}, "a row outside of a transaction", fault.KindProtocol},
+		"row of no table":       {[]pgproto3.BackendMessage{beginAt(0x1100, 1), insertItem(1, "1")}, "relation 20001 was not announced", fault.KindProtocol},
+		"short row":             {[]pgproto3.BackendMessage{beginAt(0x1100, 1), walAt(1, "I1")}, "cut short", fault.KindProtocol},
+		"short truncate":        {[]pgproto3.BackendMessage{beginAt(0x1100, 1), walAt(1, "T1")}, "cut short", fault.KindProtocol},
+		"message in none":       {[]pgproto3.BackendMessage{walAt(1, byte(msgMessage), byte(1), LSN(1), "p\x00", uint32(0))}, "a transactional message outside of a transaction", fault.KindProtocol},
+		"message in one":        {[]pgproto3.BackendMessage{beginAt(0x1100, 1), walAt(1, byte(msgMessage), byte(0), LSN(1), "p\x00", uint32(0))}, "a non-transactional message inside a transaction", fault.KindProtocol},
+		"short logical message": {[]pgproto3.BackendMessage{walAt(1, "M1")}, "Message message is cut short", fault.KindProtocol},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFake(t)
@@ -288,8 +288,8 @@ func TestOfflineStreamEnds(t *testing.T) {
 			}()
 			err := s.fails()
 			assert.ErrorContains(t, err, c.want)
-			assert.Equal(t, c.kind, coordinator.KindOf(err))
-			assert.Equal(t, c.kind == coordinator.KindPositionLost, errors.Is(err, coordinator.ErrPositionLost))
+			assert.Equal(t, c.kind, fault.KindOf(err))
+			assert.Equal(t, c.kind == fault.KindPositionLost, errors.Is(err, fault.ErrPositionLost))
 			assert.Contains(t, log.all(), "warn the server says: skipped loading it")
 		})
 	}

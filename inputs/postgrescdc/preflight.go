@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/publication"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // minServerVersion is PostgreSQL 14, the first with logical messages in pgoutput.
@@ -50,23 +50,23 @@ type serverRow struct {
 
 // problems gathers every unmet precondition. The first one's kind counts.
 type problems struct {
-	kind coordinator.Kind
+	kind fault.Kind
 	list []error
 }
 
-func (p *problems) add(kind coordinator.Kind, format string, args ...any) {
+func (p *problems) add(kind fault.Kind, format string, args ...any) {
 	p.addError(kind, fmt.Errorf(format, args...))
 }
 
-func (p *problems) addError(kind coordinator.Kind, err error) {
-	if p.kind == "" || kind == coordinator.KindPositionLost {
+func (p *problems) addError(kind fault.Kind, err error) {
+	if p.kind == "" || kind == fault.KindPositionLost {
 		p.kind = kind
 	}
 	p.list = append(p.list, err)
 }
 
 func (p *problems) err() error {
-	return coordinator.WithKind(p.kind, errors.Join(p.list...))
+	return fault.WithKind(p.kind, errors.Join(p.list...))
 }
 
 // preflight checks everything the server must have before the stream can start. It changes nothing.
@@ -77,17 +77,17 @@ func (r *replication) preflight(ctx context.Context, conn *pgx.Conn, source stri
 	}
 	var p problems
 	if server.version < minServerVersion {
-		p.add(coordinator.KindProtocol, "the server is PostgreSQL %d, want 14 or newer", server.version/10000)
+		p.add(fault.KindProtocol, "the server is PostgreSQL %d, want 14 or newer", server.version/10000)
 	}
 	if server.walLevel != "logical" {
-		p.add(coordinator.KindOther, "wal_level is %s, want logical: ALTER SYSTEM SET wal_level = 'logical'; then restart the server",
+		p.add(fault.KindOther, "wal_level is %s, want logical: ALTER SYSTEM SET wal_level = 'logical'; then restart the server",
 			server.walLevel)
 	}
 	if !server.super && !server.replication {
-		p.add(coordinator.KindPermission, "role %s may not replicate: ALTER ROLE %s REPLICATION", server.role, publication.Ident(server.role))
+		p.add(fault.KindPermission, "role %s may not replicate: ALTER ROLE %s REPLICATION", server.role, publication.Ident(server.role))
 	}
 	if server.senders >= server.maxSenders {
-		p.add(coordinator.KindConnect, "all %d WAL senders are in use: ALTER SYSTEM SET max_wal_senders = %d; then restart the server",
+		p.add(fault.KindConnect, "all %d WAL senders are in use: ALTER SYSTEM SET max_wal_senders = %d; then restart the server",
 			server.maxSenders, server.maxSenders+10)
 	}
 	have := &preconditions{}
@@ -164,7 +164,7 @@ func (r *replication) checkIdentity(ctx context.Context, conn *pgx.Conn, p *prob
 		return
 	}
 	if id != now {
-		p.addError(coordinator.KindPositionLost, r.otherServer(id, now, saved))
+		p.addError(fault.KindPositionLost, r.otherServer(id, now, saved))
 	}
 }
 
@@ -175,28 +175,28 @@ func (r *replication) checkSlot(p *problems, server serverRow, slot *slotRow, sa
 	if slot == nil {
 		switch {
 		case saved.At != 0:
-			p.addError(coordinator.KindPositionLost, positionLost("the replication slot %s is gone, and with it the log after the "+
+			p.addError(fault.KindPositionLost, positionLost("the replication slot %s is gone, and with it the log after the "+
 				"saved position %s: %s", name, saved.At, r.goOnWithout()))
 		case !r.cfg.createSlot:
-			p.add(coordinator.KindOther, "there is no replication slot %s and create_slot is off: %s", name, create)
+			p.add(fault.KindOther, "there is no replication slot %s and create_slot is off: %s", name, create)
 		case server.slots >= server.maxSlots:
-			p.add(coordinator.KindOther, "all %d replication slots are in use: drop one that is not needed (SELECT slot_name FROM "+
+			p.add(fault.KindOther, "all %d replication slots are in use: drop one that is not needed (SELECT slot_name FROM "+
 				"pg_replication_slots WHERE NOT active), or ALTER SYSTEM SET max_replication_slots = %d; then restart the server",
 				server.maxSlots, server.maxSlots+10)
 		}
 		return
 	}
 	if slot.Type != "logical" || slot.Plugin != "pgoutput" {
-		p.add(coordinator.KindOther, "replication slot %s is %s with the plugin %q, want logical with pgoutput: choose another slot, or %s; %s",
+		p.add(fault.KindOther, "replication slot %s is %s with the plugin %q, want logical with pgoutput: choose another slot, or %s; %s",
 			name, slot.Type, slot.Plugin, drop, create)
 		return
 	}
 	if slot.Database != server.database {
-		p.add(coordinator.KindOther, "replication slot %s belongs to the database %s, the dsn names %s: choose another slot, or connect "+
+		p.add(fault.KindOther, "replication slot %s belongs to the database %s, the dsn names %s: choose another slot, or connect "+
 			"to %s", name, slot.Database, server.database, slot.Database)
 	}
 	if slot.ActivePID != 0 && !r.testing {
-		p.add(coordinator.KindConnect, "replication slot %s is in use by the server process %d: stop the other reader, or SELECT "+
+		p.add(fault.KindConnect, "replication slot %s is in use by the server process %d: stop the other reader, or SELECT "+
 			"pg_terminate_backend(%d)", name, slot.ActivePID, slot.ActivePID)
 	}
 	if slot.lost() {
@@ -204,12 +204,12 @@ func (r *replication) checkSlot(p *problems, server serverRow, slot *slotRow, sa
 		if reason == "" {
 			reason = "wal_status " + slot.WALStatus
 		}
-		p.addError(coordinator.KindPositionLost, positionLost("the server has invalidated the replication slot %s (%s), so the log "+
+		p.addError(fault.KindPositionLost, positionLost("the server has invalidated the replication slot %s (%s), so the log "+
 			"after %s is gone: %s; raise max_slot_wal_keep_size against the next time", name, reason, savedOr(saved), r.goOnWithout()))
 		return
 	}
 	if confirmed, err := parseServerLSN(slot.Confirmed); err == nil && saved.At != 0 && confirmed > saved.At {
-		p.addError(coordinator.KindPositionLost, positionLost("the replication slot %s starts at %s, ahead of the saved position %s: it "+
+		p.addError(fault.KindPositionLost, positionLost("the replication slot %s starts at %s, ahead of the saved position %s: it "+
 			"was re-created or advanced by someone else, and the changes between are gone: %s", name, confirmed, saved.At, r.goOnWithout()))
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/publication"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // wanted is what the configuration wants of the publication.
@@ -142,7 +142,7 @@ func (w *watcher) look(ctx context.Context) (err error) {
 		return err
 	}
 	if now.Main == nil || now.Main.OID != w.state.Main.OID {
-		return coordinator.WithKind(coordinator.KindSchema, fmt.Errorf("%w: %s", errPublicationChanged, c.Name))
+		return fault.WithKind(fault.KindSchema, fmt.Errorf("%w: %s", errPublicationChanged, c.Name))
 	}
 	plan := c.Plan(now, w.role)
 	for _, p := range plan.Problems {

@@ -12,15 +12,15 @@ import (
 
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/publication"
 	"github.com/deltaforge/deltaforge/internal/change"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // A position belongs to a log, not to a server. This file makes sure that the server's log is the one that was read: by its system
 // identifier and timeline, by its end, and by the newest transaction that was read.
 
 func positionLost(format string, args ...any) error {
-	return coordinator.WithKind(coordinator.KindPositionLost,
-		fmt.Errorf("%w: %w", coordinator.ErrPositionLost, fmt.Errorf(format, args...)))
+	return fault.WithKind(fault.KindPositionLost,
+		fmt.Errorf("%w: %w", fault.ErrPositionLost, fmt.Errorf(format, args...)))
 }
 
 // goOnWithout says how to go on when the log does not have the changes after the saved position.
@@ -104,7 +104,7 @@ func (r *replication) tooShort(ctx context.Context, repl *pgconn.PgConn, end LSN
 		return classify(fmt.Errorf("asking whether the server is a standby: %w", err))
 	}
 	if len(results) > 0 && len(results[0].Rows) > 0 && string(results[0].Rows[0][0]) == "t" {
-		return coordinator.WithKind(coordinator.KindConnect, fmt.Errorf("the standby's log ends at %s, before the saved position %s: waiting "+
+		return fault.WithKind(fault.KindConnect, fmt.Errorf("the standby's log ends at %s, before the saved position %s: waiting "+
 			"until it has come there; does it receive the primary's log?", end, at.At))
 	}
 	return positionLost("the server's log ends at %s, before %s, up to where it was read: the server was put back to an older state, or this "+

@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/deltaforge/deltaforge/internal/change"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // What the reading goroutine does with the changes in a transaction.
@@ -111,7 +111,7 @@ func (s *session) relation(ctx context.Context, oid uint32) (*relation, error) {
 				return err
 			})
 			if err != nil {
-				return nil, coordinator.WithTable(msg.schema+"."+msg.name, fmt.Errorf("%s.%s: %w", msg.schema, msg.name, err))
+				return nil, fault.WithTable(msg.schema+"."+msg.name, fmt.Errorf("%s.%s: %w", msg.schema, msg.name, err))
 			}
 			delete(s.pending, oid)
 			s.relations[oid] = rel
@@ -119,7 +119,7 @@ func (s *session) relation(ctx context.Context, oid uint32) (*relation, error) {
 	}
 	rel := s.relations[oid]
 	if rel == nil {
-		return nil, coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("relation %d was not announced", oid))
+		return nil, fault.WithKind(fault.KindProtocol, fmt.Errorf("relation %d was not announced", oid))
 	}
 	if rel.holds(s.final) {
 		return rel, nil

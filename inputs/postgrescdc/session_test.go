@@ -15,6 +15,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 	"github.com/deltaforge/deltaforge/internal/servers"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
@@ -146,7 +147,7 @@ func TestHalfOpen(t *testing.T) {
 		}
 		break
 	}
-	require.Equal(t, coordinator.KindTimeout, coordinator.KindOf(s.err), "%v", s.err)
+	require.Equal(t, fault.KindTimeout, fault.KindOf(s.err), "%v", s.err)
 	proxy.Pass()
 	proxy.Cut()
 	d.exec("INSERT INTO item VALUES (1)")
@@ -176,8 +177,8 @@ func TestPositionLost(t *testing.T) {
 		t.Helper()
 		s := d.begin(r, from)
 		err := s.fails()
-		require.ErrorIs(t, err, coordinator.ErrPositionLost)
-		require.Equal(t, coordinator.KindPositionLost, coordinator.KindOf(err))
+		require.ErrorIs(t, err, fault.ErrPositionLost)
+		require.Equal(t, fault.KindPositionLost, fault.KindOf(err))
 		for _, p := range parts {
 			assert.ErrorContains(t, err, p)
 		}
@@ -212,7 +213,7 @@ func TestInvalidatedSlot(t *testing.T) {
 	}
 	require.Equal(t, "lost", d.queryText("SELECT wal_status FROM pg_replication_slots WHERE slot_name = $1", r.cfg.slot))
 	err := d.begin(r, s.last).fails()
-	require.ErrorIs(t, err, coordinator.ErrPositionLost)
+	require.ErrorIs(t, err, fault.ErrPositionLost)
 	require.ErrorContains(t, err, "max_slot_wal_keep_size")
 }
 
@@ -235,7 +236,7 @@ func TestYoungPublication(t *testing.T) {
 	r, _ := d.source("slot: " + d.name + "\npublication: p")
 	s := d.run(r, checkpoint.Token{})
 	err := s.fails()
-	require.ErrorIs(t, err, coordinator.ErrPositionLost)
+	require.ErrorIs(t, err, fault.ErrPositionLost)
 	require.ErrorContains(t, err, "the publication p did not exist when the changes after ")
 }
 
@@ -264,49 +265,49 @@ func TestPreflight(t *testing.T) {
 
 	for _, c := range []struct {
 		name, dsn, yaml string
-		kind            coordinator.Kind
+		kind            fault.Kind
 		want            []string
 	}{
-		{"password", wrong.String(), "", coordinator.KindAuth, []string{"password authentication failed"}},
-		{"role", plainDSN.String(), "tables: {include: [public.item]}", coordinator.KindPermission, []string{
+		{"password", wrong.String(), "", fault.KindAuth, []string{"password authentication failed"}},
+		{"role", plainDSN.String(), "tables: {include: [public.item]}", fault.KindPermission, []string{
 			"role " + plain + " may not replicate: ALTER ROLE \"" + plain + "\" REPLICATION",
 			"may not create the publication", "GRANT CREATE ON DATABASE", `FOR TABLE ONLY "public"."item"`,
 		}},
-		{"owner", user.String(), "tables: {include: [public.item]}", coordinator.KindPermission, []string{
+		{"owner", user.String(), "tables: {include: [public.item]}", fault.KindPermission, []string{
 			`does not own "public"."item"`, `CREATE PUBLICATION "deltaforge_` + d.name + `" FOR TABLE ONLY "public"."item"`,
 		}},
-		{"identity", d.dsn, "tables: {include: [public.loose]}", coordinator.KindSchema, []string{
+		{"identity", d.dsn, "tables: {include: [public.loose]}", fault.KindSchema, []string{
 			"no replica identity", "refuse the application's updates", `ALTER TABLE "public"."loose" REPLICA IDENTITY FULL`, "tables.exclude",
 			`CREATE PUBLICATION "deltaforge_` + d.name + `" FOR TABLE ONLY "public"."loose"`,
 		}},
-		{"owner of all", user.String(), "", coordinator.KindPermission, []string{
+		{"owner of all", user.String(), "", fault.KindPermission, []string{
 			`ALTER TABLE "public"."loose" REPLICA IDENTITY FULL; CREATE PUBLICATION "deltaforge_` + d.name + `" FOR TABLE ONLY "public"."item", ONLY "public"."loose"`,
 		}},
-		{"table", d.dsn, "publication: lacking\ntables: {include: [public.item, public.second]}", coordinator.KindSchema, []string{
+		{"table", d.dsn, "publication: lacking\ntables: {include: [public.item, public.second]}", fault.KindSchema, []string{
 			`publication lacking lacks "public"."second": ALTER PUBLICATION "lacking" ADD TABLE ONLY "public"."second"`,
 		}},
-		{"leaves", d.dsn, "publication: leaves\ntables: {include: [public.part]}", coordinator.KindSchema, []string{
+		{"leaves", d.dsn, "publication: leaves\ntables: {include: [public.part]}", fault.KindSchema, []string{
 			`ALTER PUBLICATION "leaves" SET (publish_via_partition_root = true)`,
 		}},
-		{"physical", d.dsn, "slot: " + d.name + "_phys", coordinator.KindOther, []string{"is physical", "want logical with pgoutput"}},
-		{"plugin", d.dsn, "slot: " + d.name + "_test", coordinator.KindOther, []string{`the plugin "test_decoding", want logical with pgoutput`}},
-		{"database", d.dsn, "slot: " + d.name + "_db", coordinator.KindOther, []string{"belongs to the database " + elsewhere.name}},
-		{"busy", d.dsn, "slot: " + d.name + "_busy", coordinator.KindConnect, []string{"is in use by the server process ", "pg_terminate_backend("}},
-		{"no slot", d.dsn, "create_slot: false", coordinator.KindOther, []string{"create_slot is off: SELECT pg_create_logical_replication_slot("}},
-		{"no publication", d.dsn, "create_publication: false", coordinator.KindOther, []string{"create_publication is off: ALTER TABLE \"public\".\"loose\" REPLICA IDENTITY FULL; CREATE PUBLICATION"}},
-		{"all at once", d.dsn, "create_slot: false\ncreate_publication: false", coordinator.KindOther, []string{"create_slot", "create_publication"}},
+		{"physical", d.dsn, "slot: " + d.name + "_phys", fault.KindOther, []string{"is physical", "want logical with pgoutput"}},
+		{"plugin", d.dsn, "slot: " + d.name + "_test", fault.KindOther, []string{`the plugin "test_decoding", want logical with pgoutput`}},
+		{"database", d.dsn, "slot: " + d.name + "_db", fault.KindOther, []string{"belongs to the database " + elsewhere.name}},
+		{"busy", d.dsn, "slot: " + d.name + "_busy", fault.KindConnect, []string{"is in use by the server process ", "pg_terminate_backend("}},
+		{"no slot", d.dsn, "create_slot: false", fault.KindOther, []string{"create_slot is off: SELECT pg_create_logical_replication_slot("}},
+		{"no publication", d.dsn, "create_publication: false", fault.KindOther, []string{"create_publication is off: ALTER TABLE \"public\".\"loose\" REPLICA IDENTITY FULL; CREATE PUBLICATION"}},
+		{"all at once", d.dsn, "create_slot: false\ncreate_publication: false", fault.KindOther, []string{"create_slot", "create_publication"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r, _, err := makeSource(d.name, c.dsn, c.yaml)
 			require.NoError(t, err)
 			err = r.Run(t.Context(), checkpoint.Token{}, make(chan coordinator.Segment))
 			require.Error(t, err)
-			assert.Equal(t, c.kind, coordinator.KindOf(err), "%v", err)
+			assert.Equal(t, c.kind, fault.KindOf(err), "%v", err)
 			for _, want := range c.want {
 				assert.ErrorContains(t, err, want)
 			}
 			assert.NotContains(t, err.Error(), "s3cret-wrong")
-			require.NotErrorIs(t, err, coordinator.ErrPositionLost)
+			require.NotErrorIs(t, err, fault.ErrPositionLost)
 		})
 	}
 	require.Equal(t, "0", d.queryText("SELECT count(*)::text FROM pg_replication_slots WHERE slot_name = $1", "deltaforge_"+d.name),
@@ -330,7 +331,7 @@ func TestConnectRefused(t *testing.T) {
 	r, _, err := makeSource("x", "postgres://u:s3cret@127.0.0.1:1/db", "")
 	require.NoError(t, err)
 	err = r.Run(t.Context(), checkpoint.Token{}, nil)
-	require.Equal(t, coordinator.KindConnect, coordinator.KindOf(err))
+	require.Equal(t, fault.KindConnect, fault.KindOf(err))
 	require.NotContains(t, err.Error(), "s3cret")
 }
 
@@ -351,7 +352,7 @@ func TestTLS(t *testing.T) {
 	strict, _ := d.source("tls: {enabled: true}")
 	err := strict.Run(t.Context(), checkpoint.Token{}, nil)
 	require.ErrorContains(t, err, "certificate")
-	require.Equal(t, coordinator.KindConnect, coordinator.KindOf(err))
+	require.Equal(t, fault.KindConnect, fault.KindOf(err))
 }
 
 // TestRunEnds cancels at every stage.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 	"github.com/deltaforge/deltaforge/internal/plane"
 	"github.com/deltaforge/deltaforge/internal/servers"
 	"github.com/deltaforge/deltaforge/internal/testenv"
@@ -84,7 +85,7 @@ func TestLeftovers(t *testing.T) {
 	require.Equal(t, []plane.Leftover{slot}, left)
 	left, err = r.Leftovers(t.Context(), true)
 	require.ErrorContains(t, err, "dropping the replication slot "+r.cfg.slot)
-	require.Equal(t, coordinator.KindConnect, coordinator.KindOf(err), "it is in use")
+	require.Equal(t, fault.KindConnect, fault.KindOf(err), "it is in use")
 	require.Equal(t, []plane.Leftover{slot}, left)
 	s.close()
 	require.Eventually(t, func() bool { left, err = r.Leftovers(t.Context(), true); return err == nil }, waitFor, tick)
@@ -98,7 +99,7 @@ func TestLeftovers(t *testing.T) {
 	r, _, err = makeSource(d.name, "postgres://u@127.0.0.1:1/db", "")
 	require.NoError(t, err)
 	left, err = r.Leftovers(t.Context(), true)
-	require.Equal(t, coordinator.KindConnect, coordinator.KindOf(err))
+	require.Equal(t, fault.KindConnect, fault.KindOf(err))
 	require.Len(t, left, 1)
 	require.False(t, left[0].Dropped)
 }

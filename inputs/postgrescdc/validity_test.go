@@ -12,7 +12,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/publication"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 	"github.com/deltaforge/deltaforge/internal/servers"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
@@ -105,7 +105,7 @@ func halt(all map[string][]*subject) {
 func (s *subject) lost(parts ...string) {
 	s.t.Helper()
 	err := s.begin(s.r, s.saved).fails()
-	require.ErrorIs(s.t, err, coordinator.ErrPositionLost, s.name)
+	require.ErrorIs(s.t, err, fault.ErrPositionLost, s.name)
 	for _, p := range parts {
 		require.ErrorContains(s.t, err, p, s.name)
 	}

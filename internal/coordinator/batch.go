@@ -8,6 +8,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/coordinator/internal/tally"
 )
 
 // quiet is how long the log must have nothing to give before a batch goes out without being full. It is longer than the
@@ -105,7 +106,7 @@ type batcher struct {
 
 	sizes []int // payload bytes of each message
 	bytes int   // their sum
-	kinds tally
+	kinds tally.Tally
 	took  time.Duration
 	since time.Time // when the first message came, or when the batch before it was taken
 	sent  bool      // base is followed by events that are delivered, and whose transaction has not ended yet
@@ -116,7 +117,7 @@ type batcher struct {
 func newBatcher(s *session) *batcher {
 	return &batcher{
 		stretch: stretch{source: s.from.token.Source, base: s.from}, s: s, in: s.in, sent: s.from.token.Sent > 0,
-		kinds: tally{index: map[kind]int{}},
+		kinds: tally.New(),
 	}
 }
 
@@ -207,15 +208,15 @@ func (b *batcher) count(d decoded) {
 	for i, n := range d.counts {
 		for _, m := range d.messages[from : from+n] {
 			if ev, ok := change.FromMessage(m); ok {
-				b.kinds.add(ev, i)
+				b.kinds.Add(ev, i)
 			}
 		}
 		from += n
 	}
-	for _, k := range b.kinds.take() {
-		b.in.st.sourceEvents.Incr(k.n, k.table.FullName(), string(rune(k.op)))
-		seg := &d.segments[k.last]
-		b.in.lag.touched(k.table.FullName(), seg.CommitTime, seg.seq)
+	for _, k := range b.kinds.Take() {
+		b.in.st.sourceEvents.Incr(k.N, k.Table.FullName(), string(rune(k.Op)))
+		seg := &d.segments[k.Last]
+		b.in.lag.Touched(k.Table.FullName(), seg.CommitTime, seg.seq)
 	}
 }
 

@@ -141,11 +141,6 @@ func atLeast(least int) string {
 	return fmt.Sprintf(`root = if this < %d { ["want at least %d, got " + this.string()] }`, least, least)
 }
 
-// TablePatternRule is the lint rule of a list of table patterns: container.table, each half a name, * or a name with %. The
-// engine applies it to the list and to each of its elements.
-const TablePatternRule = `root = if this.type() == "string" && !this.re_match("^[^.]+\\.[^.]+$") { ` +
-	`["want a table pattern such as a.b, a.*, a.prefix% or %.b, got " + this] }`
-
 // ParseConfig reads the fields that Fields returns. It works offline; an error names the field and what it wants.
 func ParseConfig(conf *service.ParsedConfig) (Config, error) {
 	var c Config

@@ -10,6 +10,8 @@ import (
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/coordinator/internal/health"
+	"github.com/deltaforge/deltaforge/internal/coordinator/internal/tracing"
 )
 
 // deliveries are the books of an input: the safe position, and in log order every batch after it. They outlive sessions: a batch that has
@@ -236,7 +238,7 @@ func (d *deliveries) result(a *attempt) (service.MessageBatch, service.AckFunc, 
 		}
 	}
 	a.dl.batch.used = true
-	a.startSpan(d.in, messages)
+	a.span = d.in.tracer.Start(tracing.Attempt{Position: a.dl.batch.end.token, Oldest: a.dl.batch.oldest, N: a.n}, messages)
 	messages[0] = a.passage.With(messages[0])
 	return messages, func(_ context.Context, err error) error {
 		if panicked := protect(d.in, "acknowledgement", func() error { d.resolve(a, err); return nil }); panicked != nil {
@@ -253,7 +255,7 @@ func (d *deliveries) resolve(a *attempt, err error) {
 	}
 	d.gaugeOut()
 	d.timed(a)
-	a.endSpan(err)
+	tracing.End(a.span, err)
 	if err == nil {
 		d.in.st.e2e.Timing(time.Since(a.dl.batch.oldest).Nanoseconds())
 	}
@@ -313,6 +315,6 @@ func (d *deliveries) accepted(dl *delivery) {
 		d.pending = nil // lets the array go
 	}
 	d.pause = 0
-	d.in.health.clear(partOutput)
+	d.in.health.Clear(health.Output)
 	d.in.saver.moved(d.safe)
 }

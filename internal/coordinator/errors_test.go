@@ -11,14 +11,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // What ends a session is logged with the table that it is about.
 func TestErrorNamesItsTable(t *testing.T) {
 	rec := newRecorder()
-	err := WithTable("shop.orders", WithKind(KindDecode, fmt.Errorf("decoding row 1 of shop.orders")))
-	assert.Equal(t, KindDecode, KindOf(err))
-	assert.NoError(t, WithTable("x", nil))
+	err := fault.WithTable("shop.orders", fault.WithKind(fault.KindDecode, fmt.Errorf("decoding row 1 of shop.orders")))
+	assert.Equal(t, fault.KindDecode, fault.KindOf(err))
+	assert.NoError(t, fault.WithTable("x", nil))
 	connected := make(chan struct{})
 	l := &funcLog{run: func(ctx context.Context, from checkpoint.Token, out chan<- Segment) error {
 		out <- Segment{Commit: commitText(0)}

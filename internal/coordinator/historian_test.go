@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // historianLog is a fake log with something to remember: what it has sent.
@@ -105,7 +106,7 @@ func TestHistoryRestored(t *testing.T) {
 			if c.broken != nil {
 				require.ErrorIs(t, err, c.broken)
 				require.ErrorContains(t, err, `key "fake.schema_history": entry 3 of 3`)
-				require.Equal(t, KindSchema, KindOf(err))
+				require.Equal(t, fault.KindSchema, fault.KindOf(err))
 				require.Nil(t, in.saver, "a source does not start without it")
 			} else {
 				require.NoError(t, err)

@@ -9,9 +9,12 @@ import (
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/coordinator/internal/health"
+	"github.com/deltaforge/deltaforge/internal/coordinator/internal/lag"
+	"github.com/deltaforge/deltaforge/internal/coordinator/internal/tracing"
+	"github.com/deltaforge/deltaforge/internal/fault"
 	"github.com/deltaforge/deltaforge/internal/plane"
 )
 
@@ -38,10 +41,10 @@ type Input struct {
 	res  *service.Resources
 	out  *service.Logger
 	st   *stats
-	lag  *lag
+	lag  *lag.Lag
 	link link
 
-	health  health
+	health  health.Health
 	deliver *deliveries             // the books
 	opened  atomic.Bool             // the saved position is known
 	reading atomic.Pointer[session] // the session that is connected
@@ -51,13 +54,13 @@ type Input struct {
 
 	// Used by the engine's reading goroutine, and by Close after it.
 	store    *positions
-	saver    *saver       // there is one once opened is set, and the workers with it
-	workers  []*worker    // what sets the gauges of lag
-	session  *session     // the running one, or one that did not stop in time; nil when there is none
-	failures int          // sessions in a row that failed without progress
-	failing  time.Time    // since when
-	sessions int          // sessions that were started
-	tracer   trace.Tracer // makes a span of each batch; nil: tracing is off
+	saver    *saver    // there is one once opened is set, and the workers with it
+	workers  []*worker // what sets the gauges of lag
+	session  *session  // the running one, or one that did not stop in time; nil when there is none
+	failures int       // sessions in a row that failed without progress
+	failing  time.Time // since when
+	sessions int       // sessions that were started
+	tracer   *tracing.Tracer
 }
 
 var (
@@ -77,8 +80,8 @@ func New(cfg Config, kind string, log Log, res *service.Resources) (*Input, erro
 		out = out.With("pipeline", id)
 	}
 	i := &Input{
-		cfg: cfg, kind: kind, log: log, res: res, st: newStats(res.Metrics(), cfg.Name), lag: newLag(),
-		tracer: res.OtelTracer().Tracer(tracerName), out: out,
+		cfg: cfg, kind: kind, log: log, res: res, st: newStats(res.Metrics(), cfg.Name), lag: lag.New(res.Metrics()),
+		tracer: tracing.New(cfg.Name, res), out: out,
 	}
 	i.deliver = newDeliveries(i)
 	return i, nil
@@ -118,12 +121,18 @@ func (i *Input) begin(ctx context.Context) error {
 		return err
 	}
 	i.failed(err, !away(err))
-	i.st.sourceErrors.Incr(1, string(KindOf(err)))
+	i.st.sourceErrors.Incr(1, string(fault.KindOf(err)))
 	wait := i.backoff()
-	if errors.Is(err, ErrPositionLost) {
+	if errors.Is(err, fault.ErrPositionLost) {
 		wait = lostBackoff
 	}
 	return service.NewErrBackOff(err, wait)
+}
+
+// away reports whether an error means that a network or a server is away: those come back.
+func away(err error) bool {
+	kind := fault.KindOf(err)
+	return kind == fault.KindConnect || kind == fault.KindTimeout
 }
 
 // failed counts a session that got nowhere, or was not even begun.
@@ -132,9 +141,9 @@ func (i *Input) failed(err error, stuck bool) {
 		i.failing = time.Now()
 	}
 	if stuck {
-		i.health.trouble(partSource, i.failing, err)
+		i.health.Trouble(health.Source, i.failing, err)
 	} else {
-		i.health.retrying(partSource, i.failing, err)
+		i.health.Retrying(health.Source, i.failing, err)
 	}
 }
 
@@ -150,7 +159,7 @@ func (i *Input) endSession(ctx context.Context) error {
 		return err
 	}
 	i.session = nil
-	i.lag.rewind(i.deliver.resume().seq)
+	i.lag.Rewind(i.deliver.resume().seq)
 	if s.moved.Load() {
 		i.failures = 0
 	}
@@ -202,7 +211,7 @@ func (i *Input) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	i.lag.begin(since)
+	i.lag.Begin(since)
 	i.deliver.begin(from)
 	i.startWorkers(context.WithoutCancel(ctx))
 	i.opened.Store(true)
@@ -211,9 +220,9 @@ func (i *Input) open(ctx context.Context) error {
 
 func (i *Input) startWorkers(ctx context.Context) {
 	i.saver = startSaver(ctx, i)
-	i.workers = append(i.workers, startWorker(ctx, i, "lag", func(ctx context.Context) { i.lag.run(ctx, i) }))
+	i.workers = append(i.workers, startWorker(ctx, i, "lag", i.watchLag))
 	if p, ok := i.log.(LagProber); ok {
-		i.workers = append(i.workers, startWorker(ctx, i, "lag probe", func(ctx context.Context) { i.lag.probe(ctx, i, p) }))
+		i.workers = append(i.workers, startWorker(ctx, i, "lag probe", func(ctx context.Context) { i.probeLag(ctx, p) }))
 	}
 }
 
@@ -231,7 +240,7 @@ func (i *Input) ReadBatch(ctx context.Context) (batch service.MessageBatch, ack 
 		return batch, ack, err
 	}
 	i.deliver.takeBack()
-	i.st.sourceErrors.Incr(1, string(KindOther))
+	i.st.sourceErrors.Incr(1, string(fault.KindOther))
 	i.reading.Store(nil)
 	if i.session != nil {
 		i.session.end(panicked)
@@ -253,10 +262,10 @@ func (i *Input) read(ctx context.Context) (service.MessageBatch, service.AckFunc
 	}
 	i.reading.Store(nil)
 	// The engine does not log the cause of ErrNotConnected, so this is the one place that does.
-	i.st.sourceErrors.Incr(1, string(KindOf(err)))
+	i.st.sourceErrors.Incr(1, string(fault.KindOf(err)))
 	safe := i.deliver.position()
 	out := i.out.With("position", safe.String(), "error", err.Error())
-	if table := tableOf(err); table != "" {
+	if table := fault.TableOf(err); table != "" {
 		out = out.With("table", table)
 	}
 	out.Errorf("Session of %s ended, everything up to %s is delivered: %v", i.cfg.Name, safe, err)
@@ -301,9 +310,9 @@ func (i *Input) closeGauges(ctx context.Context) error {
 	for _, w := range i.workers {
 		errs = append(errs, w.stop(ctx))
 	}
-	i.lag.close()
+	i.lag.Close()
 	if i.link.gate == nil { // else the control plane has what is left shown, and takes it off the page
-		i.lag.withdraw(i.st)
+		i.lag.Withdraw()
 	}
 	return errors.Join(errs...)
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/fault"
 	"github.com/deltaforge/deltaforge/internal/plane"
 )
 
@@ -335,7 +336,7 @@ func TestConnectNeedsAReadableCheckpoint(t *testing.T) {
 }
 
 func TestPositionLostIsLookedForSlowly(t *testing.T) {
-	l := &funcLog{run: func(context.Context, checkpoint.Token, chan<- Segment) error { return ErrPositionLost }}
+	l := &funcLog{run: func(context.Context, checkpoint.Token, chan<- Segment) error { return fault.ErrPositionLost }}
 	in := newTestInput(t, Config{}, l, newMemStore(), nil)
 	var back *service.ErrBackOff
 	require.ErrorAs(t, in.Connect(t.Context()), &back)

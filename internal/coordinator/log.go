@@ -17,7 +17,7 @@ import (
 type Log interface {
 	// Run sends the segments after from to out, in log order, until ctx ends or the log fails. It opens its own
 	// connection, keeps it alive while out blocks, and has closed it when it returns. Only one Run is active at a
-	// time. It always returns a non-nil error: that of ctx when ctx ended. Errors carry a kind (WithKind).
+	// time. It always returns a non-nil error: that of ctx when ctx ended. Errors carry a kind (fault.WithKind).
 	//
 	// The first thing Run sends, as soon as the server streams, is a Segment without rows. When from is zero, the
 	// input's own start configuration applies and that segment's Commit is the position Run starts at, so that it is

@@ -9,6 +9,7 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
+	"github.com/deltaforge/deltaforge/internal/coordinator/internal/health"
 	"github.com/deltaforge/deltaforge/internal/plane"
 )
 
@@ -39,7 +40,7 @@ func (l *link) attach(i *Input, res *service.Resources) {
 	v, _ := res.GetGeneric(plane.Key)
 	if p, ok := v.(plane.Registry); ok {
 		l.gate, l.detach = p.Attach(res.StreamID(), i.cfg.Name, plane.Source{
-			Report: func() plane.Report { return l.report(i) }, Withdraw: func() { i.lag.withdraw(i.st) },
+			Report: func() plane.Report { return l.report(i) }, Withdraw: func() { i.lag.Withdraw() },
 		})
 	} else {
 		l.alone = true
@@ -60,20 +61,20 @@ func (l *link) paused() (bool, <-chan struct{}) {
 // report says how the source is.
 func (l *link) report(i *Input) plane.Report {
 	now := time.Now()
-	r := plane.Report{LagSeconds: -1, LagBytes: i.lag.lastBytes()}
+	r := plane.Report{LagSeconds: -1, LagBytes: i.lag.Bytes()}
 	r.State, r.Cause, r.Since = i.state(now)
 	if i.opened.Load() {
 		if tok := i.deliver.position(); !tok.IsZero() {
 			r.Position = tok.String()
 		}
-		r.LagSeconds, _ = i.lag.seconds(now)
+		r.LagSeconds, _ = i.lag.Seconds(now)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.closed.IsZero() {
 		r.State, r.Cause, r.Since = plane.Closed, "", l.closed
 		if r.LagSeconds >= 0 {
-			i.lag.publish(i.st, now)
+			i.lag.Publish(now)
 		}
 	}
 	return r
@@ -81,11 +82,11 @@ func (l *link) report(i *Input) plane.Report {
 
 // state returns how the source is.
 func (i *Input) state(now time.Time) (s plane.State, cause string, since time.Time) {
-	s, cause, since = i.health.state(now)
+	s, cause, since = i.health.State(now)
 	if s != plane.Running {
 		return s, cause, since
 	}
-	if out, b, ok := i.deliver.oldestOut(); ok && now.Sub(out) >= unansweredAfter {
+	if out, b, ok := i.deliver.oldestOut(); ok && now.Sub(out) >= health.UnansweredAfter {
 		return plane.Retrying, fmt.Sprintf("the output has not answered the batch up to %s for %s", b.end.token,
 			now.Sub(out).Truncate(time.Second)), out
 	}

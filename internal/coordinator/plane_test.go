@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/fault"
 	"github.com/deltaforge/deltaforge/internal/plane"
 )
 
@@ -124,7 +125,7 @@ func TestPlaneHearsOfALostPosition(t *testing.T) {
 	p := &fakePlane{changed: make(chan struct{})}
 	res := service.MockResources()
 	res.SetGeneric(plane.Key, p)
-	in := newTestInput(t, Config{}, &funcLog{run: func(context.Context, checkpoint.Token, chan<- Segment) error { return ErrPositionLost }}, newMemStore(), res)
+	in := newTestInput(t, Config{}, &funcLog{run: func(context.Context, checkpoint.Token, chan<- Segment) error { return fault.ErrPositionLost }}, newMemStore(), res)
 	require.Error(t, in.Connect(t.Context()))
 	assert.Equal(t, plane.Failed, p.report().State)
 	assert.Equal(t, "position lost", p.report().Cause)

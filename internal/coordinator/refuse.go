@@ -9,6 +9,8 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/coordinator/internal/health"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // How long a rejected batch waits before it is sent again.
@@ -64,9 +66,9 @@ func (d *deliveries) tell(dl *delivery, err error, single bool) {
 		}
 	}
 	if single && dl.refusal.times > 1 {
-		d.in.health.trouble(partOutput, dl.refusal.first, WithKind(KindOther, fmt.Errorf("the output refuses %s, sent alone: %w; %s", lower(what), err, wayOut)))
+		d.in.health.Trouble(health.Output, dl.refusal.first, fault.WithKind(fault.KindOther, fmt.Errorf("the output refuses %s, sent alone: %w; %s", lower(what), err, wayOut)))
 	} else if dl.refusal.times > 1 {
-		d.in.health.retrying(partOutput, dl.refusal.first, fmt.Errorf("the output refuses the %s: %w", lower(what), err))
+		d.in.health.Retrying(health.Output, dl.refusal.first, fmt.Errorf("the output refuses the %s: %w", lower(what), err))
 	}
 	out.Warnf("%s rejected, sending it again in %s: %v", what, d.pause, err)
 	if single && dl.refusal.times == 2 {

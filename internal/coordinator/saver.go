@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/coordinator/internal/health"
 )
 
 // saveTimeout bounds one save.
@@ -100,7 +101,7 @@ func (s *saver) save(parent context.Context) error {
 	in := s.in
 	err := s.saveHistory(ctx)
 	if err == nil {
-		err = in.store.save(ctx, p.token, began, in.lag.asOf(p.seq))
+		err = in.store.save(ctx, p.token, began, in.lag.AsOf(p.seq))
 	}
 	if err != nil && errors.Is(parent.Err(), context.Canceled) {
 		return err // given up for the last save, which comes next
@@ -116,8 +117,8 @@ func (s *saver) save(parent context.Context) error {
 		s.since = began
 	}
 	s.mu.Unlock()
-	in.health.clear(partStore)
-	in.lag.saved(p.seq)
+	in.health.Clear(health.Store)
+	in.lag.Saved(p.seq)
 	in.st.checkpointSuccess.Incr(1)
 	in.st.lastCheckpoint.SetFloat64(float64(time.Now().UnixMilli()) / 1e3)
 	in.st.stage(stageCommit, triggerNone, time.Since(since))
@@ -141,7 +142,7 @@ func (s *saver) keep(parent context.Context) {
 		s.mu.Lock()
 		s.failed = time.Time{}
 		s.mu.Unlock()
-		s.in.health.clear(partStore)
+		s.in.health.Clear(health.Store)
 	}
 }
 
@@ -154,7 +155,7 @@ func (s *saver) failure(tok checkpoint.Token, began time.Time, err error) {
 	}
 	failed := s.failed
 	s.mu.Unlock()
-	in.health.trouble(partStore, failed, fmt.Errorf("the position cannot be saved: %w", err))
+	in.health.Trouble(health.Store, failed, fmt.Errorf("the position cannot be saved: %w", err))
 	in.st.checkpointFailure.Incr(1)
 	in.out.With("position", tok.String(), "error", err.Error()).Errorf("Checkpoint of %s not saved: %v", in.cfg.Name, err)
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/coordinator/internal/health"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 const (
@@ -183,7 +185,7 @@ func (s *session) gather(seg Segment) []Segment {
 		if seg.ReadAt.IsZero() {
 			seg.ReadAt = time.Now()
 		}
-		s.in.lag.read(&seg)
+		s.in.noteRead(&seg)
 		if seg.CaughtUp {
 			s.progress()
 		}
@@ -225,7 +227,7 @@ func (s *session) decode(l lane) error {
 		}
 		d, err := decodeGroup(group)
 		if err != nil {
-			return orKind(KindDecode, err)
+			return fault.OrKind(fault.KindDecode, err)
 		}
 		select {
 		case l.out <- d:
@@ -264,7 +266,7 @@ func decodeGroup(group []Segment) (decoded, error) {
 // ends the trouble of the sessions before.
 func (s *session) progress() {
 	if !s.moved.Swap(true) {
-		s.in.health.clear(partSource)
+		s.in.health.Clear(health.Source)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // rememberTimeout bounds the question whether the server knows of an earlier run.
@@ -48,13 +49,13 @@ func (i *Input) restoreHistory(ctx context.Context, r checkpoint.Record) error {
 	}
 	record, key, err := i.store.loadHistory(ctx, r)
 	if err != nil {
-		return WithKind(KindSchema, err)
+		return fault.WithKind(fault.KindSchema, err)
 	}
 	if record == nil {
 		return nil
 	}
 	if err := h.Restore(record); err != nil {
-		return WithKind(KindSchema, fmt.Errorf("key %q: %w", key, err))
+		return fault.WithKind(fault.KindSchema, fmt.Errorf("key %q: %w", key, err))
 	}
 	return nil
 }
@@ -75,11 +76,11 @@ func (i *Input) unsaved(ctx context.Context) (checkpoint.Token, error) {
 			return checkpoint.Token{Commit: m.Resume}, nil
 		case m.Trace != "":
 			return checkpoint.Token{}, fmt.Errorf("%w: %s, though %s: the store has lost its content, or is another one: restore it; or, to start as if for the "+
-				"first time, %s", ErrPositionLost, nothing, m.Trace, cmp.Or(m.Way, "remove what says so"))
+				"first time, %s", fault.ErrPositionLost, nothing, m.Trace, cmp.Or(m.Way, "remove what says so"))
 		}
 	}
 	if i.cfg.RequirePosition {
-		return checkpoint.Token{}, fmt.Errorf("%w: %s, and `%s: true` refuses a first start: restore the store, or start once without it", ErrPositionLost, nothing,
+		return checkpoint.Token{}, fmt.Errorf("%w: %s, and `%s: true` refuses a first start: restore the store, or start once without it", fault.ErrPositionLost, nothing,
 			fieldRequire)
 	}
 	return checkpoint.Token{}, nil

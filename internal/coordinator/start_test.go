@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // rememberingLog is a log whose server knows something of an earlier run.
@@ -75,7 +76,7 @@ func TestStartWithoutPosition(t *testing.T) {
 				var back *service.ErrBackOff
 				require.ErrorAs(t, err, &back)
 				require.EqualError(t, back.Err, c.want)
-				assert.Equal(t, c.lost, errors.Is(back.Err, ErrPositionLost))
+				assert.Equal(t, c.lost, errors.Is(back.Err, fault.ErrPositionLost))
 			} else {
 				require.NoError(t, err)
 				assert.Equal(t, c.from, <-from)
@@ -109,7 +110,7 @@ func TestKnownLateAfterARestart(t *testing.T) {
 	require.NoError(t, checkpoint.SaveRecord(t.Context(), store, "fake", r))
 	in := newTestInput(t, Config{}, &funcLog{run: func(context.Context, checkpoint.Token, chan<- Segment) error { return errFake }}, store, nil)
 	require.Error(t, in.Connect(t.Context()))
-	lag, _ := in.lag.seconds(time.Now())
+	lag, _ := in.lag.Seconds(time.Now())
 	assert.InDelta(t, 3600, lag, 60)
 	require.NoError(t, in.Close(context.Background()))
 }

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // The stages of stage_latency_seconds that the coordinator sees.
@@ -35,11 +37,6 @@ type stats struct {
 	sourceBytes      *service.MetricCounter
 	sourceReconnects *service.MetricCounter
 	sourceErrors     *service.MetricCounter
-	sourceLag        *service.MetricGauge
-	sourceReadLag    *service.MetricGauge
-	sourceLagBytes   *service.MetricGauge
-	sourceTableLag   *service.MetricGauge
-	sourceIdle       *service.MetricGauge
 
 	batchEvents     *service.MetricTimer
 	batchBytes      *service.MetricTimer
@@ -65,11 +62,6 @@ func newStats(m *service.Metrics, source string) *stats {
 		sourceBytes:       m.NewCounter("source_bytes_total"),
 		sourceReconnects:  m.NewCounter("source_reconnects_total"),
 		sourceErrors:      m.NewCounter("source_errors_total", "kind"),
-		sourceLag:         m.NewGauge("source_lag_seconds"),
-		sourceReadLag:     m.NewGauge("source_read_lag_seconds"),
-		sourceLagBytes:    m.NewGauge("source_lag_bytes"),
-		sourceTableLag:    m.NewGauge("source_table_lag_seconds", "table"),
-		sourceIdle:        m.NewGauge("source_idle_seconds"),
 		batchEvents:       m.NewTimer("batch_events"),
 		batchBytes:        m.NewTimer("batch_bytes"),
 		bytesTotal:        m.NewCounter("bytes_total"),
@@ -90,7 +82,7 @@ func newStats(m *service.Metrics, source string) *stats {
 
 // zero makes the series of what should not happen exist before it does, so that its first time is an increase.
 func (s *stats) zero() {
-	for _, kind := range kinds() {
+	for _, kind := range fault.Kinds() {
 		s.sourceErrors.Incr(0, string(kind))
 	}
 	for _, c := range []*service.MetricCounter{

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // A real stream of the engine, with known numbers: three transactions of four events, a batch that is rejected once, a
@@ -40,7 +41,7 @@ func TestMetricsOfAStream(t *testing.T) {
 			for saved(ctx, store) != "tx1" {
 				time.Sleep(time.Millisecond)
 			}
-			return WithKind(KindConnect, errFake)
+			return fault.WithKind(fault.KindConnect, errFake)
 		}
 		return segments(append([]Segment{{Source: "server"}}, txs[atOf(t, from).commit:]...)...)(ctx, from, out)
 	}

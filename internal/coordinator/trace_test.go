@@ -49,7 +49,7 @@ func TestSpans(t *testing.T) {
 	})
 	ours, below := tracetest.SpanStubs{}, 0
 	for _, s := range tracetest.SpanStubsFromReadOnlySpans(spans.Ended()) {
-		if s.Name == spanName {
+		if s.Name == "deltaforge.batch" {
 			ours = append(ours, s)
 		} else if s.Parent.IsValid() {
 			below++
@@ -79,11 +79,11 @@ func TestSpans(t *testing.T) {
 func TestNoTracer(t *testing.T) {
 	l := &funcLog{run: segments(Segment{Source: "server", Commit: commitText(0)}, transaction(1))}
 	in := newTestInput(t, Config{RespectTx: true}, l, newMemStore(), resources(t, newRecorder()))
-	require.NotNil(t, in.tracer)
+	require.True(t, in.tracer.On())
 	require.NoError(t, in.Connect(t.Context()))
 	batch, ack, err := in.ReadBatch(t.Context())
 	require.NoError(t, err)
-	assert.Nil(t, in.tracer)
+	assert.False(t, in.tracer.On())
 	assert.False(t, trace.SpanFromContext(batch[0].Context()).SpanContext().IsValid())
 	require.NoError(t, ack(t.Context(), nil))
 	require.NoError(t, in.Close(context.Background()))

@@ -8,15 +8,15 @@ import (
 
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/catalog"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/tablefilter"
 )
 
 // Pattern matches tables: a database and a table name.
-type Pattern = coordinator.TablePattern
+type Pattern = tablefilter.Pattern
 
 // ParsePattern reads db.table, db.*, db.prefix% or %.table.
 func ParsePattern(s string) (Pattern, error) {
-	p, ok := coordinator.ParseTablePattern(s)
+	p, ok := tablefilter.Parse(s)
 	switch {
 	case !ok:
 		return p, fmt.Errorf("%q: want db.table, db.*, db.prefix%% or %%.table", s)
@@ -27,7 +27,7 @@ func ParsePattern(s string) (Pattern, error) {
 }
 
 // Filter says which tables are captured. System schemas are captured only when a pattern names them in full.
-type Filter struct{ coordinator.TableFilter }
+type Filter struct{ tablefilter.Filter }
 
 // New returns the filter of the patterns that the configuration includes and excludes.
 func New(include, exclude []string) (f Filter, err error) {
@@ -52,7 +52,7 @@ func New(include, exclude []string) (f Filter, err error) {
 // Unmatched returns the patterns that match none of the tables.
 func (f Filter) Unmatched(patterns []Pattern, tables []statement.TableName) (none []Pattern) {
 	for _, p := range patterns {
-		one := f.TableFilter
+		one := f.Filter
 		one.Include, one.Exclude = []Pattern{p}, nil
 		if !slices.ContainsFunc(tables, func(n statement.TableName) bool { return one.Match(n.DB, n.Table) }) {
 			none = append(none, p)

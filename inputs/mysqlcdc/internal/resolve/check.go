@@ -15,7 +15,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/row"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/shape"
 	"github.com/deltaforge/deltaforge/internal/change"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // repair fills the shape from the table map, which has everything, and corrects the history.
@@ -74,7 +74,7 @@ func (s *Schemas) fromHistory(ctx context.Context, def *shape.Table, m *binlog.T
 		default:
 			err = fmt.Errorf("%w: %w", err, errHidden)
 		}
-		return coordinator.WithKind(coordinator.KindSchema, fmt.Errorf("%w; %s", err, wayOut))
+		return fault.WithKind(fault.KindSchema, fmt.Errorf("%w; %s", err, wayOut))
 	}
 	switch {
 	case def == nil:

@@ -18,7 +18,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/row"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/shape"
 	"github.com/deltaforge/deltaforge/internal/change"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // Schemas makes shapes for decoding out of the table maps of the captured tables and what the history knows about the tables. Each
@@ -65,7 +65,7 @@ func (s *Schemas) Resolve(ctx context.Context, m *binlog.TableMap, place string)
 	}
 	sh, err := s.build(ctx, m)
 	if err != nil {
-		return nil, coordinator.WithTable(name, fmt.Errorf("shape of table %s at %s: %w", name, place, err))
+		return nil, fault.WithTable(name, fmt.Errorf("shape of table %s at %s: %w", name, place, err))
 	}
 	if sh == nil {
 		return nil, nil
@@ -95,7 +95,7 @@ func (s *Schemas) LastSeen(name string) *change.Table {
 func (s *Schemas) build(ctx context.Context, m *binlog.TableMap) (*row.Layout, error) {
 	meta, err := m.ParseMetadata(s.Flavor)
 	if err != nil {
-		return nil, coordinator.WithKind(coordinator.KindProtocol, err)
+		return nil, fault.WithKind(fault.KindProtocol, err)
 	}
 	sh := &row.Layout{
 		Columns: make([]row.Column, len(m.Types)),
@@ -141,7 +141,7 @@ func (s *Schemas) fromMetadata(ctx context.Context, def *shape.Table, meta *binl
 			c.Type != mysql.MYSQL_TYPE_GEOMETRY {
 			cs, ok := s.Charsets.Collations[mc.Collation]
 			if !ok {
-				return coordinator.WithKind(coordinator.KindSchema,
+				return fault.WithKind(fault.KindSchema,
 					fmt.Errorf("column %s: the server does not list collation %d", mc.Name, mc.Collation))
 			}
 			if c.Text, err = s.Charset(ctx, cs); err != nil {
@@ -152,7 +152,7 @@ func (s *Schemas) fromMetadata(ctx context.Context, def *shape.Table, meta *binl
 		for _, label := range mc.Labels {
 			if c.Text != nil {
 				if label, _, err = c.Text.Decode(nil, label); err != nil {
-					return coordinator.WithKind(coordinator.KindSchema, fmt.Errorf("column %s: label %q: %w", mc.Name, label, err))
+					return fault.WithKind(fault.KindSchema, fmt.Errorf("column %s: label %q: %w", mc.Name, label, err))
 				}
 			}
 			c.Labels = append(c.Labels, bytes.Clone(label))
@@ -218,7 +218,7 @@ func (s *Schemas) setKey(logged []int, def *shape.Table, t *change.Table) error 
 		for _, n := range names {
 			i := columnNamed(t, n)
 			if i < 0 {
-				return coordinator.WithKind(coordinator.KindSchema, fmt.Errorf("keys: it has no column %q", n))
+				return fault.WithKind(fault.KindSchema, fmt.Errorf("keys: it has no column %q", n))
 			}
 			t.Key = append(t.Key, i)
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 	"github.com/deltaforge/deltaforge/internal/envelope"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // Layout is how the rows of one version of a table are decoded. It is immutable.
@@ -100,7 +101,7 @@ func (s *Segment) Decode(dst service.MessageBatch) (service.MessageBatch, error)
 // wrap says where in the log an error lies.
 func (s *Segment) wrap(row int, err error) error {
 	table := s.Layout.Table.FullName()
-	return coordinator.WithTable(table, coordinator.WithKind(coordinator.KindDecode,
+	return fault.WithTable(table, fault.WithKind(fault.KindDecode,
 		fmt.Errorf("decoding row %d of %s at %s:%d: %w", row, table, s.File, s.Pos, err)))
 }
 

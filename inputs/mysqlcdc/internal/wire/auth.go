@@ -11,7 +11,7 @@ import (
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // How the password is proved. A server chooses the method, and whoever can stand between us and the server can choose one for it. So a
@@ -53,7 +53,7 @@ func (c *Conn) local() bool {
 }
 
 func authError(format string, args ...any) error {
-	return coordinator.WithKind(coordinator.KindAuth, fmt.Errorf(format, args...))
+	return fault.WithKind(fault.KindAuth, fmt.Errorf(format, args...))
 }
 
 // wayOut is what lets a password travel.

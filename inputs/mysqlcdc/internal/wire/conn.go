@@ -16,6 +16,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // connectTimeout bounds dialling and the handshake.
@@ -119,7 +120,7 @@ func (s *Server) Connect(ctx context.Context) (*Conn, error) {
 		if dialCtx.Err() != nil {
 			err = context.DeadlineExceeded
 		}
-		return nil, c.Classify(fmt.Errorf("connecting to %s as %s: %w", s.Address, s.User, err), coordinator.KindConnect)
+		return nil, c.Classify(fmt.Errorf("connecting to %s as %s: %w", s.Address, s.User, err), fault.KindConnect)
 	}
 	c.stop = s.closeAfter(ctx, c.raw)
 	// The session's SQL mode would change what quotes and backslashes mean.
@@ -226,25 +227,25 @@ func (c *Conn) Query(ctx context.Context, sql string) ([][]string, error) {
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	return nil, c.Classify(fmt.Errorf("running %s on %s: %w", sql, c.srv.Address, err), coordinator.KindConnect)
+	return nil, c.Classify(fmt.Errorf("running %s on %s: %w", sql, c.srv.Address, err), fault.KindConnect)
 }
 
 // Classify marks an error with its kind; kind is that of an error that the server did not send.
-func (c *Conn) Classify(err error, kind coordinator.Kind) error {
+func (c *Conn) Classify(err error, kind fault.Kind) error {
 	var my *mysql.MyError
 	var op *net.OpError
-	if k := coordinator.KindOf(err); k == coordinator.KindAuth || k == coordinator.KindProtocol {
+	if k := fault.KindOf(err); k == fault.KindAuth || k == fault.KindProtocol {
 		kind = k
 	}
 	switch {
 	case errors.As(err, &my):
 		kind = kindOfCode(my.Code)
 	case c.raw != nil && c.raw.timedOut.Load(), errors.Is(err, context.DeadlineExceeded):
-		kind = coordinator.KindTimeout
+		kind = fault.KindTimeout
 	case errors.As(err, &op):
-		kind = coordinator.KindConnect
+		kind = fault.KindConnect
 	}
-	return coordinator.WithKind(kind, err)
+	return fault.WithKind(kind, err)
 }
 
 // IsServerError reports whether a server answered with one of the codes.
@@ -256,16 +257,16 @@ func IsServerError(err error, codes ...uint16) bool {
 	return slices.Contains(codes, my.Code)
 }
 
-func kindOfCode(code uint16) coordinator.Kind {
+func kindOfCode(code uint16) fault.Kind {
 	switch code {
 	case mysql.ER_ACCESS_DENIED_ERROR, mysql.ER_NOT_SUPPORTED_AUTH_MODE, 1698, 1862, 3118, 3159, 4151:
-		return coordinator.KindAuth
+		return fault.KindAuth
 	case mysql.ER_DBACCESS_DENIED_ERROR, mysql.ER_TABLEACCESS_DENIED_ERROR, mysql.ER_COLUMNACCESS_DENIED_ERROR,
 		mysql.ER_SPECIFIC_ACCESS_DENIED_ERROR:
-		return coordinator.KindPermission
+		return fault.KindPermission
 	case mysql.ER_CON_COUNT_ERROR, mysql.ER_SERVER_SHUTDOWN, mysql.ER_HOST_NOT_PRIVILEGED, mysql.ER_HOST_IS_BLOCKED, 1927:
-		return coordinator.KindConnect
+		return fault.KindConnect
 	default:
-		return coordinator.KindOther
+		return fault.KindOther
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // maxNetWriteTimeout is the greatest net_write_timeout. A server gives up on a reader that does not read for so long; ours does
@@ -65,7 +65,7 @@ func (c *Conn) dump(ctx context.Context, d DumpRequest) error {
 		}
 	}
 	if err := c.command(d.command(flags)); err != nil {
-		return c.Classify(fmt.Errorf("asking for the binlog: %w", err), coordinator.KindConnect)
+		return c.Classify(fmt.Errorf("asking for the binlog: %w", err), fault.KindConnect)
 	}
 	c.in.limit = 0
 	return nil
@@ -111,7 +111,7 @@ func (c *Conn) register(ctx context.Context, serverID uint32) error {
 	}
 	if err != nil {
 		return c.Classify(fmt.Errorf("registering as a replica (GRANT REPLICATION SLAVE ON *.* TO the account): %w", err),
-			coordinator.KindConnect)
+			fault.KindConnect)
 	}
 	return nil
 }

@@ -12,15 +12,15 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // maxHandshake bounds the packets before the server knows who we are.
 const maxHandshake = 64 << 10
 
 var (
-	errShort = coordinator.WithKind(coordinator.KindProtocol, errors.New("the server's packet is too short"))
-	errReply = coordinator.WithKind(coordinator.KindProtocol, errors.New("the server's reply is not one to what it was asked"))
+	errShort = fault.WithKind(fault.KindProtocol, errors.New("the server's packet is too short"))
+	errReply = fault.WithKind(fault.KindProtocol, errors.New("the server's reply is not one to what it was asked"))
 )
 
 // capabilities are what we understand. Results end with EOF packets, which every version knows.
@@ -40,7 +40,7 @@ type greeting struct {
 func parseGreeting(p []byte) (g greeting, err error) {
 	c := binlog.Cursor{Rest: p}
 	if v := c.Uint(1); v != uint64(mysql.ClassicProtocolVersion) {
-		return g, coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("the server speaks version %d of its protocol, not %d: is this the "+
+		return g, fault.WithKind(fault.KindProtocol, fmt.Errorf("the server speaks version %d of its protocol, not %d: is this the "+
 			"port of MySQL's classic protocol?", v, mysql.ClassicProtocolVersion))
 	}
 	end := bytes.IndexByte(c.Rest, 0)
@@ -57,7 +57,7 @@ func parseGreeting(p []byte) (g greeting, err error) {
 		return g, errShort
 	}
 	if g.capabilities&mysql.CLIENT_PROTOCOL_41 == 0 || g.capabilities&mysql.CLIENT_SECURE_CONNECTION == 0 {
-		return g, coordinator.WithKind(coordinator.KindProtocol, errors.New("the server is too old: it does not speak the protocol of MySQL 4.1"))
+		return g, fault.WithKind(fault.KindProtocol, errors.New("the server is too old: it does not speak the protocol of MySQL 4.1"))
 	}
 	g.seed = append(g.seed, c.Take(max(seed-8, 13))...)
 	if c.Short {

@@ -22,7 +22,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/stretchr/testify/require"
 
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 const hunted = "hunter2-sesame"
@@ -132,7 +132,7 @@ func TestPasswordIsNotGivenAway(t *testing.T) {
 					ended(s)
 				}, nil)
 				require.ErrorContains(t, err, c.want)
-				require.Equal(t, coordinator.KindAuth, coordinator.KindOf(err))
+				require.Equal(t, fault.KindAuth, fault.KindOf(err))
 				require.NotContains(t, sent, hunted)
 				require.NotContains(t, err.Error(), hunted)
 			}

@@ -8,7 +8,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 const (
@@ -22,7 +22,7 @@ const (
 	maxEOF = 8
 )
 
-var errResult = coordinator.WithKind(coordinator.KindProtocol, errors.New("the server's result is malformed"))
+var errResult = fault.WithKind(fault.KindProtocol, errors.New("the server's result is malformed"))
 
 // result reads the answer to a statement: rows as text, in which NULL is empty; nil for a statement without any.
 func (c *Conn) result() ([][]string, error) {
@@ -58,7 +58,7 @@ func (c *Conn) result() ([][]string, error) {
 			return rows, nil
 		}
 		if size += len(p); size > maxResult {
-			return nil, coordinator.WithKind(coordinator.KindProtocol, fmt.Errorf("the server's result is larger than %d bytes", maxResult))
+			return nil, fault.WithKind(fault.KindProtocol, fmt.Errorf("the server's result is larger than %d bytes", maxResult))
 		}
 		row, err := textRow(p, int(columns))
 		if err != nil {

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/tablefilter"
 )
 
 // Name is a table's full name.
@@ -24,16 +24,16 @@ func Ident(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"
 func Literal(s string) string { return `'` + strings.ReplaceAll(s, `'`, `''`) + `'` }
 
 // Filter chooses tables by name. Those of system schemas never are.
-type Filter struct{ coordinator.TableFilter }
+type Filter struct{ tablefilter.Filter }
 
 // Pattern is "schema.table".
-type Pattern = coordinator.TablePattern
+type Pattern = tablefilter.Pattern
 
 // ParsePatterns reads the patterns of a field.
 func ParsePatterns(field string, list []string) ([]Pattern, error) {
 	out := make([]Pattern, 0, len(list))
 	for _, s := range list {
-		p, ok := coordinator.ParseTablePattern(s)
+		p, ok := tablefilter.Parse(s)
 		if !ok {
 			return nil, fmt.Errorf("%s: want schema.table, schema.*, schema.prefix%% or %%.table, got %q", field, s)
 		}
@@ -49,7 +49,7 @@ func system(schema string) bool {
 
 // Match reports whether the table is captured.
 func (f *Filter) Match(schema, table string) bool {
-	return !system(schema) && f.TableFilter.Match(schema, table)
+	return !system(schema) && f.Filter.Match(schema, table)
 }
 
 // Unmatched says, for each pattern of tables to include that captures no table, what is wrong with it.

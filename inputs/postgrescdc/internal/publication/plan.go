@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // Config is what a source wants of its publication.
@@ -59,11 +59,11 @@ type Plan struct {
 
 // Problem is a reason not to start.
 type Problem struct {
-	Kind coordinator.Kind
+	Kind fault.Kind
 	Text string
 }
 
-func (p *Plan) problem(kind coordinator.Kind, format string, args ...any) {
+func (p *Plan) problem(kind fault.Kind, format string, args ...any) {
 	p.Problems = append(p.Problems, Problem{kind, fmt.Sprintf(format, args...)})
 }
 
@@ -102,15 +102,15 @@ func (c *Config) planCreate(p *Plan, st *State, role Role, wanted []Table) {
 	refused := Refused(role.Version, st.Tables, wanted, false)
 	switch {
 	case !c.Create:
-		p.problem(coordinator.KindOther, "there is no publication %s and create_publication is off: %s", c.Name, c.advice(wanted, refused))
+		p.problem(fault.KindOther, "there is no publication %s and create_publication is off: %s", c.Name, c.advice(wanted, refused))
 	case !role.Create:
-		p.problem(coordinator.KindPermission, "role %s may not create the publication %s: GRANT CREATE ON DATABASE %s TO %s, or, as another "+
+		p.problem(fault.KindPermission, "role %s may not create the publication %s: GRANT CREATE ON DATABASE %s TO %s, or, as another "+
 			"role, %s", role.Name, c.Name, Ident(role.Database), Ident(role.Name), c.advice(wanted, refused))
 	case len(foreign) > 0 && !role.Super:
-		p.problem(coordinator.KindPermission, "role %s does not own %s, so it may not publish: as a superuser, %s", role.Name, list(foreign, ""),
+		p.problem(fault.KindPermission, "role %s does not own %s, so it may not publish: as a superuser, %s", role.Name, list(foreign, ""),
 			c.advice(wanted, refused))
 	case len(refused) > 0:
-		p.problem(coordinator.KindSchema, "%s", c.refusal(wanted, refused))
+		p.problem(fault.KindSchema, "%s", c.refusal(wanted, refused))
 	default:
 		target := " FOR TABLE " + list(names(wanted), "ONLY ")
 		if len(wanted) == 0 {
@@ -246,10 +246,10 @@ func (c *Config) planChange(p *Plan, st *State, role Role, wanted []Table) {
 	root := alter + " SET (publish_via_partition_root = true)"
 	if !pub.Own || !c.Create {
 		if partitioned && !pub.ViaRoot {
-			p.problem(coordinator.KindSchema, "publication %s publishes partitions under their own names: %s", c.Name, root)
+			p.problem(fault.KindSchema, "publication %s publishes partitions under their own names: %s", c.Name, root)
 		}
 		if len(missing) > 0 {
-			p.problem(coordinator.KindSchema, "publication %s lacks %s: %s; or leave them out with tables.include or tables.exclude", c.Name,
+			p.problem(fault.KindSchema, "publication %s lacks %s: %s; or leave them out with tables.include or tables.exclude", c.Name,
 				list(names(missing), ""), c.adviceToAdd(st, role, missing))
 		}
 		return

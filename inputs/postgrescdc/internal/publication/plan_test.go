@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
 // table is a table with a primary key; edit makes it another one.
@@ -329,7 +329,7 @@ func TestManyTables(t *testing.T) {
 	config := &Config{Name: "pub", Source: "shop", Create: true, Filter: filter(t, "", "")}
 	p, text := plans(config, &State{Tables: tables}, plain)
 	require.Len(t, p.Problems, 1)
-	require.Equal(t, coordinator.KindSchema, p.Problems[0].Kind)
+	require.Equal(t, fault.KindSchema, p.Problems[0].Kind)
 	require.Equal(t, 20, strings.Count(text, "REPLICA IDENTITY FULL"))
 	require.Contains(t, text, " (and 10 further tables)")
 	members := map[uint32]uint32{}

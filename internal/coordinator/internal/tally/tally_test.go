@@ -1,4 +1,4 @@
-package coordinator
+package tally
 
 import (
 	"testing"
@@ -10,7 +10,7 @@ import (
 
 func TestTally(t *testing.T) {
 	a, b := &change.Table{Name: "a"}, &change.Table{Name: "b"}
-	counts := tally{index: map[kind]int{}}
+	counts := New()
 	for range 2 { // the second time as the first
 		for segment, events := range [][]change.Event{
 			{{Table: a, Op: change.Create}, {Table: b, Op: change.Update}, {Table: a, Op: change.Create}},
@@ -19,13 +19,13 @@ func TestTally(t *testing.T) {
 			{{Table: b, Op: change.Delete}, {Table: b, Op: change.Delete}},
 		} {
 			for i := range events {
-				counts.add(&events[i], segment)
+				counts.Add(&events[i], segment)
 			}
 		}
-		require.Equal(t, []kindCount{
-			{kind{b, change.Update}, 1, 0}, {kind{a, change.Create}, 3, 2}, {kind{a, change.Update}, 1, 2}, {kind{b, change.Delete}, 3, 3},
-		}, counts.take())
-		require.Empty(t, counts.take())
+		require.Equal(t, []Count{
+			{Kind{b, change.Update}, 1, 0}, {Kind{a, change.Create}, 3, 2}, {Kind{a, change.Update}, 1, 2}, {Kind{b, change.Delete}, 3, 3},
+		}, counts.Take())
+		require.Empty(t, counts.Take())
 	}
 }
 
@@ -35,12 +35,12 @@ func BenchmarkTally(b *testing.B) {
 	for i := range events {
 		events[i] = change.Event{Table: &change.Table{}, Op: change.Create}
 	}
-	counts := tally{index: map[kind]int{}}
+	counts := New()
 	b.ReportAllocs()
 	for b.Loop() {
 		for i := range events {
-			counts.add(&events[i*37%64%16], 0)
+			counts.Add(&events[i*37%64%16], 0)
 		}
-		counts.take()
+		counts.Take()
 	}
 }

@@ -1,4 +1,5 @@
-package coordinator
+// Package fault classifies the errors of sources: what kind they are, which table they are about, and whether a position is lost.
+package fault
 
 import (
 	"context"
@@ -28,8 +29,8 @@ const (
 	KindOther        Kind = "other"
 )
 
-// kinds returns all kinds.
-func kinds() []Kind {
+// Kinds returns all kinds.
+func Kinds() []Kind {
 	return []Kind{
 		KindAuth, KindPermission, KindConnect, KindTimeout, KindProtocol, KindSchema, KindPositionLost, KindDecode, KindOther,
 	}
@@ -67,16 +68,16 @@ func WithTable(table string, err error) error {
 	return &tableError{table: table, err: err}
 }
 
-// tableOf returns the table that an error is about; empty: none.
-func tableOf(err error) string {
+// TableOf returns the table that an error is about; empty: none.
+func TableOf(err error) string {
 	if t, ok := errors.AsType[*tableError](err); ok {
 		return t.table
 	}
 	return ""
 }
 
-// orKind marks err with a kind unless it has a mark.
-func orKind(kind Kind, err error) error {
+// OrKind marks err with a kind unless it has a mark.
+func OrKind(kind Kind, err error) error {
 	if _, ok := errors.AsType[*kindError](err); ok {
 		return err
 	}

@@ -1,8 +1,9 @@
-package coordinator
+// Package tracing makes a span of each attempt at a batch.
+package tracing
 
 import (
-	"context"
 	"slices"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
+	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/change"
 )
 
@@ -25,40 +27,60 @@ const (
 	attrAttempt  = attribute.Key("deltaforge.attempt")
 )
 
-// startSpan begins the span of an attempt and makes it the parent of the engine's spans of the messages. The first span tells
+// Tracer makes the spans of a source. It belongs to the goroutine that hands out batches.
+type Tracer struct {
+	source string
+	tracer trace.Tracer // nil: nobody collects spans
+}
+
+// New returns the tracer of a source.
+func New(source string, res *service.Resources) *Tracer {
+	return &Tracer{source, res.OtelTracer().Tracer(tracerName)}
+}
+
+// On reports whether spans are made, as far as is known.
+func (t *Tracer) On() bool { return t.tracer != nil }
+
+// Attempt is what a span says of a batch.
+type Attempt struct {
+	Position checkpoint.Token // after the last event
+	Oldest   time.Time        // when the oldest event was read
+	N        int              // counts the attempts
+}
+
+// Start begins the span of an attempt and makes it the parent of the engine's spans of the messages. The first span tells
 // whether anybody collects them. If it has no identity, nobody does, and no further spans are made. (A span that a sampler
-// rejects has an identity.)
-func (a *attempt) startSpan(in *Input, messages service.MessageBatch) {
-	if in.tracer == nil {
-		return
+// rejects has an identity.) The span is nil when none is made.
+func (t *Tracer) Start(a Attempt, messages service.MessageBatch) trace.Span {
+	if t.tracer == nil {
+		return nil
 	}
-	b := a.dl.batch
-	var ctx context.Context
 	// The batch begins its own trace: a context of the message is at hand, and carries no span.
-	ctx, a.span = in.tracer.Start(messages[0].Context(), spanName, trace.WithTimestamp(b.oldest),
+	ctx, span := t.tracer.Start(messages[0].Context(), spanName, trace.WithTimestamp(a.Oldest),
 		trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
-			attrSource.String(in.cfg.Name), attrPosition.String(b.end.token.String()), attrTables.StringSlice(tablesOf(messages)),
-			attrEvents.Int(len(messages)), attrAttempt.Int(a.n)))
-	if !a.span.SpanContext().IsValid() {
-		in.tracer, a.span = nil, nil
-		return
+			attrSource.String(t.source), attrPosition.String(a.Position.String()), attrTables.StringSlice(tablesOf(messages)),
+			attrEvents.Int(len(messages)), attrAttempt.Int(a.N)))
+	if !span.SpanContext().IsValid() {
+		t.tracer = nil
+		return nil
 	}
 	shared := lasting{trace.SpanFromContext(ctx)}
 	for i, m := range messages {
 		messages[i] = m.WithContext(trace.ContextWithSpan(m.Context(), shared))
 	}
+	return span
 }
 
-// endSpan ends the span with the answer of the output.
-func (a *attempt) endSpan(err error) {
-	if a.span == nil {
+// End ends a span, unless it is nil, with the answer of the output.
+func End(span trace.Span, err error) {
+	if span == nil {
 		return
 	}
 	if err != nil {
-		a.span.RecordError(err)
-		a.span.SetStatus(codes.Error, "rejected by the output")
+		span.RecordError(err)
+		span.SetStatus(codes.Error, "rejected by the output")
 	}
-	a.span.End()
+	span.End()
 }
 
 // lasting is a span that only its owner ends: the engine ends the spans of messages before it acknowledges them.

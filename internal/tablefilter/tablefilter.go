@@ -1,25 +1,31 @@
-package coordinator
+// Package tablefilter says which tables of a server are captured, by patterns of their names.
+package tablefilter
 
 import (
 	"slices"
 	"strings"
 )
 
-// TablePattern matches tables by their names: container.table, where the container is a database or a schema. Each half is a name in which %
+// Rule is the lint rule of a list of table patterns: container.table, each half a name, * or a name with %. The engine applies it to the list
+// and to each of its elements.
+const Rule = `root = if this.type() == "string" && !this.re_match("^[^.]+\\.[^.]+$") { ` +
+	`["want a table pattern such as a.b, a.*, a.prefix% or %.b, got " + this] }`
+
+// Pattern matches tables by their names: container.table, where the container is a database or a schema. Each half is a name in which %
 // stands for any characters.
-type TablePattern struct {
+type Pattern struct {
 	Container, Table string
 	text             string // as the configuration has it
 }
 
-// ParseTablePattern reads a pattern of a configuration, where a half may also be a single *, which means %. It returns false for a text that
+// Parse reads a pattern of a configuration, where a half may also be a single *, which means %. It returns false for a text that
 // is not a pattern.
-func ParseTablePattern(text string) (TablePattern, bool) {
+func Parse(text string) (Pattern, bool) {
 	container, table, ok := strings.Cut(text, ".")
 	if !ok || container == "" || table == "" {
-		return TablePattern{}, false
+		return Pattern{}, false
 	}
-	p := TablePattern{container, table, text}
+	p := Pattern{container, table, text}
 	for _, half := range []*string{&p.Container, &p.Table} {
 		if *half == "*" {
 			*half = "%"
@@ -29,7 +35,7 @@ func ParseTablePattern(text string) (TablePattern, bool) {
 }
 
 // String returns the pattern as the configuration has it.
-func (p TablePattern) String() string {
+func (p Pattern) String() string {
 	if p.text != "" {
 		return p.text
 	}
@@ -37,22 +43,22 @@ func (p TablePattern) String() string {
 }
 
 // Exact reports that the pattern names one table.
-func (p TablePattern) Exact() bool { return !strings.Contains(p.Container+p.Table, "%") }
+func (p Pattern) Exact() bool { return !strings.Contains(p.Container+p.Table, "%") }
 
 // Match reports whether the pattern matches a table.
-func (p TablePattern) Match(container, table string) bool {
+func (p Pattern) Match(container, table string) bool {
 	return matchName(p.Container, container) && matchName(p.Table, table)
 }
 
 // folded returns the pattern in lower case.
-func (p TablePattern) folded() TablePattern {
-	return TablePattern{strings.ToLower(p.Container), strings.ToLower(p.Table), p.text}
+func (p Pattern) folded() Pattern {
+	return Pattern{strings.ToLower(p.Container), strings.ToLower(p.Table), p.text}
 }
 
-// TableFilter says which tables are captured: those that match an Include pattern and no Exclude pattern. Without Include patterns, every
+// Filter says which tables are captured: those that match an Include pattern and no Exclude pattern. Without Include patterns, every
 // table is included.
-type TableFilter struct {
-	Include, Exclude []TablePattern
+type Filter struct {
+	Include, Exclude []Pattern
 	// Fold says that the server compares names without case and reports them in lower case.
 	Fold bool
 	// System reports whether a container is one of the server's own. The tables of such a container are captured only if SystemNamed is
@@ -62,11 +68,11 @@ type TableFilter struct {
 }
 
 // Match reports whether a table is captured.
-func (f *TableFilter) Match(container, table string) bool {
+func (f *Filter) Match(container, table string) bool {
 	if f.Fold {
 		container, table = strings.ToLower(container), strings.ToLower(table)
 	}
-	match := func(p TablePattern) bool {
+	match := func(p Pattern) bool {
 		if f.Fold {
 			p = p.folded()
 		}
@@ -76,11 +82,11 @@ func (f *TableFilter) Match(container, table string) bool {
 }
 
 // MatchIn reports whether tables of a container may be captured.
-func (f *TableFilter) MatchIn(container string) bool {
+func (f *Filter) MatchIn(container string) bool {
 	if f.Fold {
 		container = strings.ToLower(container)
 	}
-	return f.included(container, func(p TablePattern) bool {
+	return f.included(container, func(p Pattern) bool {
 		if f.Fold {
 			p = p.folded()
 		}
@@ -89,12 +95,12 @@ func (f *TableFilter) MatchIn(container string) bool {
 }
 
 // included reports whether an Include pattern matches, or there is none.
-func (f *TableFilter) included(container string, match func(TablePattern) bool) bool {
+func (f *Filter) included(container string, match func(Pattern) bool) bool {
 	system := f.System != nil && f.System(container)
 	if len(f.Include) == 0 {
 		return !system
 	}
-	return (!system || f.SystemNamed) && slices.ContainsFunc(f.Include, func(p TablePattern) bool {
+	return (!system || f.SystemNamed) && slices.ContainsFunc(f.Include, func(p Pattern) bool {
 		named := p.Container == container || f.Fold && strings.EqualFold(p.Container, container)
 		return match(p) && (!system || named)
 	})
