@@ -119,6 +119,9 @@ type Event struct {
 	Before, After []Value
 	// Change is what a Schema event is about; such an event has no row images, and its key is the table's name.
 	Change *SchemaChange
+	// Ident stands for Index in the event id of a row that a snapshot has read, which has no place in a transaction: what identifies
+	// the row, of letters, digits and ".,_-" only. Such an event has the Index 0.
+	Ident []byte
 	// Pos and Row are MySQL's: position of the rows event in its file, index of the row in it.
 	Pos uint64
 	Row int
@@ -131,7 +134,7 @@ type Event struct {
 }
 
 // AppendID appends the event id, "<position of the transaction>:<index>", and ".<sub>" where that is above 0. It is the same on every
-// replay.
+// replay. For a row of a snapshot it is "<load, table and part>:<row>".
 func (e *Event) AppendID(dst []byte) []byte {
 	dst = append(dst, e.Tx.Position...)
 	dst = append(dst, ':')
@@ -140,6 +143,9 @@ func (e *Event) AppendID(dst []byte) []byte {
 
 // AppendNumber appends the last part of the event id.
 func (e *Event) AppendNumber(dst []byte) []byte {
+	if e.Ident != nil {
+		return append(dst, e.Ident...)
+	}
 	dst = strconv.AppendUint(dst, e.Index, 10)
 	if e.Sub > 0 {
 		dst = append(dst, '.')

@@ -11,10 +11,14 @@ package snapshot
 
 import (
 	"context"
+	"errors"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/change"
 )
+
+// ErrGone means that a table is not there any more.
+var ErrGone = errors.New("the table is not there any more")
 
 // Source reads the tables of one database. Inputs implement it. All methods are called from any goroutine, also while no log is read.
 type Source interface {
