@@ -4,13 +4,13 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/wire"
 	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
@@ -54,7 +54,7 @@ func TestCleartextPassword(t *testing.T) {
 		r, _, err := makeSource("x", dsn, "")
 		require.NoError(t, err)
 		err = r.Run(t.Context(), checkpoint.Token{}, nil)
-		require.ErrorIs(t, err, errCleartext)
+		require.ErrorIs(t, err, wire.ErrCleartext)
 		require.Equal(t, fault.KindAuth, fault.KindOf(err))
 		require.ErrorContains(t, err, "allow_cleartext_password: true")
 		require.Empty(t, <-got)
@@ -68,35 +68,12 @@ func TestCleartextPassword(t *testing.T) {
 	}
 }
 
-// TestAuthConn follows what a server says until it knows who we are, cut everywhere.
-func TestAuthConn(t *testing.T) {
-	const ok, salt, sasl, ask = "R\x00\x00\x00\x08\x00\x00\x00\x00", "R\x00\x00\x00\x0c\x00\x00\x00\x05abcd", "R\x00\x00\x00\x17\x00\x00\x00\x0aSCRAM-SHA-256\x00\x00",
-		"R\x00\x00\x00\x08\x00\x00\x00\x03"
-	for text, want := range map[string]bool{
-		ok + ask: true, salt + ok + ask: true, sasl + ok: true, ask: false, salt + ask: false, sasl + "E\x00\x00\x00\x05x" + ask: false, "N\x00\x00\x00\x09" + ask[:5] + ok: true,
-		"R\x00\x00\x00\x00\x00\x00\x00\x03": false, "v\x00\x00\x00\x00" + ask: false,
-	} {
-		for piece := 1; piece <= len(text); piece++ {
-			c, fine := &authConn{}, true
-			for rest := text; rest != ""; rest = rest[min(piece, len(rest)):] {
-				fine = fine && c.look([]byte(rest[:min(piece, len(rest))]))
-			}
-			require.Equal(t, want, fine, "%q in pieces of %d", text, piece)
-		}
-	}
-}
-
 // TestLengthWithoutBytes has a server that says how long a message is and sends nothing of it.
 func TestLengthWithoutBytes(t *testing.T) {
 	address, _ := rogue(t, 100, []byte("R\x7f\xff\xff\xff"))
 	r, _, err := makeSource("x", "postgres://u:hunter2-sesame@"+address+"/db?sslmode=disable", "allow_cleartext_password: true")
 	require.NoError(t, err)
 	require.Error(t, r.Run(t.Context(), checkpoint.Token{}, nil))
-
-	w := &wire{src: io.MultiReader(strings.NewReader("d\x7f\xff\xff\xff"), strings.NewReader(strings.Repeat("x", chunkSize)))}
-	_, _, err = w.next()
-	require.ErrorIs(t, err, io.EOF)
-	require.LessOrEqual(t, len(w.chunk), 4*chunkSize)
 }
 
 // address is a connection to somewhere.
@@ -116,7 +93,7 @@ func TestPlainWarning(t *testing.T) {
 	require.Empty(t, log.all())
 	far := &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 5432}
 	for range 2 {
-		r.warnPlain(&authConn{Conn: address{at: far}})
+		r.warnPlain(&wire.AuthConn{Conn: address{at: far}})
 	}
 	require.Equal(t, "warn the connection to 10.0.0.1:5432 has no TLS: everybody on the way can read the rows, and attack the password: set tls.enabled, or "+
 		"sslmode=verify-full in the dsn", log.all())

@@ -2,6 +2,7 @@ package postgrescdc
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +16,13 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/catalog"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/lsn"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/pgoutput"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/publication"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/shape"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/value"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/wire"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/fault"
 )
@@ -32,7 +39,7 @@ func (r *replication) open(ctx context.Context, from checkpoint.Token) (_ *sessi
 	}
 	defer func() {
 		if err != nil {
-			closeConn(ctx, side)
+			catalog.Close(ctx, side)
 		}
 	}()
 	r.warnPlain(side.PgConn().Conn())
@@ -49,30 +56,24 @@ func (r *replication) open(ctx context.Context, from checkpoint.Token) (_ *sessi
 	}
 	defer func() {
 		if err != nil {
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), catalog.CloseTimeout)
 			defer cancel()
 			_ = repl.Close(ctx) // the first error is the one that counts
 		}
 	}()
 	encoding := repl.ParameterStatus("server_encoding")
-	if encoding == encodingUnknown {
+	if encoding == value.EncodingUnknown {
 		// Bytes as they are: the server would end the stream at the first text that is not UTF-8.
-		if err := repl.Exec(ctx, "SET client_encoding TO "+encodingUnknown).Close(); err != nil {
+		if err := repl.Exec(ctx, "SET client_encoding TO "+value.EncodingUnknown).Close(); err != nil {
 			return nil, classify(fmt.Errorf("setting the encoding: %w", err))
 		}
 	}
 	s := &session{
 		r: r, wire: w, side: side, watch: &watcher{r: r, role: have.role, state: have.state},
-		trust:     r.cfg.values.trust(encoding),
-		relations: map[uint32]*relation{}, pending: map[uint32]relationMsg{},
-		messages: &relation{table: change.MessageTable(r.schemas.source, r.schemas.database), captured: true, types: make([]*typeInfo, 2)},
-		cat: &catalogue{
-			dial: r.cfg.connect, requests: make(chan catalogueRequest),
-			onEnd: func(end LSN) { r.serverEnd.Store(uint64(end)) },
-			onTick: func(ctx context.Context, conn *pgx.Conn) {
-				_ = r.schemas.shapes.look(ctx, conn, r.schemas.shapes.all()) // whoever needs a look takes one
-			},
-		},
+		trust:     r.cfg.values.Trust(encoding),
+		relations: map[uint32]*shape.Relation{}, pending: map[uint32]pgoutput.Relation{},
+		messages: shape.MessageRelation(change.MessageTable(r.schemas.Source, r.schemas.Database)),
+		cat:      catalog.New(r.cfg.connect, func(end lsn.LSN) { r.serverEnd.Store(uint64(end)) }, r.schemas.Watch),
 	}
 	if s.source, err = r.identify(ctx, repl, from.Source, saved); err != nil {
 		return nil, err
@@ -80,11 +81,11 @@ func (r *replication) open(ctx context.Context, from checkpoint.Token) (_ *sessi
 	if err := r.startPosition(ctx, repl, s, have.slot, saved); err != nil {
 		return nil, err
 	}
-	r.schemas.reset(s.source)
+	r.schemas.Reset(s.source)
 	if err := r.start(ctx, s, repl, r.cfg.wanted().Names(have.state)); err != nil {
 		return nil, err
 	}
-	if end, e := serverEnd(ctx, side); e == nil {
+	if end, e := catalog.ServerEnd(ctx, side); e == nil {
 		r.serverEnd.Store(uint64(end))
 	}
 	return s, nil
@@ -119,12 +120,12 @@ func (r *replication) start(ctx context.Context, s *session, repl *pgconn.PgConn
 		return fmt.Errorf("taking over the replication connection: %w", err)
 	}
 	s.conn = conn
-	s.wire.conn, s.wire.timeout = conn.Conn, r.cfg.readTimeout
+	s.wire.Begin(conn.Conn, r.cfg.readTimeout)
 	return conn.Conn.SetDeadline(time.Time{})
 }
 
 // connectReplication opens a replication connection whose bytes are read through the returned wire.
-func (r *replication) connectReplication(ctx context.Context) (*pgconn.PgConn, *wire, error) {
+func (r *replication) connectReplication(ctx context.Context) (*pgconn.PgConn, *wire.Stream, error) {
 	fresh, err := r.cfg.fresh()
 	if err != nil {
 		return nil, nil, err
@@ -132,20 +133,20 @@ func (r *replication) connectReplication(ctx context.Context) (*pgconn.PgConn, *
 	config := &fresh.Config
 	config.RuntimeParams["replication"] = "database"
 	config.RuntimeParams["client_min_messages"] = "notice" // by warnings the server tells of rows that it leaves out
-	var w *wire
-	var records *recordConn
+	var w *wire.Stream
+	var records *wire.RecordConn
 	dial := config.DialFunc
 	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
 		if err != nil {
 			return nil, err
 		}
-		records = &recordConn{Conn: conn}
+		records = wire.NewRecordConn(conn)
 		return records, nil
 	}
 	// Called for each attempt; the last one is the one that succeeded.
 	config.BuildFrontend = func(src io.Reader, dst io.Writer) *pgproto3.Frontend {
-		w = &wire{src: src, records: records}
+		w = wire.NewStream(src, records)
 		return pgproto3.NewFrontend(w, dst)
 	}
 	conn, err := pgconn.ConnectConfig(ctx, config)
@@ -199,7 +200,7 @@ func classify(err error) error {
 // classifyConnect marks an error of opening a connection. The driver's text has user, database and host, no password.
 func classifyConnect(err error) error {
 	err = fmt.Errorf("connecting: %w", err)
-	if errors.Is(err, errCleartext) {
+	if errors.Is(err, wire.ErrCleartext) {
 		return fault.WithKind(fault.KindAuth, err)
 	}
 	if _, ok := asPgError(err); ok {
@@ -209,4 +210,20 @@ func classifyConnect(err error) error {
 		return err
 	}
 	return fault.WithKind(fault.KindConnect, err)
+}
+
+// warnPlain says that the password of a connection goes to another machine without TLS.
+func (r *replication) warnPlain(conn net.Conn) {
+	if r.cfg.conn.Password == "" {
+		return
+	}
+	if a, ok := conn.(*wire.AuthConn); ok {
+		conn = a.Conn
+	}
+	address, ok := conn.RemoteAddr().(*net.TCPAddr)
+	if _, encrypted := conn.(*tls.Conn); encrypted || !ok || address.IP.IsLoopback() {
+		return
+	}
+	r.warnOnce(fmt.Sprintf("the connection to %s has no TLS: everybody on the way can read the rows, and attack the password: set tls.enabled, or "+
+		"sslmode=verify-full in the dsn", address))
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/catalog"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 	"github.com/deltaforge/deltaforge/internal/fault"
 )
@@ -20,7 +21,7 @@ func (r *replication) Test(ctx context.Context) error {
 	if err != nil {
 		return classifyConnect(err)
 	}
-	defer closeConn(ctx, conn)
+	defer catalog.Close(ctx, conn)
 	have, unmet := t.preflight(ctx, conn, "", Position{})
 	if err := errors.Join(unmet, t.unmatched(have)); err != nil {
 		return err

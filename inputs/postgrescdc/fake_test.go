@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/require"
 
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/lsn"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/pgoutput"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 )
 
@@ -28,7 +30,7 @@ type fakeServer struct {
 	system   string
 	timeline int
 	history  string
-	end      LSN
+	end      lsn.LSN
 	slot     string              // row_to_json of pg_replication_slots; empty: none
 	pubs     map[string]*fakePub // by name
 	tables   []fakeTable
@@ -37,7 +39,7 @@ type fakeServer struct {
 	changes  int               // of the catalogue
 
 	stream chan pgproto3.BackendMessage // of the newest replication connection
-	status chan [3]LSN                  // written, flushed and applied of each status update
+	status chan [3]lsn.LSN              // written, flushed and applied of each status update
 }
 
 type fakePub struct {
@@ -55,7 +57,7 @@ type fakeTable struct {
 func newFake(t testing.TB) *fakeServer {
 	f := &fakeServer{
 		t: t, version: 160000, system: "7301", timeline: 1, end: 0x2000, pubs: map[string]*fakePub{}, refuse: map[string]string{},
-		tables: []fakeTable{{oid: 20001, schema: "public", name: "item"}}, stream: make(chan pgproto3.BackendMessage), status: make(chan [3]LSN, 10000),
+		tables: []fakeTable{{oid: 20001, schema: "public", name: "item"}}, stream: make(chan pgproto3.BackendMessage), status: make(chan [3]lsn.LSN, 10000),
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test
 	require.NoError(t, err)
@@ -91,7 +93,7 @@ func (f *fakeServer) source(yaml string, fresh bool) (*replication, *testLog) {
 	return r, log
 }
 
-func (f *fakeServer) slotAt(at LSN) {
+func (f *fakeServer) slotAt(at lsn.LSN) {
 	f.slot = fmt.Sprintf(`{"plugin":"pgoutput","slot_type":"logical","database":"shop","confirmed_flush_lsn":"%s","wal_status":"reserved"}`, at)
 }
 
@@ -148,8 +150,8 @@ func (f *fakeServer) replicate(b *pgproto3.Backend, sql string, ended chan struc
 				return
 			}
 			if d, ok := m.(*pgproto3.CopyData); ok && len(d.Data) == 34 && d.Data[0] == 'r' {
-				at := func(i int) LSN { return LSN(binary.BigEndian.Uint64(d.Data[i:])) }
-				f.status <- [3]LSN{at(1), at(9), at(17)}
+				at := func(i int) lsn.LSN { return lsn.LSN(binary.BigEndian.Uint64(d.Data[i:])) }
+				f.status <- [3]lsn.LSN{at(1), at(9), at(17)}
 			}
 			if _, ok := m.(*pgproto3.Terminate); ok {
 				return
@@ -319,7 +321,7 @@ func (f *fakeServer) send(messages ...pgproto3.BackendMessage) {
 }
 
 // reported waits for a status update with a flushed position.
-func (f *fakeServer) reported(flushed LSN) [3]LSN {
+func (f *fakeServer) reported(flushed lsn.LSN) [3]lsn.LSN {
 	f.t.Helper()
 	for end := time.After(waitFor); ; {
 		select {
@@ -341,7 +343,7 @@ func copyData(parts ...any) *pgproto3.CopyData {
 		switch p := p.(type) {
 		case byte:
 			b = append(b, p)
-		case LSN:
+		case lsn.LSN:
 			b = binary.BigEndian.AppendUint64(b, uint64(p))
 		case uint32:
 			b = binary.BigEndian.AppendUint32(b, p)
@@ -358,33 +360,33 @@ func copyData(parts ...any) *pgproto3.CopyData {
 	return &pgproto3.CopyData{Data: b}
 }
 
-func walAt(at LSN, parts ...any) *pgproto3.CopyData {
-	return copyData(append([]any{byte('w'), at, at, LSN(0)}, parts...)...)
+func walAt(at lsn.LSN, parts ...any) *pgproto3.CopyData {
+	return copyData(append([]any{byte('w'), at, at, lsn.LSN(0)}, parts...)...)
 }
 
-func alive(end LSN) *pgproto3.CopyData { return copyData(byte('k'), end, LSN(0), byte(0)) }
+func alive(end lsn.LSN) *pgproto3.CopyData { return copyData(byte('k'), end, lsn.LSN(0), byte(0)) }
 
-func beginAt(final LSN, xid uint32) *pgproto3.CopyData {
-	return walAt(final-0x10, byte(msgBegin), final, LSN(1), xid)
+func beginAt(final lsn.LSN, xid uint32) *pgproto3.CopyData {
+	return walAt(final-0x10, byte(pgoutput.MsgBegin), final, lsn.LSN(1), xid)
 }
 
-func commitAt(final LSN) *pgproto3.CopyData {
-	return walAt(final, byte(msgCommit), byte(0), final, final+8, LSN(1))
+func commitAt(final lsn.LSN) *pgproto3.CopyData {
+	return walAt(final, byte(pgoutput.MsgCommit), byte(0), final, final+8, lsn.LSN(1))
 }
 
 func itemRelation() *pgproto3.CopyData {
-	return walAt(0, byte(msgRelation), uint32(20001), "public\x00item\x00", byte('d'), uint16(1), byte(1), "id\x00", uint32(23), uint32(0xffffffff))
+	return walAt(0, byte(pgoutput.MsgRelation), uint32(20001), "public\x00item\x00", byte('d'), uint16(1), byte(1), "id\x00", uint32(23), uint32(0xffffffff))
 }
 
-func insertItem(at LSN, id string) *pgproto3.CopyData {
-	return walAt(at, byte(msgInsert), uint32(20001), byte(tupleNew), uint16(1), byte(tupleText), uint32(len(id)), id) //nolint:gosec // short
+func insertItem(at lsn.LSN, id string) *pgproto3.CopyData {
+	return walAt(at, byte(pgoutput.MsgInsert), uint32(20001), byte(pgoutput.TupleNew), uint16(1), byte(pgoutput.TupleText), uint32(len(id)), id) //nolint:gosec // short
 }
 
 // transaction is one with an insert for each id; its commit record is at final, and it ends 8 after that.
-func transaction(final LSN, xid uint32, ids ...string) []pgproto3.BackendMessage {
+func transaction(final lsn.LSN, xid uint32, ids ...string) []pgproto3.BackendMessage {
 	list := []pgproto3.BackendMessage{beginAt(final, xid), itemRelation()}
 	for i, id := range ids {
-		list = append(list, insertItem(final-LSN(len(ids)-i), id))
+		list = append(list, insertItem(final-lsn.LSN(len(ids)-i), id))
 	}
 	return append(list, commitAt(final))
 }

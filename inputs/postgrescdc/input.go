@@ -13,7 +13,12 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/redpanda-data/benthos/v4/public/service"
 
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/dsn"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/history"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/publication"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/shape"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/value"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/wire"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 	"github.com/deltaforge/deltaforge/internal/tablefilter"
@@ -87,7 +92,7 @@ func spec() *service.ConfigSpec {
 		Field(service.NewTLSToggledField(fieldTLS)).
 		Field(service.NewBoolField(fieldCleartext).Description("Whether the password may be sent as it is over a connection without TLS, when the " +
 			"server asks for that (the method `password` in `pg_hba.conf`). Whoever is on the way can read it.").Default(false).Advanced()).
-		Fields(valueFields()...).
+		Fields(value.Fields()...).
 		Fields(coordinator.Fields()...)
 }
 
@@ -111,7 +116,7 @@ type config struct {
 	schemaChanges     bool
 	statusInterval    time.Duration
 	readTimeout       time.Duration
-	values            valueOptions
+	values            value.Options
 }
 
 // parseConfig reads the fields of this component. It works offline.
@@ -122,9 +127,9 @@ func parseConfig(conf *service.ParsedConfig, name string) (c config, err error) 
 			err = f()
 		}
 	}
-	var dsn string
+	var text string
 	var include, exclude []string
-	get(func() (e error) { dsn, e = conf.FieldString(fieldDSN); return e })
+	get(func() (e error) { text, e = conf.FieldString(fieldDSN); return e })
 	get(func() (e error) { c.slot, e = conf.FieldString(fieldSlot); return e })
 	get(func() (e error) { c.publication, e = conf.FieldString(fieldPublication); return e })
 	get(func() (e error) { include, e = conf.FieldStringList(fieldTables, fieldInclude); return e })
@@ -142,7 +147,7 @@ func parseConfig(conf *service.ParsedConfig, name string) (c config, err error) 
 		c.filter.Exclude, e = publication.ParsePatterns(fieldTables+"."+fieldExclude, exclude)
 		return e
 	})
-	get(func() (e error) { c.conn, e = connConfig(dsn); return e })
+	get(func() (e error) { c.conn, e = dsn.Parse(text); return e })
 	get(func() error {
 		tlsConf, on, e := conf.FieldTLSToggled(fieldTLS)
 		if e == nil && on {
@@ -153,8 +158,8 @@ func parseConfig(conf *service.ParsedConfig, name string) (c config, err error) 
 	})
 	var cleartext bool
 	get(func() (e error) { cleartext, e = conf.FieldBool(fieldCleartext); return e })
-	get(func() error { protectPassword(c.conn, cleartext); return nil })
-	get(func() (e error) { c.values, e = parseValueOptions(conf); return e })
+	get(func() error { wire.ProtectPassword(c.conn, cleartext); return nil })
+	get(func() (e error) { c.values, e = value.ParseOptions(conf); return e })
 	get(func() (e error) { c.schemaChanges, e = coordinator.ParseSchemaChanges(conf); return e })
 	get(c.complete)
 	return c, err
@@ -264,15 +269,13 @@ func newInput(conf *service.ParsedConfig, res *service.Resources) (service.Batch
 
 // newReplication returns a log that is not connected.
 func newReplication(c config, source *change.Source, log logger, schemaChanged func(table string)) *replication {
-	r := &replication{cfg: c, logger: log, kick: make(chan struct{}, 1), warned: map[string]bool{}, history: history{tables: map[string][]tableVersion{}}}
-	r.schemas = &schemas{
-		source: source, database: c.conn.Database, filter: &r.cfg.filter, values: r.cfg.values,
-		warn: func(table, column, typ string) {
+	r := &replication{cfg: c, logger: log, kick: make(chan struct{}, 1), warned: map[string]bool{}, history: history.New()}
+	r.schemas = shape.New(shape.Settings{
+		Source: source, Database: c.conn.Database, Slot: c.slot, Filter: &r.cfg.filter, Values: r.cfg.values,
+		Warn: func(table, column, typ string) {
 			log.Warnf("column %s of %s has the type %s, which is delivered as the database prints it", column, table, typ)
 		},
-		changed: schemaChanged,
-		tables:  map[string]*change.Table{}, warned: map[string]bool{}, types: map[typeKey]*typeInfo{},
-		shapes: shapes{slot: c.slot, known: map[uint32][]*shape{}},
-	}
+		Changed: schemaChanged,
+	})
 	return r
 }

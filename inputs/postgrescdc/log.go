@@ -12,6 +12,14 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/catalog"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/history"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/lsn"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/pgoutput"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/row"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/shape"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/value"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/wire"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 	"github.com/deltaforge/deltaforge/internal/fault"
@@ -20,8 +28,8 @@ import (
 // replication is the coordinator.Log over a logical replication slot.
 type replication struct {
 	cfg     config
-	schemas *schemas
-	history history
+	schemas *shape.Schemas
+	history *history.History
 	logger  logger
 
 	confirmed atomic.Uint64 // LSN that is saved and may be given back to the server
@@ -69,12 +77,12 @@ func (r *replication) Confirm(tok checkpoint.Token) {
 // proof is what may be confirmed once the server's log has shown that it is the one that was read.
 type proof struct {
 	mu     sync.Mutex
-	saved  LSN  // the newest position that is saved; guarded by mu
-	wanted bool // nothing may be confirmed until the log has shown it; guarded by mu
+	saved  lsn.LSN // the newest position that is saved; guarded by mu
+	wanted bool    // nothing may be confirmed until the log has shown it; guarded by mu
 }
 
 // give confirms a position; proof.mu is held.
-func (r *replication) give(at LSN) {
+func (r *replication) give(at lsn.LSN) {
 	if uint64(at) > r.confirmed.Load() {
 		r.confirmed.Store(uint64(at))
 		r.wake()
@@ -82,7 +90,7 @@ func (r *replication) give(at LSN) {
 }
 
 // startAt begins with what is confirmed at a start: nothing that is not saved, and no more than start until the log has shown its proof.
-func (r *replication) startAt(start LSN, wanted bool) {
+func (r *replication) startAt(start lsn.LSN, wanted bool) {
 	r.proof.mu.Lock()
 	defer r.proof.mu.Unlock()
 	r.proof.wanted = wanted
@@ -137,7 +145,7 @@ func (r *replication) Run(ctx context.Context, from checkpoint.Token, out chan<-
 		})
 	}
 	s.out, s.skip = out, from.Sent
-	spawn("catalogue", func() error { s.cat.run(ctx, s.side); return nil })
+	spawn("catalogue", func() error { s.cat.Run(ctx, s.side); return nil })
 	spawn("report", func() error { return s.report(ctx) })
 	spawn("watch", func() error { return s.watch.run(ctx) })
 	spawn("interrupt", func() error {
@@ -175,26 +183,26 @@ const (
 type session struct {
 	r      *replication
 	source string // system identifier and timeline
-	start  LSN
-	wire   *wire
+	start  lsn.LSN
+	wire   *wire.Stream
 	conn   *pgconn.HijackedConn
 	side   *pgx.Conn // given to cat
-	cat    *catalogue
+	cat    *catalog.Catalog
 	watch  *watcher
 	out    chan<- coordinator.Segment
-	trust  textTrust
+	trust  value.Trust
 
 	received atomic.Uint64 // LSN of the newest message that was read
 	ask      atomic.Bool   // the next report asks the server to answer
 
 	// Of the reading goroutine.
-	relations map[uint32]*relation
-	pending   map[uint32]relationMsg // not looked up yet
-	messages  *relation
+	relations map[uint32]*shape.Relation
+	pending   map[uint32]pgoutput.Relation // not looked up yet
+	messages  *shape.Relation
 	seg       coordinator.Segment
-	rows      *rows
+	rows      *row.Rows
 	tx        *change.Tx // nil between transactions
-	final     LSN        // where the transaction commits
+	final     lsn.LSN    // where the transaction commits
 	index     uint64     // events of the transaction that were read
 	skip      uint64     // events of the first transaction that are delivered already
 	end       Position   // the newest position that was sent on
@@ -226,11 +234,11 @@ func (s *session) stream(ctx context.Context, fresh bool) error {
 	pause := time.NewTimer(gatherTime)
 	defer pause.Stop()
 	for {
-		if !s.wire.ready() {
+		if !s.wire.Ready() {
 			if err := s.flush(ctx); err != nil {
 				return err
 			}
-			if (s.tx != nil || s.wire.gap < busyGap) && s.wire.lastRead < gathered {
+			if (s.tx != nil || s.wire.Gap < busyGap) && s.wire.LastRead < gathered {
 				pause.Reset(gatherTime)
 				select {
 				case <-pause.C:
@@ -239,9 +247,9 @@ func (s *session) stream(ctx context.Context, fresh bool) error {
 				}
 			}
 		}
-		kind, body, err := s.wire.next()
+		kind, body, err := s.wire.Next()
 		if err != nil {
-			return fmt.Errorf("reading the replication stream at %s: %w", LSN(s.received.Load()), err)
+			return fmt.Errorf("reading the replication stream at %s: %w", lsn.LSN(s.received.Load()), err)
 		}
 		s.seg.Bytes += len(body) + 5
 		if err := s.handle(ctx, kind, body); err != nil {
@@ -269,74 +277,74 @@ func (s *session) handle(ctx context.Context, kind byte, body []byte) error {
 
 func (s *session) copyData(ctx context.Context, body []byte) error {
 	if len(body) == 0 {
-		return protocolError(LSN(s.received.Load()), errors.New("empty CopyData message"))
+		return protocolError(lsn.LSN(s.received.Load()), errors.New("empty CopyData message"))
 	}
 	switch body[0] {
 	case 'w':
-		m, err := parseWALData(body[1:])
+		m, err := pgoutput.ParseWALData(body[1:])
 		if err != nil {
-			return protocolError(LSN(s.received.Load()), err)
+			return protocolError(lsn.LSN(s.received.Load()), err)
 		}
-		s.advance(m.start)
+		s.advance(m.Start)
 		return s.change(ctx, m)
 	case 'k':
-		k, err := parseKeepalive(body[1:])
+		k, err := pgoutput.ParseKeepalive(body[1:])
 		if err != nil {
-			return protocolError(LSN(s.received.Load()), err)
+			return protocolError(lsn.LSN(s.received.Load()), err)
 		}
 		return s.keepalive(ctx, k)
 	default:
-		return protocolError(LSN(s.received.Load()), fmt.Errorf("replication message of unknown type %q", body[0]))
+		return protocolError(lsn.LSN(s.received.Load()), fmt.Errorf("replication message of unknown type %q", body[0]))
 	}
 }
 
-func protocolError(at LSN, err error) error {
+func protocolError(at lsn.LSN, err error) error {
 	return fault.WithKind(fault.KindProtocol, fmt.Errorf("replication stream at %s: %w", at, err))
 }
 
-func (s *session) advance(lsn LSN) {
+func (s *session) advance(lsn lsn.LSN) {
 	if uint64(lsn) > s.received.Load() {
 		s.received.Store(uint64(lsn))
 	}
 }
 
 // change handles one pgoutput message.
-func (s *session) change(ctx context.Context, m walData) error {
-	switch m.data[0] {
-	case msgBegin:
-		b, err := parseBegin(m.data)
+func (s *session) change(ctx context.Context, m pgoutput.WALData) error {
+	switch m.Data[0] {
+	case pgoutput.MsgBegin:
+		b, err := pgoutput.ParseBegin(m.Data)
 		if err != nil {
-			return protocolError(m.start, err)
+			return protocolError(m.Start, err)
 		}
 		if s.tx != nil {
-			return protocolError(m.start, errors.New("a transaction begins inside another one"))
+			return protocolError(m.Start, errors.New("a transaction begins inside another one"))
 		}
 		return s.begins(b)
-	case msgCommit:
+	case pgoutput.MsgCommit:
 		return s.commit(ctx, m)
-	case msgRelation:
-		rel, err := parseRelation(m.data)
+	case pgoutput.MsgRelation:
+		rel, err := pgoutput.ParseRelation(m.Data)
 		if err != nil {
-			return protocolError(m.start, err)
+			return protocolError(m.Start, err)
 		}
-		s.pending[rel.oid] = rel
+		s.pending[rel.OID] = rel
 		return nil
-	case msgInsert, msgUpdate, msgDelete:
+	case pgoutput.MsgInsert, pgoutput.MsgUpdate, pgoutput.MsgDelete:
 		if s.passing {
 			return nil
 		}
-		oid, err := relationOf(m.data)
+		oid, err := pgoutput.RelationOf(m.Data)
 		if err != nil {
-			return protocolError(m.start, err)
+			return protocolError(m.Start, err)
 		}
 		return s.row(ctx, m, oid)
-	case msgTruncate:
+	case pgoutput.MsgTruncate:
 		if s.passing {
 			return nil
 		}
-		oids, err := parseTruncate(m.data)
+		oids, err := pgoutput.ParseTruncate(m.Data)
 		if err != nil {
-			return protocolError(m.start, err)
+			return protocolError(m.Start, err)
 		}
 		for _, oid := range oids {
 			if err := s.row(ctx, m, oid); err != nil {
@@ -344,33 +352,33 @@ func (s *session) change(ctx context.Context, m walData) error {
 			}
 		}
 		return nil
-	case msgMessage:
+	case pgoutput.MsgMessage:
 		return s.message(ctx, m)
-	case msgOrigin, msgType:
+	case pgoutput.MsgOrigin, pgoutput.MsgType:
 		return nil
 	default:
-		return protocolError(m.start, fmt.Errorf("pgoutput message of unknown type %q", m.data[0]))
+		return protocolError(m.Start, fmt.Errorf("pgoutput message of unknown type %q", m.Data[0]))
 	}
 }
 
 // commit ends a transaction. Only now is there a position after it.
-func (s *session) commit(ctx context.Context, m walData) error {
-	c, err := parseCommit(m.data)
+func (s *session) commit(ctx context.Context, m pgoutput.WALData) error {
+	c, err := pgoutput.ParseCommit(m.Data)
 	if err != nil {
-		return protocolError(m.start, err)
+		return protocolError(m.Start, err)
 	}
 	if s.tx == nil {
-		return protocolError(m.start, errors.New("a commit without a transaction"))
+		return protocolError(m.Start, errors.New("a commit without a transaction"))
 	}
-	s.advance(c.end)
+	s.advance(c.End)
 	if s.passing {
 		return s.passed(c)
 	}
 	if s.index > 0 || s.skip == 0 {
 		s.skip = 0
-		at := Position{At: c.end, Last: s.end.Last, XID: s.end.XID}
+		at := Position{At: c.End, Last: s.end.Last, XID: s.end.XID}
 		if s.index > 0 { // PostgreSQL 14 sends those without a change for us too, which prove nothing
-			at.Last, at.XID = c.end, s.tx.XID
+			at.Last, at.XID = c.End, s.tx.XID
 		}
 		s.seg.Commit, s.seg.CommitTime = at, s.tx.CommitTime
 		s.end = Position{At: max(s.end.At, at.At), Last: at.Last, XID: at.XID}
@@ -384,16 +392,16 @@ func (s *session) commit(ctx context.Context, m walData) error {
 // sent for: the server decodes in log order and sends a transaction when it reads its commit record, so a transaction
 // that is still open commits after the position and is sent whole after a restart there. Inside a transaction it says
 // nothing.
-func (s *session) keepalive(ctx context.Context, k keepalive) error {
-	if k.reply {
+func (s *session) keepalive(ctx context.Context, k pgoutput.Keepalive) error {
+	if k.Reply {
 		s.r.wake()
 	}
 	if s.tx != nil {
 		return nil
 	}
-	s.advance(k.end)
+	s.advance(k.End)
 	if s.proof.Last != 0 {
-		if k.end >= s.proof.Last {
+		if k.End >= s.proof.Last {
 			return s.unproved()
 		}
 		return nil
@@ -402,19 +410,19 @@ func (s *session) keepalive(ctx context.Context, k keepalive) error {
 		// A position without the count of what is delivered of the transaction that is still to come would repeat it.
 		return nil
 	}
-	end := LSN(s.r.serverEnd.Load())
-	caughtUp := end != 0 && k.end >= end
-	if k.end <= s.end.At && !caughtUp {
+	end := lsn.LSN(s.r.serverEnd.Load())
+	caughtUp := end != 0 && k.End >= end
+	if k.End <= s.end.At && !caughtUp {
 		return nil
 	}
-	now := s.wire.readAt
+	now := s.wire.ReadAt
 	if now.Sub(s.idleAt) < idleInterval {
 		s.ask.Store(true) // the answer repeats the position, a little later
 		return nil
 	}
 	s.idleAt = now
-	if k.end > s.end.At {
-		s.end.At = k.end
+	if k.End > s.end.At {
+		s.end.At = k.End
 		s.seg.Commit = s.end
 	}
 	s.seg.CaughtUp = caughtUp
@@ -430,7 +438,7 @@ func (s *session) flush(ctx context.Context) error {
 		return nil // the bytes count with the next one
 	}
 	seg := s.seg
-	seg.Source, seg.ReadAt = s.source, s.wire.readAt
+	seg.Source, seg.ReadAt = s.source, s.wire.ReadAt
 	if s.rows != nil {
 		seg.Rows = s.rows
 	}

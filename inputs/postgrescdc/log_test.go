@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/lsn"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
@@ -343,9 +344,9 @@ func TestLargeTransaction(t *testing.T) {
 	require.Greater(t, bytes, n*20)
 }
 
-func (d *database) confirmed(r *replication) LSN {
+func (d *database) confirmed(r *replication) lsn.LSN {
 	d.t.Helper()
-	lsn, err := parseServerLSN(d.queryText("SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = $1", r.cfg.slot))
+	lsn, err := lsn.ParseServer(d.queryText("SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = $1", r.cfg.slot))
 	require.NoError(d.t, err)
 	return lsn
 }

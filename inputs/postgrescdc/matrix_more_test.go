@@ -1,6 +1,8 @@
 package postgrescdc
 
-import "strings"
+import (
+	"strings"
+)
 
 // moreTypeCases has further extensions, what is left of the server's own types, and arrays of them.
 func moreTypeCases() []typeCase {

@@ -1,6 +1,8 @@
 package postgrescdc
 
-import "strings"
+import (
+	"strings"
+)
 
 // typeCase is a type, a value of it and the JSON that consumers get, written down from the manual.
 type typeCase struct {

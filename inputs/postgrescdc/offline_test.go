@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/lsn"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/pgoutput"
 	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
@@ -34,7 +36,7 @@ func TestOfflineFirstStart(t *testing.T) {
 	f.send(transaction(0x2200, 8, "3")...)
 	require.Equal(t, item("3"), shorts(t, s.events(1)))
 	r.Confirm(first)
-	require.Equal(t, [3]LSN{0x2208, 0x2108, 0x2108}, f.reported(0x2108), "written, flushed, applied")
+	require.Equal(t, [3]lsn.LSN{0x2208, 0x2108, 0x2108}, f.reported(0x2108), "written, flushed, applied")
 	r.Confirm(token(Position{At: 1}, 0)) // late
 	r.Confirm(s.last)
 	f.reported(0x2208)
@@ -106,7 +108,7 @@ func TestOfflineKeepalive(t *testing.T) {
 func TestOfflineProof(t *testing.T) {
 	read := Position{At: 0x1500, Last: 0x1308, XID: 9}
 	before := transaction(0x1200, 8, "1")
-	message := walAt(0x1280, byte(msgMessage), byte(0), LSN(0x1280), "p\x00", uint32(1), "x")
+	message := walAt(0x1280, byte(pgoutput.MsgMessage), byte(0), lsn.LSN(0x1280), "p\x00", uint32(1), "x")
 	for name, c := range map[string]struct {
 		send []pgproto3.BackendMessage
 		lost bool
@@ -270,8 +272,8 @@ func TestOfflineStreamEnds(t *testing.T) {
 		"row of no table":       {[]pgproto3.BackendMessage{beginAt(0x1100, 1), insertItem(1, "1")}, "relation 20001 was not announced", fault.KindProtocol},
 		"short row":             {[]pgproto3.BackendMessage{beginAt(0x1100, 1), walAt(1, "I1")}, "cut short", fault.KindProtocol},
 		"short truncate":        {[]pgproto3.BackendMessage{beginAt(0x1100, 1), walAt(1, "T1")}, "cut short", fault.KindProtocol},
-		"message in none":       {[]pgproto3.BackendMessage{walAt(1, byte(msgMessage), byte(1), LSN(1), "p\x00", uint32(0))}, "a transactional message outside of a transaction", fault.KindProtocol},
-		"message in one":        {[]pgproto3.BackendMessage{beginAt(0x1100, 1), walAt(1, byte(msgMessage), byte(0), LSN(1), "p\x00", uint32(0))}, "a non-transactional message inside a transaction", fault.KindProtocol},
+		"message in none":       {[]pgproto3.BackendMessage{walAt(1, byte(pgoutput.MsgMessage), byte(1), lsn.LSN(1), "p\x00", uint32(0))}, "a transactional message outside of a transaction", fault.KindProtocol},
+		"message in one":        {[]pgproto3.BackendMessage{beginAt(0x1100, 1), walAt(1, byte(pgoutput.MsgMessage), byte(0), lsn.LSN(1), "p\x00", uint32(0))}, "a non-transactional message inside a transaction", fault.KindProtocol},
 		"short logical message": {[]pgproto3.BackendMessage{walAt(1, "M1")}, "Message message is cut short", fault.KindProtocol},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -300,9 +302,9 @@ func TestOfflineMessagesAndTruncate(t *testing.T) {
 	f := newFake(t)
 	r, _ := f.source("schema_changes: true", false)
 	s := f.on().run(r, token(Position{At: 0x1000}, 0))
-	in := walAt(0x10f1, byte(msgMessage), byte(1), LSN(0x10f1), "in\x00", uint32(1), "a")
-	out := walAt(0x1180, byte(msgMessage), byte(0), LSN(0x1180), "out\x00", uint32(1), "b")
-	truncate := walAt(0x10f2, byte(msgTruncate), uint32(1), byte(0), uint32(20001))
+	in := walAt(0x10f1, byte(pgoutput.MsgMessage), byte(1), lsn.LSN(0x10f1), "in\x00", uint32(1), "a")
+	out := walAt(0x1180, byte(pgoutput.MsgMessage), byte(0), lsn.LSN(0x1180), "out\x00", uint32(1), "b")
+	truncate := walAt(0x10f2, byte(pgoutput.MsgTruncate), uint32(1), byte(0), uint32(20001))
 	f.send(walAt(0x10f0, "O"), beginAt(0x1100, 7), itemRelation(), insertItem(0x10f0, "1"), in, truncate, commitAt(0x1100))
 	require.Equal(t, append(item("1"), `m message {"before":null,"after":{"prefix":"in","content":{"_base64":"YQ=="}}}`, `t item {"before":null,"after":null}`),
 		shorts(t, s.events(3)))

@@ -6,68 +6,17 @@ import (
 	"strings"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/lsn"
 )
-
-// LSN is a position in PostgreSQL's write-ahead log: a byte offset since the cluster was made.
-type LSN uint64
-
-// String returns the form that PostgreSQL prints and reads, such as "0/16B3748".
-func (l LSN) String() string {
-	return string(l.append(make([]byte, 0, 17)))
-}
-
-func (l LSN) append(dst []byte) []byte {
-	dst = appendHex(dst, uint32(l>>32))
-	dst = append(dst, '/')
-	return appendHex(dst, uint32(l))
-}
-
-func appendHex(dst []byte, v uint32) []byte {
-	const digits = "0123456789ABCDEF"
-	shift := 28
-	for shift > 0 && v>>shift == 0 {
-		shift -= 4
-	}
-	for ; shift >= 0; shift -= 4 {
-		dst = append(dst, digits[v>>shift&15])
-	}
-	return dst
-}
-
-// ParseLSN reads what String returns, and nothing else.
-func ParseLSN(s string) (LSN, error) {
-	l, err := parseServerLSN(s)
-	if err != nil {
-		return 0, err
-	}
-	if l.String() != s {
-		return 0, fmt.Errorf("LSN %q: want the form %s", s, l)
-	}
-	return l, nil
-}
-
-// parseServerLSN reads an LSN as any version of the server prints it: newer ones pad the second half with zeros.
-func parseServerLSN(s string) (LSN, error) {
-	hi, lo, ok := strings.Cut(s, "/")
-	if !ok || len(hi) > 8 || len(lo) > 8 {
-		return 0, fmt.Errorf("LSN %q: want two hexadecimal numbers, such as 0/16B3748", s)
-	}
-	h, err1 := strconv.ParseUint(hi, 16, 32)
-	l, err2 := strconv.ParseUint(lo, 16, 32)
-	if err1 != nil || err2 != nil {
-		return 0, fmt.Errorf("LSN %q: want two hexadecimal numbers, such as 0/16B3748", s)
-	}
-	return LSN(h<<32 | l), nil
-}
 
 // Position is how far the stream was read. It also names the newest transaction that the server sent up to there, which no other log
 // has at that place: a server that was put back to an older state, or a copy of one, has the identity of the first and other changes
 // at the same positions.
 type Position struct {
-	At LSN // everything that ends here or before is read
+	At lsn.LSN // everything that ends here or before is read
 	// Last is the end of the newest transaction that was sent, at or before At. With the XID 0 it is where the slot was at the first
 	// start, and none was sent yet. It is 0 in positions of a form that does not say.
-	Last LSN
+	Last lsn.LSN
 	XID  uint32
 }
 
@@ -76,20 +25,20 @@ var _ checkpoint.Position = Position{}
 // String returns the LSN alone, or "0/16B3748;751" where the transaction 751 ends there, or "0/16B3900;751@0/16B3748" where that one
 // ends before.
 func (p Position) String() string {
-	b := p.At.append(make([]byte, 0, 48))
+	b := p.At.Append(make([]byte, 0, 48))
 	if p.Last != 0 {
 		b = append(b, ';')
 		b = strconv.AppendUint(b, uint64(p.XID), 10)
 	}
 	if p.Last != 0 && p.Last != p.At {
 		b = append(b, '@')
-		b = p.Last.append(b)
+		b = p.Last.Append(b)
 	}
 	return string(b)
 }
 
 // needs returns the position that the server's log must reach to be the one that was read: what comes after it was not for us.
-func (p Position) needs() LSN {
+func (p Position) needs() lsn.LSN {
 	if p.Last != 0 {
 		return p.Last
 	}
@@ -99,7 +48,7 @@ func (p Position) needs() LSN {
 // ParsePosition reads what String returns, and nothing else.
 func ParsePosition(s string) (p Position, err error) {
 	at, rest, known := strings.Cut(s, ";")
-	if p.At, err = ParseLSN(at); err != nil || !known {
+	if p.At, err = lsn.Parse(at); err != nil || !known {
 		return p, err
 	}
 	xid, last, before := strings.Cut(rest, "@")
@@ -109,7 +58,7 @@ func ParsePosition(s string) (p Position, err error) {
 	}
 	p.XID, p.Last = uint32(n), p.At
 	if before {
-		if p.Last, err = ParseLSN(last); err != nil {
+		if p.Last, err = lsn.Parse(last); err != nil {
 			return Position{}, fmt.Errorf("position %q: %w", s, err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/lsn"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/publication"
 	"github.com/deltaforge/deltaforge/internal/fault"
 )
@@ -208,7 +209,7 @@ func (r *replication) checkSlot(p *problems, server serverRow, slot *slotRow, sa
 			"after %s is gone: %s; raise max_slot_wal_keep_size against the next time", name, reason, savedOr(saved), r.goOnWithout()))
 		return
 	}
-	if confirmed, err := parseServerLSN(slot.Confirmed); err == nil && saved.At != 0 && confirmed > saved.At {
+	if confirmed, err := lsn.ParseServer(slot.Confirmed); err == nil && saved.At != 0 && confirmed > saved.At {
 		p.addError(fault.KindPositionLost, positionLost("the replication slot %s starts at %s, ahead of the saved position %s: it "+
 			"was re-created or advanced by someone else, and the changes between are gone: %s", name, confirmed, saved.At, r.goOnWithout()))
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/catalog"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/publication"
 	"github.com/deltaforge/deltaforge/internal/fault"
 )
@@ -100,13 +101,15 @@ const (
 func (w *watcher) run(ctx context.Context) error {
 	defer func() {
 		if w.conn != nil {
-			closeConn(ctx, w.conn)
+			catalog.Close(ctx, w.conn)
 		}
 	}()
 	pause := watchInterval
 	for {
-		if sleep(ctx, pause) != nil {
-			return nil //nolint:nilerr // the end of the session
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil
 		}
 		began := time.Now()
 		err := w.look(ctx)

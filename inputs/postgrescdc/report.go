@@ -8,6 +8,11 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/catalog"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/lsn"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/pgoutput"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/wire"
 )
 
 // reportSpacing is the shortest time between two status updates.
@@ -21,7 +26,7 @@ func (s *session) report(ctx context.Context) error {
 	defer interval.Stop()
 	spacing := time.NewTimer(0)
 	defer spacing.Stop()
-	poll := time.NewTicker(endInterval)
+	poll := time.NewTicker(catalog.EndInterval)
 	defer poll.Stop()
 	var buf []byte
 	for {
@@ -39,7 +44,7 @@ func (s *session) report(ctx context.Context) error {
 			ask = true
 		}
 		now := time.Now()
-		buf = appendStatus(buf[:0], LSN(s.received.Load()), LSN(s.r.confirmed.Load()), now, ask)
+		buf = pgoutput.AppendStatus(buf[:0], lsn.LSN(s.received.Load()), lsn.LSN(s.r.confirmed.Load()), now, ask)
 		if err := s.write(buf, s.r.cfg.readTimeout); err != nil {
 			return fmt.Errorf("reporting the position to the server: %w", err)
 		}
@@ -62,18 +67,18 @@ func (s *session) write(b []byte, timeout time.Duration) error {
 
 // interrupt ends a read that is under way, and every later one.
 func (s *session) interrupt() error {
-	s.wire.stop()
+	s.wire.Stop()
 	return nil
 }
 
 // close leaves the session. The server frees the slot when it reads the farewell; it may be writing to us until then, so
 // what it sends is read and dropped.
 func (s *session) close() {
-	buf := appendStatus(nil, LSN(s.received.Load()), LSN(s.r.confirmed.Load()), time.Now(), false)
-	buf = append(buf, endOfSession...)
-	if s.write(buf, closeTimeout) == nil {
-		if s.conn.Conn.SetReadDeadline(time.Now().Add(closeTimeout)) == nil {
-			drop := make([]byte, chunkSize)
+	buf := pgoutput.AppendStatus(nil, lsn.LSN(s.received.Load()), lsn.LSN(s.r.confirmed.Load()), time.Now(), false)
+	buf = append(buf, pgoutput.EndOfSession...)
+	if s.write(buf, catalog.CloseTimeout) == nil {
+		if s.conn.Conn.SetReadDeadline(time.Now().Add(catalog.CloseTimeout)) == nil {
+			drop := make([]byte, wire.ChunkSize)
 			for {
 				if _, err := s.conn.Conn.Read(drop); err != nil {
 					break
@@ -88,9 +93,9 @@ func (s *session) close() {
 func (s *session) serverError(body []byte) error {
 	var m pgproto3.ErrorResponse
 	if err := m.Decode(body); err != nil {
-		return protocolError(LSN(s.received.Load()), err)
+		return protocolError(lsn.LSN(s.received.Load()), err)
 	}
-	return s.r.streamError(pgconn.ErrorResponseToPgError(&m), LSN(s.received.Load()))
+	return s.r.streamError(pgconn.ErrorResponseToPgError(&m), lsn.LSN(s.received.Load()))
 }
 
 // notice handles what the server says beside the stream. Since PostgreSQL 18 it goes on without a publication that does not exist
@@ -98,11 +103,11 @@ func (s *session) serverError(body []byte) error {
 func (s *session) notice(body []byte) error {
 	var m pgproto3.NoticeResponse
 	if err := m.Decode(body); err != nil {
-		return protocolError(LSN(s.received.Load()), err)
+		return protocolError(lsn.LSN(s.received.Load()), err)
 	}
 	e := pgconn.ErrorResponseToPgError((*pgproto3.ErrorResponse)(&m))
 	if e.Code == codeNotInState && e.Routine == "LoadPublications" {
-		return s.r.noPublication(e, LSN(s.received.Load()))
+		return s.r.noPublication(e, lsn.LSN(s.received.Load()))
 	}
 	if e.SeverityUnlocalized == "WARNING" {
 		s.r.warnOnce("the server says: " + e.Message)
@@ -118,7 +123,7 @@ const (
 )
 
 // streamError explains an error that the server sent in place of the stream.
-func (r *replication) streamError(err error, at LSN) error {
+func (r *replication) streamError(err error, at lsn.LSN) error {
 	pg, ok := asPgError(err)
 	if !ok {
 		return err
@@ -135,7 +140,7 @@ func (r *replication) streamError(err error, at LSN) error {
 	}
 }
 
-func (r *replication) noPublication(err error, at LSN) error {
+func (r *replication) noPublication(err error, at lsn.LSN) error {
 	return positionLost("the publication %s did not exist when the changes after %s were made, so the server does not send them: it was "+
 		"dropped and made again, or is younger than the slot %s: %w: %s", r.cfg.publication, at, r.cfg.slot, err, r.goOnWithout())
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/lsn"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/pgoutput"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/publication"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/fault"
@@ -63,7 +65,7 @@ func (r *replication) identify(ctx context.Context, repl *pgconn.PgConn, saved s
 			return "", err
 		}
 	}
-	if end := LSN(sys.XLogPos); end < at.needs() {
+	if end := lsn.LSN(sys.XLogPos); end < at.needs() {
 		return "", r.tooShort(ctx, repl, end, at)
 	}
 	return source, nil
@@ -98,7 +100,7 @@ func (r *replication) checkTimeline(ctx context.Context, repl *pgconn.PgConn, sy
 }
 
 // tooShort makes the error of a server whose log ends before a position that was read. A standby gets there.
-func (r *replication) tooShort(ctx context.Context, repl *pgconn.PgConn, end LSN, at Position) error {
+func (r *replication) tooShort(ctx context.Context, repl *pgconn.PgConn, end lsn.LSN, at Position) error {
 	results, err := repl.Exec(ctx, "SELECT pg_is_in_recovery()").ReadAll()
 	if err != nil {
 		return classify(fmt.Errorf("asking whether the server is a standby: %w", err))
@@ -112,7 +114,7 @@ func (r *replication) tooShort(ctx context.Context, repl *pgconn.PgConn, end LSN
 }
 
 // timelineEnd finds, in a timeline history file, where the server left a timeline.
-func timelineEnd(history []byte, timeline int64) (LSN, bool) {
+func timelineEnd(history []byte, timeline int64) (lsn.LSN, bool) {
 	for line := range bytes.Lines(history) {
 		f := strings.Fields(string(line))
 		if len(f) < 2 {
@@ -121,7 +123,7 @@ func timelineEnd(history []byte, timeline int64) (LSN, bool) {
 		if n, err := strconv.ParseInt(f[0], 10, 32); err != nil || n != timeline {
 			continue
 		}
-		end, err := parseServerLSN(f[1])
+		end, err := lsn.ParseServer(f[1])
 		return end, err == nil
 	}
 	return 0, false
@@ -133,7 +135,7 @@ func timelineEnd(history []byte, timeline int64) (LSN, bool) {
 // to an older state, or is a copy of the one that was read. So the stream starts at the slot, and everything up to the newest
 // transaction that was read is left out, once that transaction has been seen. Between that one and the saved position the right log
 // has nothing for us; another log has what must not be passed over.
-func resumeAt(saved Position, confirmed LSN) (start LSN, proof Position) {
+func resumeAt(saved Position, confirmed lsn.LSN) (start lsn.LSN, proof Position) {
 	switch {
 	case saved.Last == 0 || confirmed >= saved.At:
 		return saved.At, Position{}
@@ -145,13 +147,13 @@ func resumeAt(saved Position, confirmed LSN) (start LSN, proof Position) {
 }
 
 // begins takes notice of a transaction. One that comes before the proof is left out.
-func (s *session) begins(b beginMsg) error {
-	s.tx = &change.Tx{ID: xidText(b.xid), Position: b.final.String(), CommitTime: b.commit, XID: b.xid}
-	s.index, s.final = 0, b.final
+func (s *session) begins(b pgoutput.Begin) error {
+	s.tx = &change.Tx{ID: xidText(b.XID), Position: b.Final.String(), CommitTime: b.Commit, XID: b.XID}
+	s.index, s.final = 0, b.Final
 	if s.proof.Last == 0 {
 		return nil
 	}
-	if b.final >= s.proof.Last {
+	if b.Final >= s.proof.Last {
 		return s.unproved()
 	}
 	s.passing = true
@@ -159,15 +161,15 @@ func (s *session) begins(b beginMsg) error {
 }
 
 // passed ends a transaction that was left out.
-func (s *session) passed(c commitMsg) error {
+func (s *session) passed(c pgoutput.Commit) error {
 	xid := s.tx.XID
 	s.tx, s.passing = nil, false
 	switch {
-	case c.end == s.proof.Last && xid == s.proof.XID:
+	case c.End == s.proof.Last && xid == s.proof.XID:
 		s.proof = Position{}
 		s.r.proved()
 		return nil
-	case c.end >= s.proof.Last:
+	case c.End >= s.proof.Last:
 		return s.unproved()
 	default:
 		return nil

@@ -240,50 +240,6 @@ func TestSchemaChangesAcrossRestart(t *testing.T) {
 	require.Empty(t, got)
 }
 
-// TestSchemaHistoryRecord: what is saved comes back, and damage is told from another version.
-func TestSchemaHistoryRecord(t *testing.T) {
-	source := &change.Source{Connector: connector, Name: "s"}
-	table := func(name string, parts ...change.Column) *change.Table {
-		return &change.Table{Source: source, Database: "d", Schema: "public", Name: name, Key: []int{0}, Columns: []change.Column{
-			{Name: "id", Type: "numeric(5,2)", Logical: change.LogicalDecimal, Precision: 5, Scale: 2},
-			{Name: "p", Type: "pair", Logical: change.LogicalObject, Nullable: true, Parts: parts},
-		}}
-	}
-	h := history{tables: map[string][]tableVersion{}}
-	msg := func(oid uint32) relationMsg { return relationMsg{oid: oid, identity: 'd'} }
-	require.Empty(t, h.see(versionOf(msg(1), table("a"), place{1, 1})))
-	newest := table("a", change.Column{Name: "n", Logical: change.LogicalInt64, Quoted: true})
-	require.Len(t, h.see(versionOf(msg(2), newest, place{5, 1})), 1)
-	record, mark, err := h.record(0)
-	require.NoError(t, err)
-	h.wasSaved(mark)
-	none, _, err := h.record(0)
-	require.NoError(t, err)
-	require.Nil(t, none)
-
-	var back history
-	require.NoError(t, back.restore(record, source, "d"))
-	require.Equal(t, table("a").Fingerprint(), back.last("public.a", place{5, 1}).Table.table.Fingerprint())
-	require.Equal(t, newest.Fingerprint(), back.last("public.a", place{5, 2}).Table.table.Fingerprint())
-	require.Nil(t, back.last("public.a", place{1, 1}))
-
-	back.changes++
-	short, _, err := back.record(6)
-	require.NoError(t, err)
-	require.Less(t, len(short), len(record), "what no row can ask for any more is left out")
-	require.NoError(t, back.restore(short, source, "d"))
-	require.Equal(t, newest.Fingerprint(), back.last("public.a", place{6, 1}).Table.table.Fingerprint())
-
-	for n := range record {
-		require.ErrorIs(t, back.restore(record[:n], source, "d"), checkpoint.ErrBroken)
-	}
-	damaged := []byte(strings.Replace(string(record), "numeric", "nuneric", 1))
-	require.ErrorIs(t, back.restore(damaged, source, "d"), checkpoint.ErrBroken)
-	require.ErrorContains(t, back.restore(damaged, source, "d"), "reset-schema")
-	other := []byte(`{"version":2,"kind":"postgresql"}`)
-	require.ErrorIs(t, back.restore(checksummed(other), source, "d"), checkpoint.ErrIncompatible)
-}
-
 // TestKeyOfReplay reads a row of REPLICA IDENTITY FULL again after its key column was renamed: the event is the same.
 func TestKeyOfReplay(t *testing.T) {
 	d := newDatabase(t)

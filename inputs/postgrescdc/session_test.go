@@ -14,6 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/catalog"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/lsn"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 	"github.com/deltaforge/deltaforge/internal/fault"
 	"github.com/deltaforge/deltaforge/internal/servers"
@@ -57,7 +59,7 @@ func TestIdleSlotAdvances(t *testing.T) {
 		require.NoError(t, err)
 	}
 	d.exec("INSERT INTO noise SELECT repeat('x', 100) FROM generate_series(1, 1000)")
-	target, err := parseServerLSN(d.queryText("SELECT pg_current_wal_flush_lsn()::text"))
+	target, err := lsn.ParseServer(d.queryText("SELECT pg_current_wal_flush_lsn()::text"))
 	require.NoError(t, err)
 	follow := func() (caughtUp bool) {
 		seg := s.next()
@@ -109,7 +111,7 @@ func TestCloseFreesTheSlot(t *testing.T) {
 	}
 	began := time.Now()
 	s.close()
-	require.Less(t, time.Since(began), closeTimeout+waitFor)
+	require.Less(t, time.Since(began), catalog.CloseTimeout+waitFor)
 	require.Eventually(t, func() bool {
 		return d.queryText("SELECT active::text FROM pg_replication_slots WHERE slot_name = $1", r.cfg.slot) == "false"
 	}, waitFor, tick)

@@ -9,6 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/catalog"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/lsn"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/publication"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 	"github.com/deltaforge/deltaforge/internal/plane"
@@ -24,7 +26,7 @@ var (
 )
 
 // slotPosition returns the position of the slot, which it makes when there is none.
-func (r *replication) slotPosition(ctx context.Context, repl *pgconn.PgConn, slot *slotRow) (LSN, error) {
+func (r *replication) slotPosition(ctx context.Context, repl *pgconn.PgConn, slot *slotRow) (lsn.LSN, error) {
 	if slot == nil {
 		start, err := r.createSlot(ctx, repl)
 		if err != nil {
@@ -33,7 +35,7 @@ func (r *replication) slotPosition(ctx context.Context, repl *pgconn.PgConn, slo
 		r.logger.Infof("created the replication slot %s, which starts at %s: the rows that the tables hold already are not read", r.cfg.slot, start)
 		return start, nil
 	}
-	confirmed, err := parseServerLSN(slot.Confirmed)
+	confirmed, err := lsn.ParseServer(slot.Confirmed)
 	if err != nil {
 		return 0, fmt.Errorf("slot %s: %w", r.cfg.slot, err)
 	}
@@ -41,7 +43,7 @@ func (r *replication) slotPosition(ctx context.Context, repl *pgconn.PgConn, slo
 }
 
 // createSlot makes the slot. The server waits for every transaction that is open.
-func (r *replication) createSlot(ctx context.Context, repl *pgconn.PgConn) (LSN, error) {
+func (r *replication) createSlot(ctx context.Context, repl *pgconn.PgConn) (lsn.LSN, error) {
 	made := make(chan struct{})
 	told := make(chan struct{})
 	pid := repl.PID()
@@ -58,7 +60,7 @@ func (r *replication) createSlot(ctx context.Context, repl *pgconn.PgConn) (LSN,
 	if err != nil {
 		return 0, classify(fmt.Errorf("creating the replication slot %s: %w", r.cfg.slot, err))
 	}
-	start, err := parseServerLSN(slot.ConsistentPoint)
+	start, err := lsn.ParseServer(slot.ConsistentPoint)
 	if err != nil {
 		return 0, fmt.Errorf("creating the replication slot %s: %w", r.cfg.slot, err)
 	}
@@ -116,7 +118,7 @@ func (r *replication) blocker(ctx context.Context, pid uint32) (string, error) {
 	if err != nil {
 		return "", classifyConnect(err)
 	}
-	defer closeConn(ctx, conn)
+	defer catalog.Close(ctx, conn)
 	rows, err := conn.Query(ctx, `SELECT b.pid, coalesce(a.usename, ''), coalesce(a.application_name, ''), coalesce(a.state, ''),
 			coalesce(to_char(a.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), ''), coalesce(p.gid, '')
 		FROM unnest(pg_blocking_pids($1)) b (pid) LEFT JOIN pg_stat_activity a ON a.pid = b.pid
@@ -147,7 +149,7 @@ func (r *replication) Remember(ctx context.Context) (coordinator.Memory, error) 
 	if err != nil {
 		return coordinator.Memory{}, classifyConnect(err)
 	}
-	defer closeConn(ctx, conn)
+	defer catalog.Close(ctx, conn)
 	slot, err := querySlot(ctx, conn, r.cfg.slot)
 	if err != nil {
 		return coordinator.Memory{}, classify(err)
@@ -160,7 +162,7 @@ func (r *replication) memoryOf(slot *slotRow) coordinator.Memory {
 	if slot == nil || slot.Type != "logical" { // what else is wrong with it is told by the start
 		return coordinator.Memory{}
 	}
-	confirmed, err := parseServerLSN(slot.Confirmed)
+	confirmed, err := lsn.ParseServer(slot.Confirmed)
 	if slot.lost() || err != nil {
 		return coordinator.Memory{
 			Trace: fmt.Sprintf("the replication slot %q is there, and the server has invalidated it", r.cfg.slot),
@@ -183,8 +185,8 @@ func (r *replication) ProbeLag(ctx context.Context) error {
 	if err != nil {
 		return classifyConnect(err)
 	}
-	defer closeConn(ctx, conn)
-	end, err := serverEnd(ctx, conn)
+	defer catalog.Close(ctx, conn)
+	end, err := catalog.ServerEnd(ctx, conn)
 	if err == nil {
 		r.serverEnd.Store(uint64(end))
 	}
@@ -203,7 +205,7 @@ func (r *replication) Leftovers(ctx context.Context, drop bool) ([]plane.Leftove
 	if err != nil {
 		return []plane.Leftover{slot}, classifyConnect(err)
 	}
-	defer closeConn(ctx, conn)
+	defer catalog.Close(ctx, conn)
 	var gone []plane.Leftover
 	there, err := querySlot(ctx, conn, r.cfg.slot)
 	if err != nil {

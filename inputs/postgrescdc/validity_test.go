@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/lsn"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/publication"
 	"github.com/deltaforge/deltaforge/internal/fault"
 	"github.com/deltaforge/deltaforge/internal/servers"
@@ -85,7 +86,7 @@ func (s *subject) insert() {
 func (s *subject) quiet() {
 	s.t.Helper()
 	s.exec("INSERT INTO noise SELECT repeat('x', 1000) FROM generate_series(1, 100)")
-	target, err := parseServerLSN(s.queryText("SELECT pg_current_wal_flush_lsn()::text"))
+	target, err := lsn.ParseServer(s.queryText("SELECT pg_current_wal_flush_lsn()::text"))
 	require.NoError(s.t, err)
 	for s.s.last.Commit.(Position).At < target {
 		require.Nil(s.t, s.s.next().Rows)

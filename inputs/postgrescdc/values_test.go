@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/value"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 	"github.com/deltaforge/deltaforge/internal/typematrix"
@@ -139,7 +140,7 @@ func TestTypesSQLASCII(t *testing.T) {
 			if c.want != "" {
 				require.Equal(t, c.want, short(t, batch[0]))
 			} else {
-				require.ErrorIs(t, batch[0].GetError(), errNotUTF8)
+				require.ErrorIs(t, batch[0].GetError(), value.ErrNotUTF8)
 				require.ErrorContains(t, batch[0].GetError(), "decoding a change of public.odd at ")
 			}
 			require.NoError(t, batch[1].GetError())

@@ -24,7 +24,7 @@ func sources() []slip {
 		{name: "the embedded store does not wait for the disk", file: "checkpoint/sqlite.go",
 			old: `"synchronous(FULL)"`, new: `"synchronous(OFF)"`},
 		{name: "a keepalive inside a transaction is a position", file: "inputs/postgrescdc/log.go",
-			old: "\tif s.tx != nil {\n\t\treturn nil\n\t}\n\ts.advance(k.end)", new: "\ts.advance(k.end)"},
+			old: "\tif s.tx != nil {\n\t\treturn nil\n\t}\n\ts.advance(k.End)", new: "\ts.advance(k.End)"},
 		{name: "a keepalive is a position while events are skipped", file: "inputs/postgrescdc/log.go",
 			old: "\tif s.skip > 0 {\n\t\t// A position", new: "\tif false {\n\t\t// A position"},
 		{name: "event ids count from another number", file: "internal/change/event.go",

@@ -1,4 +1,4 @@
-package postgrescdc
+package dsn
 
 import (
 	"math/rand/v2"
@@ -27,7 +27,7 @@ func TestDSN(t *testing.T) {
 		`  host=h user=u password=it\'s\ a\\b dbname=db connect_timeout=5 `: {"h", "u", `it's a\b`, "db"},
 		"host=h user=u password='' dbname=db options='-c work_mem=1MB'":     {"h", "u", "", "db"},
 	} {
-		c, err := connConfig(dsn)
+		c, err := Parse(dsn)
 		require.NoError(t, err, dsn)
 		require.Equal(t, want, [4]string{c.Host, c.User, c.Password, c.Database}, dsn)
 	}
@@ -44,7 +44,7 @@ func TestBadDSN(t *testing.T) {
 		"Server=h;Password=s3cret": pairs, "password=x host=s3c@ret": pairs, "s3cret": pairs,
 		"postgres://u:s3cret@h:port/db": "invalid port", "host=h password=s3cret port=x": "invalid port", "postgres://u:s3cret@h/db?sslmode=s3cret": "sslmode is invalid",
 	} {
-		_, err := connConfig(dsn)
+		_, err := Parse(dsn)
 		require.ErrorContains(t, err, "dsn: want a postgres:// URL or keyword=value pairs", dsn)
 		assert.ErrorContains(t, err, want, dsn)
 		for _, part := range []string{"s3c", "ret"} {
@@ -67,7 +67,7 @@ func TestDSNOfAnyPassword(t *testing.T) {
 		for _, dsn := range []string{
 			"postgres://u:" + password + "@h/db?sslmode=disable", "host=h user=u password=" + password + " dbname=db", "host=h user=u password='" + password + "' dbname=db",
 		} {
-			c, err := connConfig(dsn)
+			c, err := Parse(dsn)
 			if err != nil {
 				for i := range len(password) - 3 {
 					if part := password[i : i+4]; !strings.Contains("dsn: want a postgres:// URL or keyword=value pairs: password: "+errURL.Error()+errPairs.Error(), part) {

@@ -1,4 +1,4 @@
-package postgrescdc
+package value
 
 import (
 	"bytes"
@@ -20,44 +20,44 @@ const maxNesting = 64
 var errNesting = errors.New("nested too deeply")
 
 // appendNested appends the JSON of a type that has parts.
-func (d *decoder) appendNested(dst []byte, t *typeInfo, raw []byte, depth int) ([]byte, error) {
+func (d *Decoder) appendNested(dst []byte, t *Type, raw []byte, depth int) ([]byte, error) {
 	if depth > maxNesting {
 		return nil, errNesting
 	}
-	switch t.codec {
-	case codecArray:
+	switch t.Codec {
+	case CodecArray:
 		return d.appendArray(dst, t, raw, depth)
-	case codecComposite:
+	case CodecComposite:
 		return d.appendComposite(dst, t, raw, depth)
-	case codecAltered:
+	case CodecAltered:
 		return d.appendAltered(dst, t, raw, depth)
-	case codecHstore:
+	case CodecHstore:
 		if depth > 0 && !d.isText(raw) {
 			return envelope.AppendValue(dst, change.BytesValue(raw)), nil
 		}
 		return appendHstore(dst, raw)
-	case codecVector:
+	case CodecVector:
 		return appendVector(dst, raw)
-	case codecPoint:
+	case CodecPoint:
 		return appendPoint(dst, raw)
-	case codecGeometry:
+	case CodecGeometry:
 		return appendGeometry(dst, raw)
 	default:
 		// A part of its own: the value's own text must not land in dst, which is d.scratch at the outermost level.
-		part := decoder{trust: d.trust}
-		v, err := part.value(t, raw)
+		part := Decoder{Trust: d.Trust}
+		v, err := part.Value(t, raw)
 		if err != nil {
 			return nil, err
 		}
-		if part.invalid != nil {
-			return nil, part.invalid
+		if part.Invalid != nil {
+			return nil, part.Invalid
 		}
 		return envelope.AppendValue(dst, v), nil
 	}
 }
 
 // appendArray appends an array's text form, "{1,NULL,{2,3}}", with bounds before it where they do not start at one.
-func (d *decoder) appendArray(dst []byte, t *typeInfo, raw []byte, depth int) ([]byte, error) {
+func (d *Decoder) appendArray(dst []byte, t *Type, raw []byte, depth int) ([]byte, error) {
 	text := raw
 	if len(text) > 0 && text[0] == '[' {
 		i := bytes.IndexByte(text, '=')
@@ -77,7 +77,7 @@ func (d *decoder) appendArray(dst []byte, t *typeInfo, raw []byte, depth int) ([
 }
 
 // appendDimension appends one "{...}" and returns the text after it.
-func (d *decoder) appendDimension(dst []byte, t *typeInfo, text []byte, depth int) (out, rest []byte, err error) {
+func (d *Decoder) appendDimension(dst []byte, t *Type, text []byte, depth int) (out, rest []byte, err error) {
 	if depth > maxNesting {
 		return nil, nil, errNesting
 	}
@@ -95,11 +95,11 @@ func (d *decoder) appendDimension(dst []byte, t *typeInfo, text []byte, depth in
 		} else {
 			var elem []byte
 			var quoted bool
-			if elem, quoted, text, err = arrayElement(text, t.delimiter); err == nil {
+			if elem, quoted, text, err = arrayElement(text, t.Delimiter); err == nil {
 				if !quoted && bytes.EqualFold(elem, []byte("NULL")) {
 					dst = append(dst, "null"...)
 				} else {
-					dst, err = d.appendNested(dst, t.elem, elem, depth+1)
+					dst, err = d.appendNested(dst, t.Elem, elem, depth+1)
 				}
 			}
 		}
@@ -112,7 +112,7 @@ func (d *decoder) appendDimension(dst []byte, t *typeInfo, text []byte, depth in
 		switch text[0] {
 		case '}':
 			return append(dst, ']'), text[1:], nil
-		case t.delimiter:
+		case t.Delimiter:
 			dst = append(dst, ',')
 			text = text[1:]
 		default:
@@ -166,24 +166,20 @@ func quotedText(text []byte) (s, rest []byte, err error) {
 }
 
 // appendAltered appends a composite that was written about when its type was altered, if the number of its fields tells what they are.
-func (d *decoder) appendAltered(dst []byte, t *typeInfo, raw []byte, depth int) ([]byte, error) {
+func (d *Decoder) appendAltered(dst []byte, t *Type, raw []byte, depth int) ([]byte, error) {
 	n, err := countFields(raw)
 	if err != nil {
 		return nil, err
 	}
-	for _, m := range t.maybe {
-		if len(m.fields) == n {
+	for _, m := range t.Maybe {
+		if len(m.Fields) == n {
 			return d.appendComposite(dst, m, raw, depth)
 		}
 	}
 	return nil, fmt.Errorf("the composite type %s was altered about then, and the log does not tell which fields this value of %d has: "+
 		"read the row from the database; while the source runs, an ALTER TYPE is followed exactly when no such values are written for %v before and after it",
-		t.text, n, quietTime)
+		t.Text, n, t.Quiet)
 }
-
-// quietTime is how long a composite must not be used before and after an ALTER TYPE that is not to leave values in doubt: the catalogue is
-// looked at twice in it.
-const quietTime = 2*endInterval + committingTries*committingPause
 
 func countFields(raw []byte) (n int, err error) {
 	if len(raw) < 2 || raw[0] != '(' || raw[len(raw)-1] != ')' {
@@ -205,21 +201,21 @@ func countFields(raw []byte) (n int, err error) {
 var errParentheses = errors.New("composite value has no parentheses")
 
 // appendComposite appends the text form of a composite, "(1,,\"a b\")", as an object.
-func (d *decoder) appendComposite(dst []byte, t *typeInfo, raw []byte, depth int) ([]byte, error) {
+func (d *Decoder) appendComposite(dst []byte, t *Type, raw []byte, depth int) ([]byte, error) {
 	if len(raw) < 2 || raw[0] != '(' || raw[len(raw)-1] != ')' {
 		return nil, errParentheses
 	}
 	text := raw[1 : len(raw)-1]
 	dst = append(dst, '{')
-	for i, f := range t.fields {
+	for i, f := range t.Fields {
 		if i > 0 {
 			if len(text) == 0 || text[0] != ',' {
-				return nil, fmt.Errorf("composite value has %d fields, its type %d", i, len(t.fields))
+				return nil, fmt.Errorf("composite value has %d fields, its type %d", i, len(t.Fields))
 			}
 			text = text[1:]
 			dst = append(dst, ',')
 		}
-		dst = envelope.AppendString(dst, f.name)
+		dst = envelope.AppendString(dst, f.Name)
 		dst = append(dst, ':')
 		value, null, rest, err := compositeField(text)
 		if err != nil {
@@ -230,12 +226,12 @@ func (d *decoder) appendComposite(dst []byte, t *typeInfo, raw []byte, depth int
 			dst = append(dst, "null"...)
 			continue
 		}
-		if dst, err = d.appendNested(dst, f.typ, value, depth+1); err != nil {
-			return nil, fmt.Errorf("field %s: %w", f.name, err)
+		if dst, err = d.appendNested(dst, f.Typ, value, depth+1); err != nil {
+			return nil, fmt.Errorf("field %s: %w", f.Name, err)
 		}
 	}
 	if len(text) != 0 {
-		return nil, fmt.Errorf("composite value has more fields than its type, %d", len(t.fields))
+		return nil, fmt.Errorf("composite value has more fields than its type, %d", len(t.Fields))
 	}
 	return append(dst, '}'), nil
 }

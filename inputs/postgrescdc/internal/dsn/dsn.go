@@ -1,4 +1,5 @@
-package postgrescdc
+// Package dsn reads the DSN of a connection. No error of it quotes a password.
+package dsn
 
 import (
 	"errors"
@@ -16,14 +17,17 @@ import (
 // A DSN with a character that its form gives a meaning is read as something else than its author thinks, and a part of the password
 // becomes a host or a setting, which errors name. So a DSN that can be read in two ways is refused, and no error quotes it.
 
-// connConfig parses a DSN and adds the settings that the text forms of values depend on.
-func connConfig(dsn string) (*pgx.ConnConfig, error) {
+// dsnField is the name of the field that has the DSN.
+const dsnField = "dsn"
+
+// Parse parses a DSN and adds the settings that the text forms of values depend on.
+func Parse(dsn string) (*pgx.ConnConfig, error) {
 	if dsn == "" {
-		return nil, fmt.Errorf("%s: want a postgres:// URL or keyword=value pairs, got an empty string", fieldDSN)
+		return nil, fmt.Errorf("%s: want a postgres:// URL or keyword=value pairs, got an empty string", dsnField)
 	}
 	secrets, err := checkDSN(dsn)
 	if err != nil {
-		return nil, fmt.Errorf("%s: want a postgres:// URL or keyword=value pairs: %w", fieldDSN, err)
+		return nil, fmt.Errorf("%s: want a postgres:// URL or keyword=value pairs: %w", dsnField, err)
 	}
 	c, err := pgx.ParseConfig(dsn)
 	if err != nil {
@@ -35,7 +39,7 @@ func connConfig(dsn string) (*pgx.ConnConfig, error) {
 		for _, secret := range secrets {
 			text = strings.ReplaceAll(text, secret, "…")
 		}
-		return nil, fmt.Errorf("%s: want a postgres:// URL or keyword=value pairs: %s", fieldDSN, text)
+		return nil, fmt.Errorf("%s: want a postgres:// URL or keyword=value pairs: %s", dsnField, text)
 	}
 	if c.Database == "" {
 		c.Database = c.User

@@ -1,4 +1,4 @@
-package postgrescdc
+package value
 
 import (
 	"bytes"

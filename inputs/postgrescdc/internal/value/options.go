@@ -1,4 +1,4 @@
-package postgrescdc
+package value
 
 import (
 	"fmt"
@@ -14,10 +14,11 @@ const (
 	bigintNumber, bigintString          = "number", "string"
 	undecodableError, undecodableBase64 = "error", "base64"
 
-	encodingUnknown = "SQL_ASCII"
+	EncodingUnknown = "SQL_ASCII"
 )
 
-func valueFields() []*service.ConfigField {
+// Fields returns the configuration fields of the options.
+func Fields() []*service.ConfigField {
 	return []*service.ConfigField{
 		service.NewStringEnumField(fieldBigint, bigintNumber, bigintString).Default(bigintNumber).Advanced().
 			Description("How `bigint` and `xid8` are delivered, in keys, arrays and composites too: as a number with all its digits, or, " +
@@ -28,14 +29,15 @@ func valueFields() []*service.ConfigField {
 	}
 }
 
-// valueOptions are the parsed options.
-type valueOptions struct {
-	quoteBigint bool
+// Options are the parsed options.
+type Options struct {
+	QuoteBigint bool
 	base64Text  bool
 }
 
-func parseValueOptions(conf *service.ParsedConfig) (o valueOptions, err error) {
-	if o.quoteBigint, err = isSecond(conf, fieldBigint, bigintNumber, bigintString); err != nil {
+// ParseOptions reads the fields that Fields returns.
+func ParseOptions(conf *service.ParsedConfig) (o Options, err error) {
+	if o.QuoteBigint, err = isSecond(conf, fieldBigint, bigintNumber, bigintString); err != nil {
 		return o, err
 	}
 	o.base64Text, err = isSecond(conf, fieldUndecodable, undecodableError, undecodableBase64)
@@ -51,14 +53,14 @@ func isSecond(conf *service.ParsedConfig, field, first, second string) (bool, er
 	return v == second, err
 }
 
-// trust says what the text of a database with that encoding is taken for.
-func (o valueOptions) trust(encoding string) textTrust {
+// Trust says what the text of a database with that encoding is taken for.
+func (o Options) Trust(encoding string) Trust {
 	switch {
-	case encoding != encodingUnknown:
-		return textIsUTF8
+	case encoding != EncodingUnknown:
+		return IsUTF8
 	case o.base64Text:
-		return textOrBase64
+		return OrBase64
 	default:
-		return textOrError
+		return OrError
 	}
 }

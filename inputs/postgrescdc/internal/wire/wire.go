@@ -1,4 +1,5 @@
-package postgrescdc
+// Package wire is the bytes of a connection: what may be asked before the server knows us, TLS records, and the frames of a stream.
+package wire
 
 import (
 	"encoding/binary"
@@ -10,42 +11,51 @@ import (
 )
 
 const (
-	// chunkSize is how much is asked of the socket at once. Rows keep pointing into their chunk until they are
+	// ChunkSize is how much is asked of the socket at once. Rows keep pointing into their chunk until they are
 	// delivered, so it also is the granularity in which memory is held.
-	chunkSize = 64 << 10
+	ChunkSize = 64 << 10
 	// chunkTail is the smallest rest of a chunk that is worth a read.
 	chunkTail = 8 << 10
 	// maxFrame bounds a frame, against a length that is not one. A row is at most 1 GiB, its text form somewhat more.
 	maxFrame = 2 << 30
 )
 
-// wire frames the messages of a replication connection. It reads as much as the socket has, and never moves or reuses a
+// Stream frames the messages of a replication connection. It reads as much as the socket has, and never moves or reuses a
 // byte that it has handed out, so rows are decoded later without having been copied.
 //
 // Until the stream starts the driver reads through Read.
-type wire struct {
+type Stream struct {
+	// ReadAt is when the newest read ended, LastRead its size, and Gap the time between it and the one before.
+	ReadAt   time.Time
+	LastRead int
+	Gap      time.Duration
+
 	conn    net.Conn // nil until the stream starts; for deadlines
 	src     io.Reader
-	records *recordConn // below src
+	records *RecordConn // below src
 	timeout time.Duration
 	chunk   []byte
 	r, w    int // chunk[r:w] is read and not handed out
-	readAt  time.Time
-	// lastRead is the size of the newest read, and gap the time between it and the one before.
-	lastRead int
-	gap      time.Duration
-	stopped  atomic.Bool
+	stopped atomic.Bool
 }
 
-// stop ends the read that is under way and every later one. It may be called from any goroutine.
-func (w *wire) stop() {
+// NewStream returns a stream that reads from src, which is above records.
+func NewStream(src io.Reader, records *RecordConn) *Stream {
+	return &Stream{src: src, records: records}
+}
+
+// Begin takes over the connection from the driver. A read that takes longer than the timeout fails.
+func (w *Stream) Begin(conn net.Conn, timeout time.Duration) { w.conn, w.timeout = conn, timeout }
+
+// Stop ends the read that is under way and every later one. It may be called from any goroutine.
+func (w *Stream) Stop() {
 	w.stopped.Store(true)
 	_ = w.conn.SetReadDeadline(time.Unix(1, 0)) // on a closed connection there is nothing to end
 }
 
 // Read implements io.Reader for the driver's own frontend: one byte a call, so that the driver, which reads ahead, never
 // holds bytes of the stream when it hands the connection over.
-func (w *wire) Read(p []byte) (int, error) {
+func (w *Stream) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
@@ -59,8 +69,8 @@ func (w *wire) Read(p []byte) (int, error) {
 	return 1, nil
 }
 
-// ready reports whether next returns without reading.
-func (w *wire) ready() bool {
+// Ready reports whether next returns without reading.
+func (w *Stream) Ready() bool {
 	have := w.chunk[w.r:w.w]
 	if len(have) < 5 {
 		return false
@@ -69,8 +79,8 @@ func (w *wire) ready() bool {
 	return uint64(len(have)) > uint64(n)
 }
 
-// next returns the next message: its type and its body, which stays valid.
-func (w *wire) next() (kind byte, body []byte, err error) {
+// Next returns the next message: its type and its body, which stays valid.
+func (w *Stream) Next() (kind byte, body []byte, err error) {
 	if err := w.fill(5); err != nil {
 		return 0, nil, err
 	}
@@ -89,12 +99,12 @@ func (w *wire) next() (kind byte, body []byte, err error) {
 }
 
 // fill reads until at least n bytes are there.
-func (w *wire) fill(n int) error {
+func (w *Stream) fill(n int) error {
 	for w.w-w.r < n {
 		// A length is believed as far as its bytes have come: memory doubles with them.
 		if free := len(w.chunk) - w.w; free < chunkTail {
 			old := w.chunk[w.r:w.w]
-			w.chunk = make([]byte, max(chunkSize, min(n, 2*len(old))+chunkTail))
+			w.chunk = make([]byte, max(ChunkSize, min(n, 2*len(old))+chunkTail))
 			w.r, w.w = 0, copy(w.chunk, old)
 		}
 		if w.conn != nil {
@@ -109,7 +119,7 @@ func (w *wire) fill(n int) error {
 		got, err := w.read()
 		if got > 0 {
 			now := time.Now()
-			w.gap, w.readAt, w.lastRead = now.Sub(w.readAt), now, got
+			w.Gap, w.ReadAt, w.LastRead = now.Sub(w.ReadAt), now, got
 			continue
 		}
 		if err != nil {
@@ -120,7 +130,7 @@ func (w *wire) fill(n int) error {
 }
 
 // read reads what has arrived, at least one byte.
-func (w *wire) read() (n int, err error) {
+func (w *Stream) read() (n int, err error) {
 	for {
 		got, err := w.src.Read(w.chunk[w.w:])
 		w.w += got
@@ -130,27 +140,3 @@ func (w *wire) read() (n int, err error) {
 		}
 	}
 }
-
-// postgresEpoch is 2000-01-01 in microseconds since 1970: the zero of PostgreSQL's clock.
-const postgresEpoch = 946684800000000
-
-// fromPostgresTime converts microseconds since 2000-01-01.
-func fromPostgresTime(us int64) time.Time { return time.UnixMicro(us + postgresEpoch).UTC() }
-
-// appendStatus appends a standby status update inside its CopyData message ("Streaming Replication Protocol").
-func appendStatus(dst []byte, written, flushed LSN, now time.Time, reply bool) []byte {
-	dst = append(dst, 'd')
-	dst = binary.BigEndian.AppendUint32(dst, 4+34)
-	dst = append(dst, 'r')
-	dst = binary.BigEndian.AppendUint64(dst, uint64(max(written, flushed)))
-	dst = binary.BigEndian.AppendUint64(dst, uint64(flushed))
-	dst = binary.BigEndian.AppendUint64(dst, uint64(flushed))
-	dst = binary.BigEndian.AppendUint64(dst, uint64(now.UnixMicro()-postgresEpoch))
-	if reply {
-		return append(dst, 1)
-	}
-	return append(dst, 0)
-}
-
-// endOfSession is CopyDone and Terminate, which end a replication session.
-const endOfSession = "c\x00\x00\x00\x04X\x00\x00\x00\x04"

@@ -1,27 +1,26 @@
-package postgrescdc
+package wire
 
 import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"net"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// errCleartext is the error of a server that asks for the password as it is, where everybody on the way could read it.
-var errCleartext = errors.New("the server asks for the password as it is, over a connection without TLS: whoever is on the way could read it, " +
+// ErrCleartext is the error of a server that asks for the password as it is, where everybody on the way could read it.
+var ErrCleartext = errors.New("the server asks for the password as it is, over a connection without TLS: whoever is on the way could read it, " +
 	"and it need not be the server: use TLS (tls.enabled, or sslmode=verify-full), or let the server use scram-sha-256, or set " +
-	fieldCleartext + ": true")
+	"allow_cleartext_password: true")
 
 // maxBody bounds an answer that is no row of a table, against a length that is none.
 const maxBody = 64 << 20
 
 // protect makes connections refuse what would give the password away.
-func protectPassword(c *pgx.ConnConfig, cleartext bool) {
+func ProtectPassword(c *pgx.ConnConfig, cleartext bool) {
 	c.MaxProtocolMessageBodyLen = maxBody
 	if cleartext {
 		return
@@ -30,12 +29,12 @@ func protectPassword(c *pgx.ConnConfig, cleartext bool) {
 		if _, encrypted := conn.(*tls.Conn); encrypted || conn.RemoteAddr().Network() == "unix" {
 			return conn, nil
 		}
-		return &authConn{Conn: conn}, nil
+		return &AuthConn{Conn: conn}, nil
 	}
 }
 
-// authConn is a connection without TLS that ends when the server asks for the password as it is.
-type authConn struct {
+// AuthConn is a connection without TLS that ends when the server asks for the password as it is.
+type AuthConn struct {
 	net.Conn
 	over  bool   // the password is no longer asked for
 	left  uint32 // of the message that is being read, what is not looked at
@@ -51,16 +50,16 @@ const (
 )
 
 // Read implements net.Conn.
-func (c *authConn) Read(p []byte) (int, error) {
+func (c *AuthConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if !c.over && !c.look(p[:n]) {
-		return 0, errCleartext
+		return 0, ErrCleartext
 	}
 	return n, err
 }
 
 // look follows the messages, and reports false when one asks for the password.
-func (c *authConn) look(b []byte) bool {
+func (c *AuthConn) look(b []byte) bool {
 	for len(b) > 0 && !c.over {
 		if c.left > 0 {
 			n := min(c.left, uint32(min(len(b), 1<<30))) //nolint:gosec // bounded
@@ -94,20 +93,4 @@ func (c *authConn) look(b []byte) bool {
 		c.begin = c.begin[:0]
 	}
 	return true
-}
-
-// warnPlain says that the password of a connection goes to another machine without TLS.
-func (r *replication) warnPlain(conn net.Conn) {
-	if r.cfg.conn.Password == "" {
-		return
-	}
-	if a, ok := conn.(*authConn); ok {
-		conn = a.Conn
-	}
-	address, ok := conn.RemoteAddr().(*net.TCPAddr)
-	if _, encrypted := conn.(*tls.Conn); encrypted || !ok || address.IP.IsLoopback() {
-		return
-	}
-	r.warnOnce(fmt.Sprintf("the connection to %s has no TLS: everybody on the way can read the rows, and attack the password: set tls.enabled, or "+
-		"sslmode=verify-full in the dsn", address))
 }

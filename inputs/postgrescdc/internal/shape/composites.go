@@ -1,4 +1,4 @@
-package postgrescdc
+package shape
 
 import (
 	"context"
@@ -7,14 +7,17 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/catalog"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/lsn"
 )
 
 // The log does not tell when ALTER TYPE changes a composite, and a value in it has no names. So the catalogue is looked at over and
 // over, and each look is tied to positions in the log: what two looks found the same was so for every transaction that committed
 // between them. A transaction between two looks that differ is in doubt, unless the number of its value's fields says enough.
 
-// shapes knows which fields composite types had at which position. The goroutine of the catalogue owns it.
-type shapes struct {
+// composites knows which fields composite types had at which position. The goroutine of the catalogue owns it.
+type composites struct {
 	slot  string
 	known map[uint32][]*shape // by pg_class OID, oldest first
 }
@@ -26,12 +29,12 @@ const maxShapes = 64
 // the catalogue that found it first and last there was no other; from is above until as long as there was only one look.
 type shape struct {
 	attributes  []attributeState // with those that were dropped
-	from, until LSN
+	from, until lsn.LSN
 }
 
 // attributeState is an attribute, and what its row in the catalogue says of its past.
 type attributeState struct {
-	attribute
+	catalog.Attribute
 	number  int16
 	version string // of the row: another one after every ALTER
 	dropped bool
@@ -42,10 +45,10 @@ type attributeState struct {
 }
 
 // reset forgets everything when the positions are those of another server.
-func (h *shapes) reset() { h.known = map[uint32][]*shape{} }
+func (h *composites) reset() { h.known = map[uint32][]*shape{} }
 
 // all returns the types that are known.
-func (h *shapes) all() []uint32 {
+func (h *composites) all() []uint32 {
 	list := make([]uint32, 0, len(h.known))
 	for relation := range h.known {
 		list = append(list, relation)
@@ -60,7 +63,7 @@ const (
 )
 
 // look asks the catalogue about the types. Every transaction that has been received until now committed before the look.
-func (h *shapes) look(ctx context.Context, conn *pgx.Conn, types []uint32) error {
+func (h *composites) look(ctx context.Context, conn *pgx.Conn, types []uint32) error {
 	if len(types) == 0 {
 		return nil
 	}
@@ -98,7 +101,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // saw adds what a look has found.
-func (h *shapes) saw(relation uint32, attributes []attributeState, l *look) {
+func (h *composites) saw(relation uint32, attributes []attributeState, l *look) {
 	list := h.known[relation]
 	if n := len(list); n > 0 && sameShape(list[n-1].attributes, attributes) {
 		list[n-1].attributes, list[n-1].until = attributes, max(list[n-1].until, l.before)
@@ -115,7 +118,7 @@ func (h *shapes) saw(relation uint32, attributes []attributeState, l *look) {
 // sameShape reports whether no ALTER came between two looks.
 func sameShape(a, b []attributeState) bool {
 	return slices.EqualFunc(a, b, func(x, y attributeState) bool {
-		return x.attribute == y.attribute && x.number == y.number && x.version == y.version && x.dropped == y.dropped
+		return x.Attribute == y.Attribute && x.number == y.number && x.version == y.version && x.dropped == y.dropped
 	})
 }
 
@@ -128,7 +131,7 @@ func always(attributes []attributeState) bool {
 }
 
 // newest returns what the last look found, of the type as it is now.
-func (h *shapes) newest(relation uint32) []attributeState {
+func (h *composites) newest(relation uint32) []attributeState {
 	if list := h.known[relation]; len(list) > 0 {
 		return list[len(list)-1].attributes
 	}
@@ -137,7 +140,7 @@ func (h *shapes) newest(relation uint32) []attributeState {
 
 // find returns the shape that the type had for a transaction that committed at a position. When that is in doubt it is nil, and the
 // shapes that it can be recognised as by the number of fields are there instead.
-func (h *shapes) find(relation uint32, at LSN) (sure *shape, maybe [][]attributeState) {
+func (h *composites) find(relation uint32, at lsn.LSN) (sure *shape, maybe [][]attributeState) {
 	list := h.known[relation]
 	for _, l := range slices.Backward(list) {
 		if s := l; s.from <= at && at < s.until {
@@ -174,7 +177,7 @@ func (h *shapes) find(relation uint32, at LSN) (sure *shape, maybe [][]attribute
 
 // look is what one look has found.
 type look struct {
-	before, after LSN // positions before and after it
+	before, after lsn.LSN // positions before and after it
 	busy          []uint32
 	types         map[uint32][]attributeState
 }
@@ -204,12 +207,12 @@ const (
 
 func queryShapes(ctx context.Context, conn *pgx.Conn, slot string, types []uint32) (*look, error) {
 	l := &look{types: map[uint32][]attributeState{}}
-	position := func(to *LSN) func(pgx.Row) error {
+	position := func(to *lsn.LSN) func(pgx.Row) error {
 		return func(row pgx.Row) error {
 			var text string
 			err := row.Scan(&text)
 			if err == nil {
-				*to, err = parseServerLSN(text)
+				*to, err = lsn.ParseServer(text)
 			}
 			return err
 		}
@@ -221,7 +224,7 @@ func queryShapes(ctx context.Context, conn *pgx.Conn, slot string, types []uint3
 		var relation uint32
 		var a attributeState
 		_, err := pgx.ForEachRow(rows, []any{
-			&relation, &a.number, &a.name, &a.typ, &a.typmod, &a.dropped, &a.version, &a.settled, &a.untouched, &a.added,
+			&relation, &a.number, &a.Name, &a.Typ, &a.Typmod, &a.dropped, &a.version, &a.settled, &a.untouched, &a.added,
 		}, func() error {
 			l.types[relation] = append(l.types[relation], a)
 			return nil
@@ -234,3 +237,7 @@ func queryShapes(ctx context.Context, conn *pgx.Conn, slot string, types []uint3
 	}
 	return l, nil
 }
+
+// quietTime is how long a composite must not be used before and after an ALTER TYPE that is not to leave values in doubt: the catalogue is
+// looked at twice in it.
+const quietTime = 2*catalog.EndInterval + committingTries*committingPause

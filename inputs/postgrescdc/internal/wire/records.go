@@ -1,14 +1,14 @@
-package postgrescdc
+package wire
 
 import (
 	"encoding/binary"
 	"net"
 )
 
-// recordConn is a connection below TLS. The server encrypts each row by itself, so a read above TLS returns one row; here
+// RecordConn is a connection below TLS. The server encrypts each row by itself, so a read above TLS returns one row; here
 // is known whether more have arrived. It hands out one record at a time, because what the TLS layer buffers cannot be
 // seen. Until the client asks for TLS, and if it never does, it passes everything through.
-type recordConn struct {
+type RecordConn struct {
 	net.Conn
 
 	asked  bool // the first write has been seen
@@ -17,6 +17,9 @@ type recordConn struct {
 	buf    []byte
 	r, w   int
 }
+
+// NewRecordConn returns the connection below a TLS layer that is to come.
+func NewRecordConn(conn net.Conn) *RecordConn { return &RecordConn{Conn: conn} }
 
 const (
 	recordHeader = 5
@@ -27,7 +30,7 @@ const (
 )
 
 // Write implements net.Conn.
-func (c *recordConn) Write(p []byte) (int, error) {
+func (c *RecordConn) Write(p []byte) (int, error) {
 	if !c.asked {
 		c.asked = true
 		switch {
@@ -41,7 +44,7 @@ func (c *recordConn) Write(p []byte) (int, error) {
 }
 
 // Read implements net.Conn.
-func (c *recordConn) Read(p []byte) (int, error) {
+func (c *RecordConn) Read(p []byte) (int, error) {
 	if !c.framed || len(p) == 0 {
 		return c.Conn.Read(p)
 	}
@@ -64,7 +67,7 @@ func (c *recordConn) Read(p []byte) (int, error) {
 }
 
 // record returns the size of the record that begins at c.r, or 0 when its header has not arrived.
-func (c *recordConn) record() int {
+func (c *RecordConn) record() int {
 	if c.w-c.r < recordHeader {
 		return 0
 	}
@@ -72,15 +75,15 @@ func (c *recordConn) record() int {
 }
 
 // more reports whether the next read above TLS finds a whole record.
-func (c *recordConn) more() bool {
+func (c *RecordConn) more() bool {
 	n := c.record()
 	return c.left == 0 && n > 0 && c.w-c.r >= n
 }
 
 // fill reads once.
-func (c *recordConn) fill() error {
+func (c *RecordConn) fill() error {
 	if c.buf == nil {
-		c.buf = make([]byte, chunkSize)
+		c.buf = make([]byte, ChunkSize)
 	}
 	if c.r > 0 {
 		c.w = copy(c.buf, c.buf[c.r:c.w])
