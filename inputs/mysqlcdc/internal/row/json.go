@@ -133,17 +133,23 @@ func (w *jsonWriter) scalar(kind byte, p []byte) error {
 	return nil
 }
 
-// double writes a double so that it stays one: 1.0, not 1.
+// double writes a double.
 func (w *jsonWriter) double(f float64) error {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return errBadJSON
 	}
-	start := len(w.dst)
-	w.dst = appendJSONFloat(w.dst, f, 64)
-	if !bytes.ContainsAny(w.dst[start:], ".e") {
-		w.dst = append(w.dst, ".0"...)
-	}
+	w.dst = appendJSONDouble(w.dst, f)
 	return nil
+}
+
+// appendJSONDouble writes a double so that it stays one: 1.0, not 1.
+func appendJSONDouble(dst []byte, f float64) []byte {
+	start := len(dst)
+	dst = appendJSONFloat(dst, f, 64)
+	if !bytes.ContainsAny(dst[start:], ".e") {
+		dst = append(dst, ".0"...)
+	}
+	return dst
 }
 
 func (w *jsonWriter) container(p []byte, large, object bool, depth int) error {

@@ -128,6 +128,35 @@ func (c *Column) decodeBlob(p, arena []byte) (change.Value, []byte, error) {
 			return fail(err)
 		}
 		return change.JSONValue(out[start:len(out):len(out)]), out, nil
+	case binlog.TypeMariaVarcharCompressed, binlog.TypeMariaBlobCompressed:
+		var err error
+		if p, err = inflateColumn(p); err != nil {
+			return fail(err)
+		}
+	}
+	if c.Packed != PackedNone && c.Text == nil {
+		if len(p) < c.Pad {
+			arena = append(arena, p...)
+			arena = append(arena, make([]byte, c.Pad-len(p))...)
+			p = arena[start:len(arena):len(arena)]
+		}
+		start = len(arena)
+		out, err := c.Packed.append(arena, p)
+		if err != nil {
+			return fail(err)
+		}
+		return change.TextValue(out[start:len(out):len(out)]), out, nil
+	}
+	return c.content(p, arena)
+}
+
+// content decodes what the log and a query have in one form: text, bytes, geometries and vectors.
+func (c *Column) content(p, arena []byte) (change.Value, []byte, error) {
+	start := len(arena)
+	fail := func(err error) (change.Value, []byte, error) {
+		return change.UnavailableValue(), arena[:start], err
+	}
+	switch c.Type {
 	case mysql.MYSQL_TYPE_GEOMETRY:
 		if len(p) < 4 {
 			return fail(fmt.Errorf("geometry of %d bytes: %w", len(p), binlog.ErrTruncated))
@@ -143,25 +172,12 @@ func (c *Column) decodeBlob(p, arena []byte) (change.Value, []byte, error) {
 			return fail(err)
 		}
 		return change.JSONValue(out[start:len(out):len(out)]), out, nil
-	case binlog.TypeMariaVarcharCompressed, binlog.TypeMariaBlobCompressed:
-		var err error
-		if p, err = inflateColumn(p); err != nil {
-			return fail(err)
-		}
 	}
 	if c.Text == nil {
 		if len(p) < c.Pad {
 			arena = append(arena, p...)
 			arena = append(arena, make([]byte, c.Pad-len(p))...)
 			p = arena[start:len(arena):len(arena)]
-		}
-		if c.Packed != PackedNone {
-			start = len(arena)
-			out, err := c.Packed.append(arena, p)
-			if err != nil {
-				return fail(err)
-			}
-			return change.TextValue(out[start:len(out):len(out)]), out, nil
 		}
 		return change.BytesValue(p), arena, nil
 	}
