@@ -63,6 +63,8 @@ func layers() []layer {
 		with(mysqlPart("filter", "catalog", "statement", "internal/tablefilter")),
 		with(mysqlPart("history", "gtid", "shape", "checkpoint")),
 		with(mysqlPart("resolve", "product", "charset", "statement", "binlog", "row", "shape", "catalog", "internal/change", "internal/fault")),
+		with(mysqlPart("chunk", "product", "charset", "statement", "binlog", "gtid", "row", "shape", "catalog", "filter", "resolve", "wire",
+			"internal/snapshot", "internal/change", "internal/fault", "checkpoint")),
 		with(layer{pattern: "processors/*", imports: []string{"internal/change", "internal/envelope", "checkpoint"}}),
 		with(layer{pattern: "outputs/*", imports: []string{"internal/sink", "internal/change", "internal/envelope", "checkpoint"}}),
 		with(layer{pattern: "internal/coordinator", imports: []string{"internal/coordinator/internal/*", "internal/change", "internal/fault", "internal/guard", "internal/plane",

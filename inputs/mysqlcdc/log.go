@@ -14,6 +14,7 @@ import (
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/catalog"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/chunk"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/ddl"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/filter"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
@@ -31,6 +32,8 @@ type mysqlLog struct {
 	logger  *service.Logger
 	changes *service.MetricCounter
 	history history.History
+	// snapshots reads the tables.
+	snapshots *chunk.Source
 	// confirmed is the newest position that is delivered and saved; nil before the first.
 	confirmed atomic.Pointer[gtid.Position]
 	// files are the server's binlog files as they were when last asked for; nil when unknown.
@@ -67,6 +70,7 @@ func newLog(cfg config, res *service.Resources) *mysqlLog {
 		logger:  res.Logger(),
 		changes: res.Metrics().NewCounter("source_schema_changes_total", "table"),
 
+		snapshots:     newSnapshots(cfg, res.Logger()),
 		filesInterval: filesInterval,
 	}
 }
@@ -169,6 +173,7 @@ func (s *session) run(ctx context.Context, from checkpoint.Token) error {
 	if err := s.inspect(ctx); err != nil {
 		return err
 	}
+	s.log.snapshots.Streams(s.identity)
 	if err := s.preflight(ctx, from); err != nil {
 		return err
 	}

@@ -165,7 +165,7 @@ func (g received) positionAfter(t *testing.T, _ *run, l *mysqlLog) checkpoint.Po
 	cfg := l.cfg
 	cfg.start = startEarliest
 	cfg.startAt = nil
-	r := start(t, &mysqlLog{cfg: cfg, logger: l.logger, changes: l.changes, filesInterval: l.filesInterval}, checkpoint.Token{}).connected(t)
+	r := start(t, &mysqlLog{cfg: cfg, logger: l.logger, changes: l.changes, snapshots: l.snapshots, filesInterval: l.filesInterval}, checkpoint.Token{}).connected(t)
 	defer r.stop(t)
 	for {
 		seg := r.segment(t)

@@ -38,11 +38,7 @@ func (s *session) inspect(ctx context.Context) error {
 	s.dialect = statement.NewDialect(s.flavor, s.vars["version"])
 	s.identity = s.vars["server_uuid"]
 	if s.flavor == product.MariaDB {
-		// MariaDB has no server UUID. Later 10.11 and everything after have server_uid, which stays the same over restarts.
-		s.identity = "mariadb:" + s.vars["server_uid"]
-		if s.vars["server_uid"] == "" {
-			s.identity = "mariadb:server_id=" + s.vars["server_id"]
-		}
+		s.identity = product.MariaIdentity(s.vars["server_uid"], s.vars["server_id"])
 	}
 	s.filter = s.log.cfg.filter
 	s.filter.Fold = s.vars["lower_case_table_names"] != "0"

@@ -37,7 +37,7 @@ func (l *mysqlLog) restarted(t *testing.T) *mysqlLog {
 // with returns the log of a new process that has found the record.
 func (l *mysqlLog) with(t *testing.T, record []byte) *mysqlLog {
 	t.Helper()
-	n := &mysqlLog{cfg: l.cfg, logger: l.logger, changes: l.changes, filesInterval: l.filesInterval}
+	n := &mysqlLog{cfg: l.cfg, logger: l.logger, changes: l.changes, snapshots: l.snapshots, filesInterval: l.filesInterval}
 	require.NoError(t, n.Restore(record))
 	return n
 }

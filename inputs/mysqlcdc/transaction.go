@@ -91,6 +91,9 @@ func (s *session) name(t *transaction) {
 		t.tx.Position = s.file + ":" + strconv.FormatUint(t.at, 10)
 	}
 	t.tx.ID = t.tx.Position
+	if !s.vague {
+		t.tx.File, t.tx.Pos = s.file, t.at
+	}
 }
 
 // pass moves the position after a transaction.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/fault"
+	"github.com/deltaforge/deltaforge/internal/snapshot"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 	"github.com/deltaforge/deltaforge/internal/typematrix"
 )
@@ -57,7 +58,8 @@ func (b *bench) checkTypes(t *testing.T, all []typeCase, yaml string) {
 		}
 		b.exec(t, fmt.Sprintf("CREATE TABLE c%d (%s) ROW_FORMAT=DYNAMIC", i, strings.Join(columns, ", ")))
 	}
-	r := start(t, b.newLog(t, yaml), checkpoint.Token{}).connected(t)
+	l := b.newLog(t, yaml)
+	r := start(t, l, checkpoint.Token{}).connected(t)
 	for i, chunk := range chunks {
 		values := []string{"1"}
 		for _, c := range chunk {
@@ -65,9 +67,12 @@ func (b *bench) checkTypes(t *testing.T, all []typeCase, yaml string) {
 		}
 		b.exec(t, fmt.Sprintf("INSERT INTO c%d VALUES (%s)", i, strings.Join(values, ", ")))
 	}
+	reader := openReader(t, l)
 	for i, got := range r.take(t, len(chunks)) {
 		require.NoError(t, got.err)
 		b.checkRow(t, fmt.Sprintf("c%d", i), chunks[i], got)
+		rows := readChunk(t, reader, r.tok.Commit, snapshot.Chunk{Table: fmt.Sprintf("%s.c%d", b.db, i), Limit: 10})
+		sameAsStream(t, []received{got}, asReceived(t, rows))
 	}
 }
 
@@ -167,7 +172,7 @@ func TestDDL(t *testing.T) {
 				r = start(t, l.restarted(t), reparsed(tok)).connected(t)
 				require.Equal(t, want, rows(t, r.take(t, 1)))
 				r.stop(t)
-				lost := &mysqlLog{cfg: l.cfg, logger: l.logger, changes: l.changes, filesInterval: l.filesInterval}
+				lost := &mysqlLog{cfg: l.cfg, logger: l.logger, changes: l.changes, snapshots: l.snapshots, filesInterval: l.filesInterval}
 				r = start(t, lost, reparsed(tok))
 				if metadata == "FULL" {
 					require.Equal(t, want, rows(t, r.connected(t).take(t, 1)))

@@ -65,6 +65,10 @@ type Tx struct {
 	// ServerID and GTID are MySQL's; GTID is empty without GTIDs.
 	ServerID uint32
 	GTID     string
+	// File and Pos are MySQL's: where the transaction starts in the log of the server that it was read from. File is empty where that
+	// is not known for certain.
+	File string
+	Pos  uint64
 	// XID is PostgreSQL's transaction id.
 	XID uint32
 

@@ -285,3 +285,18 @@ func (p *Position) NotAfter(o *Position) bool {
 	c, ok := p.Compare(o)
 	return ok && c <= 0
 }
+
+// HasMaria reports whether the last transaction of a domain of MariaDB is this one or has a greater number.
+func (p *Position) HasMaria(id MariaID) bool {
+	i, found := p.maria.find(id.Domain)
+	return found && p.maria.last[i].Seq >= id.Seq
+}
+
+// Reaches reports whether the place of p is o's or after it, on one server: false where that is not certain.
+func (p *Position) Reaches(o *Position) bool {
+	if p.File == "" || o.File == "" {
+		return false
+	}
+	c, ok := p.OnlyPlace().Compare(o.OnlyPlace())
+	return ok && c >= 0
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 )
@@ -32,6 +33,27 @@ type ID struct {
 
 // String returns uuid:number, or uuid:tag:number.
 func (g ID) String() string { return string(g.append(nil)) }
+
+// ParseID reads what String returns.
+func ParseID(s string) (ID, error) {
+	source, number, _ := cutLast(s, ':')
+	uuid, tag, tagged := strings.Cut(source, ":")
+	var g ID
+	var err error
+	if g.SID.UUID, err = parseUUID(uuid); err != nil {
+		return g, err
+	}
+	if tagged {
+		if g.SID.Tag, err = ParseTag(tag); err != nil {
+			return g, err
+		}
+	}
+	var ok bool
+	if g.GNO, ok = parseDecimal(number); !ok || g.GNO == 0 {
+		return g, fmt.Errorf("GTID: %q has no transaction number", s)
+	}
+	return g, nil
+}
 
 func (g ID) append(dst []byte) []byte {
 	dst = AppendUUID(dst, g.SID.UUID)
@@ -205,6 +227,22 @@ func unite(a, b []interval) []interval {
 	return out
 }
 
+// Has reports whether a transaction is in the set.
+func (s *Set) Has(g ID) bool {
+	i, found := s.find(g.SID)
+	if !found {
+		return false
+	}
+	ivs := s.sources[i].intervals
+	at := sort.Search(len(ivs), func(i int) bool { return ivs[i].last >= g.GNO })
+	return at < len(ivs) && ivs[at].first <= g.GNO
+}
+
+// HasSource reports whether there is a transaction of a server in the set.
+func (s *Set) HasSource(uuid [16]byte) bool {
+	return slices.ContainsFunc(s.sources, func(src gtidSource) bool { return src.sid.UUID == uuid })
+}
+
 // Minus returns what is in s and not in o.
 func (s *Set) Minus(o *Set) *Set {
 	n := &Set{}
@@ -302,6 +340,15 @@ func (g MariaID) append(dst []byte) []byte {
 	dst = strconv.AppendUint(dst, uint64(g.Domain), 10)
 	dst = strconv.AppendUint(append(dst, '-'), uint64(g.Server), 10)
 	return strconv.AppendUint(append(dst, '-'), g.Seq, 10)
+}
+
+// ParseMariaID reads what String returns.
+func ParseMariaID(s string) (MariaID, error) {
+	set, err := parseMariaSet(s)
+	if err != nil {
+		return MariaID{}, err
+	}
+	return set.last[0], nil
 }
 
 // mariaSet is an immutable MariaDB GTID position: the last transaction of each domain, in the order of the domains.

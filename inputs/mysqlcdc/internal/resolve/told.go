@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"context"
 	"strings"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
@@ -61,6 +62,31 @@ func (s *Schemas) TableOf(n statement.TableName, def *shape.Table) *change.Table
 		t.Key = nil // the keys of the configuration are not those of this version
 	}
 	return t
+}
+
+// LayoutOf returns how rows of a table are read by a query: of a Table as TableOf gives it. Labels come as text then, in the character set
+// of their column.
+func (s *Schemas) LayoutOf(ctx context.Context, n statement.TableName, def *shape.Table) (*row.Layout, error) {
+	l := &row.Layout{
+		Table:   &change.Table{Source: s.Source, Database: n.DB, Name: n.Table, Columns: make([]change.Column, len(def.Columns))},
+		Columns: make([]row.Column, len(def.Columns)),
+	}
+	for i, cc := range def.Columns {
+		l.Table.Columns[i] = change.Column{Name: cc.Name, Type: cc.Type, Nullable: cc.Nullable}
+		c := s.loggedAs(cc)
+		text := c.Text
+		if text != nil {
+			var err error
+			if text, err = s.Charset(ctx, cc.Charset()); err != nil {
+				return nil, err
+			}
+			c.Text = text
+		}
+		s.finish(&c, &l.Table.Columns[i])
+		c.Text = text
+		l.Columns[i] = c
+	}
+	return l, s.setKey(nil, def, l.Table)
 }
 
 // loggedAs is what the log has for a column, as far as that says something about its logical type.

@@ -1,0 +1,300 @@
+package chunk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/catalog"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/row"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
+	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/fault"
+	"github.com/deltaforge/deltaforge/internal/snapshot"
+)
+
+// reader implements snapshot.Reader.
+type reader struct {
+	source *Source
+	conn   *connection
+	server server
+	view   *view
+	held   *rowReader // of a table that is read whole
+}
+
+var _ snapshot.Reader = (*reader)(nil)
+
+// Open implements snapshot.Source.
+func (s *Source) Open(ctx context.Context) (snapshot.Reader, error) {
+	conn, err := open(ctx, s.chunkServer())
+	if err != nil {
+		return nil, err
+	}
+	r := &reader{source: s, conn: conn}
+	if err := r.prepare(ctx); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *reader) prepare(ctx context.Context) error {
+	defer r.conn.Interrupt(ctx)()
+	var err error
+	if r.server, err = inspect(ctx, r.conn.Conn); err != nil {
+		return err
+	}
+	if _, err := r.conn.Query(ctx, settings(r.server.flavor)); err != nil {
+		return err
+	}
+	if _, err := r.conn.Query(ctx, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"); err != nil {
+		return err
+	}
+	s := r.source
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.shapes == nil {
+		if s.shapes, err = newShapes(ctx, s.cfg, &catalog.Catalog{Server: s.chunkServer()}, r.server.flavor); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close implements snapshot.Reader.
+func (r *reader) Close() { r.conn.Close() }
+
+// Read implements snapshot.Reader.
+func (r *reader) Read(ctx context.Context, c snapshot.Chunk) (snapshot.Rows, error) {
+	defer r.conn.Interrupt(ctx)()
+	rows, err := r.read(ctx, c)
+	if err != nil {
+		return rows, fault.WithTable(c.Table, fmt.Errorf("reading rows of %s: %w", c.Table, err))
+	}
+	return rows, nil
+}
+
+func (r *reader) read(ctx context.Context, c snapshot.Chunk) (rows snapshot.Rows, err error) {
+	in := r.held
+	if in == nil {
+		t, err := r.table(ctx, r.source.name(c.Table))
+		if err != nil {
+			return rows, err
+		}
+		if in, err = r.query(ctx, t, c); err != nil {
+			return rows, err
+		}
+	}
+	r.held = nil
+	if err := in.fill(ctx, &rows, c.Limit); err != nil {
+		return rows, err
+	}
+	if rows.Held {
+		r.held = in
+		return rows, nil
+	}
+	if !in.table.transactional && r.view != nil {
+		// Its rows are visible before they are logged, and no later than the statement ends that locks the table.
+		high, err := r.logEnd(ctx)
+		if err != nil {
+			return rows, err
+		}
+		r.view.high.Store(high)
+	}
+	_, err = r.conn.Query(ctx, "COMMIT")
+	return rows, err
+}
+
+// table returns how a table is read. It stays locked against statements that change it until the transaction ends.
+func (r *reader) table(ctx context.Context, n statement.TableName) (*table, error) {
+	_, err := r.conn.Query(ctx, "SELECT 1 FROM "+n.SQL()+" LIMIT 0")
+	if err != nil {
+		return nil, gone(err)
+	}
+	rows, err := r.conn.Query(ctx, "SHOW CREATE TABLE "+n.SQL())
+	if err != nil {
+		return nil, gone(err)
+	}
+	if len(rows) != 1 || len(rows[0]) < 2 {
+		return nil, fault.WithKind(fault.KindProtocol, errors.New("SHOW CREATE TABLE does not say what the table is"))
+	}
+	return r.source.shapes.of(ctx, n, rows[0][1])
+}
+
+// gone marks the error of a table that is not there.
+func gone(err error) error {
+	if wire.IsServerError(err, mysql.ER_NO_SUCH_TABLE, mysql.ER_BAD_DB_ERROR) {
+		return fmt.Errorf("%w: %w", snapshot.ErrGone, err)
+	}
+	return err
+}
+
+// query begins to read a chunk.
+func (r *reader) query(ctx context.Context, t *table, c snapshot.Chunk) (*rowReader, error) {
+	var sql strings.Builder
+	sql.WriteString("SELECT ")
+	if r.server.flavor == product.MariaDB {
+		sql.WriteString("SQL_NO_CACHE ")
+	}
+	columns := make([]string, len(t.layout.Table.Columns))
+	for i := range columns {
+		columns[i] = statement.QuoteName(t.layout.Table.Columns[i].Name)
+	}
+	sql.WriteString(strings.Join(append(columns, t.key.expressions()...), ", "))
+	sql.WriteString(" FROM " + t.SQL())
+	in := &rowReader{table: t}
+	if err := in.limit(&sql, c); err != nil {
+		return nil, err
+	}
+	var err error
+	if in.result, err = r.conn.Stream(ctx, sql.String()); err != nil {
+		if c.Where != "" && serverSays(err) {
+			return nil, fmt.Errorf("snapshot.where: the condition %q: %w", c.Where, err)
+		}
+		return nil, gone(err)
+	}
+	types := make([]byte, len(in.result.Columns))
+	for i, col := range in.result.Columns {
+		types[i] = col.Type
+	}
+	if in.decoder, err = row.NewResult(t.layout, types); err != nil {
+		return nil, fault.WithKind(fault.KindProtocol, err)
+	}
+	return in, nil
+}
+
+// limit adds what says which rows are read.
+func (in *rowReader) limit(sql *strings.Builder, c snapshot.Chunk) error {
+	t := in.table
+	var conditions []string
+	add := func(literals []string, err error, condition func([]string) string) error {
+		if err == nil {
+			conditions = append(conditions, condition(literals))
+		}
+		return err
+	}
+	switch {
+	case len(c.Keys) > 0:
+		condition, err := t.keysCondition(c.Keys)
+		if err != nil {
+			return err
+		}
+		conditions = append(conditions, condition)
+	case len(t.key.parts) > 0:
+		in.paged = true
+		sql.WriteString(" FORCE INDEX (" + statement.QuoteName(t.key.index) + ")")
+		if c.From != nil {
+			literals, err := t.key.literals(c.From)
+			if err := add(literals, err, t.key.after); err != nil {
+				return err
+			}
+		}
+		if c.To != nil {
+			literals, err := t.key.literals(c.To)
+			if err := add(literals, err, t.key.upTo); err != nil {
+				return err
+			}
+		}
+	default:
+		in.whole = true
+	}
+	if c.Where != "" {
+		conditions = append(conditions, "("+c.Where+"\n)") // a comment at its end ends with the line
+	}
+	if len(conditions) > 0 {
+		sql.WriteString(" WHERE " + strings.Join(conditions, " AND "))
+	}
+	if in.paged {
+		sql.WriteString(" ORDER BY " + t.key.orderBy())
+		if c.Limit > 0 {
+			sql.WriteString(" LIMIT " + strconv.Itoa(c.Limit))
+		}
+	}
+	return nil
+}
+
+// rowReader reads the rows of a query.
+type rowReader struct {
+	table   *table
+	result  *wire.Result
+	decoder *row.Result
+	// paged says that the rows come in the order of the key, as many as the limit; whole that they are all there are.
+	paged, whole bool
+	// values and arena are what is left of the memory for values and their texts.
+	values []change.Value
+	arena  []byte
+}
+
+// How much memory is taken at once: values of that many rows, and that many bytes of texts.
+const (
+	slabRows  = 512
+	slabArena = 64 << 10
+)
+
+// fill reads the rows of a chunk; of a table that is read whole, as many as the limit.
+func (in *rowReader) fill(ctx context.Context, rows *snapshot.Rows, limit int) error {
+	var last []byte
+	for limit <= 0 || len(rows.Events) < limit || !in.whole {
+		p, err := in.result.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if p == nil {
+			return in.end(rows, limit, last)
+		}
+		last = p
+		if err := in.add(rows, p, limit); err != nil {
+			return err
+		}
+	}
+	rows.Held, rows.Next = true, snapshot.Bound("[]")
+	return nil
+}
+
+// end says where the next chunk begins.
+func (in *rowReader) end(rows *snapshot.Rows, limit int, last []byte) error {
+	if !in.paged || limit <= 0 || len(rows.Events) < limit {
+		return nil
+	}
+	raw, err := in.decoder.Raw(last)
+	if err == nil {
+		rows.Next, err = in.table.bound(raw)
+	}
+	return err
+}
+
+// add makes an event of a row.
+func (in *rowReader) add(rows *snapshot.Rows, p []byte, limit int) error {
+	l := in.table.layout
+	width := len(l.Table.Columns)
+	if len(in.values) < width {
+		in.values = make([]change.Value, width*slabRows)
+	}
+	values := in.values[:width:width]
+	in.values = in.values[width:]
+	if room := 2*len(p) + 32*width; cap(in.arena)-len(in.arena) < room {
+		in.arena = make([]byte, 0, max(slabArena, room))
+	}
+	var inexact, err error
+	if in.arena, inexact, err = in.decoder.Decode(p, values, in.arena); err != nil {
+		return fault.WithKind(fault.KindProtocol, err)
+	}
+	if rows.Events == nil {
+		rows.Events = make([]change.Event, 0, min(max(limit, slabRows), 1<<16))
+	}
+	if inexact != nil {
+		if rows.Errs == nil {
+			rows.Errs = map[int]error{}
+		}
+		rows.Errs[len(rows.Events)] = fault.WithTable(l.Table.FullName(), fault.WithKind(fault.KindDecode,
+			fmt.Errorf("decoding a row of %s in a snapshot: %w", l.Table.FullName(), inexact)))
+	}
+	rows.Events = append(rows.Events, change.Event{Table: l.Table, After: values})
+	return nil
+}
