@@ -270,12 +270,14 @@ func newInput(conf *service.ParsedConfig, res *service.Resources) (service.Batch
 // newReplication returns a log that is not connected.
 func newReplication(c config, source *change.Source, log logger, schemaChanged func(table string)) *replication {
 	r := &replication{cfg: c, logger: log, kick: make(chan struct{}, 1), warned: map[string]bool{}, history: history.New()}
-	r.schemas = shape.New(shape.Settings{
+	settings := shape.Settings{
 		Source: source, Database: c.conn.Database, Slot: c.slot, Filter: &r.cfg.filter, Values: r.cfg.values,
 		Warn: func(table, column, typ string) {
-			log.Warnf("column %s of %s has the type %s, which is delivered as the database prints it", column, table, typ)
+			r.warnOnce(fmt.Sprintf("column %s of %s has the type %s, which is delivered as the database prints it", column, table, typ))
 		},
 		Changed: schemaChanged,
-	})
+	}
+	r.schemas = shape.New(settings)
+	r.chunks = r.newChunks(settings)
 	return r
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/catalog"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/chunk"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/history"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/lsn"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/pgoutput"
@@ -29,6 +30,7 @@ import (
 type replication struct {
 	cfg     config
 	schemas *shape.Schemas
+	chunks  *chunk.Source
 	history *history.History
 	logger  logger
 
@@ -37,6 +39,10 @@ type replication struct {
 	serverEnd atomic.Uint64 // LSN of the server's end of log; 0 when unknown
 	// kick wakes the goroutine that reports to the server.
 	kick chan struct{}
+	// wanted is where the stream is to come soon, for a snapshot: it says so at once when it is there. It only grows. Asks has the next
+	// report ask the server where it is.
+	wanted atomic.Uint64
+	asks   atomic.Bool
 
 	warnedMu sync.Mutex
 	warned   map[string]bool // guarded by warnedMu
@@ -107,6 +113,17 @@ func (r *replication) proved() {
 	defer r.proof.mu.Unlock()
 	r.proof.wanted = false
 	r.give(r.proof.saved)
+}
+
+// hurry has the stream say soon that it has come to a place: the server is asked where it is, and what it answers is not held back.
+func (r *replication) hurry(to lsn.LSN) {
+	for was := r.wanted.Load(); uint64(to) > was; was = r.wanted.Load() {
+		if r.wanted.CompareAndSwap(was, uint64(to)) {
+			break
+		}
+	}
+	r.asks.Store(true)
+	r.wake()
 }
 
 func (r *replication) wake() {
@@ -416,7 +433,8 @@ func (s *session) keepalive(ctx context.Context, k pgoutput.Keepalive) error {
 		return nil
 	}
 	now := s.wire.ReadAt
-	if now.Sub(s.idleAt) < idleInterval {
+	wanted := lsn.LSN(s.r.wanted.Load())
+	if now.Sub(s.idleAt) < idleInterval && (k.End < wanted || s.end.At >= wanted) {
 		s.ask.Store(true) // the answer repeats the position, a little later
 		return nil
 	}

@@ -37,6 +37,7 @@ func (s *session) report(ctx context.Context) error {
 		case <-interval.C:
 			ask = true
 		case <-s.r.kick:
+			ask = s.r.asks.Swap(false)
 		case <-poll.C:
 			if !s.ask.Swap(false) {
 				continue

@@ -15,6 +15,7 @@ import (
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/value"
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/snapshot"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 	"github.com/deltaforge/deltaforge/internal/typematrix"
 )
@@ -71,8 +72,12 @@ func testTypes(t *testing.T, d *database, all []typeCase, yaml string) {
 		}
 		d.exec(fmt.Sprintf("INSERT INTO types%d VALUES (%s)", i, values))
 	}
+	reader := openReader(t, r)
 	for i, m := range s.events(len(chunks)) {
 		checkTypes(t, chunks[i], m)
+		rows, _ := readChunk(t, reader, snapshot.Chunk{Table: fmt.Sprintf("public.types%d", i), Limit: 10})
+		require.Empty(t, rows.Errs)
+		sameRow(t, m, messagesOf(rows.Events)[0])
 	}
 	assert.NotContains(t, log.all(), "has the type mood")
 	assert.Contains(t, log.all()+yaml, "has the type box[]")

@@ -73,7 +73,7 @@ func (c *Config) Look(ctx context.Context, conn *pgx.Conn, version int) (*State,
 	if st.Main, err = queryPublication(ctx, conn, c.Name, version); err != nil {
 		return nil, err
 	}
-	if name := c.insertsName(); name != "" {
+	if name := c.InsertsName(); name != "" {
 		if st.Inserts, err = queryPublication(ctx, conn, name, version); err != nil {
 			return nil, err
 		}
@@ -204,7 +204,7 @@ func Fingerprint(ctx context.Context, conn *pgx.Conn, version int) (sum string, 
 // Drop drops the publications that were made for the source, and returns their names.
 func (c *Config) Drop(ctx context.Context, conn *pgx.Conn) (dropped []string, err error) {
 	rows, err := conn.Query(ctx, `SELECT pubname FROM pg_publication WHERE pubname = ANY ($1) AND obj_description(oid, 'pg_publication') = $2
-		ORDER BY pubname`, []string{c.Name, c.insertsName()}, c.comment())
+		ORDER BY pubname`, []string{c.Name, c.InsertsName()}, c.comment())
 	if err != nil {
 		return nil, fmt.Errorf("looking for publications to drop: %w", err)
 	}

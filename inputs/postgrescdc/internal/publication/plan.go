@@ -21,8 +21,8 @@ type Config struct {
 	Filter *Filter
 }
 
-// insertsName is the name of the second publication; empty where none would fit.
-func (c *Config) insertsName() string {
+// InsertsName is the name of the second publication; empty where none would fit.
+func (c *Config) InsertsName() string {
 	const suffix, most = "_inserts", 63
 	if len(c.Name)+len(suffix) > most {
 		return ""
@@ -34,7 +34,7 @@ func (c *Config) insertsName() string {
 func (c *Config) Names(st *State) string {
 	names := Ident(c.Name)
 	if st.Inserts != nil {
-		names += "," + Ident(c.insertsName())
+		names += "," + Ident(c.InsertsName())
 	}
 	return names
 }
@@ -119,8 +119,8 @@ func (c *Config) planCreate(p *Plan, st *State, role Role, wanted []Table) {
 		p.make(c, c.Name, target, viaRoot)
 		p.Done = "created the publication " + c.Name + shortened(target)
 		if inserts := c.insertsTarget(role); inserts != "" && st.Inserts == nil {
-			p.make(c, c.insertsName(), inserts, insertsOnly)
-			p.Done += ", and " + c.insertsName() + shortened(inserts) + " with the inserts of tables that are made later"
+			p.make(c, c.InsertsName(), inserts, insertsOnly)
+			p.Done += ", and " + c.InsertsName() + shortened(inserts) + " with the inserts of tables that are made later"
 		}
 	}
 }
@@ -132,7 +132,7 @@ const insertsOnly = " WITH (publish = 'insert, truncate', publish_via_partition_
 func (c *Config) insertsTarget(role Role) string {
 	everything, schemas := c.Filter.whole()
 	switch {
-	case !role.Super || !role.Fresh || c.insertsName() == "":
+	case !role.Super || !role.Fresh || c.InsertsName() == "":
 		return ""
 	case everything:
 		return " FOR ALL TABLES"

@@ -318,7 +318,7 @@ func TestPlanChangeBesideInserts(t *testing.T) {
 	require.Equal(t, `"pub","pub_inserts"`, config.Names(st))
 	st.Inserts = nil
 	require.Equal(t, `"pub"`, config.Names(st))
-	require.Empty(t, (&Config{Name: strings.Repeat("x", 60)}).insertsName())
+	require.Empty(t, (&Config{Name: strings.Repeat("x", 60)}).InsertsName())
 }
 
 func TestManyTables(t *testing.T) {

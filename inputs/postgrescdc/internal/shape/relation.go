@@ -48,6 +48,8 @@ type Settings struct {
 	Slot     string
 	Filter   *publication.Filter
 	Values   value.Options
+	// Present says that relations are for what a query returns: composite types are as the catalogue has them when a relation is made.
+	Present bool
 	// Warn is told of a column whose type is delivered as the database prints it, once.
 	Warn func(table, column, typ string)
 	// Changed is told of a table whose shape is another one than before.
@@ -111,6 +113,23 @@ func (s *Schemas) Settle(ctx context.Context, conn *pgx.Conn, rel *Relation, at 
 	}
 	rel.bound(at)
 	return rel, nil
+}
+
+// Still reports whether the composite types of a relation that was made for a query are as they were then.
+func (s *Schemas) Still(ctx context.Context, conn *pgx.Conn, rel *Relation) (bool, error) {
+	if len(rel.composites) == 0 {
+		return true, nil
+	}
+	now, err := queryShapes(ctx, conn, s.Slot, slices.Collect(maps.Keys(rel.composites)))
+	if err != nil {
+		return false, err
+	}
+	for relation, was := range rel.composites {
+		if slices.Contains(now.busy, relation) || !sameShape(was.attributes, now.types[relation]) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // bound works out which transactions the relation holds for.
@@ -317,12 +336,15 @@ func (s *Schemas) typeOf(ctx context.Context, conn *pgx.Conn, key value.Key, dep
 // composite explains a composite type as it was for the transaction that the build is for. Where that is in doubt, it has the fields
 // that the type has now, and its values are told apart by the number of theirs.
 func (s *Schemas) composite(ctx context.Context, conn *pgx.Conn, t *value.Type, relation uint32, depth int) error {
-	if sure, _ := s.shapes.find(relation, s.at); sure == nil {
+	if sure, _ := s.shapes.find(relation, s.at); sure == nil || s.Settings.Present {
 		if err := s.shapes.look(ctx, conn, []uint32{relation}); err != nil {
 			return err
 		}
 	}
 	sure, maybe := s.shapes.find(relation, s.at)
+	if s.Settings.Present {
+		sure = &shape{attributes: s.shapes.newest(relation), until: math.MaxUint64}
+	}
 	s.uses[relation] = sure
 	t.Codec, t.Logical, t.Unlisted = value.CodecComposite, change.LogicalObject, false
 	if sure != nil {

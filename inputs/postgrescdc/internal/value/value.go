@@ -16,6 +16,13 @@ type Decoder struct {
 	Invalid error // what makes the values inexact that were decoded since it was nil
 }
 
+// Room makes sure that there is room for some bytes without moving those that values point to.
+func (d *Decoder) Room(least, size int) {
+	if cap(d.scratch)-len(d.scratch) < least {
+		d.scratch = make([]byte, 0, size)
+	}
+}
+
 // Inexact keeps what could not be decoded where a person can see it.
 func (d *Decoder) Inexact(raw []byte) change.Value {
 	if utf8.Valid(raw) {

@@ -1,0 +1,422 @@
+package chunk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/lsn"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/row"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/wire"
+	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/fault"
+	"github.com/deltaforge/deltaforge/internal/snapshot"
+)
+
+// reader is a snapshot.Reader.
+type reader struct {
+	s      *Source
+	conn   *pgx.Conn
+	stream *wire.Stream
+	pages  pages
+	// server tells servers apart, and standby says that this one replays the log of another.
+	server  string
+	standby bool
+
+	table *table // of the transaction that is open; nil: none
+	held  bool   // a cursor is open
+}
+
+// The bounds of what a chunk may ask of the server.
+const (
+	// lockTimeout bounds the wait for a table that is being altered: whoever comes after a waiting ALTER TABLE would wait for both.
+	lockTimeout = "2s"
+	// statementTimeout is far above what a chunk takes, and idleTimeout above the time between two parts of a table that is read in one
+	// transaction.
+	statementTimeout = "30min"
+	idleTimeout      = "10min"
+	closeTimeout     = 2 * time.Second
+)
+
+// settings make the plans those that chunks are cut for, in the order of an index, and turn a policy that would hide rows into an error.
+const settings = `SELECT set_config('row_security', 'off', false), set_config('jit', 'off', false), set_config('enable_sort', 'off', false),
+	set_config('enable_hashjoin', 'off', false), set_config('enable_mergejoin', 'off', false),
+	set_config('max_parallel_workers_per_gather', '0', false), set_config('statement_timeout', '` + statementTimeout + `', false),
+	set_config('idle_in_transaction_session_timeout', '` + idleTimeout + `', false), set_config('default_transaction_read_only', 'on', false)`
+
+// prepare makes the session one for chunks, and looks where it is.
+func (r *reader) prepare(ctx context.Context) error {
+	if err := r.conn.PgConn().Exec(ctx, settings).Close(); err != nil {
+		return classify(err)
+	}
+	err := r.conn.QueryRow(ctx, `SELECT (SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'wal_block_size'),
+		(SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'wal_segment_size'), pg_is_in_recovery(),
+		concat_ws(' ', inet_server_addr(), inet_server_port(), pg_postmaster_start_time())`).
+		Scan(&r.pages.page, &r.pages.segment, &r.standby, &r.server)
+	if err != nil {
+		return classify(err)
+	}
+	if r.s.cfg.Replica != nil {
+		return r.checkReplica(ctx)
+	}
+	return nil
+}
+
+// Close implements snapshot.Reader.
+func (r *reader) Close() {
+	closeConn(r.conn)
+}
+
+func closeConn(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	_ = conn.Close(ctx) // nothing is lost with it
+}
+
+// Begin implements snapshot.Reader.
+func (r *reader) Begin(ctx context.Context, name string, after checkpoint.Position) (snapshot.View, error) {
+	v, err := r.begin(ctx, name, after)
+	if err != nil {
+		return nil, r.explain(name, "", err)
+	}
+	r.s.cfg.Want(v.high)
+	return v, nil
+}
+
+func (r *reader) begin(ctx context.Context, name string, after checkpoint.Position) (*view, error) {
+	passed, err := r.s.cfg.At(after)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.s.writersGone(ctx, name); err != nil {
+		return nil, err
+	}
+	v := &view{s: r.s}
+	if r.standby {
+		low, err := r.waitReplay(ctx, passed)
+		if err != nil {
+			return nil, err
+		}
+		v.seen = &replayed{low}
+	} else if err := r.s.settle(ctx, r.conn, passed); err != nil {
+		return nil, err
+	}
+	t, st, err := r.enter(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if st.standby != r.standby {
+		return nil, errors.New("the server was a standby and is none any more, or the other way round: connecting again")
+	}
+	r.table, r.held = t, false
+	if r.standby {
+		v.high, err = r.highOfReplica(ctx)
+		return v, err
+	}
+	v.high = r.pages.end(st.insert)
+	v.seen, err = parseMVCC(st.snapshot)
+	return v, err
+}
+
+// enter opens the transaction. The table is locked before anything is read: to a snapshot that is older than the end of a TRUNCATE, or
+// of an ALTER TABLE that writes the table anew, the table is empty.
+func (r *reader) enter(ctx context.Context, name string) (*table, *state, error) {
+	known, err := r.s.lookup(ctx, r.conn, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	begin := "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = '" + lockTimeout + "'; LOCK TABLE " +
+		known.from() + " IN ACCESS SHARE MODE"
+	if err := r.conn.PgConn().Exec(ctx, begin).Close(); err != nil {
+		r.s.forget(name)
+		return nil, nil, err
+	}
+	st, err := queryState(ctx, r.conn, known.schema, known.name)
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && st.partitioned != known.partitioned {
+		r.s.forget(name)
+		return nil, nil, fmt.Errorf("%w, or it is another one now", snapshot.ErrGone)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if known.rel == nil || known.token != st.token {
+		if known, err = r.s.see(ctx, r.conn, known, st); err != nil {
+			return nil, nil, err
+		}
+	}
+	return known, st, nil
+}
+
+// state is what the first statement of a transaction finds.
+type state struct {
+	snapshot    string
+	insert      lsn.LSN
+	standby     bool
+	oid         uint32
+	partitioned bool
+	token       string // another one once anything has changed that a table's shape is made of
+}
+
+// queryState takes the snapshot. The end of the log is asked after that: it is after the commit records of all that the snapshot sees.
+func queryState(ctx context.Context, conn *pgx.Conn, schema, name string) (*state, error) {
+	var st state
+	err := conn.QueryRow(ctx, `SELECT pg_current_snapshot()::text, pg_is_in_recovery(),
+		CASE WHEN pg_is_in_recovery() THEN 0 ELSE (pg_current_wal_insert_lsn() - '0/0')::bigint END, c.oid, c.relkind = 'p',
+		concat_ws(' ', c.oid, c.xmin,
+			(SELECT sum(hashtextextended(concat_ws(' ', attnum, xmin), 0)) FROM pg_catalog.pg_attribute WHERE attrelid = c.oid AND attnum > 0),
+			(SELECT sum(hashtextextended(concat_ws(' ', indexrelid, xmin), 0)) FROM pg_catalog.pg_index WHERE indrelid = c.oid),
+			(SELECT sum(hashtextextended(concat_ws(' ', oid, xmin), 0)) FROM pg_catalog.pg_publication),
+			(SELECT sum(hashtextextended(concat_ws(' ', oid, xmin), 0)) FROM pg_catalog.pg_publication_rel WHERE prrelid = c.oid),
+			CASE WHEN EXISTS (SELECT 1 FROM pg_catalog.pg_attribute WHERE attrelid = c.oid AND atttypid >= 16384) THEN concat_ws(' ',
+				(SELECT sum(hashtextextended(concat_ws(' ', oid, xmin), 0)) FROM pg_catalog.pg_type
+					WHERE oid >= 16384 AND typtype <> 'c' AND typcategory <> 'A'),
+				(SELECT sum(hashtextextended(concat_ws(' ', attrelid, attnum, a.xmin, t.xmin), 0)) FROM pg_catalog.pg_class t
+					LEFT JOIN pg_catalog.pg_attribute a ON attrelid = t.oid AND attnum > 0 WHERE t.relkind = 'c')) END)
+		FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p') AND c.relpersistence = 'p'`, schema, name).
+		Scan(&st.snapshot, &st.standby, &st.insert, &st.oid, &st.partitioned, &st.token)
+	return &st, err
+}
+
+// Read implements snapshot.Reader.
+func (r *reader) Read(ctx context.Context, c snapshot.Chunk) (snapshot.Rows, error) {
+	t := r.table
+	if t == nil || t.fullName() != c.Table {
+		return snapshot.Rows{}, fmt.Errorf("%s: no transaction was begun for the table", c.Table)
+	}
+	r.table = nil
+	rows, err := r.read(ctx, t, c)
+	if err == nil && !rows.Held {
+		err = r.shapeHeld(ctx, t)
+	}
+	if err != nil {
+		return snapshot.Rows{}, r.explain(c.Table, c.Where, err)
+	}
+	if rows.Held {
+		r.table = t
+	}
+	return rows, nil
+}
+
+func (r *reader) read(ctx context.Context, t *table, c snapshot.Chunk) (snapshot.Rows, error) {
+	switch {
+	case len(c.Keys) > 0:
+		return r.readKeys(ctx, t, c)
+	case len(t.key) > 0:
+		return r.readRange(ctx, t, c)
+	case t.followed:
+		return r.readPages(ctx, t, c)
+	default:
+		return r.readWhole(ctx, t, c)
+	}
+}
+
+// shapeHeld makes sure that the rows that were read have the shape that they were decoded with.
+func (r *reader) shapeHeld(ctx context.Context, t *table) error {
+	ok, err := r.s.still(ctx, r.conn, t.rel)
+	if err == nil && !ok {
+		r.s.forget(t.fullName())
+		err = fault.WithKind(fault.KindSchema, errors.New("a composite type of the table was altered while it was read: it is read again"))
+	}
+	return err
+}
+
+// selectFrom is the statement without its conditions.
+func (t *table) selectFrom() string { return "SELECT " + t.columns + " FROM " + t.from() }
+
+// where joins conditions, with the publication's own. The one of the configuration stands on lines of its own, so that a comment in it
+// does not end the statement.
+func (t *table) where(c snapshot.Chunk, conditions ...string) string {
+	if t.filter != "" {
+		conditions = append(conditions, "("+t.filter+")")
+	}
+	if c.Where != "" {
+		conditions = append(conditions, "(\n"+c.Where+"\n)")
+	}
+	if len(conditions) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(conditions, " AND ")
+}
+
+// readRange reads a chunk in the order of the key.
+func (r *reader) readRange(ctx context.Context, t *table, c snapshot.Chunk) (snapshot.Rows, error) {
+	var p params
+	var conditions []string
+	for _, b := range []struct {
+		bound    snapshot.Bound
+		operator string
+	}{{c.From, ">"}, {c.To, "<="}} {
+		if b.bound == nil {
+			continue
+		}
+		values, err := parseBound(t.key, b.bound)
+		if err != nil {
+			return snapshot.Rows{}, err
+		}
+		conditions = append(conditions, compare(t.key, b.operator, values, &p))
+	}
+	sql := t.selectFrom() + t.where(c, conditions...) + " ORDER BY " + orderBy(t.key)
+	if c.Limit > 0 {
+		sql += fmt.Sprintf(" LIMIT %d", c.Limit)
+	}
+	rows, last, err := r.query(ctx, t, sql, p, c.Limit)
+	if err != nil {
+		return snapshot.Rows{}, err
+	}
+	if c.Limit > 0 && len(rows.Events) >= c.Limit {
+		values, err := t.keyOf(last)
+		if err != nil {
+			return snapshot.Rows{}, err
+		}
+		rows.Next = appendBound(t.key, values)
+	}
+	return rows, nil
+}
+
+// readKeys reads the rows with the keys of events.
+func (r *reader) readKeys(ctx context.Context, t *table, c snapshot.Chunk) (snapshot.Rows, error) {
+	if len(t.key) == 0 {
+		return snapshot.Rows{}, errors.New("the table has no key any more")
+	}
+	columns := t.rel.Table.Columns
+	position := map[int]int{} // of a column in an event's key
+	for i, column := range t.rel.Table.Key {
+		position[column] = i
+	}
+	lists := make([][]byte, len(t.key))
+	for _, values := range c.Keys {
+		for i, k := range t.key {
+			at := position[k.column]
+			if at >= len(values) {
+				return snapshot.Rows{}, fmt.Errorf("a key of %d values, where the table's has %d", len(values), len(t.key))
+			}
+			text, err := textOf(&columns[k.column], values[at])
+			if err != nil {
+				return snapshot.Rows{}, fmt.Errorf("key column %s: %w", k.name, err)
+			}
+			lists[i] = appendElement(lists[i], text)
+		}
+	}
+	var p params
+	arrays, names, conditions := make([]string, len(t.key)), make([]string, len(t.key)), make([]string, len(t.key))
+	for i, k := range t.key {
+		arrays[i] = p.add(append(lists[i], '}')) + "::text[]"
+		names[i] = fmt.Sprintf("k%d", i)
+		conditions[i] = k.sql() + " = deltaforge_keys.k" + fmt.Sprint(i) + "::" + k.typ
+	}
+	sql := "SELECT " + t.columns + " FROM unnest(" + strings.Join(arrays, ", ") + ") AS deltaforge_keys (" + strings.Join(names, ", ") + ") JOIN " + t.from() +
+		" ON " + strings.Join(conditions, " AND ") + t.where(snapshot.Chunk{Where: c.Where})
+	rows, _, err := r.query(ctx, t, sql, p, len(c.Keys))
+	return rows, err
+}
+
+// readPages reads the rows of a table without a key by the pages that they are in. A row that an UPDATE moves meanwhile is in the stream.
+func (r *reader) readPages(ctx context.Context, t *table, c snapshot.Chunk) (snapshot.Rows, error) {
+	e, err := queryExtent(ctx, r.conn, t)
+	if err != nil {
+		return snapshot.Rows{}, err
+	}
+	from, to := place{e.files, 0}, int64(0)
+	if c.From != nil {
+		p, err := parsePlace(c.From)
+		if err != nil {
+			return snapshot.Rows{}, err
+		}
+		if p.Files == e.files { // else the table was written anew, and its rows are elsewhere
+			from = p
+		}
+	}
+	if c.To != nil {
+		p, err := parsePlace(c.To)
+		if err != nil {
+			return snapshot.Rows{}, err
+		}
+		if p.Files == e.files {
+			to = p.Page
+		}
+	}
+	end := int64(maxPage)
+	if c.Limit > 0 {
+		end = from.Page + max(1, int64(float64(c.Limit)/e.density()))
+	}
+	if to > 0 {
+		end = min(end, to)
+	}
+	conditions := []string{fmt.Sprintf("ctid >= '(%d,0)'", from.Page)}
+	if end < maxPage {
+		conditions = append(conditions, fmt.Sprintf("ctid < '(%d,0)'", end))
+	}
+	rows, _, err := r.query(ctx, t, t.selectFrom()+t.where(c, conditions...), nil, c.Limit)
+	if err != nil {
+		return snapshot.Rows{}, err
+	}
+	if end < e.pages && (to == 0 || end < to) {
+		rows.Next = place{e.files, end}.bound()
+	}
+	return rows, nil
+}
+
+// cursor is the Next of a table that is read in one transaction.
+var cursor = snapshot.Bound(`"open"`)
+
+// readWhole reads the next part of a table without a key in one transaction. Updates of its rows are not in the stream, so one that is
+// moved meanwhile could be missed by two.
+func (r *reader) readWhole(ctx context.Context, t *table, c snapshot.Chunk) (snapshot.Rows, error) {
+	sql := fmt.Sprintf("FETCH FORWARD %d FROM deltaforge", c.Limit)
+	if c.Limit <= 0 {
+		sql = "FETCH ALL FROM deltaforge"
+	}
+	if !r.held {
+		sql = "DECLARE deltaforge NO SCROLL CURSOR FOR " + t.selectFrom() + t.where(c) + "; " + sql
+	}
+	rows, err := r.fetch(ctx, t, sql, c.Limit)
+	if err != nil {
+		return snapshot.Rows{}, err
+	}
+	if c.Limit > 0 && len(rows.Events) >= c.Limit {
+		r.held, rows.Held, rows.Next = true, true, cursor
+		return rows, nil
+	}
+	r.held = false
+	return rows, r.conn.PgConn().Exec(ctx, "COMMIT").Close()
+}
+
+// result gathers the rows of a chunk.
+type result struct {
+	t    *table
+	d    *row.Query
+	rows snapshot.Rows
+	last []byte // the body of the newest row
+}
+
+func (t *table) result(limit int) *result {
+	limit = min(max(limit, 0), mostRows)
+	res := &result{t: t, d: row.NewQuery(t.rel, t.trust, limit)}
+	res.rows.Events = make([]change.Event, 0, limit)
+	return res
+}
+
+// mostRows bounds what is made for rows that are only expected.
+const mostRows = 1 << 16
+
+func (res *result) add(body []byte) error {
+	values, inexact, err := res.d.Row(body)
+	if err != nil {
+		return err
+	}
+	if inexact != nil {
+		if res.rows.Errs == nil {
+			res.rows.Errs = map[int]error{}
+		}
+		res.rows.Errs[len(res.rows.Events)] = inexact
+	}
+	res.rows.Events = append(res.rows.Events, change.Event{Table: res.t.rel.Table, After: values})
+	res.last = body
+	return nil
+}

@@ -1,0 +1,78 @@
+package postgrescdc
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/chunk"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/lsn"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/shape"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/wire"
+	"github.com/deltaforge/deltaforge/internal/snapshot"
+)
+
+// What a snapshot needs of the stream: its connections, and how it makes tables and values.
+
+// Snapshots implements coordinator.Snapshotter.
+func (r *replication) Snapshots() snapshot.Source { return r.chunks }
+
+// newChunks returns the source of a snapshot's rows.
+func (r *replication) newChunks(settings shape.Settings) *chunk.Source {
+	settings.Present, settings.Changed = true, func(string) {}
+	return chunk.New(chunk.Config{
+		Primary:      r.cfg.connectStream,
+		Publications: []string{r.cfg.publication, r.cfg.wanted().InsertsName()},
+		Captured:     r.captured,
+		Schemas:      shape.New(settings),
+		At: func(p checkpoint.Position) (lsn.LSN, error) {
+			at, err := tokenPosition(checkpoint.Token{Commit: p})
+			return at.At, err
+		},
+		Want:   r.hurry,
+		Logger: r.logger,
+	})
+}
+
+// captured lists the tables that a snapshot has.
+func (r *replication) captured(ctx context.Context, conn *pgx.Conn) ([]chunk.Captured, error) {
+	var version int
+	if err := conn.QueryRow(ctx, "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
+		return nil, classify(fmt.Errorf("asking for the server's version: %w", err))
+	}
+	state, err := r.cfg.wanted().Look(ctx, conn, version)
+	if err != nil {
+		return nil, classify(err)
+	}
+	var list []chunk.Captured
+	for _, t := range r.cfg.filter.Choose(state.Tables) {
+		c := chunk.Captured{OID: t.OID, Schema: t.Schema, Name: t.Table, Partitioned: t.Partitioned}
+		if !(state.Main != nil && state.Main.Has(&t)) && !(state.Inserts != nil && state.Inserts.Has(&t)) {
+			c.Refused = chunk.Unpublished(c.FullName())
+		}
+		list = append(list, c)
+	}
+	return list, nil
+}
+
+// connectStream opens a connection for queries, whose rows can be read without the driver.
+func (c *config) connectStream(ctx context.Context) (*pgx.Conn, *wire.Stream, error) {
+	fresh, err := c.fresh()
+	if err != nil {
+		return nil, nil, err
+	}
+	var stream *wire.Stream
+	fresh.BuildFrontend = func(src io.Reader, dst io.Writer) *pgproto3.Frontend {
+		stream = wire.NewStream(src, nil)
+		return pgproto3.NewFrontend(stream, dst)
+	}
+	conn, err := pgx.ConnectConfig(ctx, fresh)
+	if err != nil {
+		return nil, nil, classifyConnect(err)
+	}
+	return conn, stream, nil
+}
