@@ -73,7 +73,10 @@ func (r *replication) open(ctx context.Context, from checkpoint.Token) (_ *sessi
 		trust:     r.cfg.values.Trust(encoding),
 		relations: map[uint32]*shape.Relation{}, pending: map[uint32]pgoutput.Relation{},
 		messages: shape.MessageRelation(change.MessageTable(r.schemas.Source, r.schemas.Database)),
-		cat:      catalog.New(r.cfg.connect, func(end lsn.LSN) { r.serverEnd.Store(uint64(end)) }, r.schemas.Watch),
+		cat: catalog.New(r.cfg.connect, func(end lsn.LSN) { r.serverEnd.Store(uint64(end)) }, func(ctx context.Context, conn *pgx.Conn) {
+			r.schemas.Watch(ctx, conn)
+			r.nudge(ctx, conn)
+		}),
 	}
 	if s.source, err = r.identify(ctx, repl, from.Source, saved); err != nil {
 		return nil, err

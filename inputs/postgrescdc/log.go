@@ -43,6 +43,7 @@ type replication struct {
 	// report ask the server where it is.
 	wanted atomic.Uint64
 	asks   atomic.Bool
+	nudged atomic.Uint64 // the newest place for which the server was asked to write its log out
 
 	warnedMu sync.Mutex
 	warned   map[string]bool // guarded by warnedMu
@@ -113,17 +114,6 @@ func (r *replication) proved() {
 	defer r.proof.mu.Unlock()
 	r.proof.wanted = false
 	r.give(r.proof.saved)
-}
-
-// hurry has the stream say soon that it has come to a place: the server is asked where it is, and what it answers is not held back.
-func (r *replication) hurry(to lsn.LSN) {
-	for was := r.wanted.Load(); uint64(to) > was; was = r.wanted.Load() {
-		if r.wanted.CompareAndSwap(was, uint64(to)) {
-			break
-		}
-	}
-	r.asks.Store(true)
-	r.wake()
 }
 
 func (r *replication) wake() {

@@ -76,3 +76,27 @@ func (c *config) connectStream(ctx context.Context) (*pgx.Conn, *wire.Stream, er
 	}
 	return conn, stream, nil
 }
+
+// hurry has the stream say soon that it has come to a place: the server is asked where it is, and what it answers is not held back.
+func (r *replication) hurry(to lsn.LSN) {
+	for was := r.wanted.Load(); uint64(to) > was; was = r.wanted.Load() {
+		if r.wanted.CompareAndSwap(was, uint64(to)) {
+			break
+		}
+	}
+	r.asks.Store(true)
+	r.wake()
+}
+
+// nudge has the server write out its log where a snapshot waits for a place that is not written: what open transactions have added to
+// the log stays in memory until somebody commits, for up to fifteen seconds. A transaction that only takes a number does that.
+func (r *replication) nudge(ctx context.Context, conn *pgx.Conn) {
+	wanted, written := r.wanted.Load(), r.serverEnd.Load()
+	if wanted <= written || r.nudged.Load() == wanted {
+		return
+	}
+	// On a standby, and where the session may only read, the log is written out later.
+	if _, err := conn.Exec(ctx, "SELECT pg_current_xact_id()"); err == nil {
+		r.nudged.Store(wanted)
+	}
+}

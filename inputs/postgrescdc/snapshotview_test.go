@@ -1,0 +1,147 @@
+package postgrescdc
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/lsn"
+	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/servers"
+	"github.com/deltaforge/deltaforge/internal/snapshot"
+	"github.com/deltaforge/deltaforge/internal/testenv"
+)
+
+// lateServer is a server of its own on which commits can be made to wait for a standby that is not there. They are in the log then, and
+// no query sees them.
+func lateServer(t *testing.T) (d *database, late func(on bool)) {
+	t.Helper()
+	d = newDatabaseOn(t, testenv.StartPostgres(t, servers.Options{NoSync: true, Args: []string{"max_prepared_transactions=5"}}))
+	return d, func(on bool) {
+		t.Helper()
+		names := ""
+		if on {
+			names = "nobody"
+		}
+		d.exec("ALTER SYSTEM SET synchronous_standby_names = '"+names+"'", "SELECT pg_reload_conf()")
+		require.Eventually(t, func() bool {
+			return d.queryText("SELECT setting FROM pg_settings WHERE name = 'synchronous_standby_names'") == names
+		}, waitFor, tick)
+	}
+}
+
+// start runs statements that may not end for long, on a connection of their own, and returns a function that waits for their end.
+func (d *database) start(sql string) func() {
+	conn := d.connect()
+	done := make(chan error, 1)
+	go func() {
+		_, err := conn.Exec(context.Background(), sql)
+		done <- err
+	}()
+	return func() {
+		d.t.Helper()
+		select {
+		case err := <-done:
+			require.NoError(d.t, err)
+		case <-time.After(waitFor):
+			require.Fail(d.t, "it does not end", sql)
+		}
+	}
+}
+
+func txOf(t testing.TB, m *service.Message) *change.Tx {
+	t.Helper()
+	ev, ok := change.FromMessage(m)
+	require.True(t, ok)
+	return ev.Tx
+}
+
+// readItem reads the table item after a position, and returns its rows and what the transaction saw.
+func readItem(t testing.TB, r snapshot.Reader, after checkpoint.Position) ([]string, snapshot.View) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), waitFor)
+	defer cancel()
+	v, err := r.Begin(ctx, "public.item", after)
+	require.NoError(t, err)
+	rows, err := r.Read(ctx, snapshot.Chunk{Table: "public.item", Limit: 100})
+	require.NoError(t, err)
+	return asInserts(t, rows.Events), v
+}
+
+// TestLateCommits has transactions that are in the log, and delivered, before a query sees them.
+func TestLateCommits(t *testing.T) {
+	d, late := lateServer(t)
+	d.exec("CREATE TABLE item (id int PRIMARY KEY, v text)", "INSERT INTO item VALUES (1, 'old'), (2, 'old'), (3, 'old')")
+	r, log := d.source("")
+	s := d.run(r, checkpoint.Token{})
+	reader := openReader(t, r)
+	begun := s.last.Commit
+	_, v := readItem(t, reader, begun)
+	require.Eventually(t, func() bool { return v.Reached(s.last.Commit) || v.Reached(s.next().Commit) }, waitFor, tick)
+
+	late(true)
+	ends := d.start("SET synchronous_commit = on; UPDATE item SET v = 'late' WHERE id = 1")
+	first := s.events(1)
+	end, err := lsn.ParseServer(d.queryText("SELECT pg_current_wal_lsn()::text"))
+	require.NoError(t, err)
+	rows, v := readItem(t, reader, begun)
+	require.Equal(t, []string{`c item {"before":null,"after":{"id":1,"v":"old"}}`, `c item {"before":null,"after":{"id":2,"v":"old"}}`,
+		`c item {"before":null,"after":{"id":3,"v":"old"}}`}, rows)
+	commit, err := lsn.Parse(txOf(t, first[0]).Position)
+	require.NoError(t, err)
+	require.Less(t, commit, end)
+	require.False(t, v.Sees(txOf(t, first[0])))
+
+	// One that does not wait ends after it, so that the number of the first is among those that run.
+	d.exec("SET synchronous_commit = local", "UPDATE item SET v = 'new' WHERE id = 2")
+	second := s.events(1)
+	rows, v = readItem(t, reader, begun)
+	require.Equal(t, []string{`c item {"before":null,"after":{"id":1,"v":"old"}}`, `c item {"before":null,"after":{"id":2,"v":"new"}}`,
+		`c item {"before":null,"after":{"id":3,"v":"old"}}`}, rows)
+	require.False(t, v.Sees(txOf(t, first[0])))
+	require.True(t, v.Sees(txOf(t, second[0])))
+	require.Eventually(t, func() bool { return v.Reached(s.last.Commit) || v.Reached(s.next().Commit) }, waitFor, tick)
+
+	// What was delivered before somebody began to follow is visible, or is waited for.
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	other := openReader(t, r)
+	_, err = other.Begin(ctx, "public.item", s.last.Commit)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, `public.item: waiting for the transaction of the server process `)
+	require.Contains(t, log.all(), `SELECT pg_terminate_backend(`)
+	require.Contains(t, log.all(), `, active), open since 20`)
+	late(false)
+	ends()
+	rows, v = readItem(t, reader, s.last.Commit)
+	require.Equal(t, `c item {"before":null,"after":{"id":1,"v":"late"}}`, rows[0])
+	require.True(t, v.Sees(txOf(t, first[0])))
+}
+
+// TestOpenWriters has a transaction open whose rows are in the log, of which the last part is not written out: the place that a chunk
+// waits for is after them, and the stream comes there nevertheless.
+func TestOpenWriters(t *testing.T) {
+	d := newDatabaseOn(t, testenv.StartPostgres(t, servers.Options{NoSync: true}))
+	d.exec("CREATE TABLE item (id int PRIMARY KEY, v text)", "INSERT INTO item VALUES (1, 'old')")
+	r, log := d.source("")
+	s := d.run(r, checkpoint.Token{})
+	reader := openReader(t, r)
+	readItem(t, reader, s.last.Commit) // what follows needs no look at the catalogue
+	open := d.connect()
+	_, err := open.Exec(t.Context(), "BEGIN; INSERT INTO item VALUES (2, 'open')")
+	require.NoError(t, err)
+	rows, v := readItem(t, reader, s.last.Commit)
+	require.Equal(t, []string{`c item {"before":null,"after":{"id":1,"v":"old"}}`}, rows)
+	for !v.Reached(s.last.Commit) {
+		require.Nil(t, s.next().Rows)
+	}
+	require.Equal(t, r.wanted.Load(), r.nudged.Load())
+	require.NotContains(t, log.all(), "waiting for")
+	_, err = open.Exec(t.Context(), "COMMIT")
+	require.NoError(t, err)
+	require.False(t, v.Sees(txOf(t, s.events(1)[0])))
+}
