@@ -23,11 +23,15 @@ import (
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/control"
+	"github.com/deltaforge/deltaforge/internal/control/document"
+	"github.com/deltaforge/deltaforge/internal/control/door"
+	"github.com/deltaforge/deltaforge/internal/control/engine"
+	"github.com/deltaforge/deltaforge/internal/control/logs"
 )
 
 // plane connects the control plane and the log with the engine's command line.
 type plane struct {
-	log       *control.TargetLog
+	log       *logs.Log
 	directive error // what is wrong with the log directives
 	taken     bool  // the command is one whose log we write
 
@@ -39,7 +43,7 @@ type plane struct {
 	server    *control.Server
 	pipeline  string // run mode: its name
 	tenants   tenants
-	names     *control.SourceNames
+	names     *document.SourceNames
 	files     *takenFiles // what the command line gave to the engine and is ours; nil: nothing
 	variables quoted      // environment variables whose values have to be quoted
 	restart   atomic.Bool // the process starts itself again when it has ended
@@ -49,17 +53,17 @@ type plane struct {
 
 // newPlane reads the log directives: the engine wants its loggers before its command line.
 func newPlane() *plane {
-	p := &plane{log: control.NewTargetLog()}
-	p.opts.Engine.Lock = control.NewLock()
-	p.names = control.NewSourceNames(sourceTypes())
+	p := &plane{log: logs.New()}
+	p.opts.Engine.Lock = engine.NewLock()
+	p.names = document.NewSourceNames(sourceTypes())
 	learnEnvironment()
 	directives := os.Getenv(logVariable)
 	if directives == "" {
 		directives = os.Getenv(rustVariable)
 	}
 	if directives != "" {
-		var levels control.Levels
-		if levels, p.directive = control.ParseLevels(directives); p.directive == nil {
+		var levels logs.Levels
+		if levels, p.directive = logs.ParseLevels(directives); p.directive == nil {
 			p.log.SetLevels(levels)
 		}
 	}
@@ -135,7 +139,7 @@ func (p *plane) parseLevel(c *cli.Context) error {
 		if level == "" {
 			continue
 		}
-		levels, err := control.ParseLevel(level)
+		levels, err := logs.ParseLevel(level)
 		if err != nil {
 			return fmt.Errorf("--log.level: %w", err)
 		}
@@ -183,7 +187,7 @@ func (p *plane) parseControl(c *cli.Context) error {
 	}
 	if cert, key := c.String(tlsCertFlag), c.String(tlsKeyFlag); cert != "" || key != "" {
 		var err error
-		if p.opts.TLS, err = control.CertificateFiles(cert, key); err != nil {
+		if p.opts.TLS, err = door.CertificateFiles(cert, key); err != nil {
 			return fmt.Errorf("--%s and --%s: %w", tlsCertFlag, tlsKeyFlag, err)
 		}
 	}
@@ -228,7 +232,7 @@ func (p *plane) configure(conf *service.ParsedConfig) error {
 	}
 	for _, name := range []string{"input", "pipeline", "output", "metrics", "tracer", "cache_resources", "input_resources", "output_resources"} {
 		if text, err := yaml.Marshal(map[string]any{name: section(conf, name)}); err == nil {
-			control.Learn(text)
+			document.Learn(text)
 		}
 	}
 	if err := p.engine(conf); err != nil {
@@ -245,7 +249,7 @@ func (p *plane) configure(conf *service.ParsedConfig) error {
 		warnOfStream(conf)
 		input, _ := section(conf, "input").(map[string]any)
 		var err error
-		single := control.SingleOptions{Pipeline: p.pipeline, SourceType: control.InputType(input), Resources: conf.Resources()}
+		single := control.SingleOptions{Pipeline: p.pipeline, SourceType: document.InputType(input), Resources: conf.Resources()}
 		if enabled, err := conf.FieldBool("http", "enabled"); err == nil && enabled {
 			single.Engine.Address, _ = conf.FieldString("http", "address")
 			single.Engine.CertFile, _ = conf.FieldString("http", "cert_file")
@@ -303,12 +307,12 @@ func (p *plane) formatLog(conf *service.ParsedConfig) error {
 		s, _ := conf.FieldString(append([]string{"logger"}, path...)...)
 		return s
 	}
-	f := control.LogFormat{
+	f := logs.Format{
 		Text: text("format") == "logfmt", TimeKey: text("timestamp_name"), LevelKey: text("level_name"),
 		MessageKey: text("message_name"), Out: os.Stdout, Pipeline: p.pipeline, Tenant: p.tenants.of, Sources: p.names,
 	}
 	if !p.log.HasLevels() {
-		levels, err := control.ParseLevel(text("level"))
+		levels, err := logs.ParseLevel(text("level"))
 		if err != nil {
 			return fmt.Errorf("logger.level: %w", err)
 		}

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/deltaforge/deltaforge/internal/control"
+	"github.com/deltaforge/deltaforge/internal/control/document"
 	"github.com/deltaforge/deltaforge/internal/redact"
 )
 
@@ -40,9 +40,9 @@ func (q *quoted) scan(patterns []string) error {
 			if err != nil {
 				continue // a folder, or the engine says so
 			}
-			control.SecretReferences(text, found, elsewhere)
-			control.Learn(text)
-			if err := control.CheckSecrets(text); err != nil {
+			document.SecretReferences(text, found, elsewhere)
+			document.Learn(text)
+			if err := document.CheckSecrets(text); err != nil {
 				return fmt.Errorf("%s: %w", path, err)
 			}
 		}
@@ -64,7 +64,7 @@ func (q *quoted) lookup(_ context.Context, name string) (string, bool) {
 	}
 	if found && (*q)[name] {
 		redact.Add(value)
-		return string(control.Quote(value)), true
+		return string(document.Quote(value)), true
 	}
 	return value, found
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/deltaforge/deltaforge/internal/control"
+	"github.com/deltaforge/deltaforge/internal/control/document"
 )
 
 // errTaken ends the first reading of the command line: parts of it are ours, and the engine gets the rest.
@@ -151,7 +152,7 @@ func (f *takenFiles) all() (paths []string) {
 func (f *takenFiles) fingerprint() string {
 	var b strings.Builder
 	for _, path := range f.all() {
-		fmt.Fprintln(&b, path, control.Fingerprint(path))
+		fmt.Fprintln(&b, path, document.Fingerprint(path))
 	}
 	return b.String()
 }

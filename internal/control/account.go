@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/deltaforge/deltaforge/internal/redact"
 )
 
 const requestIDHeader = "X-Request-Id"
@@ -58,6 +60,9 @@ func (s *stats) of(pipeline string, more ...string) []string {
 	}
 	return append([]string{pipeline, tenant}, more...)
 }
+
+// panicked counts panics of a component that belongs to no pipeline.
+func (s *stats) panicked(n int64, component string) { s.panics.Incr(n, "", component) }
 
 // recorder remembers the status of an answer.
 type recorder struct {
@@ -162,7 +167,7 @@ func (s *Server) audit(ctx context.Context, action, id string, known bool, statu
 	l := s.log.With("action", action, "pipeline", id, "tenant", tenant, "outcome", outcome, "status", status,
 		"remote_address", c.remote, "user", c.user, "request_id", c.requestID)
 	if cause != nil {
-		l.With("error", redactText(cause.Error())).Warnf("Pipeline %s: %s refused", id, action)
+		l.With("error", redact.Text(cause.Error())).Warnf("Pipeline %s: %s refused", id, action)
 		return
 	}
 	l.Infof("Pipeline %s: %s", id, action)

@@ -6,6 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+
+	"github.com/deltaforge/deltaforge/internal/control/document"
+	"github.com/deltaforge/deltaforge/internal/control/internal/state"
 )
 
 // CheckpointLocation says where a source keeps its position.
@@ -43,17 +46,17 @@ func (s *Server) locations(ctx context.Context, id string, p pipeline) ([]Checkp
 	if err != nil {
 		return nil, nil, err
 	}
-	sources := findSources(config, s.opts.SourceTypes)
+	sources := document.FindSources(config, s.opts.SourceTypes)
 	if len(sources) == 0 {
 		return nil, nil, refusef(http.StatusNotFound, "the pipeline has no source that keeps a position here")
 	}
 	var at []CheckpointLocation
 	var shown []savedPosition
 	for _, src := range sources {
-		name := src.text("name")
+		name := src.Text("name")
 		l := CheckpointLocation{
-			Cache: src.text("checkpoint", "cache"), Path: src.text("checkpoint", "path"),
-			Key: cmp.Or(src.text("checkpoint", "key"), name),
+			Cache: src.Text("checkpoint", "cache"), Path: src.Text("checkpoint", "path"),
+			Key: cmp.Or(src.Text("checkpoint", "key"), name),
 		}
 		at = append(at, l)
 		shown = append(shown, savedPosition{Source: name, Key: l.Key, Store: cmp.Or(l.Cache, l.Path, "default")})
@@ -94,7 +97,7 @@ func (s *Server) deleteCheckpoint(r *http.Request, _ []byte) *reply {
 		if err != nil {
 			return err
 		}
-		if p.status != statusStopped {
+		if p.status != state.Stopped {
 			return refusef(http.StatusConflict, "the pipeline is %s: stop it first", p.status)
 		}
 		at, _, err := s.locations(ctx, id, p)

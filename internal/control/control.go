@@ -16,6 +16,13 @@ import (
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/deltaforge/deltaforge/internal/control/document"
+	"github.com/deltaforge/deltaforge/internal/control/door"
+	"github.com/deltaforge/deltaforge/internal/control/engine"
+	"github.com/deltaforge/deltaforge/internal/control/internal/sources"
+	"github.com/deltaforge/deltaforge/internal/control/internal/state"
+	"github.com/deltaforge/deltaforge/internal/control/internal/trial"
 )
 
 // Options say how a control plane works. Resources and Engine.Address are required, the rest has defaults.
@@ -25,7 +32,7 @@ type Options struct {
 	// StateDir is where pipelines and statuses are kept; empty: nowhere, and they end with the process.
 	StateDir string
 	// Credentials of callers. Without any, the listener must be one that only this machine reaches; see Insecure.
-	Credentials Credentials
+	Credentials door.Credentials
 	// TLS, where not nil, is what the listener speaks.
 	TLS *tls.Config
 	// Origins are the browser origins that may call, "*" for all. None: a request that carries an Origin and changes
@@ -56,11 +63,11 @@ type Options struct {
 	LabelTenants bool
 
 	// Engine says how to reach the engine's API.
-	Engine Engine
+	Engine engine.Options
 	// Resources are those of the process: its logger, its metrics and the place where sources find Sources.
 	Resources *service.Resources
 	// Names learns what the sources are called, for the log; nil: nobody asks.
-	Names *SourceNames
+	Names *document.SourceNames
 	// SourceTypes are the inputs that attach to Sources and so can be paused.
 	SourceTypes []string
 	// Checkpoints reads and deletes saved positions; nil: those routes answer 501.
@@ -92,9 +99,9 @@ func (o Options) withDefaults() Options {
 
 // streams is where the pipelines are looked up.
 type streams interface {
-	list(ctx context.Context) (map[string]streamInfo, error)
-	get(ctx context.Context, id string) (info streamInfo, found bool, err error)
-	connections(ctx context.Context, id string) ([]connection, error)
+	List(ctx context.Context) (map[string]engine.Info, error)
+	Get(ctx context.Context, id string) (info engine.Info, found bool, err error)
+	Connections(ctx context.Context, id string) ([]engine.Connection, error)
 }
 
 // Server is the control plane of one process.
@@ -102,12 +109,12 @@ type Server struct {
 	opts    Options
 	log     *service.Logger
 	stats   *stats
-	engine  *engine // nil in run mode
+	engine  *engine.Client // nil in run mode
 	streams streams
-	state   *state
-	sources *Sources
-	checker checker
-	files   fileSet
+	state   *state.Dir
+	sources *sources.Sources
+	checker planChecker
+	files   document.Files
 
 	listener net.Listener
 	http     *http.Server
@@ -123,34 +130,34 @@ type Server struct {
 // and closes the gates of the pipelines that were paused. It answers no request before Start. Close it in any case.
 func New(ctx context.Context, o Options) (*Server, error) {
 	o = o.withDefaults()
-	if err := o.Credentials.validate(); err != nil {
+	if err := o.Credentials.Validate(); err != nil {
 		return nil, err
 	}
-	st, err := openState(o.StateDir)
+	st, err := state.Open(o.StateDir)
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{
 		opts: o, log: o.Resources.Logger().With("target", "control"), stats: newStats(o.Resources.Metrics(), o.labels()),
-		engine: newEngine(o.Engine), state: st, sources: NewSources(), pipelines: newRegistry(), stop: func() {},
-		files: fileSet{o.Files},
+		engine: engine.New(o.Engine), state: st, sources: sources.New(), pipelines: newRegistry(), stop: func() {},
+		files: document.Files{Patterns: o.Files},
 	}
-	s.checker = newChecker(o.Resources, witness{stats: s.stats, log: s.log})
+	s.checker = planChecker{trial.New(o.Resources, trial.Witness{Panicked: s.stats.panicked, Log: s.log})}
 	s.streams = s.engine
-	for id, p := range st.saved() {
-		s.sources.SetPaused(id, p.Status != statusRunning)
+	for id, p := range st.Saved() {
+		s.sources.SetPaused(id, p.Status != state.Running)
 	}
-	o.Resources.SetGeneric(SourcesKey, s.sources)
-	if err := s.engine.identify(o.Resources); err != nil {
-		return nil, errors.Join(err, st.close())
+	o.Resources.SetGeneric(sources.Key, s.sources)
+	if err := s.engine.Identify(o.Resources); err != nil {
+		return nil, errors.Join(err, st.Close())
 	}
 	var lc net.ListenConfig
 	if s.listener, err = lc.Listen(ctx, "tcp", o.Address); err != nil {
 		return nil, errors.Join(fmt.Errorf("listening for the control plane on %s: %w; choose another --control-address", o.Address, err),
-			st.close())
+			st.Close())
 	}
 	if err := s.closed(); err != nil {
-		return nil, errors.Join(err, s.listener.Close(), st.close())
+		return nil, errors.Join(err, s.listener.Close(), st.Close())
 	}
 	if o.TLS != nil {
 		s.listener = tls.NewListener(s.listener, o.TLS)
@@ -181,7 +188,7 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 // Start takes over the streams that the engine has, starts those of the state directory and of the configuration files, and
 // serves until Close or the end of ctx. A pipeline that does not start is not an error: it is there, failed, with its reason.
 func (s *Server) Start(ctx context.Context) error {
-	if err := s.engine.await(ctx); err != nil {
+	if err := s.engine.Await(ctx); err != nil {
 		return err
 	}
 	if err := s.restore(ctx); err != nil {
@@ -245,9 +252,9 @@ func (s *Server) Close(ctx context.Context) error {
 		}
 		s.wg.Wait()
 		if s.engine != nil {
-			s.engine.close()
+			s.engine.Close()
 		}
-		errs = append(errs, s.state.close())
+		errs = append(errs, s.state.Close())
 	})
 	return errors.Join(errs...)
 }

@@ -2,15 +2,7 @@ package control
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/json"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -23,7 +15,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/deltaforge/deltaforge/internal/testenv"
+	"github.com/deltaforge/deltaforge/internal/control/document"
+	"github.com/deltaforge/deltaforge/internal/control/door"
+	"github.com/deltaforge/deltaforge/internal/control/engine"
 )
 
 // The engine's own server answers the control plane and nobody else.
@@ -48,7 +42,7 @@ func TestEngineIsLocked(t *testing.T) {
 // Who can create a pipeline can run programs: without credentials, nobody but this machine may reach the listener.
 func TestOpenDoor(t *testing.T) {
 	for _, address := range []string{"0.0.0.0:0", ":0", "[::]:0"} {
-		_, err := New(t.Context(), Options{Address: address, Resources: service.MockResources(), Engine: Engine{Address: "127.0.0.1:1"}})
+		_, err := New(t.Context(), Options{Address: address, Resources: service.MockResources(), Engine: engine.Options{Address: "127.0.0.1:1"}})
 		if assert.Error(t, err, address) {
 			assert.Contains(t, err.Error(), "without credentials")
 			assert.Contains(t, err.Error(), "--insecure")
@@ -58,7 +52,7 @@ func TestOpenDoor(t *testing.T) {
 	assert.Len(t, p.log.with("The control plane is insecure"), 1)
 	assert.Equal(t, 200, p.ask("GET", "/streams", "10.1.2.3:5", "db.example:8080"))
 	p.stop()
-	p = start(t, Options{Address: "0.0.0.0:0", Credentials: Credentials{Token: "t0k3n-of-a-test"}}, nil)
+	p = start(t, Options{Address: "0.0.0.0:0", Credentials: door.Credentials{Token: "t0k3n-of-a-test"}}, nil)
 	assert.Empty(t, p.log.with("insecure"))
 	assert.Equal(t, 401, p.ask("GET", "/streams", "127.0.0.1:5", "127.0.0.1:8080"))
 }
@@ -128,7 +122,7 @@ func TestPasswordsAreText(t *testing.T) {
 		for _, config := range []string{
 			"password: ${DELTAFORGE_TEST_PW}", "a:\n  - password:   ${DELTAFORGE_TEST_PW}   # said elsewhere\n    b: 1", "\"password\": ${DELTAFORGE_TEST_PW:x}\r\n",
 		} {
-			root, err := mapping([]byte(expandEnv(string(quoteSecrets([]byte(config))))))
+			root, err := document.Mapping([]byte(document.ExpandEnv(string(document.QuoteSecrets([]byte(config))))))
 			require.NoError(t, err, "%s of %s", config, password)
 			var got []string
 			var walk func(v any)
@@ -155,36 +149,20 @@ func TestPasswordsAreText(t *testing.T) {
 	}
 	t.Setenv("DELTAFORGE_TEST_PW", "7")
 	for _, config := range []string{"count: ${DELTAFORGE_TEST_PW}", "password: '${DELTAFORGE_TEST_PW}'", "password: x${DELTAFORGE_TEST_PW}", "mapping: ${DELTAFORGE_TEST_PW}"} {
-		assert.Equal(t, config, string(quoteSecrets([]byte(config))))
+		assert.Equal(t, config, string(document.QuoteSecrets([]byte(config))))
 	}
 	for config, want := range map[string]string{
 		"output: {x: {password: 48151623}}": "line 1: field output.x.password", "a:\n  sasl:\n    - password: true": "line 3: field a.sasl.password",
 		"secret: 1e3": "type float", "api_token: 0x10": "field api_token",
 	} {
-		err := CheckSecrets([]byte(config))
+		err := document.CheckSecrets([]byte(config))
 		if assert.ErrorContains(t, err, want, config) {
 			assert.NotContains(t, err.Error(), "48151623")
 		}
 	}
 	for _, config := range []string{"password: '1'", "password:", "password: ${X}", "token_ttl_ms: 5", "max_tokens: 5"} {
-		assert.NoError(t, CheckSecrets([]byte(config)), config)
+		assert.NoError(t, document.CheckSecrets([]byte(config)), config)
 	}
-}
-
-func TestSecretReferences(t *testing.T) {
-	bare, elsewhere := map[string]bool{}, map[string]bool{}
-	SecretReferences([]byte("password: ${A}\nx: ${B}\ndsn: p:${C}@h\nsecret: ${C}\n"), bare, elsewhere)
-	assert.Equal(t, map[string]bool{"A": true, "C": true}, bare)
-	assert.Equal(t, map[string]bool{"B": true, "C": true}, elsewhere)
-}
-
-// What GET shows of a pipeline.
-func TestShownConfig(t *testing.T) {
-	got, err := redactConfig(json.RawMessage(`{"input":{"http_client":{"url":"https://h/?api_key=abcd","headers":{"X-Api-Key":"abcd","Cookie":"s=1","A":"b"},
-		"tokens":["abcd","efgh"],"pin_secret":1234,"password":"${PW:abcd}","host":"${H:db}","dsn":"host=h password='a b' user=u"}}}`))
-	require.NoError(t, err)
-	assert.JSONEq(t, strings.ReplaceAll(`{"input":{"http_client":{"url":"https://h/?api_key=#","headers":{"X-Api-Key":"#","Cookie":"#","A":"b"},
-		"tokens":["#","#"],"pin_secret":"#","password":"${PW:#}","host":"${H:db}","dsn":"#"}}}`, "#", Mask), string(got))
 }
 
 // Pipelines of files: one that is wrong does not keep the others from running, and an edit goes the way of a PUT.
@@ -231,23 +209,9 @@ func TestFiles(t *testing.T) {
 	becomes("new", "")
 }
 
-// Files that cannot be found are an error at the start.
-func TestFilesThatAreNotThere(t *testing.T) {
-	dir := t.TempDir()
-	_, err := fileSet{[]string{filepath.Join(dir, "none.yaml")}}.expand()
-	assert.ErrorContains(t, err, "none.yaml")
-	paths, err := fileSet{[]string{filepath.Join(dir, "*.yaml")}}.expand()
-	require.NoError(t, err)
-	assert.Empty(t, paths)
-	write(t, filepath.Join(dir, "a.yaml"), ticking)
-	write(t, filepath.Join(dir, "b", "a.yaml"), ticking)
-	_, err = fileSet{[]string{filepath.Join(dir, "a.yaml"), filepath.Join(dir, "b")}}.expand()
-	assert.ErrorContains(t, err, "are both the stream \"a\"")
-}
-
 // A component that listens on the engine's server is reached through the control plane, with its credentials.
 func TestEndpointsOfComponents(t *testing.T) {
-	p := start(t, Options{Credentials: Credentials{Token: "t0k3n-of-a-test"}}, map[string]string{"hook": "input: {http_server: {path: /in}}\noutput: {drop: {}}\n"})
+	p := start(t, Options{Credentials: door.Credentials{Token: "t0k3n-of-a-test"}}, map[string]string{"hook": "input: {http_server: {path: /in}}\noutput: {drop: {}}\n"})
 	status, _ := p.call("POST", "/hook/in", "hello")
 	assert.Equal(t, 401, status)
 	p.header.Set("Authorization", "Bearer t0k3n-of-a-test")
@@ -271,43 +235,6 @@ type deadlines struct {
 }
 
 func (d *deadlines) SetWriteDeadline(at time.Time) error { d.deadline = at; return nil }
-
-// A certificate that is renewed on disk is used without a restart; one that is broken leaves the old one in use.
-func TestCertificateIsReadAgain(t *testing.T) {
-	dir := testenv.TempDir(t, "cert.pem", "key.pem")
-	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	issue := func(serial int64) {
-		t.Helper()
-		priv, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		require.NoError(t, err)
-		template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: time.Now().Add(time.Hour)}
-		der, err := x509.CreateCertificate(rand.Reader, template, template, &priv.PublicKey, priv)
-		require.NoError(t, err)
-		text, err := x509.MarshalECPrivateKey(priv)
-		require.NoError(t, err)
-		write(t, cert, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))+strings.Repeat("\n", int(serial)))
-		write(t, key, string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: text})))
-	}
-	_, err := CertificateFiles(cert, key)
-	assert.ErrorContains(t, err, "cert.pem")
-	issue(1)
-	c := &certificate{certFile: cert, keyFile: key}
-	require.NoError(t, c.load())
-	serial := func() int64 {
-		t.Helper()
-		c.looked = time.Time{}
-		pair, err := c.get(&tls.ClientHelloInfo{})
-		require.NoError(t, err)
-		leaf, err := x509.ParseCertificate(pair.Certificate[0])
-		require.NoError(t, err)
-		return leaf.SerialNumber.Int64()
-	}
-	assert.EqualValues(t, 1, serial())
-	issue(2)
-	assert.EqualValues(t, 2, serial())
-	write(t, cert, "half of a")
-	assert.EqualValues(t, 2, serial())
-}
 
 func TestCheckMain(t *testing.T) {
 	res := service.MockResources()

@@ -2,8 +2,6 @@ package control
 
 import (
 	"net/http"
-	"net/http/httputil"
-	"net/url"
 	"path"
 	"strings"
 )
@@ -29,21 +27,9 @@ func (s *Server) endpoints() http.Handler {
 	if s.engine == nil {
 		return http.NotFoundHandler()
 	}
-	target, err := url.Parse(s.engine.base)
+	proxy, err := s.engine.Proxy(serverLog(s.log), func(w http.ResponseWriter, err error) { fail(http.StatusBadGateway, "%v", err).write(w) })
 	if err != nil {
 		return http.NotFoundHandler()
-	}
-	proxy := &httputil.ReverseProxy{
-		Transport: s.engine.client.Transport, ErrorLog: serverLog(s.log),
-		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(target)
-			r.SetXForwarded()
-			r.Out.Header.Del("Cookie")
-			r.Out.SetBasicAuth(s.engine.lock.user, s.engine.lock.password)
-		},
-		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-			fail(http.StatusBadGateway, "%v", err).write(w)
-		},
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, refused := s.refuse(w, r, false)

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
@@ -15,95 +14,11 @@ import (
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/deltaforge/deltaforge/internal/control/document"
+	"github.com/deltaforge/deltaforge/internal/control/internal/state"
+	"github.com/deltaforge/deltaforge/internal/redact"
 )
-
-// testSuffix ends the names of files that hold the tests of a stream.
-const testSuffix = "_benthos_test"
-
-// fileSet is the set of configuration files of streams.
-type fileSet struct {
-	patterns []string // files, folders and globs, as the command line has them
-}
-
-// expand returns the files by the id of their stream: the name of the file, and before it the folders below the one that was
-// given, joined by underscores.
-func (f fileSet) expand() (paths map[string]string, err error) {
-	paths = map[string]string{}
-	add := func(id, path string) error {
-		id = strings.ReplaceAll(strings.TrimSuffix(strings.TrimSuffix(id, ".yaml"), ".yml"), string(filepath.Separator), "_")
-		if strings.HasSuffix(id, testSuffix) {
-			return nil
-		}
-		if other, twice := paths[id]; twice && other != path {
-			return fmt.Errorf("%s and %s are both the stream %q: rename one of them", other, path, id)
-		}
-		paths[id] = path
-		return nil
-	}
-	for _, pattern := range f.patterns {
-		found, err := filepath.Glob(pattern)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", pattern, err)
-		}
-		if len(found) == 0 {
-			if strings.ContainsAny(pattern, "*?[") {
-				continue // nothing matches yet
-			}
-			found = []string{pattern} // for the error
-		}
-		for _, root := range found {
-			info, err := os.Stat(root)
-			if err != nil {
-				return nil, fmt.Errorf("stream configuration: %w", err)
-			}
-			if !info.IsDir() {
-				if err := add(filepath.Base(root), root); err != nil {
-					return nil, err
-				}
-				continue
-			}
-			err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-				if err != nil || d.IsDir() || !yamlFile(d.Name()) {
-					return err
-				}
-				id, err := filepath.Rel(root, path)
-				if err != nil {
-					return err
-				}
-				return add(id, path)
-			})
-			if err != nil {
-				return nil, err
-			}
-		}
-	}
-	return paths, nil
-}
-
-func yamlFile(name string) bool {
-	return strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml")
-}
-
-// streamConfig returns what of a file is the configuration of a stream: the tests in it are not.
-func streamConfig(text []byte) []byte {
-	if !bytes.Contains(text, []byte("tests")) {
-		return text
-	}
-	root, err := mapping(text)
-	if err != nil {
-		return text // whoever checks it says so
-	}
-	at := slices.IndexFunc(root.Content, func(n *yaml.Node) bool { return n.Value == "tests" })
-	if at < 0 || at%2 == 1 {
-		return text
-	}
-	root.Content = slices.Delete(root.Content, at, at+2)
-	rest, err := yaml.Marshal(root)
-	if err != nil {
-		return text
-	}
-	return rest
-}
 
 // lintDisabled is the first line of a file that wants no lint, as the engine has it.
 const lintDisabled = "# BENTHOS LINT DISABLE"
@@ -111,28 +26,28 @@ const lintDisabled = "# BENTHOS LINT DISABLE"
 // loadFiles makes a pipeline of each configuration file. One that does not start is there as failed, with its reason, and the
 // others run. It is an error when the files cannot be found.
 func (s *Server) loadFiles(ctx context.Context) error {
-	paths, err := s.files.expand()
+	paths, err := s.files.Expand()
 	if err != nil {
 		return err
 	}
-	saved := s.state.saved()
+	saved := s.state.Saved()
 	for id, path := range paths {
 		if _, twice := s.pipelines.get(id); twice {
 			return fmt.Errorf("pipeline %q is in the state directory and in a configuration file: delete %s, or the file",
-				id, s.state.path(id))
+				id, s.state.Path(id))
 		}
-		p := pipeline{status: cmp.Or(saved[id].Status, statusRunning), chilled: saved[id].Chilled || s.opts.Chilled, file: path}
+		p := pipeline{status: cmp.Or(saved[id].Status, state.Running), chilled: saved[id].Chilled || s.opts.Chilled, file: path}
 		text, err := os.ReadFile(path)
 		if err == nil {
-			p.config = streamConfig(text)
+			p.config = document.StreamConfig(text)
 			p.chilled = p.chilled || bytes.HasPrefix(text, []byte(lintDisabled))
-			if p.status != statusStopped {
+			if p.status != state.Stopped {
 				err = s.tryRun(ctx, id, p)
 			}
 		}
 		if err != nil {
 			p.failure = fmt.Sprintf("%s: %v", path, err)
-			s.log.With("pipeline", id, "path", path, "error", redactText(err.Error())).Error("Pipeline of a configuration file does not start")
+			s.log.With("pipeline", id, "path", path, "error", redact.Text(err.Error())).Error("Pipeline of a configuration file does not start")
 		}
 		s.pipelines.put(id, p)
 	}
@@ -154,9 +69,9 @@ const watchPeriod = time.Second
 // changes nothing, and a stopped pipeline stays stopped.
 func (s *Server) watchFiles(ctx context.Context) {
 	seen := map[string]string{}
-	if paths, err := s.files.expand(); err == nil {
+	if paths, err := s.files.Expand(); err == nil {
 		for id, path := range paths {
-			seen[id] = Fingerprint(path)
+			seen[id] = document.Fingerprint(path)
 		}
 	}
 	resources := newResourceFiles(s.opts.ResourceFiles)
@@ -175,30 +90,21 @@ func (s *Server) watchFiles(ctx context.Context) {
 	}
 }
 
-// Fingerprint changes when a file does.
-func Fingerprint(path string) string {
-	info, err := os.Stat(path)
-	if err != nil {
-		return "gone"
-	}
-	return fmt.Sprint(info.ModTime().UnixNano(), " ", info.Size())
-}
-
 // applyFiles compares the files with what was seen of them, and applies the differences.
 func (s *Server) applyFiles(ctx context.Context, seen map[string]string) {
 	s.pipelines.set.RLock()
 	defer s.pipelines.set.RUnlock()
-	paths, err := s.files.expand()
+	paths, err := s.files.Expand()
 	if err != nil {
 		if seen[""] != err.Error() {
-			s.log.With("error", redactText(err.Error())).Error("Reading the configuration files")
+			s.log.With("error", redact.Text(err.Error())).Error("Reading the configuration files")
 		}
 		seen[""] = err.Error()
 		return
 	}
 	delete(seen, "")
 	for id, path := range paths {
-		now := Fingerprint(path)
+		now := document.Fingerprint(path)
 		if seen[id] == now {
 			continue
 		}
@@ -226,12 +132,12 @@ func (s *Server) applyFile(ctx context.Context, id, path string) {
 	if s.opts.Chilled || bytes.HasPrefix(text, []byte(lintDisabled)) {
 		query.Set("chilled", "true")
 	}
-	config := streamConfig(text)
+	config := document.StreamConfig(text)
 	p, there := s.pipelines.get(id)
 	switch {
 	case !there:
 		_ = s.actOn(ctx, "create", id, func(ctx context.Context, id string) error { // audited
-			p := pipeline{status: statusRunning, config: config, chilled: chilled(query), file: path}
+			p := pipeline{status: state.Running, config: config, chilled: chilled(query), file: path}
 			err := s.tryRun(ctx, id, p)
 			if err != nil {
 				p.failure = fmt.Sprintf("%s: %v", path, err)
@@ -262,7 +168,7 @@ type resourceFiles struct {
 func newResourceFiles(patterns []string) *resourceFiles {
 	r := &resourceFiles{patterns: patterns, seen: map[string]string{}, text: map[string]string{}}
 	for _, path := range r.paths() {
-		r.seen[path] = Fingerprint(path)
+		r.seen[path] = document.Fingerprint(path)
 		for key, text := range resourcesIn(path) {
 			r.text[key] = string(text)
 		}
@@ -317,7 +223,7 @@ func resourcesIn(path string) map[string][]byte {
 // applyResources replaces the resources that have changed in their files.
 func (s *Server) applyResources(ctx context.Context, r *resourceFiles) {
 	for _, path := range r.paths() {
-		now := Fingerprint(path)
+		now := document.Fingerprint(path)
 		if r.seen[path] == now {
 			continue
 		}
@@ -327,12 +233,12 @@ func (s *Server) applyResources(ctx context.Context, r *resourceFiles) {
 				continue
 			}
 			log := s.log.With("resource", key, "path", path)
-			a, err := s.engine.do(ctx, http.MethodPost, "/resources/"+key, chilledQuery(nil, s.opts.Chilled), text)
+			a, err := s.engine.Request(ctx, http.MethodPost, "/resources/"+key, chilledQuery(nil, s.opts.Chilled), text)
 			if err == nil {
 				err = badConfig(a)
 			}
 			if err != nil {
-				log.With("error", redactText(err.Error())).Error("A changed resource is refused; the old one stays")
+				log.With("error", redact.Text(err.Error())).Error("A changed resource is refused; the old one stays")
 				continue
 			}
 			r.text[key] = string(text)

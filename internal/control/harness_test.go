@@ -30,6 +30,8 @@ import (
 
 	"github.com/deltaforge/deltaforge/internal/testenv"
 
+	"github.com/deltaforge/deltaforge/internal/control/engine"
+	"github.com/deltaforge/deltaforge/internal/control/internal/sources"
 	contract "github.com/deltaforge/deltaforge/internal/plane"
 )
 
@@ -81,7 +83,7 @@ func start(t *testing.T, o Options, files map[string]string) *plane {
 	if o.Address == "" {
 		o.Address = "127.0.0.1:0"
 	}
-	o.Engine.Address, o.Engine.Lock = p.engine, NewLock()
+	o.Engine.Address, o.Engine.Lock = p.engine, engine.NewLock()
 	if o.SourceTypes == nil {
 		o.SourceTypes = []string{"test_source"}
 	}
@@ -192,7 +194,7 @@ func (p *plane) want(status int, method, path, body string) string {
 // statuses returns the statuses of all pipelines, from GET /streams.
 func (p *plane) statuses() map[string]string {
 	p.t.Helper()
-	var all map[string]streamInfo
+	var all map[string]engine.Info
 	require.NoError(p.t, json.Unmarshal([]byte(p.want(200, "GET", "/streams", "")), &all))
 	m := map[string]string{}
 	for id, info := range all {
@@ -372,7 +374,7 @@ func registerTestComponents() {
 		}
 		s := &testSource{pipeline: res.StreamID(), seen: seen(res.StreamID())}
 		s.slot, _ = c.FieldString("slot")
-		if v, ok := res.GetGeneric(SourcesKey); ok {
+		if v, ok := res.GetGeneric(sources.Key); ok {
 			s.attach = v.(contract.Registry).Attach
 		}
 		return s, nil

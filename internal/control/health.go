@@ -12,7 +12,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/deltaforge/deltaforge/internal/control/document"
+	"github.com/deltaforge/deltaforge/internal/control/engine"
+	"github.com/deltaforge/deltaforge/internal/control/internal/sources"
+	"github.com/deltaforge/deltaforge/internal/control/internal/state"
 	contract "github.com/deltaforge/deltaforge/internal/plane"
+	"github.com/deltaforge/deltaforge/internal/redact"
 )
 
 // State is what /health and /ready say of a pipeline.
@@ -32,7 +37,7 @@ type State struct {
 	ready      bool
 	ours       bool // the registry had it
 	sourceType string
-	info       streamInfo
+	info       engine.Info
 }
 
 // SourceState is what /health and /ready say of one of several sources.
@@ -50,7 +55,7 @@ const probes = 16
 
 // states returns the state of every pipeline, sorted by name.
 func (s *Server) states(ctx context.Context) ([]State, error) {
-	streams, err := s.streams.list(ctx)
+	streams, err := s.streams.List(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +63,7 @@ func (s *Server) states(ctx context.Context) ([]State, error) {
 	known := maps.Clone(ours)
 	for id := range streams { // made behind our back, on the engine's own address
 		if _, ok := known[id]; !ok {
-			known[id] = pipeline{status: statusRunning}
+			known[id] = pipeline{status: state.Running}
 		}
 	}
 	ids := slices.Sorted(maps.Keys(known))
@@ -80,24 +85,24 @@ func (s *Server) states(ctx context.Context) ([]State, error) {
 }
 
 // statusOf returns the status of a pipeline and why, from what it was told to be, what its sources say and what the engine has.
-func (s *Server) statusOf(id string, p pipeline, info streamInfo, found bool, reports []sourceReport) (status, reason string) {
+func (s *Server) statusOf(id string, p pipeline, info engine.Info, found bool, reports []sources.Report) (status, reason string) {
 	switch {
-	case p.status == statusStopped: // whatever was wrong with it before
-		return statusStopped, ""
+	case p.status == state.Stopped: // whatever was wrong with it before
+		return state.Stopped, ""
 	case p.failure != "":
-		return statusFailed, p.failure
+		return state.Failed, p.failure
 	case !found && s.pipelines.busy(id):
 		return p.status, replacing
 	case !found:
-		return statusFailed, "the engine does not run it any more: start it, or put its configuration again"
+		return state.Failed, "the engine does not run it any more: start it, or put its configuration again"
 	}
 	for _, r := range reports {
 		if r.State == contract.Failed {
-			return statusFailed, r.Cause
+			return state.Failed, r.Cause
 		}
 	}
 	if !info.Active {
-		return statusStopped, "its input has ended"
+		return state.Stopped, "its input has ended"
 	}
 	return p.status, ""
 }
@@ -118,15 +123,15 @@ func severity(s contract.State) int {
 }
 
 // worstFirst returns the reports of a pipeline's sources: the failed ones, then those that retry, then the one that is latest.
-func (s *Server) worstFirst(id string) []sourceReport {
-	reports := s.sources.reports(id)
-	slices.SortFunc(reports, func(a, b sourceReport) int {
-		return cmp.Or(cmp.Compare(severity(b.State), severity(a.State)), cmp.Compare(b.LagSeconds, a.LagSeconds), strings.Compare(a.name, b.name))
+func (s *Server) worstFirst(id string) []sources.Report {
+	reports := s.sources.Reports(id)
+	slices.SortFunc(reports, func(a, b sources.Report) int {
+		return cmp.Or(cmp.Compare(severity(b.State), severity(a.State)), cmp.Compare(b.LagSeconds, a.LagSeconds), strings.Compare(a.Name, b.Name))
 	})
 	return reports
 }
 
-func (s *Server) stateOf(ctx context.Context, id string, p pipeline, info streamInfo, found bool) State {
+func (s *Server) stateOf(ctx context.Context, id string, p pipeline, info engine.Info, found bool) State {
 	reports := s.worstFirst(id)
 	st := State{Name: id, info: info}
 	st.Status, st.Reason = s.statusOf(id, p, info, found, reports)
@@ -141,37 +146,37 @@ func (s *Server) stateOf(ctx context.Context, id string, p pipeline, info stream
 			st.Sources = append(st.Sources, sourceState(r))
 		}
 	}
-	if st.Status == statusRunning && st.Reason == "" {
+	if st.Status == state.Running && st.Reason == "" {
 		st.Reason = strings.Join(s.unready(ctx, id, reports), "; ")
 	}
-	st.ready = st.Reason == "" || st.Status == statusPaused || st.Status == statusStopped
-	st.Reason = redactText(st.Reason)
+	st.ready = st.Reason == "" || st.Status == state.Paused || st.Status == state.Stopped
+	st.Reason = redact.Text(st.Reason)
 	return st
 }
 
 // unready returns why a running pipeline is not ready: what its sources say, and what is not connected. An input of ours whose
 // source has said why is not named twice.
-func (s *Server) unready(ctx context.Context, id string, reports []sourceReport) (reasons []string) {
+func (s *Server) unready(ctx context.Context, id string, reports []sources.Report) (reasons []string) {
 	for _, r := range reports {
 		if r.State == contract.Retrying {
-			reasons = append(reasons, r.name+": "+r.Cause)
+			reasons = append(reasons, r.Name+": "+r.Cause)
 		}
 	}
-	connections, err := s.streams.connections(ctx, id)
+	connections, err := s.streams.Connections(ctx, id)
 	if err != nil {
 		return append(reasons, "its connections cannot be looked at: "+err.Error())
 	}
 	for _, c := range connections {
-		if !c.Connected && (len(reasons) == 0 || kindOf(c.Path) != "input") {
-			reasons = append(reasons, c.describe())
+		if !c.Connected && (len(reasons) == 0 || document.KindOf(c.Path) != "input") {
+			reasons = append(reasons, describe(c))
 		}
 	}
 	return reasons
 }
 
 // sourceState is what /health and /ready say of one source.
-func sourceState(r sourceReport) SourceState {
-	one := SourceState{Name: r.name, Position: r.Position, State: string(r.State), Reason: redactText(r.Cause)}
+func sourceState(r sources.Report) SourceState {
+	one := SourceState{Name: r.Name, Position: r.Position, State: string(r.State), Reason: redact.Text(r.Cause)}
 	if r.LagSeconds >= 0 {
 		one.LagSeconds = &r.LagSeconds
 	}
@@ -181,7 +186,7 @@ func sourceState(r sourceReport) SourceState {
 	return one
 }
 
-func (c connection) describe() string {
+func describe(c engine.Connection) string {
 	what := cmp.Or(c.Label, strings.TrimPrefix(c.Path, "root."))
 	if c.Error == "" {
 		return what + " is not connected"
@@ -192,7 +197,7 @@ func (c connection) describe() string {
 // sourceType names the type of a pipeline's input, asking the engine at most once.
 func (s *Server) sourceType(ctx context.Context, id string, p pipeline) string {
 	if p.config != nil {
-		return inputType(p.config)
+		return document.InputTypeOf(p.config)
 	}
 	s.readiness.mu.Lock()
 	kind, ok := s.readiness.types[id]
@@ -200,11 +205,11 @@ func (s *Server) sourceType(ctx context.Context, id string, p pipeline) string {
 	if ok {
 		return kind
 	}
-	info, found, err := s.streams.get(ctx, id)
+	info, found, err := s.streams.Get(ctx, id)
 	if err != nil || !found {
 		return "unknown"
 	}
-	kind = inputType(info.Config)
+	kind = document.InputTypeOf(info.Config)
 	s.readiness.mu.Lock()
 	defer s.readiness.mu.Unlock()
 	if s.readiness.types == nil {
@@ -228,7 +233,7 @@ func (s *Server) health(r *http.Request, _ []byte) *reply {
 	}
 	a := answerOf{Status: "healthy", Pipelines: states}
 	for _, st := range states {
-		if st.Status == statusFailed {
+		if st.Status == state.Failed {
 			a.Failed = append(a.Failed, st.Name)
 		}
 	}
@@ -294,11 +299,11 @@ func (s *Server) look(ctx context.Context) {
 // statusValue is the value of pipeline_status.
 func statusValue(status string) float64 {
 	switch status {
-	case statusRunning:
+	case state.Running:
 		return 1
-	case statusPaused:
+	case state.Paused:
 		return 0.5
-	case statusFailed:
+	case state.Failed:
 		return -1
 	}
 	return 0
@@ -306,7 +311,7 @@ func statusValue(status string) float64 {
 
 func (s *Server) publish(ctx context.Context, states []State) {
 	counts := count(states)
-	for _, status := range []string{statusRunning, statusPaused, statusStopped, statusFailed} {
+	for _, status := range []string{state.Running, state.Paused, state.Stopped, state.Failed} {
 		s.stats.pipelines.Set(int64(counts[status]), status)
 	}
 	gone := maps.Clone(s.readiness.shown) // deleted, here or behind our back on the engine's own address
@@ -346,7 +351,7 @@ func (s *Server) forget(id string) {
 	s.readiness.page.Lock()
 	defer s.readiness.page.Unlock()
 	s.pipelines.delete(id)
-	s.sources.forget(id)
+	s.sources.Forget(id)
 	s.withdraw(id)
 }
 
@@ -362,7 +367,7 @@ func (s *Server) withdrawGone(ctx context.Context, id string) {
 	if _, known := s.pipelines.get(id); known {
 		return
 	}
-	if _, found, err := s.streams.get(ctx, id); err == nil && !found {
+	if _, found, err := s.streams.Get(ctx, id); err == nil && !found {
 		s.withdraw(id)
 	}
 }
@@ -380,7 +385,7 @@ func (s *Server) logReadiness(states []State) {
 	n := count(states)
 	var notReady, names []string
 	for _, st := range states {
-		if !st.ready || st.Status == statusFailed {
+		if !st.ready || st.Status == state.Failed {
 			names = append(names, st.Name+" "+st.Status)
 			notReady = append(notReady, fmt.Sprintf("%s (%s): %s", st.Name, st.Status, st.Reason))
 		}
@@ -390,8 +395,8 @@ func (s *Server) logReadiness(states []State) {
 		return
 	}
 	s.readiness.last = now
-	log := s.log.With(statusRunning, n[statusRunning], statusPaused, n[statusPaused], statusStopped, n[statusStopped],
-		statusFailed, n[statusFailed])
+	log := s.log.With(state.Running, n[state.Running], state.Paused, n[state.Paused], state.Stopped, n[state.Stopped],
+		state.Failed, n[state.Failed])
 	if len(notReady) == 0 {
 		log.Infof("Ready: %s", quantity(len(states)))
 		return

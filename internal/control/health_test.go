@@ -9,6 +9,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/deltaforge/deltaforge/internal/control/document"
+	"github.com/deltaforge/deltaforge/internal/control/engine"
+	"github.com/deltaforge/deltaforge/internal/control/internal/sources"
+	"github.com/deltaforge/deltaforge/internal/control/internal/state"
 	contract "github.com/deltaforge/deltaforge/internal/plane"
 )
 
@@ -18,7 +22,7 @@ func TestReadiness(t *testing.T) {
 	p.want(200, "POST", "/streams/bad", "input: {generate: {mapping: 'root = 1'}}\noutput: {label: sinker, test_unreachable: {}}\n")
 	eventually(t, "not ready with its reason", func() bool {
 		status, states := p.states("/ready")
-		return status == 503 && states["bad"].Reason == "sinker is not connected: dialing postgres://u:"+Mask+"@db: no route to host"
+		return status == 503 && states["bad"].Reason == "sinker is not connected: dialing postgres://u:"+document.Mask+"@db: no route to host"
 	})
 	status, states := p.states("/health")
 	assert.Equal(t, 200, status, "not connected is not failed")
@@ -95,7 +99,7 @@ func TestDeletedPipelineStaysOffThePage(t *testing.T) {
 
 // What the sources of a pipeline say becomes its status, its readiness and its reason; the worst one speaks for it.
 func TestSourcesSpeakForTheirPipeline(t *testing.T) {
-	running := streamInfo{Active: true}
+	running := engine.Info{Active: true}
 	lag := func(v float64) *float64 { return &v }
 	word := func(state contract.State, cause string, seconds float64) contract.Report {
 		return contract.Report{Position: "tx " + cause, LagSeconds: seconds, LagBytes: -1, State: state, Cause: cause}
@@ -105,33 +109,33 @@ func TestSourcesSpeakForTheirPipeline(t *testing.T) {
 	lost := word(contract.Failed, "position lost: bin.000007 is gone", 2)
 	for name, c := range map[string]struct {
 		told    pipeline
-		info    streamInfo
+		info    engine.Info
 		gone    bool
 		sources map[string]contract.Report
 		status  string
 		ready   bool
 		reason  string
-		source  string
+		Source  string
 		lag     *float64
 	}{
-		"calm":                  {pipeline{status: statusRunning}, running, false, map[string]contract.Report{"a": calm}, statusRunning, true, "", "a", lag(0)},
-		"the latest of two":     {pipeline{status: statusRunning}, running, false, map[string]contract.Report{"a": calm, "b": late}, statusRunning, true, "", "b", lag(7)},
-		"one of two loops":      {pipeline{status: statusRunning}, running, false, map[string]contract.Report{"a": late, "b": loops}, statusRunning, false, "b: dialing mysql://u:" + Mask + "@h: refused", "b", lag(3)},
-		"one of two has failed": {pipeline{status: statusRunning}, running, false, map[string]contract.Report{"a": loops, "b": lost}, statusFailed, false, lost.Cause, "b", lag(2)},
-		"paused and failed":     {pipeline{status: statusPaused}, running, false, map[string]contract.Report{"a": lost}, statusFailed, false, lost.Cause, "a", lag(2)},
-		"paused":                {pipeline{status: statusPaused}, running, false, map[string]contract.Report{"a": late}, statusPaused, true, "", "a", lag(7)},
+		"calm":                  {pipeline{status: state.Running}, running, false, map[string]contract.Report{"a": calm}, state.Running, true, "", "a", lag(0)},
+		"the latest of two":     {pipeline{status: state.Running}, running, false, map[string]contract.Report{"a": calm, "b": late}, state.Running, true, "", "b", lag(7)},
+		"one of two loops":      {pipeline{status: state.Running}, running, false, map[string]contract.Report{"a": late, "b": loops}, state.Running, false, "b: dialing mysql://u:" + document.Mask + "@h: refused", "b", lag(3)},
+		"one of two has failed": {pipeline{status: state.Running}, running, false, map[string]contract.Report{"a": loops, "b": lost}, state.Failed, false, lost.Cause, "b", lag(2)},
+		"paused and failed":     {pipeline{status: state.Paused}, running, false, map[string]contract.Report{"a": lost}, state.Failed, false, lost.Cause, "a", lag(2)},
+		"paused":                {pipeline{status: state.Paused}, running, false, map[string]contract.Report{"a": late}, state.Paused, true, "", "a", lag(7)},
 		"stopped after a failure": {
-			pipeline{status: statusStopped}, streamInfo{}, true, map[string]contract.Report{"a": lost}, statusStopped, true, "", "a", lag(2),
+			pipeline{status: state.Stopped}, engine.Info{}, true, map[string]contract.Report{"a": lost}, state.Stopped, true, "", "a", lag(2),
 		},
 		"the engine has lost it": {
-			pipeline{status: statusRunning},
-			streamInfo{},
-			true, nil, statusFailed, false,
+			pipeline{status: state.Running},
+			engine.Info{},
+			true, nil, state.Failed, false,
 			"the engine does not run it any more: start it, or put its configuration again", "deltaforge_mysql", nil,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &Server{sources: NewSources(), pipelines: newRegistry(), stats: newStats(service.MockResources().Metrics(), nil), streams: &single{
+			s := &Server{sources: sources.New(), pipelines: newRegistry(), stats: newStats(service.MockResources().Metrics(), nil), streams: &single{
 				name: "p", ask: func() []service.ConnectionStatus { return nil },
 			}}
 			for source, r := range c.sources {
@@ -142,7 +146,7 @@ func TestSourcesSpeakForTheirPipeline(t *testing.T) {
 			assert.Equal(t, c.status, st.Status)
 			assert.Equal(t, c.ready, st.ready)
 			assert.Equal(t, c.reason, st.Reason)
-			assert.Equal(t, c.source, st.Source)
+			assert.Equal(t, c.Source, st.Source)
 			assert.Equal(t, c.lag, st.LagSeconds)
 			if len(c.sources) > 1 {
 				assert.Len(t, st.Sources, len(c.sources))
@@ -153,10 +157,10 @@ func TestSourcesSpeakForTheirPipeline(t *testing.T) {
 
 // A pipeline between two configurations is not ready, and has not failed.
 func TestBeingReplaced(t *testing.T) {
-	s := &Server{sources: NewSources(), pipelines: newRegistry()}
+	s := &Server{sources: sources.New(), pipelines: newRegistry()}
 	unlock := s.pipelines.lock("p")
-	st := s.stateOf(t.Context(), "p", pipeline{status: statusRunning, config: []byte("{}")}, streamInfo{}, false)
-	assert.Equal(t, []any{statusRunning, replacing, false}, []any{st.Status, st.Reason, st.ready})
+	st := s.stateOf(t.Context(), "p", pipeline{status: state.Running, config: []byte("{}")}, engine.Info{}, false)
+	assert.Equal(t, []any{state.Running, replacing, false}, []any{st.Status, st.Reason, st.ready})
 	unlock()
-	assert.Equal(t, statusFailed, s.stateOf(t.Context(), "p", pipeline{status: statusRunning, config: []byte("{}")}, streamInfo{}, false).Status)
+	assert.Equal(t, state.Failed, s.stateOf(t.Context(), "p", pipeline{status: state.Running, config: []byte("{}")}, engine.Info{}, false).Status)
 }

@@ -24,6 +24,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/deltaforge/deltaforge/internal/control/document"
+	"github.com/deltaforge/deltaforge/internal/control/door"
+	"github.com/deltaforge/deltaforge/internal/control/engine"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
@@ -75,7 +78,7 @@ func TestRoutes(t *testing.T) {
 		{"POST", "/validate", "input: {nope: {}}", 400, `"lint_errors"`},
 		{"POST", "/validate", "a: [", 400, `"error"`},
 		{"POST", "/validate", "input: {test_source: {refuse: true}}", 400, "input: "},
-		{"POST", "/validate", "output: {test_unreachable: {}}", 400, `"status":"failed","error":"dialing postgres://u:` + Mask + `@db: no route to host"`},
+		{"POST", "/validate", "output: {test_unreachable: {}}", 400, `"status":"failed","error":"dialing postgres://u:` + document.Mask + `@db: no route to host"`},
 		{"POST", "/resources/cache/mem", "memory: {}", 200, ""},
 		{"POST", "/resources/cache/mem", "nope: {}", 400, "nope"},
 		{"POST", "/resources/nope/mem", "memory: {}", 400, "must be set to one of"},
@@ -156,7 +159,7 @@ func TestOpenAPI(t *testing.T) {
 }
 
 func TestCredentials(t *testing.T) {
-	p := start(t, Options{Credentials: Credentials{Token: "t0k3n", Users: map[string]string{"ann": "s3cret"}}}, map[string]string{"x": ticking})
+	p := start(t, Options{Credentials: door.Credentials{Token: "t0k3n", Users: map[string]string{"ann": "s3cret"}}}, map[string]string{"x": ticking})
 	eventually(t, "connected", func() bool { status, _ := p.states("/ready"); return status == 200 })
 	for header, want := range map[string]int{
 		"": 401, "Bearer t0k3n": 200, "Bearer t0k3": 401, "Bearer ": 401, "Bearer  t0k3n": 401, "Basic YW5uOnMzY3JldA==": 200, // ann:s3cret
@@ -325,7 +328,7 @@ pipeline:
 	eventually(t, "output fails", func() bool { status, _ := p.states("/ready"); return status == 503 })
 	all := p.want(200, "GET", "/streams/secretive", "") + p.want(503, "GET", "/ready", "") + p.want(200, "GET", "/health", "") +
 		p.want(200, "GET", "/streams", "") + p.want(200, "GET", "/streams/secretive/stats", "")
-	assert.Contains(t, all, "user:"+Mask+"@tcp(127.0.0.1:3306)/shop")
+	assert.Contains(t, all, "user:"+document.Mask+"@tcp(127.0.0.1:3306)/shop")
 	assert.Contains(t, all, `"name":"orders"`)
 	p.want(200, "POST", "/streams/secretive/stop", "")
 	all += p.want(200, "GET", "/streams/secretive", "")
@@ -334,11 +337,11 @@ pipeline:
 	for _, secret := range []string{"hunter1-sesame", "hunter2-sesame", "hunter3-sesame", "hunter4-sesame", "hunter5-sesame"} {
 		assert.NotContains(t, all, secret)
 	}
-	saved, err := p.server.state.configs()
+	saved, err := p.server.state.Configs()
 	require.NoError(t, err)
 	assert.Equal(t, config, string(saved["secretive"]), "a file of the operator's own, as it came")
 	assert.NotContains(t, string(saved["secretive"]), "hunter5-sesame")
-	var info streamInfo
+	var info engine.Info
 	require.NoError(t, json.Unmarshal([]byte(p.want(200, "GET", "/streams/secretive", "")), &info))
 	assert.Contains(t, p.want(400, "PUT", "/streams/secretive", string(info.Config)), "was masked")
 }

@@ -8,6 +8,8 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/deltaforge/deltaforge/internal/control/document"
+	"github.com/deltaforge/deltaforge/internal/control/internal/trial"
 	contract "github.com/deltaforge/deltaforge/internal/plane"
 )
 
@@ -25,7 +27,7 @@ const dropTimeout = 20 * time.Second
 // leftovers returns what the sources of a configuration leave on their servers, and drops it when it is asked to. The pipeline does
 // not run any more. Without drop nothing is connected to.
 func (s *Server) leftovers(ctx context.Context, id string, config []byte, drop bool) (found []leftoverInfo, err error) {
-	sources := findSources(config, s.opts.SourceTypes)
+	sources := document.FindSources(config, s.opts.SourceTypes)
 	if len(sources) == 0 {
 		return nil, nil
 	}
@@ -45,10 +47,10 @@ func (s *Server) leftovers(ctx context.Context, id string, config []byte, drop b
 		}
 		found = append(found, one)
 	}})
-	var results []connectionResult
+	var results []trial.Result
 	for _, src := range sources { // each alone: a broker around them would start before it is asked for anything
-		input, encodeErr := yaml.Marshal(map[string]any{"input": map[string]any{src.kind: src.fields}})
-		err = errors.Join(err, encodeErr, s.checker.build(ctx, input, &results))
+		input, encodeErr := yaml.Marshal(map[string]any{"input": map[string]any{src.Kind: src.Fields}})
+		err = errors.Join(err, encodeErr, s.checker.Build(ctx, input, &results))
 	}
 	for _, r := range results {
 		if r.Status == "failed" {

@@ -8,6 +8,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/deltaforge/deltaforge/internal/control/document"
+	"github.com/deltaforge/deltaforge/internal/control/internal/state"
+	"github.com/deltaforge/deltaforge/internal/redact"
 )
 
 // act runs one lifecycle action on a pipeline, alone, and audits it.
@@ -49,7 +53,7 @@ func (s *Server) createStream(r *http.Request, body []byte) *reply {
 }
 
 func (s *Server) create(ctx context.Context, id string, body []byte, query url.Values) error {
-	if err := validID(id); err != nil {
+	if err := state.ValidID(id); err != nil {
 		return refusef(http.StatusBadRequest, "%v", err)
 	}
 	if _, exists := s.pipelines.get(id); exists {
@@ -58,19 +62,19 @@ func (s *Server) create(ctx context.Context, id string, body []byte, query url.V
 	if err := noMask(body); err != nil {
 		return err
 	}
-	p := pipeline{status: statusRunning, config: body, chilled: chilled(query), saved: true}
+	p := pipeline{status: state.Running, config: body, chilled: chilled(query), saved: true}
 	if err := s.checker.read(ctx, body, p.chilled); err != nil {
 		return err
 	}
 	if err := s.run(ctx, id, p, query); err != nil {
 		return err
 	}
-	err := s.state.saveConfig(id, body)
+	err := s.state.SaveConfig(id, body)
 	if err == nil {
 		err = s.keep(id, p)
 	}
 	if err != nil { // nothing half-created
-		return errors.Join(err, s.halt(ctx, id, query), s.state.deleteConfig(id))
+		return errors.Join(err, s.halt(ctx, id, query), s.state.DeleteConfig(id))
 	}
 	return nil
 }
@@ -95,7 +99,7 @@ func (s *Server) patchStream(r *http.Request, body []byte) *reply {
 		if err != nil {
 			return err
 		}
-		merged, err := mergeYAML(config, body)
+		merged, err := document.Merge(config, body)
 		if err != nil {
 			return refusef(http.StatusBadRequest, "%v", err)
 		}
@@ -119,17 +123,17 @@ func (s *Server) update(ctx context.Context, id string, p pipeline, body []byte,
 	next := p
 	next.config, next.chilled, next.failure = body, chilled(query), ""
 	if p.saved {
-		if err := s.state.saveConfig(id, body); err != nil {
+		if err := s.state.SaveConfig(id, body); err != nil {
 			return err
 		}
 	}
 	undo := func(err error) error {
 		if p.saved {
-			return errors.Join(err, s.state.saveConfig(id, old))
+			return errors.Join(err, s.state.SaveConfig(id, old))
 		}
 		return err
 	}
-	if p.status != statusStopped {
+	if p.status != state.Stopped {
 		if err := s.swap(ctx, id, p, next, old, query); err != nil {
 			return undo(err)
 		}
@@ -182,7 +186,7 @@ func (s *Server) deleteStream(r *http.Request, _ []byte) *reply {
 		}
 		answer.LeftBehind, err = s.leftovers(ctx, id, config, drop)
 		if err != nil && drop {
-			answer.Error = redactText(err.Error())
+			answer.Error = redact.Text(err.Error())
 		}
 		return nil
 	})
@@ -204,11 +208,11 @@ func (s *Server) remove(ctx context.Context, id string, query url.Values) error 
 		return err
 	}
 	if p.saved {
-		if err := s.state.deleteConfig(id); err != nil {
+		if err := s.state.DeleteConfig(id); err != nil {
 			return err
 		}
 	}
-	if err := s.state.set(id, nil); err != nil {
+	if err := s.state.Set(id, nil); err != nil {
 		return err
 	}
 	s.forget(id)
@@ -218,21 +222,21 @@ func (s *Server) remove(ctx context.Context, id string, query url.Values) error 
 func (s *Server) pauseStream(r *http.Request, _ []byte) *reply {
 	return s.act(r, "pause", func(ctx context.Context, id string) error {
 		p, err := s.find(ctx, id)
-		if err != nil || p.status == statusPaused {
+		if err != nil || p.status == state.Paused {
 			return err
 		}
-		if p.status == statusStopped || p.failure != "" {
+		if p.status == state.Stopped || p.failure != "" {
 			return refusef(http.StatusConflict, "the pipeline does not run")
 		}
 		config, err := s.configOf(ctx, id, p)
 		if err != nil {
 			return err
 		}
-		if foreign := foreignInput(config, s.opts.SourceTypes); foreign != "" {
+		if foreign := document.ForeignInput(config, s.opts.SourceTypes); foreign != "" {
 			return refusef(http.StatusConflict, "its input %s cannot be paused, only %s can; stop the pipeline instead", foreign,
 				strings.Join(s.opts.SourceTypes, " and "))
 		}
-		p.status = statusPaused
+		p.status = state.Paused
 		s.sources.SetPaused(id, true)
 		if err := s.keep(id, p); err != nil {
 			s.sources.SetPaused(id, false)
@@ -248,12 +252,12 @@ func (s *Server) resumeStream(r *http.Request, _ []byte) *reply {
 		switch {
 		case err != nil:
 			return err
-		case p.status == statusStopped:
+		case p.status == state.Stopped:
 			return refusef(http.StatusConflict, "the pipeline is stopped, not paused: start it")
-		case p.status == statusRunning:
+		case p.status == state.Running:
 			return nil
 		}
-		p.status = statusRunning
+		p.status = state.Running
 		if err := s.keep(id, p); err != nil {
 			return err
 		}
@@ -265,14 +269,14 @@ func (s *Server) resumeStream(r *http.Request, _ []byte) *reply {
 func (s *Server) stopStream(r *http.Request, _ []byte) *reply {
 	return s.act(r, "stop", func(ctx context.Context, id string) error {
 		p, err := s.find(ctx, id)
-		if err != nil || p.status == statusStopped {
+		if err != nil || p.status == state.Stopped {
 			return err
 		}
 		if p.config, err = s.configOf(ctx, id, p); err != nil {
 			return err
 		}
 		was := p
-		p.status, p.failure = statusStopped, ""
+		p.status, p.failure = state.Stopped, ""
 		if !p.saved {
 			p.chilled = true // the engine has accepted it
 		}
@@ -292,10 +296,10 @@ func (s *Server) startStream(r *http.Request, _ []byte) *reply {
 		if err != nil {
 			return err
 		}
-		if p.status == statusPaused && p.failure == "" {
+		if p.status == state.Paused && p.failure == "" {
 			return refusef(http.StatusConflict, "the pipeline is paused, not stopped: resume it")
 		}
-		info, found, err := s.engine.get(ctx, id)
+		info, found, err := s.engine.Get(ctx, id)
 		if err != nil || (found && info.Active) {
 			return err
 		}
@@ -307,7 +311,7 @@ func (s *Server) startStream(r *http.Request, _ []byte) *reply {
 				return err
 			}
 		}
-		p.status, p.failure = statusRunning, ""
+		p.status, p.failure = state.Running, ""
 		if err := s.run(ctx, id, p, r.URL.Query()); err != nil {
 			p.failure = err.Error()
 			s.pipelines.put(id, p)
@@ -325,13 +329,13 @@ func (s *Server) replaceStreams(r *http.Request, body []byte) *reply {
 	s.pipelines.set.Lock()
 	defer s.pipelines.set.Unlock()
 	query := r.URL.Query()
-	wanted, err := splitYAML(body)
+	wanted, err := document.Split(body)
 	if err != nil {
 		return fail(http.StatusBadRequest, "%v", err)
 	}
 	var lints []string
 	for id, config := range wanted {
-		err := validID(id)
+		err := state.ValidID(id)
 		if err == nil {
 			err = noMask(config)
 		}
@@ -339,14 +343,14 @@ func (s *Server) replaceStreams(r *http.Request, body []byte) *reply {
 			err = s.checker.check(r.Context(), config, chilled(query))
 		}
 		if err != nil {
-			lints = append(lints, "stream '"+id+"': "+redactText(err.Error()))
+			lints = append(lints, "stream '"+id+"': "+redact.Text(err.Error()))
 		}
 	}
 	if len(lints) > 0 {
 		slices.Sort(lints)
 		return jsonReply(http.StatusBadRequest, map[string]any{"lint_errors": lints})
 	}
-	running, err := s.engine.list(r.Context())
+	running, err := s.engine.List(r.Context())
 	if err != nil {
 		return replyTo(err)
 	}
@@ -406,4 +410,13 @@ func (s *Server) replaceAll(ctx context.Context, wanted map[string][]byte, prese
 		return fail(http.StatusBadRequest, "%s", strings.Join(errs, "; "))
 	}
 	return jsonReply(http.StatusOK, struct{}{})
+}
+
+// noMask refuses a configuration that was read from here and came back with its secrets masked.
+func noMask(config []byte) error {
+	if strings.Contains(string(config), document.Mask) {
+		return refusef(http.StatusBadRequest,
+			"the configuration holds %s where a secret was masked: give the secret, or patch only what changes", document.Mask)
+	}
+	return nil
 }

@@ -17,12 +17,16 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/deltaforge/deltaforge/internal/control/document"
+	"github.com/deltaforge/deltaforge/internal/control/door"
+	"github.com/deltaforge/deltaforge/internal/control/engine"
+	"github.com/deltaforge/deltaforge/internal/control/internal/state"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 func (p *plane) uptime(id string) float64 {
 	p.t.Helper()
-	var info streamInfo
+	var info engine.Info
 	require.NoError(p.t, json.Unmarshal([]byte(p.want(200, "GET", "/streams/"+id, "")), &info))
 	return info.Uptime
 }
@@ -124,7 +128,7 @@ func TestBrokenChangesLeaveThePipelineRunning(t *testing.T) {
 		"no mapping":          {"PUT", "[1]", "want a mapping"},
 		"patch is no YAML":    {"PATCH", "a: [", "the patch"},
 		"constructor refuses": {"PATCH", "input: {test_source: {refuse: true}}", "the source refuses its configuration"},
-		"masked secret":       {"PATCH", "input: {test_source: {password: '" + Mask + "'}}", "was masked"},
+		"masked secret":       {"PATCH", "input: {test_source: {password: '" + document.Mask + "'}}", "was masked"},
 	} {
 		text := p.want(400, c.method, "/streams/keep", c.body)
 		assert.Contains(t, text, c.want, name)
@@ -199,13 +203,13 @@ func TestManyAtOnce(t *testing.T) {
 		status, text := p.call("PATCH", "/streams/"+id, "input: {generate: {interval: 7s}}")
 		assert.Equal(t, 200, status, text)
 	})
-	configs, err := p.server.state.configs()
+	configs, err := p.server.state.Configs()
 	require.NoError(t, err)
 	require.Len(t, configs, n)
 	for id, config := range configs {
 		assert.Contains(t, string(config), "7s", id)
 	}
-	assert.Len(t, p.server.state.saved(), n)
+	assert.Len(t, p.server.state.Saved(), n)
 	each(func(id string) {
 		if id >= "s100" {
 			status, text := p.call("DELETE", "/streams/"+id, "")
@@ -216,7 +220,7 @@ func TestManyAtOnce(t *testing.T) {
 	assert.Len(t, left, 100)
 	for id, status := range left {
 		assert.Less(t, id, "s100")
-		assert.Equal(t, statusRunning, status, id)
+		assert.Equal(t, state.Running, status, id)
 	}
 	assert.InDelta(t, 2*n, p.stats.get("api_requests_total{/streams/{id},POST,200}")+p.stats.get("api_requests_total{/streams/{id},POST,400}"), 0)
 	assert.InDelta(t, 100, p.stats.get("api_requests_total{/streams/{id},DELETE,200}"), 0)
@@ -302,9 +306,9 @@ func TestBadStart(t *testing.T) {
 		"directory in a file":  {Options{StateDir: filepath.Join(file, "state")}, "give a --state-dir that this process can write"},
 		"statuses are no JSON": {Options{StateDir: broken}, "statuses.json"},
 		"unknown status":       {Options{StateDir: odd}, `got "happy"`},
-		"bad token":            {Options{Credentials: Credentials{Token: "x "}}, "white space"},
-		"empty password":       {Options{Credentials: Credentials{Users: map[string]string{"a": ""}}}, "user:password"},
-		"engine nowhere":       {Options{Engine: Engine{Address: "nowhere"}}, "http.address"},
+		"bad token":            {Options{Credentials: door.Credentials{Token: "x "}}, "white space"},
+		"empty password":       {Options{Credentials: door.Credentials{Users: map[string]string{"a": ""}}}, "user:password"},
+		"engine nowhere":       {Options{Engine: engine.Options{Address: "nowhere"}}, "http.address"},
 	} {
 		c.o.Resources = service.MockResources()
 		if c.o.Engine.Address == "" {
@@ -321,7 +325,7 @@ func TestBadStart(t *testing.T) {
 // Another process at the engine's address must not be taken for the engine.
 func TestEngineOfAnotherProcess(t *testing.T) {
 	other := start(t, Options{}, nil)
-	s, err := New(t.Context(), Options{Address: "127.0.0.1:0", Engine: Engine{Address: other.engine}, Resources: service.MockResources()})
+	s, err := New(t.Context(), Options{Address: "127.0.0.1:0", Engine: engine.Options{Address: other.engine}, Resources: service.MockResources()})
 	require.NoError(t, err)
 	assert.ErrorContains(t, s.Start(t.Context()), "is another process's")
 	assert.NoError(t, s.Close(t.Context()))
@@ -338,8 +342,8 @@ func TestStopWhileTheOutputIsAway(t *testing.T) {
 }
 
 func TestCutOff(t *testing.T) {
-	in, there, away := connection{Path: "root.input"}, connection{Path: "root.output.broker.outputs.0", Connected: true}, connection{Path: "root.output.broker.outputs.1"}
-	for want, all := range map[bool][][]connection{
+	in, there, away := engine.Connection{Path: "root.input"}, engine.Connection{Path: "root.output.broker.outputs.0", Connected: true}, engine.Connection{Path: "root.output.broker.outputs.1"}
+	for want, all := range map[bool][][]engine.Connection{
 		true:  {{in, away}, {away, away}},
 		false: {nil, {in}, {in, there, away}, {there}},
 	} {

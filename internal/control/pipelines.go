@@ -12,14 +12,10 @@ import (
 	"time"
 
 	"github.com/deltaforge/deltaforge/internal/advice"
-)
-
-// The statuses of a pipeline. Running, paused and stopped are what it was told to be; failed is what became of it.
-const (
-	statusRunning = "running"
-	statusPaused  = "paused"
-	statusStopped = "stopped"
-	statusFailed  = "failed"
+	"github.com/deltaforge/deltaforge/internal/control/document"
+	"github.com/deltaforge/deltaforge/internal/control/engine"
+	"github.com/deltaforge/deltaforge/internal/control/internal/state"
+	"github.com/deltaforge/deltaforge/internal/redact"
 )
 
 // pipeline is what the control plane knows of a pipeline. It is a value: whoever changes it puts a new one.
@@ -136,14 +132,14 @@ func (s *Server) find(ctx context.Context, id string) (pipeline, error) {
 	if p, ok := s.pipelines.get(id); ok {
 		return p, nil
 	}
-	_, found, err := s.engine.get(ctx, id)
+	_, found, err := s.engine.Get(ctx, id)
 	if err != nil {
 		return pipeline{}, err
 	}
 	if !found {
 		return pipeline{}, refusef(http.StatusNotFound, "Stream not found")
 	}
-	p := pipeline{status: statusRunning}
+	p := pipeline{status: state.Running}
 	s.pipelines.put(id, p)
 	return p, nil
 }
@@ -153,7 +149,7 @@ func (s *Server) configOf(ctx context.Context, id string, p pipeline) ([]byte, e
 	if p.config != nil {
 		return p.config, nil
 	}
-	info, found, err := s.engine.get(ctx, id)
+	info, found, err := s.engine.Get(ctx, id)
 	if err == nil && !found {
 		err = refusef(http.StatusNotFound, "Stream not found")
 	}
@@ -162,7 +158,7 @@ func (s *Server) configOf(ctx context.Context, id string, p pipeline) ([]byte, e
 
 // keep saves a pipeline and then puts it in the registry.
 func (s *Server) keep(id string, p pipeline) error {
-	if err := s.state.set(id, &savedPipeline{Status: p.status, Chilled: p.chilled}); err != nil {
+	if err := s.state.Set(id, &state.Pipeline{Status: p.status, Chilled: p.chilled}); err != nil {
 		return err
 	}
 	s.pipelines.put(id, p)
@@ -171,32 +167,32 @@ func (s *Server) keep(id string, p pipeline) error {
 
 // run makes the engine run a configuration under an id that it does not have. The gate is set before.
 func (s *Server) run(ctx context.Context, id string, p pipeline, query url.Values) error {
-	Learn(p.config)
+	document.Learn(p.config)
 	s.opts.Names.Put(id, p.config)
 	if found, err := advice.Of(p.config); err == nil {
 		for _, f := range found {
 			s.log.With("pipeline", id).Warnf("This stream gives up a guarantee of its source. %s", f)
 		}
 	}
-	s.sources.SetPaused(id, p.status == statusPaused)
-	a, err := s.engine.do(ctx, http.MethodPost, streamPath(id), chilledQuery(query, p.chilled), quoteSecrets(p.config))
+	s.sources.SetPaused(id, p.status == state.Paused)
+	a, err := s.engine.Request(ctx, http.MethodPost, engine.StreamPath(id), chilledQuery(query, p.chilled), document.QuoteSecrets(p.config))
 	if err != nil {
 		return err
 	}
-	a.body = []byte(shown(p.config, string(a.body)))
+	a.Body = []byte(document.Shown(p.config, string(a.Body)))
 	return badConfig(a)
 }
 
 // badConfig returns the engine's complaint about a configuration. The engine calls a constructor that fails a bad
 // gateway; it is the configuration's fault.
-func badConfig(a answer) error {
-	if a.ok() {
+func badConfig(a engine.Answer) error {
+	if a.OK() {
 		return nil
 	}
-	if a.status == http.StatusBadGateway {
-		return refusef(http.StatusBadRequest, "%s", a.text())
+	if a.Status == http.StatusBadGateway {
+		return refusef(http.StatusBadRequest, "%s", a.Text())
 	}
-	return &refusal{passed(a), a.text()}
+	return &refusal{passed(a), a.Text()}
 }
 
 func chilledQuery(query url.Values, chilled bool) url.Values {
@@ -223,12 +219,12 @@ func (s *Server) halt(ctx context.Context, id string, query url.Values) error {
 	if !given {
 		defer s.hurry(ctx, id)()
 	}
-	a, err := s.engine.do(ctx, http.MethodDelete, streamPath(id), q, nil)
+	a, err := s.engine.Request(ctx, http.MethodDelete, engine.StreamPath(id), q, nil)
 	if err != nil {
 		return err
 	}
-	if !a.ok() && a.status != http.StatusNotFound {
-		return fmt.Errorf("stopping stream %q: %s", id, a.text())
+	if !a.OK() && a.Status != http.StatusNotFound {
+		return fmt.Errorf("stopping stream %q: %s", id, a.Text())
 	}
 	return nil
 }
@@ -254,13 +250,13 @@ func (s *Server) hurry(ctx context.Context, id string) (end func()) {
 			case <-ctx.Done():
 				return
 			}
-			connections, err := s.engine.connections(ctx, id)
+			connections, err := s.engine.Connections(ctx, id)
 			if err != nil || !cutOff(connections) {
 				since = time.Now()
 			}
 		}
 		// The one who waits for the stop gets to know what becomes of it.
-		_, _ = s.engine.do(ctx, http.MethodDelete, streamPath(id), url.Values{"timeout": {hurried.String()}}, nil)
+		_, _ = s.engine.Request(ctx, http.MethodDelete, engine.StreamPath(id), url.Values{"timeout": {hurried.String()}}, nil)
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = s.guard(stopComponent, look) })
@@ -268,7 +264,7 @@ func (s *Server) hurry(ctx context.Context, id string) (end func()) {
 }
 
 // cutOff reports whether there are outputs, and none is connected.
-func cutOff(all []connection) bool {
+func cutOff(all []engine.Connection) bool {
 	outputs := 0
 	for _, c := range all {
 		if !strings.Contains(c.Path, "output") {
@@ -284,19 +280,19 @@ func cutOff(all []connection) bool {
 
 // restore takes over the engine's streams and starts those of the state directory.
 func (s *Server) restore(ctx context.Context) error {
-	running, err := s.engine.list(ctx)
+	running, err := s.engine.List(ctx)
 	if err != nil {
 		return err
 	}
-	configs, err := s.state.configs()
+	configs, err := s.state.Configs()
 	if err != nil {
 		return err
 	}
-	saved := s.state.saved()
+	saved := s.state.Saved()
 	for id := range running {
 		if _, twice := configs[id]; twice {
 			return fmt.Errorf("pipeline %q is in the state directory and in a configuration file: delete %s, or the file",
-				id, s.state.path(id))
+				id, s.state.Path(id))
 		}
 		if err := s.adopt(ctx, id, saved[id]); err != nil {
 			return err
@@ -305,12 +301,12 @@ func (s *Server) restore(ctx context.Context) error {
 	for id, config := range configs {
 		p := pipeline{status: saved[id].Status, chilled: saved[id].Chilled, config: config, saved: true}
 		if p.status == "" {
-			p.status = statusRunning
+			p.status = state.Running
 		}
-		if p.status != statusStopped {
+		if p.status != state.Stopped {
 			if err := s.run(ctx, id, p, nil); err != nil {
 				p.failure = err.Error()
-				s.log.With("pipeline", id, "error", redactText(p.failure)).Error("Saved pipeline does not start")
+				s.log.With("pipeline", id, "error", redact.Text(p.failure)).Error("Saved pipeline does not start")
 			}
 		}
 		s.pipelines.put(id, p)
@@ -320,8 +316,8 @@ func (s *Server) restore(ctx context.Context) error {
 	}
 	for id := range saved {
 		if _, known := s.pipelines.get(id); !known {
-			s.sources.forget(id)
-			if err := s.state.set(id, nil); err != nil {
+			s.sources.Forget(id)
+			if err := s.state.Set(id, nil); err != nil {
 				return err
 			}
 		}
@@ -330,12 +326,12 @@ func (s *Server) restore(ctx context.Context) error {
 }
 
 // adopt gives a stream of a configuration file the status that it had.
-func (s *Server) adopt(ctx context.Context, id string, was savedPipeline) error {
-	p := pipeline{status: statusRunning}
+func (s *Server) adopt(ctx context.Context, id string, was state.Pipeline) error {
+	p := pipeline{status: state.Running}
 	switch was.Status {
-	case statusPaused:
-		p.status = statusPaused
-	case statusStopped: // it has run since the engine started, with its gate closed
+	case state.Paused:
+		p.status = state.Paused
+	case state.Stopped: // it has run since the engine started, with its gate closed
 		config, err := s.configOf(ctx, id, p)
 		if err != nil {
 			return err
@@ -343,7 +339,7 @@ func (s *Server) adopt(ctx context.Context, id string, was savedPipeline) error 
 		if err := s.halt(ctx, id, nil); err != nil {
 			return err
 		}
-		p = pipeline{status: statusStopped, config: config, chilled: true}
+		p = pipeline{status: state.Stopped, config: config, chilled: true}
 	}
 	s.pipelines.put(id, p)
 	return nil

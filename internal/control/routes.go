@@ -11,6 +11,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/deltaforge/deltaforge/internal/control/engine"
+	"github.com/deltaforge/deltaforge/internal/redact"
 )
 
 // route is one method of one path. The table of them makes the handlers and the OpenAPI document.
@@ -174,10 +177,10 @@ func jsonReply(status int, v any) *reply {
 
 // fail answers with an error; secrets in it are masked.
 func fail(status int, format string, args ...any) *reply {
-	return jsonReply(status, map[string]string{"error": redactText(fmt.Sprintf(format, args...))})
+	return jsonReply(status, map[string]string{"error": redact.Text(fmt.Sprintf(format, args...))})
 }
 
 // passed answers as the engine did, secrets in its text masked.
-func passed(a answer) *reply {
-	return &reply{status: a.status, contentType: a.contentType, body: []byte(redactText(string(a.body)))}
+func passed(a engine.Answer) *reply {
+	return &reply{status: a.Status, contentType: a.ContentType, body: []byte(redact.Text(string(a.Body)))}
 }

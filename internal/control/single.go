@@ -7,6 +7,11 @@ import (
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/deltaforge/deltaforge/internal/control/engine"
+	"github.com/deltaforge/deltaforge/internal/control/internal/sources"
+	"github.com/deltaforge/deltaforge/internal/control/internal/state"
+	"github.com/deltaforge/deltaforge/internal/control/internal/trial"
 )
 
 // SingleOptions say how the health of run mode's one pipeline is told.
@@ -18,7 +23,7 @@ type SingleOptions struct {
 	// Interval is how often the gauges are set and readiness is looked at; 0: 1 s.
 	Interval time.Duration
 	// Engine says where the engine's server listens, on which the answers are; without an address it does not.
-	Engine Engine
+	Engine engine.Options
 	// Resources are those of the process.
 	Resources *service.Resources
 }
@@ -29,18 +34,18 @@ type SingleOptions struct {
 func NewSingle(o SingleOptions) (*Server, error) {
 	s := &Server{
 		opts: Options{Interval: o.Interval, Resources: o.Resources}.withDefaults(), log: o.Resources.Logger().With("target", "control"),
-		stats: newStats(o.Resources.Metrics(), nil), state: &state{}, sources: NewSources(), pipelines: newRegistry(), stop: func() {},
+		stats: newStats(o.Resources.Metrics(), nil), state: &state.Dir{}, sources: sources.New(), pipelines: newRegistry(), stop: func() {},
 	}
-	s.checker = newChecker(o.Resources, witness{stats: s.stats, log: s.log})
-	s.sources.only = o.Pipeline
-	s.pipelines.put(o.Pipeline, pipeline{status: statusRunning})
+	s.checker = planChecker{trial.New(o.Resources, trial.Witness{Panicked: s.stats.panicked, Log: s.log})}
+	s.sources.Only = o.Pipeline
+	s.pipelines.put(o.Pipeline, pipeline{status: state.Running})
 	s.readiness.types = map[string]string{o.Pipeline: o.SourceType}
 	one := &single{name: o.Pipeline}
 	s.streams = one
-	o.Resources.SetGeneric(SourcesKey, s.sources)
+	o.Resources.SetGeneric(sources.Key, s.sources)
 	if o.Engine.Address != "" {
-		one.server = newEngine(o.Engine)
-		if err := one.server.identify(o.Resources); err != nil {
+		one.server = engine.New(o.Engine)
+		if err := one.server.Identify(o.Resources); err != nil {
 			return nil, err
 		}
 	}
@@ -49,7 +54,7 @@ func NewSingle(o SingleOptions) (*Server, error) {
 
 // StartSingle begins to tell how the pipeline is. Connections are asked for from any goroutine.
 func (s *Server) StartSingle(ctx context.Context, connections func() []service.ConnectionStatus) error {
-	server, err := registrarOf(s.opts.Resources)
+	server, err := engine.RegistrarOf(s.opts.Resources)
 	if err != nil {
 		return err
 	}
@@ -57,7 +62,7 @@ func (s *Server) StartSingle(ctx context.Context, connections func() []service.C
 	one.ask = connections
 	if one.server != nil {
 		// The engine only logs that it cannot listen, and the pipeline would run with nobody to ask how it is.
-		if err := one.server.await(ctx); err != nil {
+		if err := one.server.Await(ctx); err != nil {
 			return err
 		}
 	}
@@ -118,22 +123,22 @@ func (s *Server) show(ctx context.Context) {
 // single is the one pipeline of run mode. It is there as long as the process.
 type single struct {
 	name   string
-	server *engine // the engine's server; nil: there is none, or nobody knows where
+	server *engine.Client // the engine's server; nil: there is none, or nobody knows where
 	ask    func() []service.ConnectionStatus
 }
 
-func (o *single) list(context.Context) (map[string]streamInfo, error) {
-	return map[string]streamInfo{o.name: {Active: true}}, nil
+func (o *single) List(context.Context) (map[string]engine.Info, error) {
+	return map[string]engine.Info{o.name: {Active: true}}, nil
 }
 
-func (o *single) get(_ context.Context, id string) (streamInfo, bool, error) {
-	return streamInfo{Active: true}, id == o.name, nil
+func (o *single) Get(_ context.Context, id string) (engine.Info, bool, error) {
+	return engine.Info{Active: true}, id == o.name, nil
 }
 
-func (o *single) connections(context.Context, string) ([]connection, error) {
-	var all []connection
+func (o *single) Connections(context.Context, string) ([]engine.Connection, error) {
+	var all []engine.Connection
 	for _, c := range o.ask() {
-		one := connection{Label: c.Label(), Path: strings.Join(c.Path(), "."), Connected: c.Active()}
+		one := engine.Connection{Label: c.Label(), Path: strings.Join(c.Path(), "."), Connected: c.Active()}
 		if err := c.Err(); err != nil {
 			one.Error = err.Error()
 		}

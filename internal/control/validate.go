@@ -10,35 +10,14 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/deltaforge/deltaforge/internal/advice"
+	"github.com/deltaforge/deltaforge/internal/control/document"
+	"github.com/deltaforge/deltaforge/internal/control/internal/trial"
+	"github.com/deltaforge/deltaforge/internal/redact"
 )
 
 // CheckMain returns what is wrong with the configuration of run mode: it is linted, and the components of its pipeline are built.
 func (s *Server) CheckMain(ctx context.Context, config []byte, chilled bool) error {
-	return s.checker.main(ctx, config, chilled, nil)
-}
-
-// main checks the configuration of run mode, which may be that of a stream alone. With results, it tests the connections.
-func (c checker) main(ctx context.Context, config []byte, chilled bool, results *[]connectionResult) error {
-	root, err := mapping(config)
-	if err == nil {
-		err = sized(root)
-	}
-	if err == nil {
-		err = CheckSecrets(config)
-	}
-	if err != nil {
-		return err
-	}
-	Learn(config)
-	config = quoteSecrets(config)
-	found, err := service.GlobalEnvironment().FullConfigSchema("", "").NewStreamConfigLinter().LintYAML(config)
-	if err != nil {
-		return err
-	}
-	if len(found) > 0 && !chilled {
-		return found[0]
-	}
-	return c.build(ctx, config, results)
+	return s.checker.Main(ctx, config, chilled, nil)
 }
 
 // FileReport is what ValidateFile has found besides an error.
@@ -57,19 +36,19 @@ type FileConnection struct {
 // and if connect is true their connections are tested. The error says everything that is wrong.
 func ValidateFile(ctx context.Context, config []byte, connect bool) (r FileReport, err error) {
 	res := service.MockResources()
-	c := newChecker(res, witness{stats: newStats(res.Metrics(), nil), log: res.Logger()})
-	config = streamConfig(config)
+	c := trial.New(res, trial.Witness{Panicked: newStats(res.Metrics(), nil).panicked, Log: res.Logger()})
+	config = document.StreamConfig(config)
 	if found, err := advice.Of(config); err == nil {
 		for _, f := range found {
-			r.Advice = append(r.Advice, redactText(f.String()))
+			r.Advice = append(r.Advice, redact.Text(f.String()))
 		}
 	}
-	var results []connectionResult
-	var tested *[]connectionResult
+	var results []trial.Result
+	var tested *[]trial.Result
 	if connect {
 		tested = &results
 	}
-	err = c.main(ctx, config, false, tested)
+	err = c.Main(ctx, config, false, tested)
 	for _, one := range results {
 		r.Connections = append(r.Connections, FileConnection{one.Component, one.Status})
 		if one.Status == "failed" {
@@ -77,7 +56,7 @@ func ValidateFile(ctx context.Context, config []byte, connect bool) (r FileRepor
 		}
 	}
 	if err != nil {
-		err = errors.New(redactText(err.Error()))
+		err = errors.New(redact.Text(err.Error()))
 	}
 	return r, err
 }
@@ -87,11 +66,11 @@ const validateTimeout = 20 * time.Second
 
 // validation is the answer of /validate.
 type validation struct {
-	Valid       bool               `json:"valid"`
-	LintErrors  []string           `json:"lint_errors,omitempty"`
-	Warnings    []string           `json:"warnings,omitempty"` // what gives up a guarantee of the source
-	Error       string             `json:"error,omitempty"`
-	Connections []connectionResult `json:"connections,omitempty"`
+	Valid       bool           `json:"valid"`
+	LintErrors  []string       `json:"lint_errors,omitempty"`
+	Warnings    []string       `json:"warnings,omitempty"` // what gives up a guarantee of the source
+	Error       string         `json:"error,omitempty"`
+	Connections []trial.Result `json:"connections,omitempty"`
 }
 
 func (s *Server) validate(r *http.Request, body []byte) *reply {
@@ -99,24 +78,24 @@ func (s *Server) validate(r *http.Request, body []byte) *reply {
 	defer cancel()
 	v := validation{Valid: true}
 	var err error
-	v.LintErrors, err = s.checker.lint(ctx, body)
+	v.LintErrors, err = s.checker.Lint(ctx, body)
 	if found, bad := advice.Of(body); err == nil && bad == nil {
 		for _, f := range found {
 			v.Warnings = append(v.Warnings, f.String())
 		}
 	}
 	if err == nil && len(v.LintErrors) == 0 {
-		err = s.checker.build(ctx, quoteSecrets(body), &v.Connections)
+		err = s.checker.Build(ctx, document.QuoteSecrets(body), &v.Connections)
 	}
 	if err != nil {
-		v.Error = redactText(shown(body, err.Error()))
+		v.Error = redact.Text(document.Shown(body, err.Error()))
 	}
 	v.Valid = err == nil && len(v.LintErrors) == 0
 	for _, c := range v.Connections {
 		v.Valid = v.Valid && c.Status != "failed"
 	}
 	for i := range v.LintErrors {
-		v.LintErrors[i] = redactText(v.LintErrors[i])
+		v.LintErrors[i] = redact.Text(v.LintErrors[i])
 	}
 	if !v.Valid {
 		return jsonReply(http.StatusBadRequest, v)

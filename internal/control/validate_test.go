@@ -5,6 +5,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/internal/control/document"
 )
 
 // A file is checked without a process around it: its own resources are there, and what is wrong is said without secrets.
@@ -16,7 +18,7 @@ func TestValidateFile(t *testing.T) {
 		assert.NotEqual(t, "failed", c.Status, c.Component)
 	}
 	r, err = ValidateFile(t.Context(), []byte("input: {test_source: {name: a}}\noutput: {label: sinker, test_unreachable: {}}\n"), true)
-	assert.ErrorContains(t, err, "sinker: dialing postgres://u:"+Mask+"@db: no route to host")
+	assert.ErrorContains(t, err, "sinker: dialing postgres://u:"+document.Mask+"@db: no route to host")
 	assert.Equal(t, []FileConnection{{"input", "connected"}, {"sinker", "failed"}}, r.Connections)
 	r, err = ValidateFile(t.Context(), []byte("input: {test_source: {name: a}}\noutput: {label: sinker, test_unreachable: {}}\n"), false)
 	require.NoError(t, err, "offline")

@@ -1,9 +1,8 @@
-package control
+package document
 
 import (
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"regexp"
 	"strings"
 
@@ -16,21 +15,9 @@ import (
 // Mask stands for a secret in what the control plane returns.
 const Mask = redact.Mask
 
-// noMask refuses a configuration that was read from here and came back with its secrets masked.
-func noMask(config []byte) error {
-	if strings.Contains(string(config), Mask) {
-		return refusef(http.StatusBadRequest,
-			"the configuration holds %s where a secret was masked: give the secret, or patch only what changes", Mask)
-	}
-	return nil
-}
-
-// redactText masks what is secret inside a text.
-func redactText(s string) string { return redact.Text(s) }
-
-// redactConfig masks the secrets of a stream's configuration: the fields that the components say are secret, the fields
+// Redact masks the secrets of a stream's configuration: the fields that the components say are secret, the fields
 // whose name says it, and passwords inside addresses.
-func redactConfig(config json.RawMessage) (json.RawMessage, error) {
+func Redact(config json.RawMessage) (json.RawMessage, error) {
 	var v, other any
 	for _, dst := range []*any{&v, &other} { // the engine fills in defaults as it goes
 		if err := json.Unmarshal(config, dst); err != nil {
@@ -96,12 +83,12 @@ func redactValue(v, shown any, name string) any {
 			return text
 		}
 		if secret {
-			if r := redactText(v); r != v && strings.Contains(v, "@") {
+			if r := redact.Text(v); r != v && strings.Contains(v, "@") {
 				return r // an address: only its password is secret
 			}
 			return Mask
 		}
-		return redactText(v)
+		return redact.Text(v)
 	case nil, bool:
 		return v
 	default: // a number
@@ -116,7 +103,7 @@ func redactValue(v, shown any, name string) any {
 // components say is secret, what stands under a name that says it, and the passwords inside addresses.
 func Learn(config []byte) {
 	var v, other any
-	text := []byte(expandEnv(string(config)))
+	text := []byte(ExpandEnv(string(config)))
 	if yaml.Unmarshal(text, &v) != nil || yaml.Unmarshal(text, &other) != nil {
 		return
 	}

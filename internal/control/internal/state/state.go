@@ -1,4 +1,5 @@
-package control
+// Package state keeps pipelines and their statuses in a directory.
+package state
 
 import (
 	"encoding/json"
@@ -25,24 +26,25 @@ const (
 	configSuffix = ".yaml"
 )
 
-// savedPipeline is what is kept of a pipeline besides its configuration.
-type savedPipeline struct {
+// Pipeline is what is kept of a pipeline besides its configuration.
+type Pipeline struct {
 	Status string `json:"status"`
 	// Chilled means that the configuration was accepted with lint errors.
 	Chilled bool `json:"chilled,omitempty"`
 }
 
-// state is the state directory, or nothing at all when there is none.
-type state struct {
+// Dir is the state directory, or nothing at all when there is none.
+type Dir struct {
 	dir  string
 	lock *os.File
 
 	mu        sync.Mutex
-	pipelines map[string]savedPipeline // guarded by mu
+	pipelines map[string]Pipeline // guarded by mu
 }
 
-func openState(dir string) (*state, error) {
-	s := &state{dir: dir, pipelines: map[string]savedPipeline{}}
+// Open opens the directory, which is made when it is not there. The empty name keeps nothing.
+func Open(dir string) (*Dir, error) {
+	s := &Dir{dir: dir, pipelines: map[string]Pipeline{}}
 	if dir == "" {
 		return s, nil
 	}
@@ -63,12 +65,12 @@ func openState(dir string) (*state, error) {
 		return nil, fmt.Errorf("state directory %s is used by another process: %w", dir, err)
 	}
 	if err := s.read(); err != nil {
-		return nil, errors.Join(err, s.close())
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-func (s *state) read() error {
+func (s *Dir) read() error {
 	path := filepath.Join(s.dir, statusesFile)
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -82,7 +84,7 @@ func (s *state) read() error {
 	}
 	for id, p := range s.pipelines {
 		switch p.Status {
-		case statusRunning, statusPaused, statusStopped:
+		case Running, Paused, Stopped:
 		default:
 			return fmt.Errorf("%s: pipeline %q: want the status running, paused or stopped, got %q", path, id, p.Status)
 		}
@@ -90,22 +92,23 @@ func (s *state) read() error {
 	return nil
 }
 
-func (s *state) close() error {
+// Close lets other processes use the directory.
+func (s *Dir) Close() error {
 	if s.lock == nil {
 		return nil
 	}
 	return s.lock.Close()
 }
 
-// saved returns what is kept of each pipeline.
-func (s *state) saved() map[string]savedPipeline {
+// Saved returns what is kept of each pipeline.
+func (s *Dir) Saved() map[string]Pipeline {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.pipelines)
 }
 
-// set keeps the status of a pipeline; nil forgets it.
-func (s *state) set(id string, p *savedPipeline) error {
+// Set keeps the status of a pipeline; nil forgets it.
+func (s *Dir) Set(id string, p *Pipeline) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := maps.Clone(s.pipelines)
@@ -128,10 +131,11 @@ func (s *state) set(id string, p *savedPipeline) error {
 	return nil
 }
 
-func (s *state) path(id string) string { return filepath.Join(s.dir, streamsDir, id+configSuffix) }
+// Path returns the file of a configuration.
+func (s *Dir) Path(id string) string { return filepath.Join(s.dir, streamsDir, id+configSuffix) }
 
-// configs returns the saved configurations by id.
-func (s *state) configs() (map[string][]byte, error) {
+// Configs returns the saved configurations by id.
+func (s *Dir) Configs() (map[string][]byte, error) {
 	all := map[string][]byte{}
 	if s.dir == "" {
 		return all, nil
@@ -142,33 +146,33 @@ func (s *state) configs() (map[string][]byte, error) {
 	}
 	for _, f := range files {
 		id, ok := strings.CutSuffix(f.Name(), configSuffix)
-		if !ok || f.IsDir() || validID(id) != nil {
+		if !ok || f.IsDir() || ValidID(id) != nil {
 			continue
 		}
-		if all[id], err = os.ReadFile(s.path(id)); err != nil {
+		if all[id], err = os.ReadFile(s.Path(id)); err != nil {
 			return nil, fmt.Errorf("reading the saved pipeline %q: %w", id, err)
 		}
 	}
 	return all, nil
 }
 
-// saveConfig keeps the configuration of a pipeline.
-func (s *state) saveConfig(id string, config []byte) error {
+// SaveConfig keeps the configuration of a pipeline.
+func (s *Dir) SaveConfig(id string, config []byte) error {
 	if s.dir == "" {
 		return nil
 	}
-	if err := replaceFile(s.path(id), config); err != nil {
+	if err := replaceFile(s.Path(id), config); err != nil {
 		return fmt.Errorf("saving the configuration of pipeline %q: %w", id, err)
 	}
 	return nil
 }
 
-// deleteConfig forgets the configuration of a pipeline, if it has one.
-func (s *state) deleteConfig(id string) error {
+// DeleteConfig forgets the configuration of a pipeline, if it has one.
+func (s *Dir) DeleteConfig(id string) error {
 	if s.dir == "" {
 		return nil
 	}
-	if err := os.Remove(s.path(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(s.Path(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("deleting the configuration of pipeline %q: %w", id, err)
 	}
 	return nil
@@ -194,9 +198,9 @@ func replaceFile(path string, data []byte) (err error) {
 
 const maxID = 128
 
-// validID reports why a string cannot be the id of a pipeline made over HTTP: it is a path segment and a file name, and
+// ValidID reports why a string cannot be the id of a pipeline made over HTTP: it is a path segment and a file name, and
 // the engine derives it from that file name again.
-func validID(id string) error {
+func ValidID(id string) error {
 	ok := regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`).MatchString(id) && len(id) <= maxID
 	for _, suffix := range []string{".yaml", ".yml", "_benthos_test"} {
 		ok = ok && !strings.HasSuffix(id, suffix)
@@ -207,3 +211,11 @@ func validID(id string) error {
 	}
 	return nil
 }
+
+// The statuses of a pipeline. Running, paused and stopped are what it was told to be; failed is what became of it.
+const (
+	Running = "running"
+	Paused  = "paused"
+	Stopped = "stopped"
+	Failed  = "failed"
+)

@@ -1,4 +1,5 @@
-package control
+// Package logs writes the log of the process: levels by target, and the fields that the engine does not know.
+package logs
 
 import (
 	"cmp"
@@ -11,11 +12,14 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/deltaforge/deltaforge/internal/control/document"
+	"github.com/deltaforge/deltaforge/internal/redact"
 )
 
-// LogFormat is how lines are written, from the logger section of the configuration, and what they say that only the whole
+// Format is how lines are written, from the logger section of the configuration, and what they say that only the whole
 // process knows.
-type LogFormat struct {
+type Format struct {
 	Text              bool // logfmt; else JSON
 	Time              bool
 	TimeKey, LevelKey string
@@ -24,21 +28,21 @@ type LogFormat struct {
 	Out               io.Writer
 
 	// Sources knows what the inputs are called; nil: by label or path.
-	Sources *SourceNames
+	Sources *document.SourceNames
 	// Pipeline names the pipeline of the lines of components that belong to no stream; empty: none.
 	Pipeline string
 	// Tenant returns the tenant of a pipeline; nil: lines do not name one.
 	Tenant func(pipeline string) string
 }
 
-// TargetLog writes the engine's log: with levels by target, and with the fields pipeline, tenant, source and sink, neither of
+// Log writes the engine's log: with levels by target, and with the fields pipeline, tenant, source and sink, neither of
 // which the engine's own writer has. What is logged before SetFormat waits for it.
-type TargetLog struct {
+type Log struct {
 	levels atomic.Pointer[Levels] // nil until SetLevels
 
 	mu      sync.Mutex
 	handler slog.Handler // nil until SetFormat; guarded by mu
-	format  LogFormat    // guarded by mu
+	format  Format       // guarded by mu
 	pending []waiting    // guarded by mu
 }
 
@@ -48,20 +52,20 @@ type waiting struct {
 	line slog.Record
 }
 
-// NewTargetLog returns a log that keeps every line until it gets levels and a format.
-func NewTargetLog() *TargetLog { return &TargetLog{} }
+// New returns a log that keeps every line until it gets levels and a format.
+func New() *Log { return &Log{} }
 
 // SetLevels says what to write.
-func (t *TargetLog) SetLevels(l Levels) { t.levels.Store(&l) }
+func (t *Log) SetLevels(l Levels) { t.levels.Store(&l) }
 
 // HasLevels reports whether SetLevels was called.
-func (t *TargetLog) HasLevels() bool { return t.levels.Load() != nil }
+func (t *Log) HasLevels() bool { return t.levels.Load() != nil }
 
 // Logger returns the logger to hand to the engine.
-func (t *TargetLog) Logger() *slog.Logger { return slog.New(newHandler(t, nil)) }
+func (t *Log) Logger() *slog.Logger { return slog.New(newHandler(t, nil)) }
 
 // SetFormat says how and where to write, and writes what has waited. It is called after SetLevels.
-func (t *TargetLog) SetFormat(f LogFormat) {
+func (t *Log) SetFormat(f Format) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	options := &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
@@ -88,7 +92,7 @@ func (t *TargetLog) SetFormat(f LogFormat) {
 }
 
 // Flush writes what still waits, as JSON to w: the process ends before its configuration was read.
-func (t *TargetLog) Flush(w io.Writer) {
+func (t *Log) Flush(w io.Writer) {
 	t.mu.Lock()
 	waits := t.handler == nil && len(t.pending) > 0
 	t.mu.Unlock()
@@ -98,11 +102,11 @@ func (t *TargetLog) Flush(w io.Writer) {
 	if !t.HasLevels() {
 		t.SetLevels(Levels{all: slog.LevelInfo})
 	}
-	t.SetFormat(LogFormat{Time: true, Out: w})
+	t.SetFormat(Format{Time: true, Out: w})
 }
 
 // attr gives the built-in attributes the names and forms of the engine's log.
-func (f LogFormat) attr(a slog.Attr) slog.Attr {
+func (f Format) attr(a slog.Attr) slog.Attr {
 	switch a.Key {
 	case slog.TimeKey:
 		if !f.Time {
@@ -125,7 +129,7 @@ func (f LogFormat) attr(a slog.Attr) slog.Attr {
 	return a
 }
 
-func (t *TargetLog) write(ctx context.Context, h *targetHandler, r slog.Record) error {
+func (t *Log) write(ctx context.Context, h *targetHandler, r slog.Record) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.handler == nil {
@@ -137,12 +141,12 @@ func (t *TargetLog) write(ctx context.Context, h *targetHandler, r slog.Record) 
 
 // targetHandler is one branch of the log, as each component has one.
 type targetHandler struct {
-	log   *TargetLog
+	log   *Log
 	attrs []slog.Attr
 	min   func() slog.Level // called when the log has levels
 }
 
-func newHandler(log *TargetLog, attrs []slog.Attr) *targetHandler {
+func newHandler(log *Log, attrs []slog.Attr) *targetHandler {
 	return &targetHandler{log: log, attrs: attrs, min: sync.OnceValue(func() slog.Level { return log.levels.Load().of(names(attrs)) })}
 }
 
@@ -166,12 +170,12 @@ const (
 )
 
 // complete returns the line with all of its fields, and without secrets: a foreign component may log an address as it is.
-func (h *targetHandler) complete(r slog.Record, f *LogFormat) slog.Record {
-	line := slog.NewRecord(r.Time, r.Level, redactText(r.Message), 0)
+func (h *targetHandler) complete(r slog.Record, f *Format) slog.Record {
+	line := slog.NewRecord(r.Time, r.Level, redact.Text(r.Message), 0)
 	attrs := h.attrs
 	r.Attrs(func(a slog.Attr) bool { attrs = with(attrs, a); return true })
 	path, label, component := place(attrs)
-	if component && kindOf(path) == "input" {
+	if component && document.KindOf(path) == "input" {
 		attrs = sameSource(attrs, cmp.Or(f.Sources.Of(textOf(attrs, fieldPipeline), path), label, path))
 	}
 	value := map[string]string{}
@@ -190,7 +194,7 @@ func (h *targetHandler) complete(r slog.Record, f *LogFormat) slog.Record {
 	if f.Tenant != nil && (component || value[fieldPipeline] != "") {
 		add(fieldTenant, f.Tenant(value[fieldPipeline]))
 	}
-	if kindOf(path) == "output" {
+	if document.KindOf(path) == "output" {
 		add(fieldSink, cmp.Or(label, path))
 	}
 	if component {
@@ -214,11 +218,11 @@ func causeOf(text string) string {
 func withoutSecrets(a slog.Attr) slog.Attr {
 	switch v := a.Value.Any().(type) {
 	case string:
-		return slog.String(a.Key, redactText(v))
+		return slog.String(a.Key, redact.Text(v))
 	case error:
-		return slog.String(a.Key, redactText(v.Error()))
+		return slog.String(a.Key, redact.Text(v.Error()))
 	case fmt.Stringer:
-		return slog.String(a.Key, redactText(v.String()))
+		return slog.String(a.Key, redact.Text(v.String()))
 	}
 	return a
 }
@@ -280,23 +284,10 @@ func place(attrs []slog.Attr) (path, label string, component bool) {
 			label = a.Value.String()
 		}
 	}
-	if !strings.HasPrefix(path, "root.") || kindOf(path) == "" { // the path of a file
+	if !strings.HasPrefix(path, "root.") || document.KindOf(path) == "" { // the path of a file
 		return "", "", false
 	}
 	return path, label, true
-}
-
-// kindOf returns what the component at a path is, in the singular: root.input.broker.inputs.0 is an input.
-func kindOf(path string) string {
-	parts := strings.Split(path, ".")
-	for _, part := range slices.Backward(parts) {
-		part = strings.TrimSuffix(strings.TrimSuffix(part, "_resources"), "s")
-		switch part {
-		case "input", "output", "processor", "buffer", "cache", "rate_limit", "metric", "tracer":
-			return part
-		}
-	}
-	return ""
 }
 
 // names are what the lines of a component go by: its target, its path (input.broker.inputs.0), its kind with its label
@@ -319,7 +310,7 @@ func names(attrs []slog.Attr) []string {
 		all = append(all, path)
 	}
 	if label != "" {
-		all = append(all, strings.TrimPrefix(kindOf(path)+"."+label, "."))
+		all = append(all, strings.TrimPrefix(document.KindOf(path)+"."+label, "."))
 	}
 	return all
 }

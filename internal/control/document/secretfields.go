@@ -1,4 +1,4 @@
-package control
+package document
 
 import (
 	"bytes"
@@ -40,9 +40,9 @@ func SecretReferences(config []byte, bare, elsewhere map[string]bool) {
 	}
 }
 
-// quoteSecrets returns a configuration in which the values of environment variables stand, in quotes, where a secret field has a
+// QuoteSecrets returns a configuration in which the values of environment variables stand, in quotes, where a secret field has a
 // bare reference.
-func quoteSecrets(config []byte) []byte {
+func QuoteSecrets(config []byte) []byte {
 	return bareField.ReplaceAllFunc(config, func(line []byte) []byte {
 		m := bareField.FindSubmatch(line)
 		value, found := os.LookupEnv(string(m[4]))

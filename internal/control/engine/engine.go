@@ -1,4 +1,5 @@
-package control
+// Package engine is a client of the engine's own HTTP API, of the process itself.
+package engine
 
 import (
 	"bytes"
@@ -12,8 +13,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"reflect"
@@ -24,8 +27,8 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 )
 
-// Engine says how to reach the engine's HTTP API.
-type Engine struct {
+// Options says how to reach the engine's HTTP API.
+type Options struct {
 	// Address is `http.address` of the engine's configuration.
 	Address string
 	// CertFile is `http.cert_file`; empty: the engine speaks plain HTTP.
@@ -63,19 +66,20 @@ const instancePath = "/deltaforge/instance"
 // maxAnswer bounds what is read of an answer of the engine.
 const maxAnswer = 64 << 20
 
-// engine is a client of the engine's API.
-type engine struct {
+// Client is a client of the engine's API.
+type Client struct {
 	base     string
 	client   *http.Client
 	instance string
 	lock     Lock
 	auth     bool
-	routing  sync.RWMutex // held for writing while the engine may add routes: see do
+	routing  sync.RWMutex // held for writing while the engine may add routes: see Request
 	err      error        // what is wrong with the options
 }
 
-func newEngine(o Engine) *engine {
-	e := &engine{instance: rand.Text(), lock: o.Lock, auth: o.Auth}
+// New returns a client. What is wrong with the options is told by Identify.
+func New(o Options) *Client {
+	e := &Client{instance: rand.Text(), lock: o.Lock, auth: o.Auth}
 	host, port, err := net.SplitHostPort(o.Address)
 	if err != nil {
 		e.err = fmt.Errorf("http.address %q: %w", o.Address, err)
@@ -123,13 +127,13 @@ func pinned(pem []byte) *tls.Config {
 	}
 }
 
-// identify registers the endpoint that proves whose server it is. The engine only logs when its address is in use, and
+// Identify registers the endpoint that proves whose server it is. The engine only logs when its address is in use, and
 // another process would answer in its place.
-func (e *engine) identify(res *service.Resources) error {
+func (e *Client) Identify(res *service.Resources) error {
 	if e.err != nil {
 		return e.err
 	}
-	r, err := registrarOf(res)
+	r, err := RegistrarOf(res)
 	if err != nil {
 		return err
 	}
@@ -144,8 +148,8 @@ type registrar interface {
 	RegisterEndpoint(path, desc string, h http.HandlerFunc)
 }
 
-// registrarOf finds the engine's HTTP server: the public API has no way to register an endpoint outside a component.
-func registrarOf(res *service.Resources) (registrar, error) {
+// RegistrarOf finds the engine's HTTP server: the public API has no way to register an endpoint outside a component.
+func RegistrarOf(res *service.Resources) (registrar, error) {
 	unwrap := reflect.ValueOf(res.XUnwrapper()).MethodByName("Unwrap")
 	if unwrap.IsValid() && unwrap.Type().NumIn() == 0 && unwrap.Type().NumOut() == 1 {
 		if r, ok := reflect.TypeAssert[registrar](unwrap.Call(nil)[0]); ok {
@@ -155,16 +159,16 @@ func registrarOf(res *service.Resources) (registrar, error) {
 	return nil, errors.New("the control plane does not know this version of the engine")
 }
 
-// await returns when the engine serves, or why it will not.
-func (e *engine) await(ctx context.Context) error {
+// Await returns when the engine serves, or why it will not.
+func (e *Client) Await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	for {
-		a, err := e.do(ctx, http.MethodGet, instancePath, nil, nil)
+		a, err := e.Request(ctx, http.MethodGet, instancePath, nil, nil)
 		switch {
-		case err == nil && string(a.body) == e.instance:
+		case err == nil && string(a.Body) == e.instance:
 			return nil
-		case err == nil && a.status == http.StatusUnauthorized && e.auth:
+		case err == nil && a.Status == http.StatusUnauthorized && e.auth:
 			return nil
 		case err == nil:
 			return fmt.Errorf("the engine's HTTP API at %s is another process's: choose another http.address", e.base)
@@ -179,34 +183,36 @@ func (e *engine) await(ctx context.Context) error {
 	}
 }
 
-func (e *engine) close() { e.client.CloseIdleConnections() }
+// Close ends the idle connections.
+func (e *Client) Close() { e.client.CloseIdleConnections() }
 
-// answer is what the engine said.
-type answer struct {
-	status      int
-	contentType string
-	body        []byte
+// Answer is what the engine said.
+type Answer struct {
+	Status      int
+	ContentType string
+	Body        []byte
 }
 
-func (a answer) ok() bool { return a.status < 300 }
+// OK reports whether the engine did what it was asked to.
+func (a Answer) OK() bool { return a.Status < 300 }
 
-// text is the answer as one line, for an error.
-func (a answer) text() string {
+// Text is the answer as one line, for an error.
+func (a Answer) Text() string {
 	var lints struct {
 		Lints []string `json:"lint_errors"`
 	}
-	if json.Unmarshal(a.body, &lints) == nil && len(lints.Lints) > 0 {
+	if json.Unmarshal(a.Body, &lints) == nil && len(lints.Lints) > 0 {
 		return strings.Join(lints.Lints, "; ")
 	}
-	return strings.TrimPrefix(strings.Join(strings.Fields(string(a.body)), " "), "Error: ")
+	return strings.TrimPrefix(strings.Join(strings.Fields(string(a.Body)), " "), "Error: ")
 }
 
 // routed is how long a request may take to get past the engine's router, which is a matter of microseconds.
 const routed = 250 * time.Millisecond
 
-// do sends a request to the engine. The engine adds routes to its router for each new stream while it serves others by
+// Request sends a request to the engine. The engine adds routes to its router for each new stream while it serves others by
 // it, without a lock, and so may lose some; here is that lock.
-func (e *engine) do(ctx context.Context, method, path string, query url.Values, body []byte) (answer, error) {
+func (e *Client) Request(ctx context.Context, method, path string, query url.Values, body []byte) (Answer, error) {
 	if method == http.MethodPost {
 		e.routing.Lock()
 		defer e.routing.Unlock()
@@ -221,34 +227,53 @@ func (e *engine) do(ctx context.Context, method, path string, query url.Values, 
 	return e.send(ctx, method, path, query, body)
 }
 
-func (e *engine) send(ctx context.Context, method, path string, query url.Values, body []byte) (answer, error) {
+func (e *Client) send(ctx context.Context, method, path string, query url.Values, body []byte) (Answer, error) {
 	u := e.base + path
 	if len(query) > 0 {
 		u += "?" + query.Encode()
 	}
 	req, err := http.NewRequestWithContext(ctx, method, u, bytes.NewReader(body))
 	if err != nil {
-		return answer{}, err
+		return Answer{}, err
 	}
 	if e.lock.user != "" {
 		req.SetBasicAuth(e.lock.user, e.lock.password)
 	}
 	resp, err := e.client.Do(req)
 	if err != nil {
-		return answer{}, fmt.Errorf("asking the engine: %w", err)
+		return Answer{}, fmt.Errorf("asking the engine: %w", err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return answer{}, fmt.Errorf("reading the engine's answer: %w", err)
+		return Answer{}, fmt.Errorf("reading the engine's answer: %w", err)
 	}
-	return answer{status: resp.StatusCode, contentType: resp.Header.Get("Content-Type"), body: b}, nil
+	return Answer{Status: resp.StatusCode, ContentType: resp.Header.Get("Content-Type"), Body: b}, nil
 }
 
-func streamPath(id string) string { return "/streams/" + url.PathEscape(id) }
+// Proxy returns what hands requests on to the engine's server with our credentials in place of the caller's.
+func (e *Client) Proxy(errorLog *log.Logger, failed func(http.ResponseWriter, error)) (*httputil.ReverseProxy, error) {
+	target, err := url.Parse(e.base)
+	if err != nil {
+		return nil, err
+	}
+	return &httputil.ReverseProxy{
+		Transport: e.client.Transport, ErrorLog: errorLog,
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			r.SetXForwarded()
+			r.Out.Header.Del("Cookie")
+			r.Out.SetBasicAuth(e.lock.user, e.lock.password)
+		},
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) { failed(w, err) },
+	}, nil
+}
 
-// streamInfo is what the engine lists of a stream.
-type streamInfo struct {
+// StreamPath is the path of a stream.
+func StreamPath(id string) string { return "/streams/" + url.PathEscape(id) }
+
+// Info is what the engine lists of a stream.
+type Info struct {
 	Active    bool            `json:"active"`
 	Uptime    float64         `json:"uptime"`
 	UptimeStr string          `json:"uptime_str"`
@@ -256,54 +281,55 @@ type streamInfo struct {
 	Config    json.RawMessage `json:"config,omitempty"` // of one stream only
 }
 
-func (e *engine) list(ctx context.Context) (map[string]streamInfo, error) {
-	a, err := e.do(ctx, http.MethodGet, "/streams", nil, nil)
+// List returns the streams by id.
+func (e *Client) List(ctx context.Context) (map[string]Info, error) {
+	a, err := e.Request(ctx, http.MethodGet, "/streams", nil, nil)
 	if err != nil {
 		return nil, err
 	}
-	streams := map[string]streamInfo{}
-	if !a.ok() {
-		return nil, fmt.Errorf("listing the engine's streams: %s", a.text())
+	streams := map[string]Info{}
+	if !a.OK() {
+		return nil, fmt.Errorf("listing the engine's streams: %s", a.Text())
 	}
-	if err := json.Unmarshal(a.body, &streams); err != nil {
+	if err := json.Unmarshal(a.Body, &streams); err != nil {
 		return nil, fmt.Errorf("listing the engine's streams: %w", err)
 	}
 	return streams, nil
 }
 
-// get returns a stream and whether there is one.
-func (e *engine) get(ctx context.Context, id string) (info streamInfo, found bool, err error) {
-	a, err := e.do(ctx, http.MethodGet, streamPath(id), nil, nil)
-	if err != nil || a.status == http.StatusNotFound {
-		return streamInfo{}, false, err
+// Get returns a stream and whether there is one.
+func (e *Client) Get(ctx context.Context, id string) (info Info, found bool, err error) {
+	a, err := e.Request(ctx, http.MethodGet, StreamPath(id), nil, nil)
+	if err != nil || a.Status == http.StatusNotFound {
+		return Info{}, false, err
 	}
-	if !a.ok() {
-		return streamInfo{}, false, fmt.Errorf("reading stream %q: %s", id, a.text())
+	if !a.OK() {
+		return Info{}, false, fmt.Errorf("reading stream %q: %s", id, a.Text())
 	}
-	if err := json.Unmarshal(a.body, &info); err != nil {
-		return streamInfo{}, false, fmt.Errorf("reading stream %q: %w", id, err)
+	if err := json.Unmarshal(a.Body, &info); err != nil {
+		return Info{}, false, fmt.Errorf("reading stream %q: %w", id, err)
 	}
 	return info, true, nil
 }
 
-// connection is the state of one component of a stream.
-type connection struct {
+// Connection is the state of one component of a stream.
+type Connection struct {
 	Label     string `json:"label"`
 	Path      string `json:"path"`
 	Connected bool   `json:"connected"`
 	Error     string `json:"error"`
 }
 
-// connections returns the state of the inputs and outputs of a stream.
-func (e *engine) connections(ctx context.Context, id string) ([]connection, error) {
-	a, err := e.do(ctx, http.MethodGet, "/"+url.PathEscape(id)+"/ready", nil, nil)
+// Connections returns the state of the inputs and outputs of a stream.
+func (e *Client) Connections(ctx context.Context, id string) ([]Connection, error) {
+	a, err := e.Request(ctx, http.MethodGet, "/"+url.PathEscape(id)+"/ready", nil, nil)
 	if err != nil {
 		return nil, err
 	}
 	var r struct {
-		Statuses []connection `json:"statuses"`
+		Statuses []Connection `json:"statuses"`
 	}
-	if err := json.Unmarshal(a.body, &r); err != nil {
+	if err := json.Unmarshal(a.Body, &r); err != nil {
 		return nil, fmt.Errorf("reading the connections of stream %q: %w", id, err)
 	}
 	return r.Statuses, nil

@@ -1,6 +1,8 @@
-package control
+package document
 
-import "sync"
+import (
+	"sync"
+)
 
 // SourceNames knows what the sources of the pipelines are called. The log of the engine tells an input by its place in the
 // configuration; a person knows it by its name.
@@ -21,11 +23,11 @@ func (n *SourceNames) Put(pipeline string, config []byte) {
 	if n == nil {
 		return
 	}
-	found := findSources(config, n.types)
+	found := FindSources(config, n.types)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, src := range found {
-		if name := src.text("name"); name != "" {
+		if name := src.Text("name"); name != "" {
 			n.names[[2]string{pipeline, src.path}] = name
 		}
 	}

@@ -1,27 +1,31 @@
-package control
+// Package trial lints a configuration, builds its components, and tests their connections, without starting any of them.
+package trial
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"gopkg.in/yaml.v3"
+
+	"github.com/deltaforge/deltaforge/internal/control/document"
+	"github.com/deltaforge/deltaforge/internal/redact"
 )
 
-// checker builds the components of a configuration to see whether they can be built, without starting any of them.
-type checker struct {
+// Checker builds the components of a configuration to see whether they can be built, without starting any of them.
+type Checker struct {
 	res     *service.Resources
-	witness witness
+	witness Witness
 	turn    chan struct{} // holds as many as may check at once
 }
 
-func newChecker(res *service.Resources, w witness) checker {
-	return checker{res: res, witness: w, turn: make(chan struct{}, 2)}
+// New returns a checker. What the components on trial count and say of panics goes to the witness.
+func New(res *service.Resources, w Witness) Checker {
+	return Checker{res: res, witness: w, turn: make(chan struct{}, 2)}
 }
 
 const (
@@ -52,7 +56,7 @@ func sized(root *yaml.Node) error {
 
 // resources returns a stand-in for each resource of the process that the configuration may refer to: real ones would
 // connect. Any text in it that is the label of a resource counts.
-func (c checker) resources(config any) map[string]any {
+func (c Checker) resources(config any) map[string]any {
 	sections := map[string][]any{}
 	seen := map[string]bool{}
 	add := func(label string, has func(string) bool, section, kind string, fields map[string]any) {
@@ -72,7 +76,7 @@ func (c checker) resources(config any) map[string]any {
 				walk(e)
 			}
 		case string:
-			v = expandEnv(v)
+			v = document.ExpandEnv(v)
 			if v == "" || seen[v] {
 				return
 			}
@@ -104,55 +108,31 @@ func lint(config []byte) ([]string, error) {
 			texts = append(texts, fmt.Sprintf("and %d more", len(found)-maxLints))
 			break
 		}
-		texts = append(texts, shown(config, l.Error()))
+		texts = append(texts, document.Shown(config, l.Error()))
 	}
 	return texts, nil
 }
 
-// check refuses a configuration that does not parse, does not lint (unless chilled), or whose components cannot be
-// built.
-func (c checker) check(ctx context.Context, config []byte, chilled bool) error {
-	if err := c.read(ctx, config, chilled); err != nil {
-		return err
-	}
-	if err := c.build(ctx, quoteSecrets(config), nil); err != nil {
-		return refusef(http.StatusBadRequest, "%s", shown(config, err.Error()))
-	}
-	return nil
-}
-
-// read refuses a configuration that does not parse or does not lint (unless chilled).
-func (c checker) read(ctx context.Context, config []byte, chilled bool) error {
-	lints, err := c.lint(ctx, config)
-	if err != nil {
-		return refusef(http.StatusBadRequest, "%s", shown(config, err.Error()))
-	}
-	if len(lints) > 0 && !chilled {
-		return lintRefusal(lints)
-	}
-	return nil
-}
-
-// lint parses a configuration and returns what the linter says of it. The secrets in it are known from then on.
-func (c checker) lint(ctx context.Context, config []byte) ([]string, error) {
+// Lint parses a configuration and returns what the linter says of it. The secrets in it are known from then on.
+func (c Checker) Lint(ctx context.Context, config []byte) ([]string, error) {
 	select {
 	case c.turn <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 	defer func() { <-c.turn }()
-	root, err := mapping(config)
+	root, err := document.Mapping(config)
 	if err == nil {
 		err = sized(root)
 	}
 	if err != nil {
 		return nil, err
 	}
-	Learn(config)
-	if err := CheckSecrets(config); err != nil {
+	document.Learn(config)
+	if err := document.CheckSecrets(config); err != nil {
 		return nil, err
 	}
-	return lint(quoteSecrets(config))
+	return lint(document.QuoteSecrets(config))
 }
 
 // trialName is the processor whose constructor builds the components under test. It exists for the time of one check, in
@@ -166,15 +146,15 @@ const (
 	trialProcessors = "processors"
 )
 
-// connectionResult is the outcome of the test of one connection.
-type connectionResult struct {
+// Result is the outcome of the test of one connection.
+type Result struct {
 	Component string `json:"component"`
 	Status    string `json:"status"` // connected, failed, unsupported
 	Error     string `json:"error,omitempty"`
 }
 
-// build builds the components of a configuration and closes them again. With results, it tests their connections first.
-func (c checker) build(ctx context.Context, config []byte, results *[]connectionResult) error {
+// Build builds the components of a configuration and closes them again. With results, it tests their connections first.
+func (c Checker) Build(ctx context.Context, config []byte, results *[]Result) error {
 	var parts struct {
 		Input    map[string]any `yaml:"input"`
 		Output   map[string]any `yaml:"output"`
@@ -239,7 +219,7 @@ func labelOf(resource any) any {
 }
 
 // runTrial runs a stream that does nothing but build the trial processor.
-func (c checker) runTrial(ctx context.Context, env *service.Environment, fields map[string]any, own map[string][]any) error {
+func (c Checker) runTrial(ctx context.Context, env *service.Environment, fields map[string]any, own map[string][]any) error {
 	doc := c.resources(fields)
 	for section, list := range own {
 		known, _ := doc[section].([]any)
@@ -285,7 +265,7 @@ func plain(err error) string {
 
 // buildParts builds each part; the first that cannot be built is the error. Inputs and outputs run nothing until they
 // are started, and so are left to the garbage collector: closing them would wait for an end that never comes.
-func buildParts(ctx context.Context, conf *service.ParsedConfig, results *[]connectionResult) (err error) {
+func buildParts(ctx context.Context, conf *service.ParsedConfig, results *[]Result) (err error) {
 	test := func(r service.ConnectionTestResults) {
 		if results == nil {
 			return
@@ -324,7 +304,7 @@ func buildParts(ctx context.Context, conf *service.ParsedConfig, results *[]conn
 	return nil
 }
 
-func resultOf(r *service.ConnectionTestResult) connectionResult {
+func resultOf(r *service.ConnectionTestResult) Result {
 	path := r.Path
 	if i := slices.Index(path, trialName); i >= 0 {
 		path = path[i+1:]
@@ -333,7 +313,7 @@ func resultOf(r *service.ConnectionTestResult) connectionResult {
 	if len(path) > 3 && path[0] == "pipeline" && path[1] == "processors" {
 		path = path[3:]
 	}
-	res := connectionResult{Component: r.Label, Status: "connected"}
+	res := Result{Component: r.Label, Status: "connected"}
 	if res.Component == "" {
 		res.Component = strings.Join(path, ".")
 	}
@@ -341,7 +321,7 @@ func resultOf(r *service.ConnectionTestResult) connectionResult {
 	case errors.Is(r.Err, service.ErrConnectionTestNotSupported):
 		res.Status = "unsupported"
 	case r.Err != nil:
-		res.Status, res.Error = "failed", redactText(r.Err.Error())
+		res.Status, res.Error = "failed", redact.Text(r.Err.Error())
 	}
 	return res
 }
@@ -354,3 +334,27 @@ func (idle) Process(context.Context, *service.Message) (service.MessageBatch, er
 
 // Close implements service.Processor.
 func (idle) Close(context.Context) error { return nil }
+
+// Main checks the configuration of run mode, which may be that of a stream alone. With results, it tests the connections.
+func (c Checker) Main(ctx context.Context, config []byte, chilled bool, results *[]Result) error {
+	root, err := document.Mapping(config)
+	if err == nil {
+		err = sized(root)
+	}
+	if err == nil {
+		err = document.CheckSecrets(config)
+	}
+	if err != nil {
+		return err
+	}
+	document.Learn(config)
+	config = document.QuoteSecrets(config)
+	found, err := service.GlobalEnvironment().FullConfigSchema("", "").NewStreamConfigLinter().LintYAML(config)
+	if err != nil {
+		return err
+	}
+	if len(found) > 0 && !chilled {
+		return found[0]
+	}
+	return c.Build(ctx, config, results)
+}

@@ -1,10 +1,12 @@
-package control
+package door
 
 import (
 	"crypto/tls"
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/deltaforge/deltaforge/internal/control/document"
 )
 
 // certificatePeriod is how often the files of a certificate are looked at.
@@ -29,7 +31,9 @@ type certificate struct {
 	looked time.Time        // guarded by mu
 }
 
-func (c *certificate) fingerprint() string { return Fingerprint(c.certFile) + Fingerprint(c.keyFile) }
+func (c *certificate) fingerprint() string {
+	return document.Fingerprint(c.certFile) + document.Fingerprint(c.keyFile)
+}
 
 // load reads the files. The caller holds mu, or is the only one.
 func (c *certificate) load() error {

@@ -1,4 +1,5 @@
-package control
+// Package document reads and writes the configurations of streams as texts: the sources in them, their secrets, and the files that hold them.
+package document
 
 import (
 	"encoding/json"
@@ -8,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 
@@ -16,8 +18,8 @@ import (
 
 var errNotMapping = errors.New("want a mapping")
 
-// mapping parses a document that must be a mapping; the empty document is an empty one.
-func mapping(data []byte) (*yaml.Node, error) {
+// Mapping parses a document that must be a mapping; the empty document is an empty one.
+func Mapping(data []byte) (*yaml.Node, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil {
 		return nil, err
@@ -31,14 +33,14 @@ func mapping(data []byte) (*yaml.Node, error) {
 	return doc.Content[0], nil
 }
 
-// mergeYAML returns a configuration with a patch over it: mappings are merged, everything else is replaced, as the
+// Merge returns a configuration with a patch over it: mappings are merged, everything else is replaced, as the
 // engine does it. It works on the text, so references to environment variables stay what they are.
-func mergeYAML(config, patch []byte) ([]byte, error) {
-	base, err := mapping(config)
+func Merge(config, patch []byte) ([]byte, error) {
+	base, err := Mapping(config)
 	if err != nil {
 		return nil, fmt.Errorf("the configuration: %w", err)
 	}
-	over, err := mapping(patch)
+	over, err := Mapping(patch)
 	if err != nil {
 		return nil, fmt.Errorf("the patch: %w", err)
 	}
@@ -70,9 +72,9 @@ func mergeNode(base, over *yaml.Node) {
 	}
 }
 
-// splitYAML returns the values of a mapping, each as a document.
-func splitYAML(data []byte) (map[string][]byte, error) {
-	root, err := mapping(data)
+// Split returns the values of a mapping, each as a document.
+func Split(data []byte) (map[string][]byte, error) {
+	root, err := Mapping(data)
 	if err != nil {
 		return nil, fmt.Errorf("a map of stream ids to configurations: %w", err)
 	}
@@ -85,7 +87,8 @@ func splitYAML(data []byte) (map[string][]byte, error) {
 	return docs, nil
 }
 
-func yamlToJSON(data []byte) (json.RawMessage, error) {
+// JSON returns a document as JSON.
+func JSON(data []byte) (json.RawMessage, error) {
 	var v any
 	if err := yaml.Unmarshal(data, &v); err != nil {
 		return nil, err
@@ -93,23 +96,23 @@ func yamlToJSON(data []byte) (json.RawMessage, error) {
 	return json.Marshal(v)
 }
 
-// source is an input of ours in a configuration.
-type source struct {
-	kind   string // its type
+// Source is an input of ours in a configuration.
+type Source struct {
+	Kind   string // its type
 	label  string
 	path   string // where it is, as the engine says it: root.input.broker.inputs.0
-	fields map[string]any
+	Fields map[string]any
 }
 
-// findSources returns the inputs of the given types, however deep in brokers they are.
-func findSources(config []byte, types []string) []source {
+// FindSources returns the inputs of the given types, however deep in brokers they are.
+func FindSources(config []byte, types []string) []Source {
 	var root struct {
 		Input any `yaml:"input"`
 	}
-	if err := yaml.Unmarshal([]byte(expandEnv(string(config))), &root); err != nil {
+	if err := yaml.Unmarshal([]byte(ExpandEnv(string(config))), &root); err != nil {
 		return nil
 	}
-	var found []source
+	var found []Source
 	var walk func(v any, path string)
 	walk = func(v any, path string) {
 		switch v := v.(type) {
@@ -122,7 +125,7 @@ func findSources(config []byte, types []string) []source {
 				fields, _ := value.(map[string]any)
 				if slices.Contains(types, key) && fields != nil {
 					label, _ := v["label"].(string)
-					found = append(found, source{kind: key, label: label, path: path, fields: fields})
+					found = append(found, Source{Kind: key, label: label, path: path, Fields: fields})
 					continue
 				}
 				walk(value, path+"."+key)
@@ -133,13 +136,13 @@ func findSources(config []byte, types []string) []source {
 	return found
 }
 
-// foreignInput returns the type of an input of the configuration that is none of the given types; empty: there is none. What
+// ForeignInput returns the type of an input of the configuration that is none of the given types; empty: there is none. What
 // holds inputs itself, such as a broker, counts for them.
-func foreignInput(config []byte, types []string) string {
+func ForeignInput(config []byte, types []string) string {
 	var root struct {
 		Input map[string]any `yaml:"input"`
 	}
-	if err := yaml.Unmarshal([]byte(expandEnv(string(config))), &root); err != nil {
+	if err := yaml.Unmarshal([]byte(ExpandEnv(string(config))), &root); err != nil {
 		return "unknown"
 	}
 	return foreignIn(root.Input, types)
@@ -178,8 +181,8 @@ func foreignIn(input map[string]any, types []string) string {
 	return ""
 }
 
-// inputType names the type of a configuration's input.
-func inputType(config []byte) string {
+// InputTypeOf names the type of a configuration's input.
+func InputTypeOf(config []byte) string {
 	var root struct {
 		Input map[string]any `yaml:"input"`
 	}
@@ -202,9 +205,9 @@ func InputType(input map[string]any) string {
 	return "unknown"
 }
 
-// text returns the string at a path of fields.
-func (s source) text(path ...string) string {
-	v := any(s.fields)
+// Text returns the string at a path of fields.
+func (s Source) Text(path ...string) string {
+	v := any(s.Fields)
 	for _, p := range path {
 		m, _ := v.(map[string]any)
 		v = m[p]
@@ -216,9 +219,9 @@ func (s source) text(path ...string) string {
 // envReference is a reference to an environment variable, as the engine has it.
 var envReference = regexp.MustCompile(`\$\{([0-9A-Za-z_.]+)(?::([^}]*))?\}`) //nolint:gochecknoglobals // compiled once, never changed
 
-// shown returns a text about a configuration in which the values of the environment variables that the configuration refers to
+// Shown returns a text about a configuration in which the values of the environment variables that the configuration refers to
 // are the references again: what is in the environment is not the caller's to read.
-func shown(config []byte, text string) string {
+func Shown(config []byte, text string) string {
 	for _, m := range envReference.FindAllSubmatch(config, -1) {
 		if v := os.Getenv(string(m[1])); len(v) > 1 {
 			text = redact.Replace(text, v, "${"+string(m[1])+"}")
@@ -227,8 +230,8 @@ func shown(config []byte, text string) string {
 	return text
 }
 
-// expandEnv replaces references to environment variables as the engine does: ${NAME} and ${NAME:default}.
-func expandEnv(s string) string {
+// ExpandEnv replaces references to environment variables as the engine does: ${NAME} and ${NAME:default}.
+func ExpandEnv(s string) string {
 	return envReference.ReplaceAllStringFunc(s, func(ref string) string {
 		m := envReference.FindStringSubmatch(ref)
 		if v := os.Getenv(m[1]); v != "" {
@@ -236,4 +239,17 @@ func expandEnv(s string) string {
 		}
 		return m[2]
 	})
+}
+
+// KindOf returns what the component at a path is, in the singular: root.input.broker.inputs.0 is an input.
+func KindOf(path string) string {
+	parts := strings.Split(path, ".")
+	for _, part := range slices.Backward(parts) {
+		part = strings.TrimSuffix(strings.TrimSuffix(part, "_resources"), "s")
+		switch part {
+		case "input", "output", "processor", "buffer", "cache", "rate_limit", "metric", "tracer":
+			return part
+		}
+	}
+	return ""
 }

@@ -1,4 +1,5 @@
-package control
+// Package sources connects the control plane with the sources of the process.
+package sources
 
 import (
 	"maps"
@@ -7,13 +8,13 @@ import (
 	contract "github.com/deltaforge/deltaforge/internal/plane"
 )
 
-// SourcesKey is where a source finds *Sources among the engine's generic values (service.Resources.GetGeneric).
-const SourcesKey = contract.Key
+// Key is where a source finds *Sources among the engine's generic values (service.Resources.GetGeneric).
+const Key = contract.Key
 
 // Sources connects the control plane with the sources in the process: it tells them when their pipeline is paused, and
 // they tell it where they are.
 type Sources struct {
-	only string // run mode: the name of the pipeline, which the engine gives none
+	Only string // run mode: the name of the pipeline, which the engine gives none
 
 	mu        sync.Mutex
 	pipelines map[string]*attached // guarded by mu
@@ -34,12 +35,12 @@ type attachedSource struct {
 	closed bool
 }
 
-// NewSources returns an empty registry.
-func NewSources() *Sources { return &Sources{pipelines: map[string]*attached{}} }
+// New returns an empty registry.
+func New() *Sources { return &Sources{pipelines: map[string]*attached{}} }
 
 func (s *Sources) get(pipeline string) *attached {
 	if pipeline == "" {
-		pipeline = s.only
+		pipeline = s.Only
 	}
 	a := s.pipelines[pipeline]
 	if a == nil {
@@ -96,8 +97,8 @@ func (s *Sources) SetPaused(pipeline string, paused bool) {
 	}
 }
 
-// forget drops what is known of a pipeline that has been deleted.
-func (s *Sources) forget(pipeline string) {
+// Forget drops what is known of a pipeline that has been deleted.
+func (s *Sources) Forget(pipeline string) {
 	s.SetPaused(pipeline, false)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,14 +109,14 @@ func (s *Sources) forget(pipeline string) {
 	}
 }
 
-// sourceReport is the word of one source.
-type sourceReport struct {
-	name string
+// Report is the word of one source.
+type Report struct {
+	Name string
 	contract.Report
 }
 
-// reports asks the sources of a pipeline how they are, those included that are closed.
-func (s *Sources) reports(pipeline string) []sourceReport {
+// Reports asks the sources of a pipeline how they are, those included that are closed.
+func (s *Sources) Reports(pipeline string) []Report {
 	s.mu.Lock()
 	asked := map[string]func() contract.Report{}
 	if a := s.pipelines[pipeline]; a != nil {
@@ -124,9 +125,9 @@ func (s *Sources) reports(pipeline string) []sourceReport {
 		}
 	}
 	s.mu.Unlock()
-	all := make([]sourceReport, 0, len(asked))
+	all := make([]Report, 0, len(asked))
 	for name, report := range asked {
-		all = append(all, sourceReport{name, report()})
+		all = append(all, Report{name, report()})
 	}
 	return all
 }
