@@ -12,6 +12,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/replication"
 
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/catalog"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
@@ -101,7 +102,7 @@ func (s *session) hasEnd(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if files[len(files)-1].name == s.file {
+	if files[len(files)-1].Name == s.file {
 		t.looked, t.ends = true, true
 		return true, nil
 	}
@@ -167,7 +168,7 @@ func (s *session) abandon() error {
 			t.tx.Position, s.place())
 	}
 	s.tx, s.skip, s.held, s.heldBytes = nil, 0, nil, 0
-	s.tables.pending = nil
+	s.tables.Take()
 	return nil
 }
 
@@ -181,17 +182,17 @@ func (s *session) passTorn(ctx context.Context, refused error) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	i := slices.IndexFunc(files, func(f logFile) bool { return f.name == s.file })
+	i := slices.IndexFunc(files, func(f catalog.LogFile) bool { return f.Name == s.file })
 	if i < 0 || i == len(files)-1 {
 		return false, nil
 	}
-	s.log.logger.Warnf("%s ends inside an event, at %s: the server died while it wrote it. The source goes on in %s", s.file, s.place(), files[i+1].name)
+	s.log.logger.Warnf("%s ends inside an event, at %s: the server died while it wrote it. The source goes on in %s", s.file, s.place(), files[i+1].Name)
 	if err := s.abandon(); err != nil {
 		return false, err
 	}
 	s.stream.Close()
 	s.checksums = false // a stream says anew whether it has them
-	next := &gtid.Position{File: files[i+1].name, Pos: 4}
+	next := &gtid.Position{File: files[i+1].Name, Pos: 4}
 	s.stream, err = s.log.cfg.dumpServer().OpenDump(ctx, s.dumpRequest(next, false, s.log.cfg.replicaUUID, s.log.cfg.serverID))
 	return err == nil, err
 }

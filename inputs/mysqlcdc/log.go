@@ -37,7 +37,7 @@ type mysqlLog struct {
 	// confirmed is the newest position that is delivered and saved; nil before the first.
 	confirmed atomic.Pointer[gtid.Position]
 	// files are the server's binlog files as they were when last asked for; nil when unknown.
-	files atomic.Pointer[[]logFile]
+	files atomic.Pointer[[]catalog.LogFile]
 	// warned says that what cannot be captured was told.
 	warned atomic.Bool
 	// observe sees every statement that may change tables; nil but in tests.
@@ -98,22 +98,16 @@ func (l *mysqlLog) LagBytes() (int64, bool) {
 	for _, f := range *files {
 		switch {
 		case found:
-			lag += int64(f.size)
-		case f.name == p.File:
+			lag += int64(f.Size)
+		case f.Name == p.File:
 			found = true
-			lag = max(int64(f.size)-int64(p.Pos), 0)
+			lag = max(int64(f.Size)-int64(p.Pos), 0)
 		}
 	}
 	if !found { // the position is in a file that is newer than the list
-		return 0, len(*files) > 0 && newerFile(p.File, (*files)[len(*files)-1].name)
+		return 0, len(*files) > 0 && gtid.Newer(p.File, (*files)[len(*files)-1].Name)
 	}
 	return lag, true
-}
-
-func newerFile(a, b string) bool {
-	base, x, ok := gtid.SplitLogName(a)
-	other, y, ok2 := gtid.SplitLogName(b)
-	return ok && ok2 && base == other && x > y
 }
 
 // session is one Run: one connection for the binlog and one for questions.
@@ -122,7 +116,7 @@ type session struct {
 	out     chan<- coordinator.Segment
 	catalog *catalog.Catalog
 	schemas *resolve.Schemas
-	tables  tableLog
+	tables  ddl.Tables
 	stream  *wire.Conn
 	// excerpts is openExcerpt.
 	excerpts func(ctx context.Context, from *gtid.Position) (events, error)

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/catalog"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
@@ -87,11 +88,11 @@ func TestLargeFiles(t *testing.T) {
 
 	// By GTIDs a server leaves out what we have, maybe more than 32 bits of it: then places are not proofs.
 	s = offline(product.MySQL)
-	files := []logFile{{"bin.000001", 1 << 33}}
+	files := []catalog.LogFile{{Name: "bin.000001", Size: 1 << 33}}
 	s.log.files.Store(&files)
 	r := s.readerFrom(s.position, true)
 	require.True(t, r.vague)
-	files = []logFile{{"bin.000001", 1 << 31}}
+	files = []catalog.LogFile{{Name: "bin.000001", Size: 1 << 31}}
 	r = s.readerFrom(s.position, true)
 	require.False(t, r.vague)
 }

@@ -4,16 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/catalog"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/filter"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
-	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
 	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
@@ -68,35 +67,22 @@ func (s *session) startPosition(ctx context.Context, from checkpoint.Token) (*gt
 
 // endOfLog asks where the binlog ends.
 func (s *session) endOfLog(ctx context.Context) (*gtid.Position, error) {
-	rows, err := s.catalog.Query(ctx, "SHOW BINARY LOG STATUS") // MySQL 8.2 and later
-	if wire.IsServerError(err, mysql.ER_PARSE_ERROR) {
-		rows, err = s.catalog.Query(ctx, "SHOW MASTER STATUS")
-	}
+	end, err := s.catalog.LogEnd(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("asking for the end of the binlog: %w", err)
+		return nil, err
 	}
-	if len(rows) == 0 || len(rows[0]) < 2 {
-		return nil, errors.New("asking for the end of the binlog: the server names none")
-	}
-	r := rows[0]
-	if len(r) >= 4 {
-		s.withheld = filter.ParseWithheld(r[2], r[3])
-	}
-	p := &gtid.Position{File: r[0]}
-	if p.Pos, err = strconv.ParseUint(r[1], 10, 64); err != nil {
-		return nil, fmt.Errorf("asking for the end of the binlog: position %q", r[1])
-	}
+	s.withheld = filter.ParseWithheld(end.Do, end.Ignore)
 	if s.flavor == product.MariaDB {
-		return s.withMariaGTIDs(ctx, p)
+		return s.withMariaGTIDs(ctx, &end.At)
 	}
-	if s.log.cfg.useGTID != useGTIDNever && s.gtidMode() && len(r) > 4 {
-		set, err := gtid.ParseLoosely(r[4] + "@" + p.Place())
+	if s.log.cfg.useGTID != useGTIDNever && s.gtidMode() {
+		set, err := gtid.ParseLoosely(end.Executed + "@" + end.At.Place())
 		if err != nil {
 			return nil, fmt.Errorf("asking for the end of the binlog: %w", err)
 		}
 		return set, nil
 	}
-	return p, nil
+	return &end.At, nil
 }
 
 // withMariaGTIDs returns a place in MariaDB's files with the GTIDs before it, unless they shall not be used. Of a place after 4 GiB the
@@ -105,36 +91,14 @@ func (s *session) withMariaGTIDs(ctx context.Context, p *gtid.Position) (*gtid.P
 	if s.log.cfg.useGTID == useGTIDNever || p.Pos > maxDumpPos {
 		return p, nil
 	}
-	return s.mariaGTIDsAt(ctx, p)
+	return s.catalog.MariaGTIDsAt(ctx, p)
 }
 
-// logFile is a row of SHOW BINARY LOGS.
-type logFile struct {
-	name string
-	size uint64
-}
-
-// encryptionHeader is what an encrypted file of MySQL has before its first byte, and what places do not count.
-const encryptionHeader = 512
-
-func (s *session) logFiles(ctx context.Context) ([]logFile, error) {
-	rows, err := s.catalog.Query(ctx, "SHOW BINARY LOGS")
+// logFiles asks for the files of the binlog, and keeps the answer for LagBytes.
+func (s *session) logFiles(ctx context.Context) ([]catalog.LogFile, error) {
+	files, err := s.catalog.LogFiles(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("listing the binlog files: %w", err)
-	}
-	files := make([]logFile, 0, len(rows))
-	for _, r := range rows {
-		size, err := strconv.ParseUint(r[1], 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("listing the binlog files: size %q", r[1])
-		}
-		if len(r) > 2 && strings.EqualFold(r[2], "Yes") && size >= encryptionHeader {
-			size -= encryptionHeader
-		}
-		files = append(files, logFile{r[0], size})
-	}
-	if len(files) == 0 {
-		return nil, errors.New("listing the binlog files: the server has none")
+		return nil, err
 	}
 	s.log.files.Store(&files)
 	return files, nil
@@ -146,7 +110,7 @@ func (s *session) earliest(ctx context.Context) (*gtid.Position, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &gtid.Position{File: files[0].name, Pos: 4}
+	p := &gtid.Position{File: files[0].Name, Pos: 4}
 	switch {
 	case !s.useGTID:
 		return p, nil

@@ -108,37 +108,16 @@ func (s *session) checkClient(ctx context.Context) error {
 
 // checkReplica looks for REPLICATION SLAVE.
 func (s *session) checkReplica(ctx context.Context) error {
-	missing := func(err error) error {
-		text := "the account may not read the binlog: GRANT REPLICATION SLAVE ON *.* TO %s"
-		if err != nil {
-			return precondition(fault.KindPermission, text+": %w", s.account(), err)
-		}
+	may, refused, err := s.catalog.MayReplicate(ctx, s.flavor)
+	const text = "the account may not read the binlog: GRANT REPLICATION SLAVE ON *.* TO %s"
+	switch {
+	case err != nil || may:
+		return err
+	case refused != nil:
+		return precondition(fault.KindPermission, text+": %w", s.account(), refused)
+	default:
 		return precondition(fault.KindPermission, text, s.account())
 	}
-	if s.flavor == product.MySQL {
-		// SHOW REPLICAS takes just this privilege; it is SHOW SLAVE HOSTS before 8.0.22.
-		_, err := s.catalog.Query(ctx, "SHOW REPLICAS")
-		if wire.IsServerError(err, mysql.ER_PARSE_ERROR) {
-			_, err = s.catalog.Query(ctx, "SHOW SLAVE HOSTS")
-		}
-		if wire.IsServerError(err, mysql.ER_SPECIFIC_ACCESS_DENIED_ERROR) {
-			return missing(err)
-		}
-		return err
-	}
-	rows, err := s.catalog.Query(ctx, "SHOW GRANTS")
-	if err != nil {
-		return err
-	}
-	for _, r := range rows {
-		g := strings.ToUpper(r[0])
-		global := strings.Contains(g, " ON *.* ")
-		if global && (strings.Contains(g, "ALL PRIVILEGES") || strings.Contains(g, "REPLICATION SLAVE")) ||
-			!strings.Contains(g, " ON ") { // a role: what it grants shows when the dump begins
-			return nil
-		}
-	}
-	return missing(nil)
 }
 
 // maxSelectChecks bounds the tables that are tried.

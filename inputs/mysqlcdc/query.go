@@ -55,7 +55,7 @@ func (s *session) query(ctx context.Context, h binlog.Header, body []byte, start
 		return s.commit(ctx, now)
 	case statement.Truncate:
 		n := s.fullName(st.Table, q.DB)
-		if !h.ThreadSpecific() && !s.tables.applier.IsTemporary(text.Session, n) { // the statement names nothing else that is of a session
+		if !h.ThreadSpecific() && !s.tables.Applier.IsTemporary(text.Session, n) { // the statement names nothing else that is of a session
 			err = s.truncate(ctx, t, n, start, now)
 		}
 	case statement.Data:
@@ -113,7 +113,7 @@ func (s *session) statementData(st statement.Statement, session ddl.Session, q b
 		return nil
 	}
 	n := s.fullName(st.Table, q.DB)
-	if s.emptied(n, q) || !st.Calls && s.tables.applier.IsTemporary(session, n) { // a temporary table has no triggers
+	if s.emptied(n, q) || !st.Calls && s.tables.Applier.IsTemporary(session, n) { // a temporary table has no triggers
 		return nil
 	}
 	what := fmt.Sprintf("the change of table %s.%s", n.DB, n.Table)

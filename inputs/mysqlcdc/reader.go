@@ -247,7 +247,7 @@ func (s *session) rotate(h binlog.Header, body []byte) error {
 		return lost("position %s: %s ends at %s, before it", s.from, s.file, s.place())
 	}
 	if moved && s.created != 0 {
-		if !newerFile(file, s.file) {
+		if !gtid.Newer(file, s.file) {
 			return lost("after %s the server goes on in %s, which is no newer file: its log was reset or put back", s.place(), file)
 		}
 		s.vague = false

@@ -52,7 +52,7 @@ func offline(flavor string) *session {
 	s.schemas = &resolve.Schemas{
 		Source: l.cfg.source, Flavor: flavor, Charsets: info, Warn: func(string, ...any) {}, Changed: func(string) {},
 		Definition: func(db, table string) *shape.Table {
-			return s.tables.state.Table(db, table)
+			return s.tables.State.Table(db, table)
 		},
 		Define: s.define,
 	}
@@ -60,10 +60,10 @@ func offline(flavor string) *session {
 	if flavor == product.MariaDB {
 		version = "10.11.6-MariaDB"
 	}
-	s.tables.state = shape.State{"fuzz": {Collation: "utf8mb4_general_ci", Complete: true, Tables: map[string]*shape.Table{}}}
+	s.tables.State = shape.State{"fuzz": {Collation: "utf8mb4_general_ci", Complete: true, Tables: map[string]*shape.Table{}}}
 	s.dialect = statement.NewDialect(flavor, version)
-	s.tables.applier = ddl.NewApplier(s.dialect, info, false, s.isBefore)
-	l.history.Begin("server", start, s.tables.state)
+	s.tables.Applier = ddl.NewApplier(s.dialect, info, false, s.isBefore)
+	l.history.Begin("server", start, s.tables.State)
 	return s
 }
 
@@ -184,6 +184,6 @@ func TestRecorded(t *testing.T) {
 			}
 		}
 		require.Equal(t, want, rows(t, got), flavor)
-		require.Empty(t, s.tables.state["fuzz"].Tables, "the table is dropped")
+		require.Empty(t, s.tables.State["fuzz"].Tables, "the table is dropped")
 	}
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
-	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
 	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
@@ -44,19 +43,19 @@ func (s *session) resume(ctx context.Context, p *gtid.Position, source string) (
 	if err != nil {
 		return nil, err
 	}
-	first, last := files[0].name, files[len(files)-1].name
+	first, last := files[0].Name, files[len(files)-1].Name
 	for _, f := range files {
 		switch {
-		case f.name != p.File:
-		case f.size < p.Pos:
+		case f.Name != p.File:
+		case f.Size < p.Pos:
 			return nil, lost("position %s lies after the end of %s, which has %d bytes: the server has lost the end of its binlog, was put "+
-				"back to an older state, or its log was reset", p, f.name, f.size)
+				"back to an older state, or its log was reset", p, f.Name, f.Size)
 		default:
 			return s.resumeInFile(ctx, p)
 		}
 	}
 	switch {
-	case sameBase(p.File, last) && !newerFile(first, p.File):
+	case gtid.SameBase(p.File, last) && !gtid.Newer(first, p.File):
 		return nil, lost("position %s: the server has no file %s; it has %s to %s: its log was reset, or it was put back to an older state",
 			p, p.File, first, last)
 	case !p.HasGTIDs:
@@ -78,7 +77,7 @@ func (s *session) resumeInFile(ctx context.Context, p *gtid.Position) (*gtid.Pos
 		}
 		return p, nil
 	case s.flavor == product.MariaDB:
-		at, err := s.mariaGTIDsAt(ctx, p)
+		at, err := s.catalog.MariaGTIDsAt(ctx, p)
 		if err != nil {
 			return nil, err
 		}
@@ -102,7 +101,7 @@ func (s *session) resumeInFile(ctx context.Context, p *gtid.Position) (*gtid.Pos
 func (s *session) resumePurged(ctx context.Context, p *gtid.Position, first string) (*gtid.Position, error) {
 	start := gtid.Position{File: first, Pos: 4}
 	if s.flavor == product.MariaDB {
-		at, err := s.mariaGTIDsAt(ctx, &start)
+		at, err := s.catalog.MariaGTIDsAt(ctx, &start)
 		if err != nil {
 			return nil, err
 		}
@@ -160,30 +159,11 @@ func (s *session) noGTIDMode(p *gtid.Position) error {
 
 func (s *session) gtidMode() bool { return strings.EqualFold(s.vars["gtid_mode"], "ON") }
 
-func sameBase(a, b string) bool {
-	x, _, ok := gtid.SplitLogName(a)
-	y, _, ok2 := gtid.SplitLogName(b)
-	return ok && ok2 && x == y
-}
-
 func orNothing(set string) string {
 	if set == "" {
 		return "nothing"
 	}
 	return set
-}
-
-// mariaGTIDsAt asks MariaDB which GTIDs lie before a place in its files, whose number has 32 bits there.
-func (s *session) mariaGTIDsAt(ctx context.Context, p *gtid.Position) (*gtid.Position, error) {
-	rows, err := s.catalog.Query(ctx, fmt.Sprintf("SELECT IFNULL(BINLOG_GTID_POS(%s, %d), '')", statement.Quote(p.File), p.Pos))
-	if err != nil {
-		return nil, fmt.Errorf("asking for the GTIDs at %s: %w", p.Place(), err)
-	}
-	set, err := gtid.ParseLoosely(rows[0][0] + "@" + p.Place())
-	if err != nil {
-		return nil, fmt.Errorf("asking for the GTIDs at %s: %w", p.Place(), err)
-	}
-	return set, nil
 }
 
 // gtidVar reads a variable that is a set of GTIDs of MySQL.
@@ -251,7 +231,7 @@ func (s *session) hasLargeFile() bool {
 		return true
 	}
 	for _, f := range *files {
-		if f.size > math.MaxUint32 {
+		if f.Size > math.MaxUint32 {
 			return true
 		}
 	}

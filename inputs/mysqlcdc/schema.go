@@ -3,7 +3,6 @@ package mysqlcdc
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -18,38 +17,10 @@ import (
 	"github.com/deltaforge/deltaforge/internal/fault"
 )
 
-// tableLog is the reading goroutine's view of the history: the shapes at the place that it has read up to.
-type tableLog struct {
-	state   shape.State
-	applier *ddl.Applier
-	// pending are changes of the transaction that is being read.
-	pending []shape.Change
-	// left are the shapes of tables under the names that a rename has taken from them.
-	left map[statement.TableName]*shape.Table
-}
-
-// leave keeps the shapes of tables that changes rename, under their old names. MariaDB logs the RENAME of a temporary table, which nobody
-// else sees, like that of another one: rows of the old name that come later, without a statement that has made a table of it, prove that
-// the table has never left.
-func (l *tableLog) leave(changes []shape.Change) {
-	for _, c := range changes {
-		n := statement.TableName{DB: c.DB, Table: c.Table}
-		delete(l.left, n)
-		def := l.state.Table(c.DB, c.Table)
-		if def == nil || c.Def != nil || !slices.ContainsFunc(changes, func(o shape.Change) bool { return o.Def == def }) {
-			continue
-		}
-		if l.left == nil {
-			l.left = map[statement.TableName]*shape.Table{}
-		}
-		l.left[n] = def
-	}
-}
-
 // prepareHistory finds the shapes at the start, from the history or, where that has none, from the catalogue. It returns the start,
 // which it chooses itself when that shall be the end of the log: a place at which the catalogue is known.
 func (s *session) prepareHistory(ctx context.Context, from checkpoint.Token, start *gtid.Position) (*gtid.Position, error) {
-	s.tables.applier = ddl.NewApplier(s.dialect, s.schemas.Charsets, s.filter.Fold, s.isBefore)
+	s.tables.Applier = ddl.NewApplier(s.dialect, s.schemas.Charsets, s.filter.Fold, s.isBefore)
 	h := &s.log.history
 	if !from.IsZero() {
 		state, err := h.At(start)
@@ -57,7 +28,7 @@ func (s *session) prepareHistory(ctx context.Context, from checkpoint.Token, sta
 			return nil, fault.WithKind(fault.KindSchema, err)
 		}
 		if state != nil {
-			s.tables.state = state
+			s.tables.State = state
 			return start, s.addDatabases(ctx, start)
 		}
 		s.log.logger.Warnf("No schema history is saved with position %s: tables are taken as they are now; rows that were written "+
@@ -74,7 +45,7 @@ func (s *session) prepareHistory(ctx context.Context, from checkpoint.Token, sta
 		}
 	}
 	h.Begin(s.identity, start, c.State)
-	s.tables.state = c.State
+	s.tables.State = c.State
 	s.warnOfPrepared(ctx)
 	return start, nil
 }
@@ -87,29 +58,15 @@ func (s *session) isBefore(asOf string) bool {
 
 // addDatabases reads the databases that the history does not know in full.
 func (s *session) addDatabases(ctx context.Context, start *gtid.Position) error {
-	known := func(db string) bool { d := s.tables.state[db]; return d != nil && d.Complete }
-	read, err := s.readCatalog(ctx, known)
+	read, err := s.readCatalog(ctx, s.tables.Complete)
 	if err != nil {
 		return err
 	}
-	state := read.State
-	var changes []shape.Change
-	for _, db := range slices.Sorted(maps.Keys(state)) {
-		d := state[db]
-		if known(db) || s.tables.state[db] != nil && !d.Complete {
-			continue
-		}
-		changes = append(changes, shape.Change{DB: db, Database: &shape.Database{Collation: d.Collation, Complete: d.Complete}})
-		for _, t := range slices.Sorted(maps.Keys(d.Tables)) {
-			if s.tables.state.Table(db, t) == nil { // what the log has told is better
-				changes = append(changes, shape.Change{DB: db, Table: t, Def: d.Tables[t]})
-			}
-		}
-	}
+	changes := s.tables.Missing(read.State)
 	if len(changes) == 0 {
 		return nil
 	}
-	s.tables.state.Apply(changes)
+	s.tables.State.Apply(changes)
 	return s.log.history.Add(start, changes)
 }
 
@@ -140,7 +97,7 @@ const maxStatement = 1000
 
 // ddl follows a statement that may have changed tables; start is its place.
 func (s *session) ddl(ctx context.Context, st ddl.Statement, start uint64, now time.Time) error {
-	res, err := s.tables.applier.Apply(s.tables.state, st)
+	res, err := s.tables.Applier.Apply(s.tables.State, st)
 	if err != nil {
 		shown := st.Text
 		if len(shown) > maxStatement {
@@ -158,10 +115,9 @@ func (s *session) ddl(ctx context.Context, st ddl.Statement, start uint64, now t
 		return nil
 	}
 	if s.flavor == product.MariaDB {
-		s.tables.leave(res.Changes)
+		s.tables.Leave(res.Changes)
 	}
-	s.tables.state.Apply(res.Changes)
-	s.tables.pending = append(s.tables.pending, res.Changes...)
+	s.tables.Apply(res.Changes...)
 	s.schemas.Forget()
 	clear(s.maps)
 	return nil
@@ -174,7 +130,7 @@ func (s *session) unparseable(ctx context.Context, res ddl.Result, err error) ([
 	switch {
 	case !captured:
 		s.log.logger.Warnf("Tables that are not captured are not followed any further: %v", err)
-		return s.forgetTables(res.Tables), nil
+		return s.tables.Without(res.Tables), nil
 	case !s.log.cfg.reloadDDL:
 		return nil, fault.WithKind(fault.KindSchema, fmt.Errorf("%w: on_unparseable_ddl: reload reads the table's shape from "+
 			"information_schema instead, which is right when nothing else has changed it since", err))
@@ -183,49 +139,21 @@ func (s *session) unparseable(ctx context.Context, res ddl.Result, err error) ([
 	return s.reload(ctx, res)
 }
 
-func (s *session) forgetTables(tables []statement.TableName) (changes []shape.Change) {
-	for _, t := range tables {
-		if s.tables.state.Table(t.DB, t.Table) != nil {
-			changes = append(changes, shape.Change{DB: t.DB, Table: t.Table})
-		}
-	}
-	return changes
-}
-
 // reload reads the tables of a statement from the catalogue, all of them if it could not be told which they are.
 func (s *session) reload(ctx context.Context, res ddl.Result) ([]shape.Change, error) {
 	read, err := s.readCatalog(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
-	state := read.State
-	tables := res.Tables
-	if res.Unread {
-		tables = nil
-		for _, st := range []shape.State{s.tables.state, state} {
-			for db, d := range st {
-				for name := range d.Tables {
-					tables = append(tables, statement.TableName{DB: db, Table: name})
-				}
-			}
-		}
-	}
-	var changes []shape.Change
-	for _, t := range tables {
-		if t.Table != "" {
-			changes = append(changes, shape.Change{DB: t.DB, Table: t.Table, Def: state.Table(t.DB, t.Table)})
-		}
-	}
-	return changes, nil
+	return s.tables.Reloaded(res, read.State), nil
 }
 
 // keepChanges writes the changes of a transaction into the history, before its position is known to anybody.
 func (s *session) keepChanges() error {
-	if len(s.tables.pending) == 0 {
+	changes := s.tables.Take()
+	if len(changes) == 0 {
 		return nil
 	}
-	changes := s.tables.pending
-	s.tables.pending = nil
 	return s.log.history.Add(s.position, changes)
 }
 
@@ -235,8 +163,8 @@ func (s *session) definition(db, table string) *shape.Table {
 	if s.filter.Fold {
 		db, table = strings.ToLower(db), strings.ToLower(table)
 	}
-	def := s.tables.state.Table(db, table)
-	if left := s.tables.left[statement.TableName{DB: db, Table: table}]; def == nil && left != nil {
+	def := s.tables.State.Table(db, table)
+	if left := s.tables.Left(statement.TableName{DB: db, Table: table}); def == nil && left != nil {
 		s.log.logger.Warnf("Table %s.%s has rows after it was renamed: what was renamed was a temporary table", db, table)
 		s.define(db, table, left)
 		return left
@@ -249,7 +177,5 @@ func (s *session) define(db, table string, def *shape.Table) {
 	if s.filter.Fold {
 		db, table = strings.ToLower(db), strings.ToLower(table)
 	}
-	changes := []shape.Change{{DB: db, Table: table, Def: def}}
-	s.tables.state.Apply(changes)
-	s.tables.pending = append(s.tables.pending, changes...)
+	s.tables.Apply(shape.Change{DB: db, Table: table, Def: def})
 }

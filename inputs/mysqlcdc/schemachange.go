@@ -18,12 +18,12 @@ func (s *session) schemaEvents(ctx context.Context, text string, res ddl.Result,
 	if err := s.count(t); err != nil {
 		return err
 	}
-	for _, n := range res.Concerned(s.tables.state) {
+	for _, n := range res.Concerned(s.tables.State) {
 		t.index++
 		if !s.log.cfg.schemaChanges || s.skip >= t.index || !s.filter.Match(n.DB, n.Table) {
 			continue
 		}
-		c := s.schemas.Change(n, s.tables.state.Table(n.DB, n.Table), res.Changes, s.isBefore)
+		c := s.schemas.Change(n, s.tables.State.Table(n.DB, n.Table), res.Changes, s.isBefore)
 		if c == nil {
 			continue
 		}

@@ -78,7 +78,7 @@ func knowing(flavor string, tables ...string) *session {
 	s := offline(flavor)
 	s.filter.Include = []filter.Pattern{{Container: "fuzz", Table: "t"}}
 	for _, name := range tables {
-		s.tables.state["fuzz"].Tables[name] = &shape.Table{Columns: []shape.Column{
+		s.tables.State["fuzz"].Tables[name] = &shape.Table{Columns: []shape.Column{
 			{Name: "id", Type: "int"}, {Name: "v", Type: "longtext", Collation: "utf8mb4_bin"},
 		}}
 	}
@@ -148,7 +148,7 @@ func TestXAOfSeveralTables(t *testing.T) {
 		s := knowing(product.MySQL, "t", "other")
 		_, err := playEvents(t, s, m.events)
 		require.NoError(t, err, name)
-		require.Equal(t, name != "none", s.tables.state.Prepared("X'61',X'',1") != nil, name)
+		require.Equal(t, name != "none", s.tables.State.Prepared("X'61',X'',1") != nil, name)
 	}
 }
 
@@ -197,7 +197,7 @@ func TestAlterPhases(t *testing.T) {
 		s := knowing(product.MariaDB, "t")
 		_, err := playEvents(t, s, m.events)
 		require.NoError(t, err)
-		require.Equal(t, !changes, len(s.tables.state.Table("fuzz", "t").Columns) == 2, "%#x", extra)
+		require.Equal(t, !changes, len(s.tables.State.Table("fuzz", "t").Columns) == 2, "%#x", extra)
 	}
 }
 

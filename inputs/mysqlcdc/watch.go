@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/catalog"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
 	"github.com/deltaforge/deltaforge/internal/fault"
 )
@@ -31,24 +32,24 @@ func (s *session) watchFiles(ctx context.Context, now time.Time) error {
 	last := files[len(files)-1]
 	for _, f := range files {
 		switch {
-		case f.name != s.file:
-		case f.size < s.pos && !s.vague:
-			return s.doubt(ctx, "it has read up to %s, and that file has %d bytes", s.place(), f.size)
-		case f == last && uint32(f.size) == uint32(s.lastBeat):
+		case f.Name != s.file:
+		case f.Size < s.pos && !s.vague:
+			return s.doubt(ctx, "it has read up to %s, and that file has %d bytes", s.place(), f.Size)
+		case f == last && uint32(f.Size) == uint32(s.lastBeat):
 			s.doubts = 0
 			return nil
 		default:
 			return s.noteDoubt(ctx, last)
 		}
 	}
-	if sameBase(s.file, last.name) && !newerFile(s.file, last.name) {
+	if gtid.SameBase(s.file, last.Name) && !gtid.Newer(s.file, last.Name) {
 		return s.noteDoubt(ctx, last) // purged, and what is left of it is on its way
 	}
-	return s.doubt(ctx, "it reads %s, and the server has %s to %s", s.file, files[0].name, last.name)
+	return s.doubt(ctx, "it reads %s, and the server has %s to %s", s.file, files[0].Name, last.Name)
 }
 
 // noteDoubt counts how often the log ended elsewhere than where the server had nothing new, while nothing came.
-func (s *session) noteDoubt(ctx context.Context, last logFile) error {
+func (s *session) noteDoubt(ctx context.Context, last catalog.LogFile) error {
 	at := gtid.Position{File: s.file, Pos: s.pos}
 	if s.doubted != at {
 		s.doubted, s.doubts = at, 0
@@ -56,7 +57,7 @@ func (s *session) noteDoubt(ctx context.Context, last logFile) error {
 	if s.doubts++; s.doubts < maxDoubts {
 		return nil
 	}
-	return s.doubt(ctx, "nothing comes after %s, and the log goes on to %s:%d", s.place(), last.name, last.size)
+	return s.doubt(ctx, "nothing comes after %s, and the log goes on to %s:%d", s.place(), last.Name, last.Size)
 }
 
 // doubt ends a session whose stream cannot be that of the server's log: with what is wrong with its position, if that is it.

@@ -53,7 +53,7 @@ func (s *session) prepared(t *transaction) *gtid.Position {
 
 // endXA makes the rows of a prepared transaction those of the one that is being read, or forgets them.
 func (s *session) endXA(ctx context.Context, st statement.Statement) error {
-	p := s.tables.state.Prepared(st.XID)
+	p := s.tables.State.Prepared(st.XID)
 	if p == nil {
 		return nil // it has nothing for us
 	}
@@ -67,9 +67,7 @@ func (s *session) endXA(ctx context.Context, st statement.Statement) error {
 }
 
 func (s *session) changeXA(xid string, p *shape.Prepared) {
-	changes := []shape.Change{{XA: xid, Prepared: p}}
-	s.tables.state.Apply(changes)
-	s.tables.pending = append(s.tables.pending, changes...)
+	s.tables.Apply(shape.Change{XA: xid, Prepared: p})
 }
 
 // excerpt is the reading of one prepared transaction.

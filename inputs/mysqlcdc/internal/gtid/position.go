@@ -123,6 +123,20 @@ func cutLast(s string, sep byte) (before, after string, found bool) {
 	return s, "", false
 }
 
+// Newer reports that a file is newer than another one of the same log.
+func Newer(file, other string) bool {
+	a, x, ok := SplitLogName(file)
+	b, y, ok2 := SplitLogName(other)
+	return ok && ok2 && a == b && x > y
+}
+
+// SameBase reports that files have names of the same log.
+func SameBase(file, other string) bool {
+	a, _, ok := SplitLogName(file)
+	b, _, ok2 := SplitLogName(other)
+	return ok && ok2 && a == b
+}
+
 // SplitLogName splits the name of a binlog file into its base and its number.
 func SplitLogName(file string) (base string, seq uint64, ok bool) {
 	i := strings.LastIndexByte(file, '.')
