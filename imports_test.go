@@ -46,7 +46,7 @@ func layers() []layer {
 		with(postgresPart("value", "internal/change", "internal/envelope")),
 		with(postgresPart("shape", "lsn", "pgoutput", "catalog", "publication", "value", "internal/change")),
 		with(postgresPart("row", "lsn", "pgoutput", "shape", "value", "internal/change", "internal/coordinator", "internal/envelope", "internal/fault")),
-		with(postgresPart("chunk", "lsn", "wire", "pgoutput", "value", "shape", "row", "internal/change", "internal/fault", "internal/snapshot", "checkpoint")),
+		with(postgresPart("chunk", "lsn", "wire", "pgoutput", "value", "shape", "row", "internal/change", "internal/envelope", "internal/fault", "internal/snapshot", "checkpoint")),
 		with(postgresPart("history", "lsn", "pgoutput", "internal/change", "checkpoint")),
 		with(layer{pattern: "inputs/*", imports: anyInput()}),
 		// The parts of the MySQL input, from the bytes up. Each may import what stands before it, as far as it is named.

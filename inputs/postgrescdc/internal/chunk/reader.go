@@ -11,9 +11,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/lsn"
-	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/row"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/wire"
-	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/fault"
 	"github.com/deltaforge/deltaforge/internal/snapshot"
 )
@@ -30,6 +28,7 @@ type reader struct {
 
 	table *table // of the transaction that is open; nil: none
 	held  bool   // a cursor is open
+	used  bool   // a transaction was begun, and is not known to have ended
 }
 
 // The bounds of what a chunk may ask of the server.
@@ -89,6 +88,9 @@ func (r *reader) Begin(ctx context.Context, name string, after checkpoint.Positi
 }
 
 func (r *reader) begin(ctx context.Context, name string, after checkpoint.Position) (*view, error) {
+	if r.used {
+		return nil, errors.New("the connection is in the middle of something: it has failed, or a chunk was not read to its end")
+	}
 	passed, err := r.s.cfg.At(after)
 	if err != nil {
 		return nil, err
@@ -126,6 +128,7 @@ func (r *reader) begin(ctx context.Context, name string, after checkpoint.Positi
 // enter opens the transaction. The table is locked before anything is read: to a snapshot that is older than the end of a TRUNCATE, or
 // of an ALTER TABLE that writes the table anew, the table is empty.
 func (r *reader) enter(ctx context.Context, name string) (*table, *state, error) {
+	r.used = true
 	known, err := r.s.lookup(ctx, r.conn, name)
 	if err != nil {
 		return nil, nil, err
@@ -200,6 +203,7 @@ func (r *reader) Read(ctx context.Context, c snapshot.Chunk) (snapshot.Rows, err
 	if rows.Held {
 		r.table = t
 	}
+	r.used = rows.Held
 	return rows, nil
 }
 
@@ -265,7 +269,7 @@ func (r *reader) readRange(ctx context.Context, t *table, c snapshot.Chunk) (sna
 	if c.Limit > 0 {
 		sql += fmt.Sprintf(" LIMIT %d", c.Limit)
 	}
-	rows, last, err := r.query(ctx, t, sql, p, c.Limit)
+	rows, last, err := r.query(ctx, sql, p, t.result(c.Limit))
 	if err != nil {
 		return snapshot.Rows{}, err
 	}
@@ -277,43 +281,6 @@ func (r *reader) readRange(ctx context.Context, t *table, c snapshot.Chunk) (sna
 		rows.Next = appendBound(t.key, values)
 	}
 	return rows, nil
-}
-
-// readKeys reads the rows with the keys of events.
-func (r *reader) readKeys(ctx context.Context, t *table, c snapshot.Chunk) (snapshot.Rows, error) {
-	if len(t.key) == 0 {
-		return snapshot.Rows{}, errors.New("the table has no key any more")
-	}
-	columns := t.rel.Table.Columns
-	position := map[int]int{} // of a column in an event's key
-	for i, column := range t.rel.Table.Key {
-		position[column] = i
-	}
-	lists := make([][]byte, len(t.key))
-	for _, values := range c.Keys {
-		for i, k := range t.key {
-			at := position[k.column]
-			if at >= len(values) {
-				return snapshot.Rows{}, fmt.Errorf("a key of %d values, where the table's has %d", len(values), len(t.key))
-			}
-			text, err := textOf(&columns[k.column], values[at])
-			if err != nil {
-				return snapshot.Rows{}, fmt.Errorf("key column %s: %w", k.name, err)
-			}
-			lists[i] = appendElement(lists[i], text)
-		}
-	}
-	var p params
-	arrays, names, conditions := make([]string, len(t.key)), make([]string, len(t.key)), make([]string, len(t.key))
-	for i, k := range t.key {
-		arrays[i] = p.add(append(lists[i], '}')) + "::text[]"
-		names[i] = fmt.Sprintf("k%d", i)
-		conditions[i] = k.sql() + " = deltaforge_keys.k" + fmt.Sprint(i) + "::" + k.typ
-	}
-	sql := "SELECT " + t.columns + " FROM unnest(" + strings.Join(arrays, ", ") + ") AS deltaforge_keys (" + strings.Join(names, ", ") + ") JOIN " + t.from() +
-		" ON " + strings.Join(conditions, " AND ") + t.where(snapshot.Chunk{Where: c.Where})
-	rows, _, err := r.query(ctx, t, sql, p, len(c.Keys))
-	return rows, err
 }
 
 // readPages reads the rows of a table without a key by the pages that they are in. A row that an UPDATE moves meanwhile is in the stream.
@@ -352,7 +319,7 @@ func (r *reader) readPages(ctx context.Context, t *table, c snapshot.Chunk) (sna
 	if end < maxPage {
 		conditions = append(conditions, fmt.Sprintf("ctid < '(%d,0)'", end))
 	}
-	rows, _, err := r.query(ctx, t, t.selectFrom()+t.where(c, conditions...), nil, c.Limit)
+	rows, _, err := r.query(ctx, t.selectFrom()+t.where(c, conditions...), nil, t.result(c.Limit))
 	if err != nil {
 		return snapshot.Rows{}, err
 	}
@@ -375,7 +342,7 @@ func (r *reader) readWhole(ctx context.Context, t *table, c snapshot.Chunk) (sna
 	if !r.held {
 		sql = "DECLARE deltaforge NO SCROLL CURSOR FOR " + t.selectFrom() + t.where(c) + "; " + sql
 	}
-	rows, err := r.fetch(ctx, t, sql, c.Limit)
+	rows, err := r.fetch(ctx, sql, t.result(c.Limit))
 	if err != nil {
 		return snapshot.Rows{}, err
 	}
@@ -385,38 +352,4 @@ func (r *reader) readWhole(ctx context.Context, t *table, c snapshot.Chunk) (sna
 	}
 	r.held = false
 	return rows, r.conn.PgConn().Exec(ctx, "COMMIT").Close()
-}
-
-// result gathers the rows of a chunk.
-type result struct {
-	t    *table
-	d    *row.Query
-	rows snapshot.Rows
-	last []byte // the body of the newest row
-}
-
-func (t *table) result(limit int) *result {
-	limit = min(max(limit, 0), mostRows)
-	res := &result{t: t, d: row.NewQuery(t.rel, t.trust, limit)}
-	res.rows.Events = make([]change.Event, 0, limit)
-	return res
-}
-
-// mostRows bounds what is made for rows that are only expected.
-const mostRows = 1 << 16
-
-func (res *result) add(body []byte) error {
-	values, inexact, err := res.d.Row(body)
-	if err != nil {
-		return err
-	}
-	if inexact != nil {
-		if res.rows.Errs == nil {
-			res.rows.Errs = map[int]error{}
-		}
-		res.rows.Errs[len(res.rows.Events)] = inexact
-	}
-	res.rows.Events = append(res.rows.Events, change.Event{Table: res.t.rel.Table, After: values})
-	res.last = body
-	return nil
 }

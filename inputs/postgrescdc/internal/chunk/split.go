@@ -50,7 +50,11 @@ func (r *reader) split(ctx context.Context, name string, n int) (bounds []snapsh
 	if err != nil {
 		return nil, err
 	}
-	return bounds, r.conn.PgConn().Exec(ctx, "COMMIT").Close()
+	if err := r.conn.PgConn().Exec(ctx, "COMMIT").Close(); err != nil {
+		return nil, err
+	}
+	r.used = false
+	return bounds, nil
 }
 
 // sample returns the keys that cut a sample of pages into equal parts.

@@ -16,7 +16,7 @@ import (
 
 // query runs a statement whose rows have the columns of a table, and ends the transaction. It returns the body of the last row too.
 // Values come as text, whose bytes stay where they were read.
-func (r *reader) query(ctx context.Context, t *table, sql string, p params, limit int) (snapshot.Rows, []byte, error) {
+func (r *reader) query(ctx context.Context, sql string, p params, res *result) (snapshot.Rows, []byte, error) {
 	f := r.conn.PgConn().Frontend()
 	f.SendParse(&pgproto3.Parse{Query: sql})
 	f.SendBind(&pgproto3.Bind{Parameters: p})
@@ -25,16 +25,14 @@ func (r *reader) query(ctx context.Context, t *table, sql string, p params, limi
 	f.SendBind(&pgproto3.Bind{})
 	f.SendExecute(&pgproto3.Execute{})
 	f.SendSync(&pgproto3.Sync{})
-	res := t.result(limit)
 	err := r.receive(ctx, f, res)
 	return res.rows, res.last, err
 }
 
 // fetch runs statements of which the last has rows of a table, and leaves the transaction open.
-func (r *reader) fetch(ctx context.Context, t *table, sql string, limit int) (snapshot.Rows, error) {
+func (r *reader) fetch(ctx context.Context, sql string, res *result) (snapshot.Rows, error) {
 	f := r.conn.PgConn().Frontend()
 	f.SendQuery(&pgproto3.Query{String: sql})
-	res := t.result(limit)
 	err := r.receive(ctx, f, res)
 	return res.rows, err
 }

@@ -1,0 +1,133 @@
+package chunk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/row"
+	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/envelope"
+	"github.com/deltaforge/deltaforge/internal/snapshot"
+)
+
+// readKeys reads the rows with the keys of events.
+func (r *reader) readKeys(ctx context.Context, t *table, c snapshot.Chunk) (snapshot.Rows, error) {
+	key := t.rel.Table.Key
+	if len(t.key) == 0 {
+		return snapshot.Rows{}, errors.New("the table has no key any more: load it again from its beginning")
+	}
+	for _, values := range c.Keys {
+		if len(values) != len(key) {
+			return snapshot.Rows{}, fmt.Errorf("a key of %d values, where the table's has %d: load it again from its beginning", len(values), len(key))
+		}
+	}
+	if slices.ContainsFunc(key, func(column int) bool { return !printed(&t.rel.Table.Columns[column]) }) {
+		return r.readAllFor(ctx, t, c)
+	}
+	var p params
+	arrays, names, conditions := make([]string, len(t.key)), make([]string, len(t.key)), make([]string, len(t.key))
+	for i := range t.key {
+		k := &t.key[i]
+		var list []byte
+		for _, values := range c.Keys {
+			text, err := textOf(&t.rel.Table.Columns[k.column], values[slices.Index(key, k.column)])
+			if err != nil {
+				return snapshot.Rows{}, fmt.Errorf("key column %s: %w", k.name, err)
+			}
+			list = appendElement(list, text)
+		}
+		names[i] = fmt.Sprintf("k%d", i)
+		arrays[i] = p.add(append(list, '}')) + "::text[]"
+		conditions[i] = k.sql() + " = deltaforge_keys." + names[i] + "::" + k.typ
+	}
+	sql := "SELECT " + t.columns + " FROM unnest(" + strings.Join(arrays, ", ") + ") AS deltaforge_keys (" + strings.Join(names, ", ") + ") JOIN " +
+		t.from() + " ON " + strings.Join(conditions, " AND ") + t.where(c)
+	rows, _, err := r.query(ctx, sql, p, t.result(len(c.Keys)))
+	return rows, err
+}
+
+// printed reports whether the values of a column are what the server prints, so that it can be asked for them.
+func printed(c *change.Column) bool {
+	switch c.Logical {
+	case change.LogicalArray, change.LogicalObject, change.LogicalMap, change.LogicalGeometry:
+		return false
+	default:
+		return true
+	}
+}
+
+// readAllFor reads the whole table, and keeps the rows with some keys: those of arrays and composites, which have no text any more.
+func (r *reader) readAllFor(ctx context.Context, t *table, c snapshot.Chunk) (snapshot.Rows, error) {
+	res := t.result(len(c.Keys))
+	res.keys = &keySet{columns: t.rel.Table.Key, keys: map[string]bool{}}
+	for _, values := range c.Keys {
+		res.keys.keys[string(appendKey(nil, values))] = true
+	}
+	rows, _, err := r.query(ctx, t.selectFrom()+t.where(c), nil, res)
+	return rows, err
+}
+
+// keySet is a set of keys.
+type keySet struct {
+	columns []int
+	keys    map[string]bool
+	values  []change.Value
+	buf     []byte
+}
+
+func (s *keySet) has(row []change.Value) bool {
+	s.values = s.values[:0]
+	for _, column := range s.columns {
+		s.values = append(s.values, row[column])
+	}
+	s.buf = appendKey(s.buf[:0], s.values)
+	return s.keys[string(s.buf)]
+}
+
+func appendKey(dst []byte, values []change.Value) []byte {
+	for _, v := range values {
+		dst = append(envelope.AppendValue(dst, v), ',')
+	}
+	return dst
+}
+
+// result gathers the rows of a chunk.
+type result struct {
+	t    *table
+	d    *row.Query
+	rows snapshot.Rows
+	last []byte // the body of the newest row
+	keys *keySet
+}
+
+func (t *table) result(limit int) *result {
+	limit = min(max(limit, 0), mostRows)
+	res := &result{t: t, d: row.NewQuery(t.rel, t.trust, limit)}
+	res.rows.Events = make([]change.Event, 0, limit)
+	return res
+}
+
+// mostRows bounds what is made for rows that are only expected.
+const mostRows = 1 << 16
+
+func (res *result) add(body []byte) error {
+	values, inexact, err := res.d.Row(body)
+	if err != nil {
+		return err
+	}
+	if res.keys != nil && !res.keys.has(values) {
+		return nil
+	}
+	if inexact != nil {
+		if res.rows.Errs == nil {
+			res.rows.Errs = map[int]error{}
+		}
+		res.rows.Errs[len(res.rows.Events)] = inexact
+	}
+	res.rows.Events = append(res.rows.Events, change.Event{Table: res.t.rel.Table, After: values})
+	res.last = body
+	return nil
+}
