@@ -171,7 +171,8 @@ func (s *Source) describe(ctx context.Context, conn *pgx.Conn, t *table) (*pgout
 	var casts, names []string
 	_, err = pgx.ForEachRow(rows, []any{&identity, &col.Name, &col.Typ, &col.Typmod, &cast, &generated, &col.Key}, func() error {
 		rel.Identity = identity[0]
-		if p.columns != nil && !slices.Contains(p.columns, col.Name) || p.columns == nil && generated {
+		// Before PostgreSQL 18 a generated column is never published, though it may be listed.
+		if p.columns != nil && !slices.Contains(p.columns, col.Name) || generated && (p.columns == nil || serverMajor(conn) < 18) {
 			return nil
 		}
 		rel.Columns = append(rel.Columns, col)
