@@ -47,7 +47,11 @@ func (r *replication) open(ctx context.Context, from checkpoint.Token) (_ *sessi
 	if err != nil {
 		return nil, err
 	}
+	before := have.state
 	if err := r.ensurePublication(ctx, side, have); err != nil {
+		return nil, err
+	}
+	if err := r.appearedSince(ctx, side, before, have); err != nil {
 		return nil, err
 	}
 	repl, w, err := r.connectReplication(ctx)

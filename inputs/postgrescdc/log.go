@@ -17,6 +17,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/history"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/lsn"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/pgoutput"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/publication"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/row"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/shape"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/value"
@@ -32,7 +33,9 @@ type replication struct {
 	schemas *shape.Schemas
 	chunks  *chunk.Source
 	history *history.History
-	logger  logger
+	// seen is what was published when a session looked last; nil: none has. Of the session that runs.
+	seen   *publication.State
+	logger logger
 
 	confirmed atomic.Uint64 // LSN that is saved and may be given back to the server
 	proof     proof

@@ -43,8 +43,8 @@ func (r *replication) publish(ctx context.Context, conn *pgx.Conn, plan *publica
 		return classify(err)
 	}
 	r.logger.Infof("%s", plan.Done)
-	if len(plan.Added) == 0 {
-		return nil
+	if len(plan.Added) == 0 || r.chunks.Follows() {
+		return nil // what appears is told of, and loaded
 	}
 	var from string
 	if err := conn.QueryRow(ctx, `SELECT pg_current_wal_insert_lsn()::text`).Scan(&from); err != nil {
@@ -163,6 +163,9 @@ func (w *watcher) look(ctx context.Context) (err error) {
 		}
 		sum = "" // of before; the next look finds the same
 	}
-	w.state, w.sum = now, sum
+	if err := w.r.appeared(ctx, w.conn, w.state, now); err != nil {
+		return err // what has appeared is found again by the next look
+	}
+	w.state, w.sum, w.r.seen = now, sum, now
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/chunk"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/lsn"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/publication"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/shape"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/wire"
 	"github.com/deltaforge/deltaforge/internal/snapshot"
@@ -51,12 +52,54 @@ func (r *replication) captured(ctx context.Context, conn *pgx.Conn) ([]chunk.Cap
 	var list []chunk.Captured
 	for _, t := range r.cfg.filter.Choose(state.Tables) {
 		c := chunk.Captured{OID: t.OID, Schema: t.Schema, Name: t.Table, Partitioned: t.Partitioned}
-		if !(state.Main != nil && state.Main.Has(&t)) && !(state.Inserts != nil && state.Inserts.Has(&t)) {
+		if !state.Has(&t) {
 			c.Refused = chunk.Unpublished(c.FullName())
 		}
 		list = append(list, c)
 	}
 	return list, nil
+}
+
+// appeared has tables loaded that have come under captured names between two looks.
+func (r *replication) appeared(ctx context.Context, conn *pgx.Conn, before, now *publication.State) error {
+	if !r.chunks.Follows() {
+		return nil
+	}
+	done := map[publication.Name]bool{}
+	for _, a := range publication.Appeared(before, now, r.cfg.wanted()) {
+		if done[a.Name] {
+			continue
+		}
+		if a.Part != nil {
+			if filled, err := publication.CameFilled(ctx, conn, a.Part); err != nil || !filled {
+				if err != nil {
+					r.warnOnce(fmt.Sprintf("%v: if it does, load the table %s", err, a.Name))
+				}
+				continue
+			}
+		}
+		done[a.Name] = true
+		r.logger.Infof("the table %s has rows that are not in the log under its name: %s: they are loaded", a.Name, a.Why)
+		if err := r.chunks.Appeared(ctx, conn, a.OID, a.Name.String(), a.Why); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// appearedSince does the same for what has come since the last session, or, at a start, was published only now. Of a new slot all tables
+// are loaded.
+func (r *replication) appearedSince(ctx context.Context, conn *pgx.Conn, before *publication.State, have *preconditions) error {
+	if r.seen != nil {
+		before = r.seen
+	}
+	if have.slot != nil || r.seen != nil {
+		if err := r.appeared(ctx, conn, before, have.state); err != nil {
+			return classify(err)
+		}
+	}
+	r.seen = have.state
+	return nil
 }
 
 // connectStream opens a connection for queries, whose rows can be read without the driver.

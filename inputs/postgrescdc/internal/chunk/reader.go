@@ -95,17 +95,14 @@ func (r *reader) begin(ctx context.Context, name string, after checkpoint.Positi
 	if err != nil {
 		return nil, err
 	}
-	if err := r.s.writersGone(ctx, name); err != nil {
-		return nil, err
-	}
 	v := &view{s: r.s}
 	if r.standby {
-		low, err := r.waitReplay(ctx, passed)
+		low, err := r.waitReplay(ctx, name, passed)
 		if err != nil {
 			return nil, err
 		}
 		v.seen = &replayed{low}
-	} else if err := r.s.settle(ctx, r.conn, passed); err != nil {
+	} else if err := r.s.complete(ctx, r.conn, name, passed); err != nil {
 		return nil, err
 	}
 	t, st, err := r.enter(ctx, name)

@@ -15,7 +15,7 @@ type lastView struct {
 
 func (r *reader) checkReplica(ctx context.Context) error { return errors.New("not yet") }
 
-func (r *reader) waitReplay(ctx context.Context, passed lsn.LSN) (lsn.LSN, error) {
+func (r *reader) waitReplay(ctx context.Context, name string, passed lsn.LSN) (lsn.LSN, error) {
 	return 0, errors.New("not yet")
 }
 

@@ -65,7 +65,7 @@ type Source struct {
 	tables  map[string]*table // by full name; guarded by mu, as are the others
 	settled settled
 	news    map[string]*newcomer
-	notify  func(snapshot.Appearance)
+	notify  func(snapshot.Appearance) // nil: nobody loads what appears
 	last    lastView
 
 	schemas sync.Mutex // held while the schemas are used
@@ -75,7 +75,7 @@ var _ snapshot.Source = (*Source)(nil)
 
 // New returns a source that is not connected.
 func New(cfg Config) *Source {
-	return &Source{cfg: cfg, tables: map[string]*table{}, news: map[string]*newcomer{}, notify: func(snapshot.Appearance) {}}
+	return &Source{cfg: cfg, tables: map[string]*table{}, news: map[string]*newcomer{}}
 }
 
 // Notify implements snapshot.Source.

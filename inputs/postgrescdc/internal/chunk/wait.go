@@ -34,6 +34,14 @@ const (
 	preparedTime = time.Second
 )
 
+// complete waits until queries see all of a table that the stream does not have.
+func (s *Source) complete(ctx context.Context, conn *pgx.Conn, name string, passed lsn.LSN) error {
+	if _, err := s.writersGone(ctx, conn, name); err != nil {
+		return err
+	}
+	return s.settle(ctx, conn, passed)
+}
+
 // settle waits until everything is visible that the log has up to a place, which the stream has passed.
 func (s *Source) settle(ctx context.Context, conn *pgx.Conn, passed lsn.LSN) error {
 	s.mu.Lock()
@@ -146,15 +154,4 @@ func describeRunner(xid string, pid int32, user, application, state, since, gid 
 		way: fmt.Sprintf("let it end, or SELECT pg_terminate_backend(%d); a commit that waits for a standby ends when the standby is back, or after "+
 			"synchronous_standby_names is corrected", pid),
 	}
-}
-
-// newcomer is a table that was added to the publication while transactions were writing to it. What they had written before is not in
-// the stream.
-type newcomer struct {
-	writers []runner
-}
-
-// writersGone waits for those transactions.
-func (s *Source) writersGone(ctx context.Context, name string) error {
-	return nil
 }
