@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"os"
 	"os/signal"
 	"strings"
@@ -27,6 +26,7 @@ import (
 	"github.com/deltaforge/deltaforge/internal/control/door"
 	"github.com/deltaforge/deltaforge/internal/control/engine"
 	"github.com/deltaforge/deltaforge/internal/control/logs"
+	"github.com/deltaforge/deltaforge/internal/loopback"
 )
 
 // plane connects the control plane and the log with the engine's command line.
@@ -231,6 +231,7 @@ func (p *plane) configure(conf *service.ParsedConfig) error {
 		return err
 	}
 	for _, name := range []string{"input", "pipeline", "output", "metrics", "tracer", "cache_resources", "input_resources", "output_resources"} {
+		// The files were learned from before; this is what --set and templates have made of them.
 		if text, err := yaml.Marshal(map[string]any{name: section(conf, name)}); err == nil {
 			document.Learn(text)
 		}
@@ -276,7 +277,7 @@ func (p *plane) engine(conf *service.ParsedConfig) error {
 	hash, _ := conf.FieldString("http", "basic_auth", "password_hash")
 	if p.why != "" {
 		debug, _ := conf.FieldBool("http", "debug_endpoints")
-		if debug && enabled && !auth && !loopback(address) {
+		if debug && enabled && !auth && !loopback.Is(address) {
 			return fmt.Errorf("http.debug_endpoints on http.address %s shows the configuration and the memory of the process to everybody: "+
 				"set http.address to 127.0.0.1:4195, or enable http.basic_auth", address)
 		}
@@ -293,12 +294,6 @@ func (p *plane) engine(conf *service.ParsedConfig) error {
 	p.opts.Engine.Address = address
 	p.opts.Engine.CertFile, _ = conf.FieldString("http", "cert_file")
 	return nil
-}
-
-// loopback reports whether only this machine reaches an address.
-func loopback(address string) bool {
-	host, _, err := net.SplitHostPort(address)
-	return err == nil && (host == "localhost" || net.ParseIP(host).IsLoopback())
 }
 
 // formatLog gives the log the settings of the logger section.

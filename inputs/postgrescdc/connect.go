@@ -25,6 +25,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/wire"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/fault"
+	"github.com/deltaforge/deltaforge/internal/loopback"
 )
 
 // open checks the server's preconditions, makes what is missing, and starts the stream after from.
@@ -227,8 +228,8 @@ func (r *replication) warnPlain(conn net.Conn) {
 	if a, ok := conn.(*wire.AuthConn); ok {
 		conn = a.Conn
 	}
-	address, ok := conn.RemoteAddr().(*net.TCPAddr)
-	if _, encrypted := conn.(*tls.Conn); encrypted || !ok || address.IP.IsLoopback() {
+	address := conn.RemoteAddr()
+	if _, encrypted := conn.(*tls.Conn); encrypted || loopback.Addr(address) {
 		return
 	}
 	r.warnOnce(fmt.Sprintf("the connection to %s has no TLS: everybody on the way can read the rows, and attack the password: set tls.enabled, or "+

@@ -1,12 +1,12 @@
 package control
 
 import (
-	"net"
 	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/deltaforge/deltaforge/internal/control/door"
+	"github.com/deltaforge/deltaforge/internal/loopback"
 )
 
 // refuse returns why a request may not go on, nil when it may, and who sent it.
@@ -36,8 +36,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, open bool) (user
 	if s.opts.Insecure {
 		return "", nil
 	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if ip := net.ParseIP(host); err != nil || !ip.IsLoopback() {
+	if !loopback.Is(r.RemoteAddr) {
 		return "", fail(http.StatusForbidden,
 			"the control plane has no credentials, so it answers this to callers on its own machine only; set DELTAFORGE_CONTROL_TOKEN")
 	}

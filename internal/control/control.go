@@ -23,6 +23,7 @@ import (
 	"github.com/deltaforge/deltaforge/internal/control/internal/sources"
 	"github.com/deltaforge/deltaforge/internal/control/internal/state"
 	"github.com/deltaforge/deltaforge/internal/control/internal/trial"
+	"github.com/deltaforge/deltaforge/internal/loopback"
 )
 
 // Options say how a control plane works. Resources and Engine.Address are required, the rest has defaults.
@@ -177,10 +178,7 @@ func (s *Server) closed() error {
 }
 
 // local reports whether only this machine reaches the listener.
-func (s *Server) local() bool {
-	a, ok := s.Addr().(*net.TCPAddr)
-	return ok && a.IP.IsLoopback()
-}
+func (s *Server) local() bool { return loopback.Addr(s.Addr()) }
 
 // Addr is the address of the listener.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }

@@ -41,7 +41,9 @@ func (s *Server) loadFiles(ctx context.Context) error {
 		if err == nil {
 			p.config = document.StreamConfig(text)
 			p.chilled = p.chilled || bytes.HasPrefix(text, []byte(lintDisabled))
-			if p.status != state.Stopped {
+			if p.status == state.Stopped {
+				document.Learn(p.config) // nobody checks it now
+			} else {
 				err = s.tryRun(ctx, id, p)
 			}
 		}

@@ -165,9 +165,9 @@ func (s *Server) keep(id string, p pipeline) error {
 	return nil
 }
 
-// run makes the engine run a configuration under an id that it does not have. The gate is set before.
+// run makes the engine run a configuration under an id that it does not have. The gate is set before. The secrets of the configuration are
+// known already: who takes a configuration in learns them.
 func (s *Server) run(ctx context.Context, id string, p pipeline, query url.Values) error {
-	document.Learn(p.config)
 	s.opts.Names.Put(id, p.config)
 	if found, err := advice.Of(p.config); err == nil {
 		for _, f := range found {
@@ -299,6 +299,7 @@ func (s *Server) restore(ctx context.Context) error {
 		}
 	}
 	for id, config := range configs {
+		document.Learn(config)
 		p := pipeline{status: saved[id].Status, chilled: saved[id].Chilled, config: config, saved: true}
 		if p.status == "" {
 			p.status = state.Running

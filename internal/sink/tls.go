@@ -30,12 +30,3 @@ func TLSDial(p *service.ParsedConfig, timeout time.Duration, field string) (Dial
 		return d.DialContext(ctx, network, addr) // takes the name to verify from addr, unless conf has one
 	}, nil
 }
-
-// Loopback reports whether only this machine reaches an address: host:port, host, or the path of a socket.
-func Loopback(addr string) bool {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		host = addr
-	}
-	return host == "localhost" || len(host) > 0 && host[0] == '/' || net.ParseIP(host).IsLoopback()
-}

@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
-
-	"github.com/deltaforge/deltaforge/internal/sink"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"github.com/deltaforge/deltaforge/internal/loopback"
+	"github.com/deltaforge/deltaforge/internal/sink"
 )
 
 const (
@@ -288,7 +289,7 @@ func (c *config) shownPassword() string {
 		return ""
 	}
 	for _, seed := range c.seeds {
-		if !sink.Loopback(seed) {
+		if !loopback.Is(seed) {
 			return "The password is sent to " + seed + " in clear text: sasl.mechanism is PLAIN, and tls is off. Turn tls on, or use a SCRAM mechanism"
 		}
 	}

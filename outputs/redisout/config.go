@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 	"github.com/redpanda-data/benthos/v4/public/service"
 
+	"github.com/deltaforge/deltaforge/internal/loopback"
 	"github.com/deltaforge/deltaforge/internal/sink"
 )
 
@@ -158,7 +159,7 @@ func (c *config) parseTLS(p *service.ParsedConfig) error {
 
 // shownPassword returns a warning if the password goes over the network unencrypted, else "".
 func (c *config) shownPassword() string {
-	if c.encrypted || c.redis.Password == "" || sink.Loopback(c.redis.Addr) {
+	if c.encrypted || c.redis.Password == "" || loopback.Is(c.redis.Addr) {
 		return ""
 	}
 	return "The password is sent to " + c.shown + " in clear text: TLS is off. Use a rediss:// URL, or turn tls on"

@@ -6,12 +6,12 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/deltaforge/deltaforge/internal/fault"
+	"github.com/deltaforge/deltaforge/internal/loopback"
 )
 
 // How the password is proved. A server chooses the method, and whoever can stand between us and the server can choose one for it. So a
@@ -45,11 +45,7 @@ func (c *Conn) private() bool { return c.srv.TLS != nil || c.srv.network == "uni
 
 // local reports a connection that does not leave the machine.
 func (c *Conn) local() bool {
-	if c.srv.network == "unix" {
-		return true
-	}
-	a, ok := c.raw.RemoteAddr().(*net.TCPAddr)
-	return ok && a.IP.IsLoopback()
+	return c.srv.network == "unix" || loopback.Addr(c.raw.RemoteAddr())
 }
 
 func authError(format string, args ...any) error {
