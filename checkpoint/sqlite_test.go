@@ -97,7 +97,7 @@ func TestLoadTellsWhatIsWrong(t *testing.T) {
 		`{"version":1,"kind":"mysql","position":"p"} trailing`:  ErrBroken,
 		`{"version":0,"kind":"mysql","position":"p"}`:           ErrIncompatible,
 		`{"version":2,"kind":"mysql","position":"p"}`:           ErrBroken,
-		`{"version":3,"kind":"mysql","position":"p"}`:           ErrIncompatible,
+		`{"version":4,"kind":"mysql","position":"p"}`:           ErrIncompatible,
 		`{"version":1,"kind":"postgresql","position":"p"}`:      ErrIncompatible,
 	} {
 		require.NoError(t, s.Set(t.Context(), "k", []byte(record)))

@@ -35,6 +35,15 @@ const (
 	oldSchemaSuffix = "/schema"
 )
 
+// snapshotSuffix ends the keys of the progress of snapshots.
+const snapshotSuffix = ".snapshot"
+
+// SnapshotKey returns the key under which the progress of snapshots that belongs to a position is kept.
+func SnapshotKey(key string) string { return key + snapshotSuffix }
+
+// IsSnapshotKey reports whether a key is one that SnapshotKey returns.
+func IsSnapshotKey(key string) bool { return strings.HasSuffix(key, snapshotSuffix) }
+
 // SchemaKey returns the key under which the schema history that belongs to a position is kept.
 func SchemaKey(key string) string { return key + schemaSuffix }
 
@@ -49,7 +58,7 @@ func IsSchemaKey(key string) bool {
 
 const (
 	// recordVersion is the version of the saved form. A reader refuses a greater one.
-	recordVersion = 2
+	recordVersion = 3
 	// sumVersion is the first version whose records have a checksum and say whether a history belongs to them.
 	sumVersion = 2
 )
@@ -67,6 +76,8 @@ type Record struct {
 	Sent uint64 `json:"sent,omitempty"`
 	// History says that a schema history belongs to the position, under SchemaKey.
 	History bool `json:"history,omitempty"`
+	// Snapshot says that the progress of snapshots belongs to the position, under SnapshotKey.
+	Snapshot bool `json:"snapshot,omitempty"`
 	// SavedAt is the time of the save, UTC.
 	SavedAt time.Time `json:"saved_at"`
 	// DeliveredTo is a time before which everything committed is delivered. When it is zero, SavedAt is the best guess.
@@ -81,7 +92,7 @@ func NewRecord(kind string, tok Token, now time.Time) (Record, error) {
 		return Record{}, errors.New("a checkpoint needs a commit position")
 	}
 	return Record{
-		Version: recordVersion, Kind: kind, Source: tok.Source, Position: tok.Commit.String(), Sent: tok.Sent, SavedAt: now.UTC(),
+		Version: sumVersion, Kind: kind, Source: tok.Source, Position: tok.Commit.String(), Sent: tok.Sent, SavedAt: now.UTC(),
 	}, nil
 }
 
@@ -99,7 +110,9 @@ func (r Record) checksum() (string, error) {
 
 // Marshal returns the saved form of a record.
 func (r Record) Marshal() (data []byte, err error) {
-	r.Version = recordVersion
+	if r.Version = sumVersion; r.Snapshot {
+		r.Version = recordVersion // which an earlier version would read over
+	}
 	if r.Sum, err = r.checksum(); err != nil {
 		return nil, err
 	}
@@ -178,6 +191,27 @@ func LoadHistory(ctx context.Context, s Store, key string, r Record) (history []
 	}
 }
 
+// LoadSnapshot reads the progress of snapshots that belongs to a record; nil if there is none. Errors wrap ErrLocked or ErrBroken and name the
+// key.
+func LoadSnapshot(ctx context.Context, s Store, key string, r Record) ([]byte, error) {
+	if !r.Snapshot {
+		return nil, nil
+	}
+	at := SnapshotKey(key)
+	progress, err := s.Get(ctx, at)
+	switch {
+	case err == nil:
+		return progress, nil
+	case errors.Is(err, ErrNotFound):
+		return nil, fmt.Errorf("%w: %w: the progress of snapshots belongs to the position under key %q, and there is none under key %q: restore it from a "+
+			"backup, or begin anew with `deltaforge checkpoint reset %s`", ErrBroken, ErrLost, key, at, key)
+	case errors.Is(err, ErrLocked):
+		return nil, err
+	default:
+		return nil, fmt.Errorf("%w: reading key %q: %w", ErrBroken, at, err)
+	}
+}
+
 // Load is LoadRecord for the token alone.
 func Load(ctx context.Context, s Store, key, kind string) (Token, error) {
 	r, err := LoadRecord(ctx, s, key, kind)
@@ -219,8 +253,10 @@ func Forget(ctx context.Context, s Eraser, key string) error {
 	if _, err := ForgetHistory(ctx, s, key); err != nil {
 		return err
 	}
-	if err := s.Delete(ctx, key); err != nil && !errors.Is(err, ErrNotFound) {
-		return err
+	for _, k := range []string{SnapshotKey(key), key} {
+		if err := s.Delete(ctx, k); err != nil && !errors.Is(err, ErrNotFound) && !notThere(err) {
+			return err
+		}
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator/internal/tally"
+	"github.com/deltaforge/deltaforge/internal/snapshot"
 )
 
 // quiet is how long the log must have nothing to give before a batch goes out without being full. It is longer than the
@@ -39,18 +40,19 @@ type txEnd struct {
 	n      int // messages before it
 	commit checkpoint.Position
 	seq    uint64 // of the segment that ended it
+	mark   uint64 // of the newest chunk before it
 }
 
 // after returns the place after the first n messages: the newest commit at or before that point, and the events of
 // the transaction after it that are among them.
 func (s *stretch) after(n int) place {
-	p := place{checkpoint.Token{Source: s.source, Commit: s.base.token.Commit}, s.base.seq}
+	p := place{checkpoint.Token{Source: s.source, Commit: s.base.token.Commit}, s.base.seq, s.base.mark}
 	whole := 0
 	for _, e := range s.ends {
 		if e.n > n {
 			break
 		}
-		p.token.Commit, p.seq, whole = e.commit, e.seq, e.n
+		p.token.Commit, p.seq, p.mark, whole = e.commit, e.seq, e.mark, e.n
 	}
 	if whole == n {
 		return p
@@ -89,7 +91,7 @@ func (b *batch) split(at []int) (parts []*batch) {
 		}
 		for _, e := range b.ends {
 			if e.n > from && e.n <= to {
-				part.ends = append(part.ends, txEnd{e.n - from, e.commit, e.seq})
+				part.ends = append(part.ends, txEnd{e.n - from, e.commit, e.seq, e.mark})
 			}
 		}
 		parts = append(parts, part)
@@ -112,11 +114,12 @@ type batcher struct {
 	sent  bool      // base is followed by events that are delivered, and whose transaction has not ended yet
 	still bool      // the log has been quiet since the last message
 	due   time.Time // since when what there is waits only for the pipeline; zero: it does not
+	mark  uint64    // of the newest chunk of a snapshot that it has had
 }
 
 func newBatcher(s *session) *batcher {
 	return &batcher{
-		stretch: stretch{source: s.from.token.Source, base: s.from}, s: s, in: s.in, sent: s.from.token.Sent > 0,
+		stretch: stretch{source: s.from.token.Source, base: s.from}, s: s, in: s.in, sent: s.from.token.Sent > 0, mark: s.from.mark,
 		kinds: tally.New(),
 	}
 }
@@ -144,6 +147,9 @@ func (b *batcher) run(lanes []lane) error {
 			b.still = true
 			b.waits(time.Now())
 		case <-b.s.asked:
+		case <-b.s.chunkReady():
+			b.still = false
+			b.chunks()
 		case <-b.s.ctx.Done():
 			return nil
 		}
@@ -174,8 +180,67 @@ func (b *batcher) add(d decoded) {
 		for _, size := range d.sizes[from:to] {
 			b.bytes += size
 		}
+		b.follow(d.messages[from:to], seg)
 		from = to
 		b.ended(seg)
+		b.chunks()
+	}
+}
+
+// follow tells the snapshot what the stream brings.
+func (b *batcher) follow(messages service.MessageBatch, seg *Segment) {
+	if j := b.s.join; j != nil && (seg.Commit != nil || len(messages) > 0) {
+		j.Segment(messages, seg.Commit)
+	}
+}
+
+// chunks takes in the chunks of snapshots whose place is here: after what there is, and before what comes.
+func (b *batcher) chunks() {
+	j := b.s.join
+	if j == nil || !j.Pending() {
+		return
+	}
+	for c := j.Next(); c != nil; c = j.Next() {
+		b.mark = c.Mark
+		if len(c.Messages) > 0 {
+			b.chunk(c)
+		}
+		b.passed()
+	}
+}
+
+// chunk takes the rows of a chunk in.
+func (b *batcher) chunk(c *snapshot.Due) {
+	now := time.Now()
+	if len(b.messages) == 0 {
+		b.since = now
+	}
+	b.messages = append(b.messages, c.Messages...)
+	b.sizes = append(b.sizes, c.Sizes...)
+	for _, size := range c.Sizes {
+		b.bytes += size
+	}
+	if ev, ok := change.FromMessage(c.Messages[0]); ok {
+		b.in.st.sourceEvents.Incr(int64(len(c.Messages)), ev.Table.FullName(), string(rune(change.Read)))
+	}
+	b.s.wait(len(c.Messages))
+	b.s.progress()
+}
+
+// passed notes that a chunk ends after the messages, where no transaction does.
+func (b *batcher) passed() {
+	last := txEnd{n: len(b.messages), commit: b.base.token.Commit, seq: b.base.seq, mark: b.mark}
+	switch n := len(b.ends); {
+	case len(b.messages) == 0:
+		b.base.mark = b.mark
+		b.in.deliver.passed(b.base)
+	case n == 0:
+		b.ends = append(b.ends, last)
+	case b.ends[n-1].n == len(b.messages):
+		b.ends[n-1].mark = b.mark
+	default:
+		last.commit, last.seq = b.ends[n-1].commit, b.ends[n-1].seq
+		b.ends = append(b.ends, last)
 	}
 }
 
@@ -189,15 +254,15 @@ func (b *batcher) ended(seg *Segment) {
 		return
 	case len(b.messages) == 0:
 		// Nothing to deliver: the position moves once everything before it is acknowledged.
-		b.base, b.sent = place{checkpoint.Token{Source: b.source, Commit: seg.Commit}, seg.seq}, false
+		b.base, b.sent = place{checkpoint.Token{Source: b.source, Commit: seg.Commit}, seg.seq, b.mark}, false
 		b.in.deliver.passed(b.base)
 		if !b.s.moved.Load() && seg.Commit.String() != b.s.from.token.String() {
 			b.s.progress()
 		}
 	case len(b.ends) > 0 && b.ends[len(b.ends)-1].n == len(b.messages):
-		b.ends[len(b.ends)-1].commit, b.ends[len(b.ends)-1].seq = seg.Commit, seg.seq
+		b.ends[len(b.ends)-1] = txEnd{n: len(b.messages), commit: seg.Commit, seq: seg.seq, mark: b.mark}
 	default:
-		b.ends = append(b.ends, txEnd{n: len(b.messages), commit: seg.Commit, seq: seg.seq})
+		b.ends = append(b.ends, txEnd{n: len(b.messages), commit: seg.Commit, seq: seg.seq, mark: b.mark})
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/snapshot"
 )
 
 // The fields that every source has.
@@ -58,6 +59,9 @@ type Config struct {
 	// Metadata are the keys that messages have.
 	Metadata change.Metadata
 
+	// Snapshot is how tables are loaded.
+	Snapshot snapshot.Config
+
 	// Decoders is the number of decode workers; 0 chooses.
 	Decoders int
 }
@@ -104,6 +108,7 @@ func Fields() []*service.ConfigField {
 			Default(1).Advanced(),
 		service.NewIntField(fieldDecoders).LintRule(atLeast(0)).Description("Goroutines that decode rows; order is kept. 0 chooses by the number " +
 			"of processors.").Default(0).Advanced(),
+		snapshot.Field(),
 		service.NewStringListField(fieldMetadata).Default(change.DefaultMetadata()).LintRule(metadataRule()).
 			Description("The metadata keys that messages have, of `" + strings.Join(change.MetadataKeys(), "`, `") + "`. The default are seven " +
 				"strings, which every output can take. `key` and `event_id` differ from row to row and are the expensive ones: without them all " +
@@ -185,6 +190,7 @@ func ParseConfig(conf *service.ParsedConfig) (Config, error) {
 		}
 		return nil
 	})
+	get(func() (e error) { c.Snapshot, e = snapshot.ParseConfig(conf); return e })
 	if err != nil {
 		return Config{}, err
 	}
@@ -197,8 +203,8 @@ func ParseConfig(conf *service.ParsedConfig) (Config, error) {
 	if c.CheckpointKey == "" {
 		c.CheckpointKey = c.Name
 	}
-	if checkpoint.IsSchemaKey(c.CheckpointKey) {
-		return Config{}, fmt.Errorf("%s.%s: want a key that does not end like that of a schema history, got %q", fieldCheckpoint, fieldKey,
+	if checkpoint.IsSchemaKey(c.CheckpointKey) || checkpoint.IsSnapshotKey(c.CheckpointKey) {
+		return Config{}, fmt.Errorf("%s.%s: want a key that does not end like that of a schema history or of a snapshot, got %q", fieldCheckpoint, fieldKey,
 			c.CheckpointKey)
 	}
 	c.MaxWait = time.Duration(waitMs) * time.Millisecond

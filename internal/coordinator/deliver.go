@@ -40,10 +40,11 @@ type deliveries struct {
 	closed    bool
 }
 
-// place is a position, and the number of the last segment before it.
+// place is a position, the number of the last segment before it, and the mark of the last chunk of a snapshot before it.
 type place struct {
 	token checkpoint.Token
 	seq   uint64
+	mark  uint64
 }
 
 // state is where a delivery is.

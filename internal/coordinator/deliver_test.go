@@ -17,7 +17,7 @@ import (
 
 func newTestDeliveries(t *testing.T) *deliveries {
 	in := newTestInput(t, Config{}, &fakeLog{t: t}, newMemStore(), nil)
-	in.saver = &saver{in: in, wake: make(chan struct{}, 1)}
+	in.saver = &saver{in: in, wake: make(chan struct{}, 1), begun: make(chan struct{})}
 	in.deliver.begin(checkpoint.Token{Commit: commitText(0)})
 	return in.deliver
 }

@@ -59,7 +59,7 @@ func TestHistoryBeforePosition(t *testing.T) {
 	store := &orderedStore{memStore: newMemStore(), refuse: map[string]bool{"fake.schema_history": true}}
 	l := &historianLog{fakeLog: &fakeLog{t: t, r: newRand(1)}}
 	in := newTestInput(t, Config{}, l, store, nil)
-	s := &saver{in: in, wake: make(chan struct{}, 1)}
+	s := &saver{in: in, wake: make(chan struct{}, 1), begun: make(chan struct{})}
 	s.moved(place{token: checkpoint.Token{Commit: commitText(1)}})
 	require.ErrorContains(t, s.save(t.Context()), `saving the schema history under key "fake.schema_history": disk full`)
 	require.Empty(t, store.keys, "no position without the history that it needs")

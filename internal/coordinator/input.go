@@ -16,6 +16,7 @@ import (
 	"github.com/deltaforge/deltaforge/internal/coordinator/internal/tracing"
 	"github.com/deltaforge/deltaforge/internal/fault"
 	"github.com/deltaforge/deltaforge/internal/plane"
+	"github.com/deltaforge/deltaforge/internal/snapshot"
 )
 
 const (
@@ -44,10 +45,13 @@ type Input struct {
 	lag  *lag.Lag
 	link link
 
+	loader *snapshot.Loader // loads tables; nil: the log's cannot be
+
 	health  health.Health
 	deliver *deliveries             // the books
 	opened  atomic.Bool             // the saved position is known
 	reading atomic.Pointer[session] // the session that is connected
+	saving  atomic.Pointer[saver]   // the saver, once there is one
 
 	mu     sync.Mutex
 	closed bool // guarded by mu
@@ -84,6 +88,13 @@ func New(cfg Config, kind string, log Log, res *service.Resources) (*Input, erro
 		tracer: tracing.New(cfg.Name, res), out: out,
 	}
 	i.deliver = newDeliveries(i)
+	if s, ok := log.(Snapshotter); ok {
+		i.loader = snapshot.New(cfg.Snapshot, s.Snapshots(), out, snapshot.Numbers{
+			Rows:    func(table string, n int) { i.st.snapshotRows.Incr(int64(n), table) },
+			Ratio:   func(table string, ratio float64) { i.st.snapshotRatio.SetFloat64(ratio, table) },
+			Changed: func() { i.rearmSaver() },
+		})
+	}
 	return i, nil
 }
 
@@ -218,8 +229,38 @@ func (i *Input) open(ctx context.Context) error {
 	return nil
 }
 
+// loaded is closed when tables were to be loaded and nothing else, and all is delivered and saved; nil: that is not so.
+func (i *Input) loaded() <-chan struct{} {
+	if i.loader == nil {
+		return nil
+	}
+	return i.loader.Done()
+}
+
+// begun returns what is closed when the position of a first start is saved; nil: it is, or the start is none. Nothing is handed out before: without it, a crash
+// would be followed by another first start, at a later place.
+func (i *Input) begun(s *session) <-chan struct{} {
+	if !s.from.token.IsZero() || s.start().Commit == nil {
+		return nil
+	}
+	select {
+	case <-i.saver.begun:
+		return nil
+	default:
+		return i.saver.begun
+	}
+}
+
+// rearmSaver has what is new in the progress of snapshots saved.
+func (i *Input) rearmSaver() {
+	if s := i.saving.Load(); s != nil {
+		s.rearm()
+	}
+}
+
 func (i *Input) startWorkers(ctx context.Context) {
 	i.saver = startSaver(ctx, i)
+	i.saving.Store(i.saver)
 	i.workers = append(i.workers, startWorker(ctx, i, "lag", i.watchLag))
 	if p, ok := i.log.(LagProber); ok {
 		i.workers = append(i.workers, startWorker(ctx, i, "lag probe", func(ctx context.Context) { i.probeLag(ctx, p) }))
@@ -257,7 +298,7 @@ func (i *Input) read(ctx context.Context) (service.MessageBatch, service.AckFunc
 		return nil, nil, service.ErrNotConnected
 	}
 	batch, ack, err := s.next(ctx)
-	if err == nil || ctx.Err() != nil {
+	if err == nil || ctx.Err() != nil || errors.Is(err, service.ErrEndOfInput) {
 		return batch, ack, err
 	}
 	i.reading.Store(nil)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/plane"
+	"github.com/deltaforge/deltaforge/internal/snapshot"
 )
 
 // Log reads one database's change log. Inputs implement it; the coordinator calls it.
@@ -104,6 +105,12 @@ type Historian interface {
 	Record() (record []byte, mark uint64, err error)
 	// Saved reports that the record with that mark is saved.
 	Saved(mark uint64)
+}
+
+// Snapshotter is implemented by a Log whose tables can be loaded while it runs.
+type Snapshotter interface {
+	// Snapshots returns what reads the tables. Called once, before anything else; it works offline.
+	Snapshots() snapshot.Source
 }
 
 // Segment is a stretch of a database's log that is not decoded yet. It never spans transactions: it lies inside one, or

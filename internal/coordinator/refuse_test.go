@@ -152,7 +152,7 @@ func TestSplitKeepsPositions(t *testing.T) {
 		stretch: stretch{
 			source: "server", base: fakePlace(0, 1, 1), // the first event of tx1 was sent before
 			messages: service.MessageBatch{message(1, 2, 0), message(1, 3, 0), message(2, 1, 0), message(2, 1, 1), message(2, 2, 0), message(4, 1, 0)},
-			ends:     []txEnd{{2, commitText(1), 2}, {5, commitText(3), 4}},
+			ends:     []txEnd{{2, commitText(1), 2, 0}, {5, commitText(3), 4, 0}},
 		},
 		end: fakePlace(3, 1, 4),
 	}

@@ -19,6 +19,7 @@ const saveTimeout = 10 * time.Second
 type saver struct {
 	in     *Input
 	wake   chan struct{} // one pending wish to save
+	begun  chan struct{} // closed when something is saved
 	worker *worker       // the only one that saves, until it has ended
 
 	mu     sync.Mutex
@@ -30,7 +31,7 @@ type saver struct {
 }
 
 func startSaver(ctx context.Context, in *Input) *saver {
-	s := &saver{in: in, wake: make(chan struct{}, 1)}
+	s := &saver{in: in, wake: make(chan struct{}, 1), begun: make(chan struct{})}
 	s.worker = startWorker(ctx, in, "checkpoint", s.run)
 	return s
 }
@@ -83,8 +84,9 @@ func (s *saver) run(ctx context.Context) {
 // pending reports whether something is not saved.
 func (s *saver) pending() bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.moves != s.saved
+	p, moved := s.want, s.moves != s.saved
+	s.mu.Unlock()
+	return moved || s.in.loader != nil && p.token.Commit != nil && s.in.loader.Pending(p.mark)
 }
 
 // save saves what is safe now, if it is not saved yet. A failure is counted and logged here.
@@ -92,7 +94,7 @@ func (s *saver) save(parent context.Context) error {
 	s.mu.Lock()
 	p, since, moves, saved := s.want, s.since, s.moves, s.saved
 	s.mu.Unlock()
-	if moves == saved {
+	if moves == saved && !s.pending() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(parent, saveTimeout)
@@ -100,6 +102,9 @@ func (s *saver) save(parent context.Context) error {
 	began := time.Now()
 	in := s.in
 	err := s.saveHistory(ctx)
+	if err == nil {
+		err = s.saveSnapshot(ctx, p.mark)
+	}
 	if err == nil {
 		err = in.store.save(ctx, p.token, began, in.lag.AsOf(p.seq))
 	}
@@ -112,6 +117,11 @@ func (s *saver) save(parent context.Context) error {
 		return err
 	}
 	s.mu.Lock()
+	select {
+	case <-s.begun:
+	default:
+		close(s.begun)
+	}
 	s.saved, s.failed = moves, time.Time{}
 	if s.moves != moves {
 		s.since = began
@@ -174,6 +184,23 @@ func (s *saver) saveHistory(ctx context.Context) error {
 		return err
 	}
 	h.Saved(mark)
+	return nil
+}
+
+// saveSnapshot saves the progress of snapshots when everything up to a mark is delivered. It has what a later position must not pass, such as rows that are to be
+// read again, and so is saved before.
+func (s *saver) saveSnapshot(ctx context.Context, mark uint64) error {
+	if s.in.loader == nil {
+		return nil
+	}
+	progress, changes, err := s.in.loader.Record(mark)
+	if err != nil || progress == nil {
+		return err
+	}
+	if err := s.in.store.saveSnapshot(ctx, progress); err != nil {
+		return err
+	}
+	s.in.loader.Saved(changes)
 	return nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/coordinator/internal/health"
 	"github.com/deltaforge/deltaforge/internal/fault"
+	"github.com/deltaforge/deltaforge/internal/snapshot"
 )
 
 const (
@@ -46,7 +47,8 @@ type session struct {
 	asked     chan struct{} // capacity 1; receives when asking has become true
 	waiting   atomic.Int64  // events decoded and not handed out yet
 	began     time.Time
-	moved     atomic.Bool // it has got somewhere
+	moved     atomic.Bool    // it has got somewhere
+	join      *snapshot.Join // puts the chunks of snapshots into the stream; nil: the log has none
 
 	mu    sync.Mutex
 	first checkpoint.Token // where the log really started; guarded by mu
@@ -58,6 +60,10 @@ func startSession(ctx context.Context, in *Input, from place) *session {
 		in: in, from: from, first: from.token, ctx: ctx, end: cancel,
 		segments: make(chan Segment, segmentDepth), connected: make(chan struct{}), ready: make(chan *batch, 1),
 		asked: make(chan struct{}, 1), began: time.Now(), done: make(chan struct{}),
+	}
+	if in.loader != nil {
+		s.join = in.loader.Session(from.mark, from.token.Commit, from.token.Sent == 0)
+		s.load()
 	}
 	workers := in.cfg.Decoders
 	if workers == 0 {
@@ -78,6 +84,31 @@ func startSession(ctx context.Context, in *Input, from place) *session {
 	s.start1("batch", func() error { return newBatcher(s).run(lanes) })
 	goSafe(in, "session", func() error { s.wg.Wait(); return nil }, func(error) { close(s.done) })
 	return s
+}
+
+// load starts what reads the chunks of snapshots, once the log streams.
+func (s *session) load() {
+	for n := range 1 + s.in.cfg.Snapshot.Parallel {
+		s.start1("snapshot", func() error {
+			if s.awaitConnected(s.ctx) != nil {
+				return nil
+			}
+			if n == 0 {
+				s.join.List(s.ctx)
+			} else {
+				s.join.Work(s.ctx)
+			}
+			return nil
+		})
+	}
+}
+
+// chunkReady receives when a chunk may be due; nil: there are none.
+func (s *session) chunkReady() <-chan struct{} {
+	if s.join == nil {
+		return nil
+	}
+	return s.join.Ready()
 }
 
 // start1 starts one goroutine of the session; its error ends the session.
@@ -301,7 +332,8 @@ func (s *session) next(ctx context.Context) (service.MessageBatch, service.AckFu
 			return d.result(a)
 		}
 		ready := s.ready
-		if busy {
+		begun := s.in.begun(s)
+		if busy || begun != nil {
 			ready = nil
 		} else {
 			s.ask()
@@ -311,6 +343,8 @@ func (s *session) next(ctx context.Context) (service.MessageBatch, service.AckFu
 			resume = time.After(wait)
 		}
 		select {
+		case <-s.in.loaded():
+			return nil, nil, service.ErrEndOfInput
 		case b := <-ready:
 			s.asking.Store(false)
 			s.wait(-len(b.messages))
@@ -318,6 +352,7 @@ func (s *session) next(ctx context.Context) (service.MessageBatch, service.AckFu
 			if a := d.offer(b); a != nil {
 				return d.result(a)
 			}
+		case <-begun:
 		case <-resume:
 		case <-turned:
 		case <-d.changed:

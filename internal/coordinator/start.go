@@ -24,12 +24,18 @@ func (i *Input) from(ctx context.Context) (checkpoint.Token, time.Time, error) {
 	r, err := i.store.load(ctx)
 	if errors.Is(err, checkpoint.ErrNotFound) {
 		tok, err := i.unsaved(ctx)
+		if err == nil && i.loader != nil {
+			err = i.loader.Begin(nil, tok.IsZero())
+		}
 		return tok, time.Now(), err
 	}
 	if err != nil {
 		return checkpoint.Token{}, time.Time{}, err
 	}
 	if err := i.restoreHistory(ctx, r); err != nil {
+		return checkpoint.Token{}, time.Time{}, err
+	}
+	if err := i.restoreSnapshot(ctx, r); err != nil {
 		return checkpoint.Token{}, time.Time{}, err
 	}
 	tok := r.Token()
@@ -56,6 +62,21 @@ func (i *Input) restoreHistory(ctx context.Context, r checkpoint.Record) error {
 	}
 	if err := h.Restore(record); err != nil {
 		return fault.WithKind(fault.KindSchema, fmt.Errorf("key %q: %w", key, err))
+	}
+	return nil
+}
+
+// restoreSnapshot hands the progress that belongs to the saved position to the loader.
+func (i *Input) restoreSnapshot(ctx context.Context, r checkpoint.Record) error {
+	if i.loader == nil {
+		return nil
+	}
+	progress, err := i.store.loadSnapshot(ctx, r)
+	if err != nil {
+		return err
+	}
+	if err := i.loader.Begin(progress, false); err != nil {
+		return fmt.Errorf("key %q: %w", checkpoint.SnapshotKey(i.store.key), err)
 	}
 	return nil
 }

@@ -47,6 +47,9 @@ type stats struct {
 	inFlight        *service.MetricGauge
 	e2e             *service.MetricTimer
 
+	snapshotRows  *service.MetricCounter
+	snapshotRatio *service.MetricGauge
+
 	checkpointSuccess *service.MetricCounter
 	checkpointFailure *service.MetricCounter
 	checkpointLatency *service.MetricTimer
@@ -70,6 +73,8 @@ func newStats(m *service.Metrics, source string) *stats {
 		channelCapacity:   m.NewGauge("pipeline_channel_capacity"),
 		inFlight:          m.NewGauge("batches_in_flight"),
 		e2e:               m.NewTimer("e2e_latency_ns"),
+		snapshotRows:      m.NewCounter("snapshot_rows_total", "table"),
+		snapshotRatio:     m.NewGauge("snapshot_progress_ratio", "table"),
 		checkpointSuccess: m.NewCounter("checkpoint_success_total"),
 		checkpointFailure: m.NewCounter("checkpoint_failure_total"),
 		checkpointLatency: m.NewTimer("checkpoint_latency_ns"),

@@ -29,6 +29,7 @@ type positions struct {
 	record  []byte // as it is saved; nil: not yet, in this process
 	history []byte // as it is saved; nil: there is none
 	moved   bool   // the history is under the key of an earlier version
+	loads   []byte // the progress of snapshots, as it is saved; nil: there is none
 }
 
 // openStore opens the configured store: the named cache resource, else the embedded one.
@@ -69,6 +70,22 @@ func (p *positions) loadHistory(ctx context.Context, r checkpoint.Record) ([]byt
 	return history, at, nil
 }
 
+// loadSnapshot reads the progress of snapshots.
+func (p *positions) loadSnapshot(ctx context.Context, r checkpoint.Record) (progress []byte, err error) {
+	p.loads, err = checkpoint.LoadSnapshot(ctx, p, p.key, r)
+	return p.loads, err
+}
+
+// saveSnapshot writes the progress of snapshots.
+func (p *positions) saveSnapshot(ctx context.Context, progress []byte) error {
+	key := checkpoint.SnapshotKey(p.key)
+	if err := p.Set(ctx, key, progress); err != nil {
+		return fmt.Errorf("saving the progress of snapshots under key %q: %w", key, err)
+	}
+	p.loads = progress
+	return nil
+}
+
 // save writes a position, after everything that belongs to it.
 func (p *positions) save(ctx context.Context, tok checkpoint.Token, now, deliveredTo time.Time) error {
 	if p.moved && p.history != nil {
@@ -80,7 +97,7 @@ func (p *positions) save(ctx context.Context, tok checkpoint.Token, now, deliver
 	if err != nil {
 		return err
 	}
-	r.History, r.DeliveredTo = p.history != nil, deliveredTo.UTC()
+	r.History, r.Snapshot, r.DeliveredTo = p.history != nil, p.loads != nil, deliveredTo.UTC()
 	record, err := r.Marshal()
 	if err != nil {
 		return err
@@ -116,6 +133,9 @@ func (p *positions) keep(ctx context.Context) error {
 	lost := p.check(ctx, p.key, p.record)
 	if p.history != nil && !p.moved {
 		lost = errors.Join(lost, p.check(ctx, checkpoint.SchemaKey(p.key), p.history))
+	}
+	if p.loads != nil {
+		lost = errors.Join(lost, p.check(ctx, checkpoint.SnapshotKey(p.key), p.loads))
 	}
 	return lost
 }

@@ -1,0 +1,551 @@
+package coordinator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/envelope"
+	"github.com/deltaforge/deltaforge/internal/snapshot"
+)
+
+// A database in memory, whose log can be ahead of what a query sees, and whose events can lack values.
+
+// simRow is a row: a version that only grows, and a large value that events leave out where it has not changed.
+type simRow struct{ version, large int }
+
+// simChange is a change of the log.
+type simChange struct {
+	op      change.Op
+	key     int
+	was     int // the key before an update that changed it; 0: the same
+	row     simRow
+	lacking bool // the event has no large value
+}
+
+// simTx is a transaction of the log.
+type simTx struct {
+	tx      change.Tx
+	changes []simChange
+	seen    bool // queries see it; guarded by simDB.mu
+}
+
+type simDB struct {
+	t testing.TB
+
+	mu      sync.Mutex
+	r       *rand.Rand
+	table   *change.Table
+	log     []*simTx
+	version int
+	rows    map[int]simRow // as the log has them
+	base    map[int]simRow // before the log
+	grown   chan struct{}
+	reads   map[string]int // rows that were read, by the part's lower bound
+	// careless makes views say that they see whatever is in the log.
+	careless bool
+	faults   int // one in so many reads fails
+}
+
+func newSimDB(t testing.TB, r *rand.Rand, rows int) *simDB {
+	d := &simDB{
+		t: t, r: r, rows: map[int]simRow{}, base: map[int]simRow{}, grown: make(chan struct{}), reads: map[string]int{},
+		table: &change.Table{
+			Source: fakeSource, Database: "db", Name: "t", Key: []int{0},
+			Columns: []change.Column{{Name: "id"}, {Name: "version"}, {Name: "large"}},
+		},
+	}
+	for k := range rows {
+		d.version++
+		d.base[k+1] = simRow{d.version, d.version}
+	}
+	maps.Copy(d.rows, d.base)
+	return d
+}
+
+// write commits one random transaction. It is in the log at once, and queries see it some time later.
+func (d *simDB) write() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	tx := &simTx{tx: change.Tx{ID: "x", Position: fmt.Sprintf("sim%d", len(d.log)+1), CommitTime: time.Now(), XID: uint32(len(d.log) + 1)}}
+	for range 1 + d.r.IntN(4) {
+		tx.changes = append(tx.changes, d.change())
+	}
+	d.log = append(d.log, tx)
+	close(d.grown)
+	d.grown = make(chan struct{})
+	delay := time.Duration(0)
+	if d.r.IntN(3) == 0 {
+		delay = time.Duration(d.r.IntN(200)) * time.Millisecond
+	}
+	if delay == 0 {
+		tx.seen = true
+		return
+	}
+	time.AfterFunc(delay, func() { d.mu.Lock(); tx.seen = true; d.mu.Unlock() })
+}
+
+func (d *simDB) change() simChange {
+	keys := slices.Sorted(maps.Keys(d.rows))
+	d.version++
+	if len(keys) == 0 || d.r.IntN(6) == 0 {
+		k := 1 + d.r.IntN(400)
+		op := change.Create
+		if _, there := d.rows[k]; there {
+			op = change.Update
+		}
+		d.rows[k] = simRow{d.version, d.version}
+		return simChange{op: op, key: k, row: d.rows[k]}
+	}
+	k := keys[d.r.IntN(len(keys))]
+	switch d.r.IntN(8) {
+	case 0:
+		delete(d.rows, k)
+		return simChange{op: change.Delete, key: k, row: simRow{version: d.version}}
+	case 1:
+		to := 1 + d.r.IntN(400)
+		if _, there := d.rows[to]; there {
+			break
+		}
+		d.rows[to] = simRow{d.version, d.rows[k].large}
+		delete(d.rows, k)
+		return simChange{op: change.Update, key: to, was: k, row: d.rows[to], lacking: true}
+	case 2:
+		d.rows[k] = simRow{d.version, d.version}
+		return simChange{op: change.Update, key: k, row: d.rows[k]}
+	}
+	d.rows[k] = simRow{d.version, d.rows[k].large}
+	return simChange{op: change.Update, key: k, row: d.rows[k], lacking: true}
+}
+
+// event returns the event of a change.
+func (d *simDB) event(tx *simTx, n int, now time.Time) *change.Event {
+	c := tx.changes[n]
+	ev := &change.Event{Op: c.op, Table: d.table, Index: uint64(n + 1), Origin: &change.Origin{Tx: &tx.tx, ReadAt: now}}
+	row := []change.Value{change.IntValue(int64(c.key)), change.IntValue(int64(c.row.version)), change.IntValue(int64(c.row.large))}
+	if c.lacking {
+		row[2] = change.UnavailableValue()
+	}
+	if c.op == change.Delete {
+		ev.Before = []change.Value{row[0], {}, {}}
+		return ev
+	}
+	ev.After = row
+	if c.was != 0 {
+		ev.Before = []change.Value{change.IntValue(int64(c.was)), {}, {}}
+	}
+	return ev
+}
+
+// simRows are the rows of a segment.
+type simRows struct {
+	d        *simDB
+	tx       *simTx
+	from, to int
+	now      time.Time
+}
+
+func (s *simRows) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
+	for n := s.from; n < s.to; n++ {
+		m, _ := envelope.AppendMessage(nil, s.d.event(s.tx, n, s.now))
+		dst = append(dst, m)
+	}
+	return dst, nil
+}
+
+// simLog is the log as a Log.
+type simLog struct{ d *simDB }
+
+var _ Snapshotter = simLog{}
+
+func (l simLog) Snapshots() snapshot.Source { return l.d }
+func (l simLog) Confirm(checkpoint.Token)   {}
+
+func (l simLog) Run(ctx context.Context, from checkpoint.Token, out chan<- Segment) error {
+	at, sent := 0, int(from.Sent)
+	first := Segment{Source: "server", ReadAt: time.Now()}
+	if from.Commit != nil {
+		at = atOf(l.d.t, from).commit
+	} else {
+		l.d.mu.Lock()
+		for at < len(l.d.log) && l.d.log[at].seen { // whatever is not seen yet is read
+			at++
+		}
+		l.d.mu.Unlock()
+		first.Commit = commitText(at)
+	}
+	send := func(s Segment) error {
+		select {
+		case out <- s:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if err := send(first); err != nil {
+		return err
+	}
+	for {
+		l.d.mu.Lock()
+		var tx *simTx
+		grown := l.d.grown
+		if at < len(l.d.log) {
+			tx = l.d.log[at]
+		}
+		fail := l.d.faults > 0 && l.d.r.IntN(10*l.d.faults) == 0
+		l.d.mu.Unlock()
+		if fail {
+			return errFake
+		}
+		if tx == nil {
+			select {
+			case <-grown:
+				continue
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		at++
+		half := max(sent, len(tx.changes)/2)
+		for _, part := range [][2]int{{sent, half}, {half, len(tx.changes)}} {
+			seg := Segment{Source: "server", ReadAt: time.Now(), CommitTime: tx.tx.CommitTime}
+			if part[0] < part[1] {
+				seg.Rows = &simRows{l.d, tx, part[0], part[1], time.Now()}
+			}
+			if part[1] == len(tx.changes) {
+				seg.Commit = commitText(at)
+			}
+			if seg.Rows != nil || seg.Commit != nil {
+				if err := send(seg); err != nil {
+					return err
+				}
+			}
+		}
+		sent = 0
+	}
+}
+
+// The database as a snapshot.Source.
+
+func (d *simDB) Tables(context.Context) ([]snapshot.Table, error) {
+	return []snapshot.Table{{Name: "db.t", Rows: int64(len(d.base)), Key: []string{"id"}}}, nil
+}
+
+func (d *simDB) Open(context.Context) (snapshot.Reader, error) { return &simReader{d: d}, nil }
+func (d *simDB) Notify(func(snapshot.Appearance))              {}
+
+// simReader reads what queries see.
+type simReader struct {
+	d    *simDB
+	rows map[int]simRow
+	seen map[uint32]bool
+}
+
+type simView struct {
+	seen     map[uint32]bool
+	high     int
+	careless bool
+	t        testing.TB
+}
+
+func (v *simView) Sees(tx *change.Tx) bool {
+	return v.seen[tx.XID] || v.careless && int(tx.XID) <= v.high
+}
+
+func (v *simView) Reached(p checkpoint.Position) bool {
+	return atOf(v.t, checkpoint.Token{Commit: p}).commit >= v.high
+}
+
+func (r *simReader) Split(_ context.Context, _ string, n int) ([]snapshot.Bound, error) {
+	var bounds []snapshot.Bound
+	for i := 1; i < n; i++ {
+		bounds = append(bounds, snapshot.Bound(itoa(i*400/n)))
+	}
+	return bounds, nil
+}
+
+func (r *simReader) Begin(ctx context.Context, _ string, after checkpoint.Position) (snapshot.View, error) {
+	passed := atOf(r.d.t, checkpoint.Token{Commit: after}).commit
+	for {
+		if v := r.begin(passed); v != nil {
+			return v, nil
+		}
+		if err := sleep(ctx, 5*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// begin returns nil while something is not seen that was passed.
+func (r *simReader) begin(passed int) snapshot.View {
+	r.d.mu.Lock()
+	defer r.d.mu.Unlock()
+	if r.d.faults > 0 && r.d.r.IntN(r.d.faults) == 0 {
+		passed = len(r.d.log) + 1 // never
+	}
+	v := &simView{seen: map[uint32]bool{}, careless: r.d.careless, t: r.d.t}
+	r.rows = maps.Clone(r.d.base)
+	for i, tx := range r.d.log {
+		if !tx.seen {
+			if i < passed && !r.d.careless {
+				return nil
+			}
+			continue
+		}
+		v.seen[tx.tx.XID], v.high = true, i+1
+		for _, c := range tx.changes {
+			if c.was != 0 {
+				delete(r.rows, c.was)
+			}
+			if c.op == change.Delete {
+				delete(r.rows, c.key)
+			} else {
+				r.rows[c.key] = c.row
+			}
+		}
+	}
+	if passed > len(r.d.log) {
+		return nil
+	}
+	if r.d.careless {
+		v.high = len(r.d.log)
+	}
+	return v
+}
+
+func (r *simReader) Read(ctx context.Context, c snapshot.Chunk) (snapshot.Rows, error) {
+	r.d.mu.Lock()
+	wait := time.Duration(r.d.r.IntN(60)) * time.Millisecond
+	if r.d.faults > 0 && r.d.r.IntN(r.d.faults) == 0 {
+		r.d.mu.Unlock()
+		return snapshot.Rows{}, errors.New("the connection is gone")
+	}
+	r.d.mu.Unlock()
+	if err := sleep(ctx, wait); err != nil {
+		return snapshot.Rows{}, err
+	}
+	from, to := 0, 1<<30
+	for b, n := range map[*int]snapshot.Bound{&from: c.From, &to: c.To} {
+		if n != nil {
+			if err := json.Unmarshal(n, b); err != nil {
+				return snapshot.Rows{}, err
+			}
+		}
+	}
+	var rows snapshot.Rows
+	for _, k := range slices.Sorted(maps.Keys(r.rows)) {
+		if len(c.Keys) > 0 {
+			if !slices.ContainsFunc(c.Keys, func(v []change.Value) bool { return int(v[0].Int()) == k }) {
+				continue
+			}
+		} else if k <= from || k > to {
+			continue
+		}
+		if len(c.Keys) == 0 && len(rows.Events) == c.Limit {
+			rows.Next = snapshot.Bound(itoa(int(rows.Events[c.Limit-1].After[0].Int())))
+			break
+		}
+		row := r.rows[k]
+		rows.Events = append(rows.Events, change.Event{Table: r.d.table, After: []change.Value{
+			change.IntValue(int64(k)), change.IntValue(int64(row.version)), change.IntValue(int64(row.large)),
+		}})
+	}
+	r.d.mu.Lock()
+	r.d.reads[string(c.From)] += len(rows.Events)
+	r.d.mu.Unlock()
+	return rows, nil
+}
+
+func (r *simReader) Close() {}
+
+// simConsumer replays what is delivered.
+type simConsumer struct {
+	rows   map[int]simRow
+	newest map[int]int // version of the newest event of the stream, by key
+	wrong  []string    // snapshot rows that came after a newer event of their key
+	reads  int
+	last   int
+	ids    map[string]string
+}
+
+const lacking = -1
+
+func (c *simConsumer) take(t testing.TB, batch service.MessageBatch) {
+	for _, m := range batch {
+		ev, ok := change.FromMessage(m)
+		require.True(t, ok)
+		if ev.Op == change.Delete {
+			k := int(ev.Before[0].Int())
+			delete(c.rows, k)
+			continue
+		}
+		k, row := int(ev.After[0].Int()), simRow{int(ev.After[1].Int()), lacking}
+		if ev.After[2].Known() {
+			row.large = int(ev.After[2].Int())
+		} else if was, ok := c.rows[k]; ok {
+			row.large = was.large
+		}
+		if ev.Before != nil {
+			was := int(ev.Before[0].Int())
+			if old, ok := c.rows[was]; ok && !ev.After[2].Known() {
+				row.large = old.large
+			}
+			delete(c.rows, was)
+		}
+		if ev.Op == change.Read {
+			c.reads++
+			if ev.Snapshot == change.SnapshotLast {
+				c.last++
+			}
+			if row.version < c.newest[k] {
+				c.wrong = append(c.wrong, fmt.Sprintf("key %d: version %d after %d", k, row.version, c.newest[k]))
+			}
+		} else {
+			c.newest[k] = max(c.newest[k], row.version)
+		}
+		c.rows[k] = row
+	}
+}
+
+// simRun loads a table under writes, with ends of the process and of sessions at random, and returns the consumer.
+func simRun(t *testing.T, d *simDB, crashes int) *simConsumer {
+	c := &simConsumer{rows: map[int]simRow{}, newest: map[int]int{}}
+	store := newMemStore()
+	cfg := Config{
+		MaxInFlight: 1, MaxEvents: 20, RespectTx: true, CheckpointInterval: 20 * time.Millisecond,
+		Snapshot: snapshot.Config{Mode: snapshot.Initial, ChunkRows: 7, Parallel: 3},
+	}
+	stop := make(chan struct{})
+	var writers sync.WaitGroup
+	writers.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(3 * time.Millisecond):
+				d.write()
+			}
+		}
+	})
+	time.Sleep(50 * time.Millisecond)
+	stopped := false
+	for run := 0; ; run++ {
+		disk := &mortalStore{Store: store}
+		in := newTestInput(t, cfg, simLog{d}, disk, nil)
+		life := time.Hour
+		if run < crashes {
+			life = time.Duration(20+d.r.IntN(300)) * time.Millisecond
+		}
+		died := time.Now().Add(life)
+		ctx, cancel := context.WithDeadline(t.Context(), died)
+		idle := 0
+		for ctx.Err() == nil && idle < 3 {
+			if err := in.Connect(ctx); err != nil {
+				continue
+			}
+			for {
+				read, done := context.WithTimeout(ctx, 2*time.Second)
+				batch, ack, err := in.ReadBatch(read)
+				timeout := read.Err() != nil && ctx.Err() == nil
+				done()
+				if timeout {
+					if st := in.loader.Status(); len(st.Tables) == 1 && st.Tables[0].State == snapshot.Done {
+						if !stopped {
+							stopped = true
+							close(stop)
+							writers.Wait()
+						}
+						idle++
+					}
+					if idle == 3 {
+						break
+					}
+					continue
+				}
+				if err != nil {
+					break
+				}
+				// The writers end some time after the load.
+				if st := in.loader.Status(); !stopped && len(st.Tables) == 1 && st.Tables[0].State == snapshot.Done && run >= crashes {
+					stopped = true
+					close(stop)
+					writers.Wait()
+				}
+				c.take(t, batch)
+				require.NoError(t, ack(ctx, nil))
+			}
+		}
+		cancel()
+		if run >= crashes && idle < 3 {
+			t.Fatalf("the load does not end: %+v", in.loader.Status())
+		}
+		if run < crashes {
+			disk.dead.Store(true) // nothing is saved any more: the process is gone
+			_ = in.Close(context.Background())
+			clear(c.newest) // what follows the saved position comes again
+			continue
+		}
+		require.NoError(t, in.Close(context.Background()))
+		return c
+	}
+}
+
+// mortalStore keeps nothing once its process is dead.
+type mortalStore struct {
+	checkpoint.Store
+	dead atomic.Bool
+}
+
+func (s *mortalStore) Set(ctx context.Context, key string, value []byte) error {
+	if s.dead.Load() {
+		return errors.New("the process is gone")
+	}
+	return s.Store.Set(ctx, key, value)
+}
+
+// TestLoadUnderWrites: what is delivered equals the table, and no row of a snapshot is older than an event of its key before it; with queries that do not see what
+// is in the log yet, events that lack values, reads and sessions that fail, and ends of the process.
+func TestLoadUnderWrites(t *testing.T) {
+	for seed := range uint64(60) {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := newSimDB(t, newRand(seed), 200)
+				d.faults = 15
+				c := simRun(t, d, int(seed%4))
+				assert.Empty(t, c.wrong, "rows that are older than an event before them")
+				assert.Equal(t, d.rows, c.rows)
+			})
+		})
+	}
+}
+
+// TestTheOracleSeesCarelessViews: a view that takes the end of the log for what it sees lets older rows pass.
+func TestTheOracleSeesCarelessViews(t *testing.T) {
+	wrong := 0
+	for seed := range uint64(10) {
+		synctest.Test(t, func(t *testing.T) {
+			d := newSimDB(t, newRand(seed), 200)
+			d.careless = true
+			if c := simRun(t, d, 0); len(c.wrong) > 0 {
+				wrong++
+			}
+		})
+	}
+	assert.Positive(t, wrong)
+}
