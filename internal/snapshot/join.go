@@ -276,7 +276,7 @@ func (j *Join) put(r *result) *Due {
 			break
 		}
 		if f := fates[r.keys[i]]; f != nil {
-			if f.lacks != nil && !f.whole {
+			if f.lacks != nil && !f.whole && r.part >= 0 {
 				lacking = append(lacking, f.lacks)
 			}
 			continue
@@ -285,6 +285,12 @@ func (j *Join) put(r *result) *Due {
 		kept++
 	}
 	r.messages, r.sizes = r.messages[:kept], r.sizes[:kept]
+	for _, f := range fates {
+		// The row of such a key may not have been there when it was to be read again.
+		if r.part < 0 && !emptied && f.lacks != nil && !f.whole && slices.ContainsFunc(r.again, func(a again) bool { return a.Key.equal(saveKey(f.lacks)) }) {
+			lacking = append(lacking, f.lacks)
+		}
+	}
 	j.prune(r)
 	for _, key := range lacking {
 		j.readAgain(r.reading, key)
