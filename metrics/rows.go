@@ -75,9 +75,8 @@ func sourceRows() []row {
 		r("source_table_lag_seconds", gaugeKind, "As source_lag_seconds, for the commits that touched the table.", "table"),
 		r("source_idle_seconds", gaugeKind, "Seconds since the last row event; 0 while rows flow."),
 		r("source_schema_changes_total", counterKind, "Schema versions made by DDL or by a new Relation message.", "table"),
-		r("snapshot_rows_total", counterKind, "Rows read by a snapshot, counted as they are read.", "table").waitsFor("snapshots"),
-		r("snapshot_progress_ratio", gaugeKind, "0 to 1, measured against the estimate taken at the start of the snapshot.", "table").
-			waitsFor("snapshots"),
+		r("snapshot_rows_total", counterKind, "Rows read by a snapshot, counted as they are read.", "table"),
+		r("snapshot_progress_ratio", gaugeKind, "How much of a table is delivered, 0 to 1, measured against the estimate taken at the start of its snapshot.", "table"),
 	}
 }
 

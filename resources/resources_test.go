@@ -216,8 +216,8 @@ func TestAlertsDoNotWaitForLaterSeries(t *testing.T) {
 	for _, r := range loadRules(t) {
 		assert.Empty(t, waitingFor(t, r.Expr), r.Alert)
 	}
-	assert.Equal(t, []string{"deltaforge_snapshot_progress_ratio"},
-		waitingFor(t, `deltaforge_source_lag_seconds > 1 and on (source) deltaforge_snapshot_progress_ratio < 1`))
+	assert.Equal(t, []string{"deltaforge_sink_txn_aborts_total"},
+		waitingFor(t, `deltaforge_source_lag_seconds > 1 and on (source) deltaforge_sink_txn_aborts_total > 0`))
 }
 
 // waitingFor returns the later series of an expression, without those after unless.

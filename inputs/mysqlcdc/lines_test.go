@@ -19,7 +19,7 @@ func TestLinesOfAHealthySource(t *testing.T) {
 	onBoth(t, func(t *testing.T, b *bench) {
 		b.exec(t, "SET GLOBAL binlog_row_metadata = FULL", "CREATE TABLE item (id INT PRIMARY KEY)")
 		defer b.exec(t, "SET GLOBAL binlog_row_metadata = DEFAULT")
-		input := fmt.Sprintf("deltaforge_mysql: {name: orders, dsn: %q, tables: {include: [%q]}, checkpoint: {path: %q}}",
+		input := fmt.Sprintf("deltaforge_mysql: {name: orders, dsn: %q, tables: {include: [%q]}, checkpoint: {path: %q}, snapshot: {mode: never}}",
 			b.srv.UserDSN(""), b.db+".item", filepath.Join(testenv.TempDir(t), "checkpoints.db"))
 		var stopped string
 		for n := range 2 {

@@ -16,7 +16,7 @@ import (
 func TestLinesOfAHealthySource(t *testing.T) {
 	d := newDatabase(t)
 	d.exec("CREATE TABLE item (id int PRIMARY KEY)")
-	input := fmt.Sprintf("deltaforge_postgres: {name: %[1]s, slot: %[1]s, publication: pub, dsn: %[2]q, checkpoint: {path: %[3]q}}",
+	input := fmt.Sprintf("deltaforge_postgres: {name: %[1]s, slot: %[1]s, publication: pub, dsn: %[2]q, checkpoint: {path: %[3]q}, snapshot: {mode: never}}",
 		d.name, d.dsn, filepath.Join(testenv.TempDir(t), "checkpoints.db"))
 	var stopped string
 	for n := range 2 {

@@ -47,6 +47,7 @@ input:
     name: %s
     dsn: %s:${%s}@tcp(%s)/
     tables: {include: ["%s.*"]}
+    snapshot: {mode: never}
 `, label, src.slug, user, variable, addr, src.slug)
 	return src
 }
@@ -80,6 +81,7 @@ input:
     dsn: postgres://%[2]s:${POSTGRES_PASSWORD}@%[3]s/%[1]s?sslmode=disable
     slot: %[4]s
     tables: {include: ["public.*"]}
+    snapshot: {mode: never}
 `, src.slug, user, addr, src.slot)
 	return src
 }

@@ -51,6 +51,7 @@ input:
     name: %s
     dsn: %q
     tables: {include: ["%s.*"]}
+    snapshot: {mode: never}
 `, db, srv.UserDSN(""), db),
 	}
 }
@@ -72,6 +73,7 @@ input:
     dsn: %q
     slot: %s
     tables: {include: ["public.*"]}
+    snapshot: {mode: never}
 `, db, srv.UserDSN(db), slot),
 	}
 }
