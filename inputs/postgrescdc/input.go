@@ -108,6 +108,7 @@ type config struct {
 	checkpointKey     string                      // empty: the name
 	conn              *pgx.ConnConfig             // of an ordinary connection
 	readTLS           func() (*tls.Config, error) // nil: the connection has no TLS of the field
+	replica           *pgx.ConnConfig             // of one for chunks; nil: the same server
 	slot, publication string
 	filter            publication.Filter
 	createSlot        bool
@@ -159,6 +160,7 @@ func parseConfig(conf *service.ParsedConfig, name string) (c config, err error) 
 	var cleartext bool
 	get(func() (e error) { cleartext, e = conf.FieldBool(fieldCleartext); return e })
 	get(func() error { wire.ProtectPassword(c.conn, cleartext); return nil })
+	get(func() error { return c.parseReplica(conf, cleartext) })
 	get(func() (e error) { c.values, e = value.ParseOptions(conf); return e })
 	get(func() (e error) { c.schemaChanges, e = coordinator.ParseSchemaChanges(conf); return e })
 	get(c.complete)

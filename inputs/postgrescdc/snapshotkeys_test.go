@@ -17,7 +17,7 @@ import (
 // TestChunksByAnyKey reads tables with keys of all kinds in the smallest chunks, and each row again by the key of its event.
 func TestChunksByAnyKey(t *testing.T) {
 	d := newDatabase(t)
-	d.exec(`CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)`, "CREATE EXTENSION citext",
+	d.exec(`CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)`, "CREATE SCHEMA ext", "CREATE EXTENSION citext SCHEMA ext",
 		"CREATE TYPE mood AS ENUM ('z', 'b', 'a')", "CREATE DOMAIN code AS varchar(5) CHECK (VALUE <> '')", "CREATE TYPE pair AS (a int, b text)")
 	tables := []struct{ name, columns, rows string }{
 		{"ints", "id bigint PRIMARY KEY", "(-9223372036854775808), (-1), (0), (7), (9223372036854775807)"},
@@ -28,7 +28,9 @@ func TestChunksByAnyKey(t *testing.T) {
 		{"folded", "id text COLLATE nocase PRIMARY KEY", "('a'), ('B'), ('c'), ('D')"},
 		{"byte_order", `id text COLLATE "C" PRIMARY KEY`, "('a'), ('B'), ('c'), ('D'), ('ä')"},
 		{"other_order", `id text NOT NULL`, "('a'), ('B'), ('c'), ('D'), ('ä')"},
-		{"citexts", "id citext PRIMARY KEY", "('a'), ('B'), ('c'), ('D')"},
+		{"citexts", "id ext.citext PRIMARY KEY", "('a'), ('B'), ('c'), ('D')"},
+		{"mixed", "id ext.citext, b text, n int, PRIMARY KEY (id, n, b)", "('a', 'x', 1), ('A', 'y', 1), ('A', 'X', 1), ('B', 'x', -1), ('b', 'x', 2), ('C', '', 0)"},
+		{"patterns", "id text NOT NULL, n int", "('a', 1), ('B', 2), ('c', 3), ('D', 4), ('ä', 5)"},
 		{"padded", "id char(4) PRIMARY KEY", "('a'), ('b'), ('B'), ('abcd'), ('')"},
 		{"codes", "id code PRIMARY KEY", "('a'), ('b'), ('B')"},
 		{"names", `id name PRIMARY KEY`, "('a'), ('B')"},
@@ -59,7 +61,8 @@ func TestChunksByAnyKey(t *testing.T) {
 	for _, c := range tables {
 		d.exec("CREATE TABLE " + c.name + " (" + c.columns + ")")
 	}
-	d.exec(`CREATE UNIQUE INDEX ON other_order (id COLLATE "C")`, `ALTER TABLE uniques REPLICA IDENTITY FULL`, "ALTER TABLE other_order REPLICA IDENTITY FULL")
+	d.exec(`CREATE UNIQUE INDEX ON other_order (id COLLATE "C")`, `ALTER TABLE uniques REPLICA IDENTITY FULL`, "ALTER TABLE other_order REPLICA IDENTITY FULL",
+		"CREATE UNIQUE INDEX ON patterns (id text_pattern_ops)", "ALTER TABLE patterns REPLICA IDENTITY FULL")
 	r, _ := d.source("")
 	s := d.run(r, checkpoint.Token{})
 	reader := openReader(t, r)

@@ -5,11 +5,15 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/catalog"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/chunk"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/dsn"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/lsn"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/publication"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/shape"
@@ -25,7 +29,7 @@ func (r *replication) Snapshots() snapshot.Source { return r.chunks }
 // newChunks returns the source of a snapshot's rows.
 func (r *replication) newChunks(settings shape.Settings) *chunk.Source {
 	settings.Present, settings.Changed = true, func(string) {}
-	return chunk.New(chunk.Config{
+	c := chunk.Config{
 		Primary:      r.cfg.connectStream,
 		Publications: []string{r.cfg.publication, r.cfg.wanted().InsertsName()},
 		Captured:     r.captured,
@@ -36,7 +40,68 @@ func (r *replication) newChunks(settings shape.Settings) *chunk.Source {
 		},
 		Want:   r.hurry,
 		Logger: r.logger,
-	})
+	}
+	if r.cfg.replica != nil {
+		c.Replica, c.ReplicaUser, c.Identify = r.cfg.ofReplica().connectStream, r.cfg.replica.User, r.identifyForChunks
+	}
+	return chunk.New(c)
+}
+
+// parseReplica reads where chunks are to be read from.
+func (c *config) parseReplica(conf *service.ParsedConfig, cleartext bool) error {
+	if !conf.Contains("snapshot", "dsn") {
+		return nil
+	}
+	text, err := conf.FieldString("snapshot", "dsn")
+	if err != nil || text == "" {
+		return err
+	}
+	if c.replica, err = dsn.Parse(text); err != nil {
+		return fmt.Errorf("snapshot.%w", err)
+	}
+	if c.readTLS != nil {
+		conf, err := c.readTLS()
+		if err != nil {
+			return err
+		}
+		useTLS(&c.replica.Config, conf)
+	}
+	wire.ProtectPassword(c.replica, cleartext)
+	return nil
+}
+
+// ofReplica is the configuration with the connection to the replica.
+func (c *config) ofReplica() *config {
+	replica := *c
+	replica.conn = c.replica
+	return &replica
+}
+
+// identifyForChunks asks primary or replica who they are. Where the role may not replicate, the timeline stays unknown.
+func (r *replication) identifyForChunks(ctx context.Context, replica bool) (system string, timeline int, err error) {
+	cfg := &r.cfg
+	if replica {
+		cfg = r.cfg.ofReplica()
+	}
+	who := &replication{cfg: *cfg}
+	conn, _, err := who.connectReplication(ctx)
+	if err == nil {
+		defer func() { _ = conn.Close(ctx) }() // nothing is lost with it
+		sys, err := pglogrepl.IdentifySystem(ctx, conn)
+		if err != nil {
+			return "", 0, classify(fmt.Errorf("identifying the server: %w", err))
+		}
+		return sys.SystemID, int(sys.Timeline), nil
+	}
+	plain, e := cfg.connect(ctx)
+	if e != nil {
+		return "", 0, classifyConnect(e)
+	}
+	defer catalog.Close(ctx, plain)
+	if plain.QueryRow(ctx, `SELECT system_identifier::text FROM pg_control_system()`).Scan(&system) != nil {
+		return "", 0, fmt.Errorf("identifying the server: %w", err)
+	}
+	return system, 0, nil
 }
 
 // captured lists the tables that a snapshot has.

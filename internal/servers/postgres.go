@@ -31,7 +31,16 @@ func StartPostgres(ctx context.Context, opts Options) (*Postgres, error) {
 	if err != nil {
 		return nil, err
 	}
-	return startPostgres(ctx, bin, "", opts)
+	return startPostgres(ctx, bin, "", nil, opts)
+}
+
+// StartPostgresReplica starts a physical standby of an installed PostgreSQL that StartPostgres has started.
+func StartPostgresReplica(ctx context.Context, of *Postgres, opts Options) (*Postgres, error) {
+	bin, err := findPostgres(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return startPostgres(ctx, bin, "", of, opts)
 }
 
 // StartFetchedPostgres starts the PostgreSQL that is fetched where none is installed, also where one is: it is a newer one than that of
@@ -48,7 +57,7 @@ func StartFetchedPostgres(ctx context.Context, opts Options) (*Postgres, error) 
 	if _, ok := binaries.PgvectorIn(vector); !ok {
 		vector = ""
 	}
-	return startPostgres(ctx, bin, vector, opts)
+	return startPostgres(ctx, bin, vector, nil, opts)
 }
 
 // StartPostgresOf starts the PostgreSQL of a major version from 14 on: the installed one where it is of that version, else one that is
@@ -60,11 +69,11 @@ func StartPostgresOf(ctx context.Context, major string, opts Options) (*Postgres
 			return nil, err
 		}
 	}
-	return startPostgres(ctx, bin, "", opts)
+	return startPostgres(ctx, bin, "", nil, opts)
 }
 
-// startPostgres starts the PostgreSQL in bin, with pgvector unless vector is empty.
-func startPostgres(ctx context.Context, bin, vector string, opts Options) (*Postgres, error) {
+// startPostgres starts the PostgreSQL in bin, with pgvector unless vector is empty; a standby of another one unless that is nil.
+func startPostgres(ctx context.Context, bin, vector string, of *Postgres, opts Options) (*Postgres, error) {
 	server, err := newServer("PostgreSQL", opts)
 	if err != nil {
 		return nil, err
@@ -72,7 +81,7 @@ func startPostgres(ctx context.Context, bin, vector string, opts Options) (*Post
 	s := &Postgres{Server: server, admin: url.URL{
 		Scheme: "postgres", User: url.UserPassword("postgres", Password), Host: server.addr, RawQuery: "sslmode=disable",
 	}}
-	if err := s.setUp(ctx, bin, vector, opts); err != nil {
+	if err := s.setUp(ctx, bin, vector, of, opts); err != nil {
 		return nil, s.abandon(err)
 	}
 	return s, nil
@@ -108,7 +117,7 @@ func (s *Postgres) UserDSN(db string) string {
 	return dsn.String()
 }
 
-func (s *Postgres) setUp(ctx context.Context, bin, vector string, opts Options) error {
+func (s *Postgres) setUp(ctx context.Context, bin, vector string, of *Postgres, opts Options) error {
 	cred, err := unprivileged()
 	if err != nil {
 		return err
@@ -161,6 +170,12 @@ func (s *Postgres) setUp(ctx context.Context, bin, vector string, opts Options) 
 	if _, err := os.Stat(filepath.Join(data, "PG_VERSION")); err == nil {
 		return s.Start(ctx)
 	}
+	if of != nil {
+		if err := s.copyOf(ctx, bin, data, cred, of); err != nil {
+			return err
+		}
+		return s.Start(ctx)
+	}
 	if err := s.initDB(ctx, bin, data, cred); err != nil {
 		return err
 	}
@@ -183,6 +198,20 @@ func (s *Postgres) initDB(ctx context.Context, bin, data string, cred *syscall.C
 		args: []string{
 			filepath.Join(bin, "initdb"), "--pgdata", data, "--username=postgres", "--pwfile", pwFile,
 			"--auth-host=scram-sha-256", "--auth-local=reject", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync",
+		},
+		cred: cred,
+	})
+}
+
+// copyOf makes the data directory of a standby.
+func (s *Postgres) copyOf(ctx context.Context, bin, data string, cred *syscall.Credential, of *Postgres) error {
+	if err := chownAll(s.dir, cred); err != nil {
+		return err
+	}
+	return runTool(ctx, "copying the PostgreSQL data directory", command{
+		args: []string{
+			filepath.Join(bin, "pg_basebackup"), "--pgdata", data, "--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync",
+			"--dbname", of.DSN(""),
 		},
 		cred: cred,
 	})

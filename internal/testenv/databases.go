@@ -27,6 +27,14 @@ func StartPostgres(t testing.TB, opts servers.Options) *PostgresServer {
 	return &PostgresServer{privateServer(t, opts, servers.StartPostgres)}
 }
 
+// StartPostgresReplica starts, for this test alone, a physical standby of a PostgreSQL that StartPostgres has started.
+func StartPostgresReplica(t testing.TB, of *PostgresServer, opts servers.Options) *PostgresServer {
+	t.Helper()
+	return &PostgresServer{privateServer(t, opts, func(ctx context.Context, opts servers.Options) (*servers.Postgres, error) {
+		return servers.StartPostgresReplica(ctx, of.Postgres, opts)
+	})}
+}
+
 // StartNewPostgres starts, for this test alone, a PostgreSQL of a newer version than the installed one, with pgvector where the install
 // command has brought it.
 func StartNewPostgres(t testing.TB) *PostgresServer {

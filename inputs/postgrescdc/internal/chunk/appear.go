@@ -44,8 +44,11 @@ func (s *Source) Follows() bool {
 	return s.notify != nil
 }
 
+// asker runs a question on a connection to the primary.
+type asker func(ctx context.Context, f func(*pgx.Conn) error) error
+
 // writersGone waits for the transactions that were writing to a table when it came. It returns a place of the log after them; 0: any.
-func (s *Source) writersGone(ctx context.Context, conn *pgx.Conn, name string) (lsn.LSN, error) {
+func (s *Source) writersGone(ctx context.Context, ask asker, name string) (lsn.LSN, error) {
 	s.mu.Lock()
 	n := s.news[name]
 	s.mu.Unlock()
@@ -59,13 +62,19 @@ func (s *Source) writersGone(ctx context.Context, conn *pgx.Conn, name string) (
 	for i := range n.writers {
 		of[i] = n.writers[i].xid
 	}
-	err := s.await(ctx, n.writers, func(ctx context.Context) ([]runner, error) { return queryWriters(ctx, conn, 0, of) },
+	err := s.await(ctx, n.writers, func(ctx context.Context) (left []runner, err error) {
+		err = ask(ctx, func(conn *pgx.Conn) error { left, err = queryWriters(ctx, conn, 0, of); return err })
+		return left, err
+	},
 		"the table "+name+" can be loaded when the transactions have ended that wrote to it before it was published")
 	if err != nil {
 		return 0, err
 	}
 	var gone lsn.LSN
-	if err := conn.QueryRow(ctx, `SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint`).Scan(&gone); err != nil {
+	err = ask(ctx, func(conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, `SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint`).Scan(&gone)
+	})
+	if err != nil {
 		return 0, fmt.Errorf("looking where the log is: %w", classify(err))
 	}
 	s.mu.Lock()

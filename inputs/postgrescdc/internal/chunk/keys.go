@@ -21,6 +21,9 @@ type keyColumn struct {
 	// collate is the collation of the index, where it is not the column's.
 	collate string
 	column  int // of the table
+	// less, atMost, equal and greater are the operators of the index, wherever the search path leads.
+	less, atMost, equal, greater string
+	own                          bool // the order is not the one that the type has by default
 }
 
 // sql is the column as it is compared and ordered.
@@ -49,23 +52,50 @@ func (p *params) add(value []byte) string {
 	return "$" + strconv.Itoa(len(*p))
 }
 
+// side is a side of a bound.
+type side bool
+
+const (
+	after side = true  // after the bound
+	upTo  side = false // before it, and with it
+)
+
+// operator is the one that compares the last column of a bound, and strict the one that compares those before it.
+func (k *keyColumn) operator(of side) (last, strict string) {
+	if of == after {
+		return k.greater, k.greater
+	}
+	return k.atMost, k.less
+}
+
 // compare is the condition that the key is on one side of a bound. A bound of fewer columns than the key stands after all rows that
 // begin with it.
-func compare(key []keyColumn, operator string, bound [][]byte, p *params) string {
-	left, right := make([]string, len(bound)), make([]string, len(bound))
+func compare(key []keyColumn, of side, bound [][]byte, p *params) string {
+	values, names := make([]string, len(bound)), make([]string, len(bound))
+	same := true
 	for i, v := range bound {
-		left[i], right[i] = key[i].sql(), p.add(v)+"::"+key[i].typ
+		names[i], values[i] = key[i].sql(), p.add(v)+"::"+key[i].typ
+		same = same && key[i].greater == key[0].greater && key[i].atMost == key[0].atMost
 	}
-	if len(bound) == 1 {
-		return left[0] + " " + operator + " " + right[0]
+	last, _ := key[len(bound)-1].operator(of)
+	if same && len(bound) > 1 {
+		return "(" + strings.Join(names, ", ") + ") " + last + " (" + strings.Join(values, ", ") + ")"
 	}
-	return "(" + strings.Join(left, ", ") + ") " + operator + " (" + strings.Join(right, ", ") + ")"
+	condition := "(" + names[len(bound)-1] + " " + last + " " + values[len(bound)-1] + ")"
+	for i := len(bound) - 2; i >= 0; i-- {
+		_, strict := key[i].operator(of)
+		condition = "(" + names[i] + " " + strict + " " + values[i] + " OR (" + names[i] + " " + key[i].equal + " " + values[i] + " AND " + condition + "))"
+	}
+	return condition
 }
 
 func orderBy(key []keyColumn) string {
 	names := make([]string, len(key))
 	for i := range key {
 		names[i] = key[i].sql()
+		if key[i].own {
+			names[i] += " USING " + key[i].less
+		}
 	}
 	return strings.Join(names, ", ")
 }

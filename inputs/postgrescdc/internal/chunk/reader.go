@@ -110,7 +110,7 @@ func (r *reader) begin(ctx context.Context, name string, after checkpoint.Positi
 		return nil, err
 	}
 	if st.standby != r.standby {
-		return nil, errors.New("the server was a standby and is none any more, or the other way round: connecting again")
+		return nil, errTurned
 	}
 	r.table, r.held = t, false
 	if r.standby {
@@ -250,9 +250,9 @@ func (r *reader) readRange(ctx context.Context, t *table, c snapshot.Chunk) (sna
 	var p params
 	var conditions []string
 	for _, b := range []struct {
-		bound    snapshot.Bound
-		operator string
-	}{{c.From, ">"}, {c.To, "<="}} {
+		bound snapshot.Bound
+		side  side
+	}{{c.From, after}, {c.To, upTo}} {
 		if b.bound == nil {
 			continue
 		}
@@ -260,7 +260,7 @@ func (r *reader) readRange(ctx context.Context, t *table, c snapshot.Chunk) (sna
 		if err != nil {
 			return snapshot.Rows{}, err
 		}
-		conditions = append(conditions, compare(t.key, b.operator, values, &p))
+		conditions = append(conditions, compare(t.key, b.side, values, &p))
 	}
 	sql := t.selectFrom() + t.where(c, conditions...) + " ORDER BY " + orderBy(t.key)
 	if c.Limit > 0 {

@@ -41,7 +41,7 @@ func (r *reader) readKeys(ctx context.Context, t *table, c snapshot.Chunk) (snap
 		}
 		names[i] = fmt.Sprintf("k%d", i)
 		arrays[i] = p.add(append(list, '}')) + "::text[]"
-		conditions[i] = k.sql() + " = deltaforge_keys." + names[i] + "::" + k.typ
+		conditions[i] = k.sql() + " " + k.equal + " deltaforge_keys." + names[i] + "::" + k.typ
 	}
 	sql := "SELECT " + t.columns + " FROM unnest(" + strings.Join(arrays, ", ") + ") AS deltaforge_keys (" + strings.Join(names, ", ") + ") JOIN " +
 		t.from() + " ON " + strings.Join(conditions, " AND ") + t.where(c)

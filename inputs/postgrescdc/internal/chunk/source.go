@@ -23,6 +23,8 @@ type Config struct {
 	// Primary opens a connection to the server that the stream comes from, and Replica one to the server that chunks are read from; nil:
 	// the same. Sessions have the settings that the stream's values depend on. All that the server sends is read through the Stream.
 	Primary, Replica func(ctx context.Context) (*pgx.Conn, *wire.Stream, error)
+	// Identify returns the system identifier and the timeline of the primary, or of the replica; 0: it does not say.
+	Identify func(ctx context.Context, replica bool) (system string, timeline int, err error)
 	// ReplicaUser is the role on the replica; empty: the one on the primary.
 	ReplicaUser string
 	// Publications are the names of those that are streamed, as far as they are there.
@@ -69,6 +71,9 @@ type Source struct {
 	last    lastView
 
 	schemas sync.Mutex // held while the schemas are used
+
+	primaryMu sync.Mutex
+	primary   *pgx.Conn // for readers of replicas; nil: none; guarded by primaryMu
 }
 
 var _ snapshot.Source = (*Source)(nil)

@@ -219,27 +219,37 @@ func (t *table) chooseKey(ctx context.Context, conn *pgx.Conn, casts []string) e
 
 // queryIndexes returns the keys of a table: the primary key first, then unique indexes without a nullable column, oldest first.
 func queryIndexes(ctx context.Context, conn *pgx.Conn, oid uint32) (list [][]keyColumn, err error) {
-	rows, err := conn.Query(ctx, `SELECT array_agg(a.attname::text ORDER BY k.ord),
-			array_agg(CASE WHEN l.oid IS NULL THEN '' ELSE quote_ident(ln.nspname) || '.' || quote_ident(l.collname) END ORDER BY k.ord)
+	rows, err := conn.Query(ctx, `SELECT i.indexrelid, a.attname,
+			CASE WHEN l.oid IS NULL THEN '' ELSE quote_ident(ln.nspname) || '.' || quote_ident(l.collname) END, NOT o.opcdefault,
+			(SELECT array_agg('OPERATOR(' || quote_ident(n.nspname) || '.' || p.oprname || ')' ORDER BY m.amopstrategy) FROM pg_catalog.pg_amop m
+				JOIN pg_catalog.pg_operator p ON p.oid = m.amopopr JOIN pg_catalog.pg_namespace n ON n.oid = p.oprnamespace
+				WHERE m.amopfamily = o.opcfamily AND m.amoplefttype = o.opcintype AND m.amoprighttype = o.opcintype AND m.amopstrategy IN (1, 2, 3, 5))
 		FROM pg_catalog.pg_index i
-		CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indcollation::oid[]) WITH ORDINALITY AS k(attnum, coll, ord)
+		CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indcollation::oid[], i.indclass::oid[]) WITH ORDINALITY AS k(attnum, coll, class, ord)
 		JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+		JOIN pg_catalog.pg_opclass o ON o.oid = k.class
 		LEFT JOIN pg_catalog.pg_collation l ON l.oid = k.coll AND k.coll <> a.attcollation
 		LEFT JOIN pg_catalog.pg_namespace ln ON ln.oid = l.collnamespace
 		WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND k.ord <= i.indnkeyatts
-		GROUP BY i.indexrelid, i.indisprimary, i.indimmediate
-		HAVING i.indisprimary OR (i.indimmediate AND bool_and(a.attnotnull))
-		ORDER BY i.indisprimary DESC, i.indexrelid`, oid)
+			AND (i.indisprimary OR i.indimmediate AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_attribute z WHERE z.attrelid = i.indrelid
+				AND z.attnum = ANY ((i.indkey::int2[])[:i.indnkeyatts - 1]) AND NOT z.attnotnull))
+		ORDER BY i.indisprimary DESC, i.indexrelid, k.ord`, oid)
 	if err != nil {
 		return nil, fmt.Errorf("looking up the keys: %w", err)
 	}
-	var names, collations []string
-	_, err = pgx.ForEachRow(rows, []any{&names, &collations}, func() error {
-		key := make([]keyColumn, len(names))
-		for i := range names {
-			key[i] = keyColumn{name: names[i], collate: collations[i]}
+	var index, last uint32
+	var k keyColumn
+	var operators []string
+	_, err = pgx.ForEachRow(rows, []any{&index, &k.name, &k.collate, &k.own, &operators}, func() error {
+		if len(operators) != 4 {
+			return fmt.Errorf("the index %d has no order", index)
 		}
-		list = append(list, key)
+		k.less, k.atMost, k.equal, k.greater = operators[0], operators[1], operators[2], operators[3]
+		if index != last {
+			last = index
+			list = append(list, nil)
+		}
+		list[len(list)-1] = append(list[len(list)-1], k)
 		return nil
 	})
 	if err != nil {

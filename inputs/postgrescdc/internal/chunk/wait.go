@@ -36,7 +36,8 @@ const (
 
 // complete waits until queries see all of a table that the stream does not have.
 func (s *Source) complete(ctx context.Context, conn *pgx.Conn, name string, passed lsn.LSN) error {
-	if _, err := s.writersGone(ctx, conn, name); err != nil {
+	ask := func(_ context.Context, f func(*pgx.Conn) error) error { return f(conn) }
+	if _, err := s.writersGone(ctx, ask, name); err != nil {
 		return err
 	}
 	return s.settle(ctx, conn, passed)
