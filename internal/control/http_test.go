@@ -3,8 +3,6 @@ package control
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
@@ -12,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -283,19 +280,12 @@ func TestSlowClients(t *testing.T) {
 }
 
 func TestTLS(t *testing.T) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	certificate, key := testenv.Certificate(t, "127.0.0.1")
+	pair, err := tls.X509KeyPair(certificate, key)
 	require.NoError(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true,
-		BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	require.NoError(t, err)
-	cert, err := x509.ParseCertificate(der)
-	require.NoError(t, err)
-	p := start(t, Options{TLS: &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}}, nil)
+	p := start(t, Options{TLS: &tls.Config{Certificates: []tls.Certificate{pair}}}, nil)
 	pool := x509.NewCertPool()
-	pool.AddCert(cert)
+	require.True(t, pool.AppendCertsFromPEM(certificate))
 	p.client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
 	p.want(200, "GET", "/ready", "")
 	resp, err := http.Get(strings.Replace(p.url, "https", "http", 1) + "/ready") //nolint:noctx // a test

@@ -1,14 +1,10 @@
 package sink
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"io"
-	"math/big"
 	"net"
 	"net/http/httptest"
 	"os"
@@ -19,6 +15,8 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 // TestAuthoritiesAreReadForEachConnection: one that was replaced on disk is used by the next connection.
@@ -26,7 +24,7 @@ func TestAuthoritiesAreReadForEachConnection(t *testing.T) {
 	server := httptest.NewTLSServer(nil) // any TLS server will do
 	defer server.Close()
 	right := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
-	other := otherCertificate(t)
+	other := testenv.Authority(t)
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	require.NoError(t, os.WriteFile(ca, other, 0o600))
 
@@ -72,14 +70,4 @@ func TestReason(t *testing.T) {
 		assert.Equal(t, "connecting to h: "+want+"; do this (kind=connect)", e.Error())
 		require.ErrorIs(t, e, err)
 	}
-}
-
-func otherCertificate(t *testing.T) []byte {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	require.NoError(t, err)
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
