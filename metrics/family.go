@@ -23,8 +23,8 @@ type family struct {
 	onGone func(stream string) // called when a gauge of the family is withdrawn for a stream; nil: nothing follows from it
 
 	mu sync.RWMutex
-	// Guarded by mu. own is fed by stats that components emit under the name of the series, engine by the engine's
-	// stats about components; both by the labels as one string.
+	// Components that emit a stat under the name of the series feed own. The engine's stats about components feed engine. The key is the
+	// labels as one string. Guarded by mu.
 	own, engine map[string]*child
 	speakers    map[string]string // components with a child in own, and their streams; guarded by mu
 }
@@ -72,7 +72,7 @@ func (f *family) collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// forget drops the series of a stream. Who still has a handle to one writes to it in vain.
+// forget drops the series of a stream. A handle that somebody still has writes to nothing.
 func (f *family) forget(stream string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 // closeTimeout bounds how long Close waits for a scrape in progress.
 const closeTimeout = 5 * time.Second
 
-// writeTimeout bounds the making and the sending of a page: who does not read it must not keep the connection.
+// writeTimeout bounds the making and the sending of a page: a client that does not read must not keep the connection.
 const writeTimeout = time.Minute
 
 // server serves /metrics on a listener of its own.
@@ -27,8 +27,8 @@ type server struct {
 	once     sync.Once
 }
 
-// listen opens the listener and starts serving. An address in use is an error: a page that is not there, or that is
-// another process's, must not be found out later.
+// listen opens the listener and starts serving. An address in use is an error at once: otherwise somebody finds out
+// later that the page is missing, or is another process's.
 func listen(address string, page http.Handler, log *service.Logger, p panics) (*server, error) {
 	var lc net.ListenConfig
 	listener, err := lc.Listen(context.Background(), "tcp", address) // the engine gives a constructor no context
@@ -80,7 +80,7 @@ func (s *server) serve(log *service.Logger, p panics) (ended bool) {
 	return true
 }
 
-// lasting is a listener that stays when one who listens with it ends.
+// lasting is a listener that stays open when a server that uses it ends.
 type lasting struct{ net.Listener }
 
 // Close implements net.Listener.

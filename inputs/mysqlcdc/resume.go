@@ -16,7 +16,7 @@ import (
 // back to an older state, restored, that of a copy. GTIDs and names of files start again there, so they prove nothing alone. A place
 // does, whose file exists, was made when the position says (describe compares that when the stream begins), and is as long as the place:
 // then all before the place is what was read, and everything after it is read, with GTIDs or without. So a position that has a
-// place on this server is read on from there. Only when its file is purged do the GTIDs tell whether anything was in between. On
+// place on this server is read on from there. If its file is purged, the GTIDs tell whether anything was in between. On
 // another server of the topology there are only the GTIDs.
 
 // resume proves that the log has what follows a saved position, and decides how to ask for it.

@@ -177,7 +177,7 @@ func (r *replication) startPosition(ctx context.Context, repl *pgconn.PgConn, s 
 	}
 	s.start, s.proof = resumeAt(saved, confirmed)
 	s.end = saved
-	// What an earlier session has confirmed says nothing of a log that is not read up to there. Nor is saved all that was read.
+	// What an earlier session has confirmed says nothing about a log that is not read up to there. And not all that was read is saved.
 	r.startAt(s.start, s.proof.Last != 0)
 	return nil
 }

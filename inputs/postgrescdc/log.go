@@ -371,7 +371,7 @@ func (s *session) change(ctx context.Context, m pgoutput.WALData) error {
 	}
 }
 
-// commit ends a transaction. Only now is there a position after it.
+// commit ends a transaction. There is no position after it before its end.
 func (s *session) commit(ctx context.Context, m pgoutput.WALData) error {
 	c, err := pgoutput.ParseCommit(m.Data)
 	if err != nil {

@@ -214,7 +214,7 @@ func (s *Server) serveHTTP(ctx context.Context) {
 	}
 }
 
-// lasting is a listener that stays when one who listens with it ends.
+// lasting is a listener that stays open when a server that uses it ends.
 type lasting struct{ net.Listener }
 
 // Close implements net.Listener.

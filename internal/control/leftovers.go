@@ -25,7 +25,7 @@ type leftoverInfo struct {
 const dropTimeout = 20 * time.Second
 
 // leftovers returns what the sources of a configuration leave on their servers, and drops it when it is asked to. The pipeline does
-// not run any more. Without drop nothing is connected to.
+// not run any more. Without drop it connects to nothing.
 func (s *Server) leftovers(ctx context.Context, id string, config []byte, drop bool) (found []leftoverInfo, err error) {
 	sources := document.FindSources(config, s.opts.SourceTypes)
 	if len(sources) == 0 {

@@ -107,8 +107,8 @@ func (s *Server) patchStream(r *http.Request, body []byte) *reply {
 	})
 }
 
-// update gives a pipeline another configuration. It is checked before the old pipeline is stopped; should the engine
-// still refuse it, the old one is started again.
+// update gives a pipeline another configuration. It is checked before the old pipeline is stopped; if the engine
+// still refuses it, the old one is started again.
 func (s *Server) update(ctx context.Context, id string, p pipeline, body []byte, query url.Values) error {
 	if err := noMask(body); err != nil {
 		return err

@@ -126,8 +126,7 @@ func replyTo(err error) *reply {
 	return fail(http.StatusBadGateway, "%v", err)
 }
 
-// find returns a pipeline, one included that the engine has and the control plane has not heard of. The caller holds
-// its lock.
+// find returns a pipeline. It also finds one that the engine has and the control plane has not heard of. The caller holds its lock.
 func (s *Server) find(ctx context.Context, id string) (pipeline, error) {
 	if p, ok := s.pipelines.get(id); ok {
 		return p, nil
@@ -255,7 +254,7 @@ func (s *Server) hurry(ctx context.Context, id string) (end func()) {
 				since = time.Now()
 			}
 		}
-		// The one who waits for the stop gets to know what becomes of it.
+		// The caller of halt reports the outcome.
 		_, _ = s.engine.Request(ctx, http.MethodDelete, engine.StreamPath(id), url.Values{"timeout": {hurried.String()}}, nil)
 	}
 	var wg sync.WaitGroup

@@ -22,7 +22,7 @@ type SingleOptions struct {
 	SourceType string
 	// Interval is how often the gauges are set and readiness is looked at; 0: 1 s.
 	Interval time.Duration
-	// Engine says where the engine's server listens, on which the answers are; without an address it does not.
+	// Engine says where the engine's server listens. /health and /ready are on that server. Without an address it does not listen.
 	Engine engine.Options
 	// Resources are those of the process.
 	Resources *service.Resources

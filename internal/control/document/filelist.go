@@ -79,7 +79,7 @@ func yamlFile(name string) bool {
 	return strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml")
 }
 
-// StreamConfig returns what of a file is the configuration of a stream: the tests in it are not.
+// StreamConfig returns the configuration of a stream without the tests that are in its file.
 func StreamConfig(text []byte) []byte {
 	if !bytes.Contains(text, []byte("tests")) {
 		return text

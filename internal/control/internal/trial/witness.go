@@ -9,7 +9,8 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 )
 
-// Witness is the metrics exporter and the log of a trial: of all that its components count and say it passes on the panics.
+// Witness is the metrics exporter and the log of a trial: it passes on the panics of the components, and drops
+// everything else that they count and say.
 type Witness struct {
 	Panicked func(n int64, component string) // counts them
 	Log      *service.Logger
