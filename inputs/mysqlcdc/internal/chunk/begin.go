@@ -36,8 +36,11 @@ func (r *reader) Begin(ctx context.Context, table string, after checkpoint.Posit
 
 func (r *reader) begin(ctx context.Context, after checkpoint.Position) (*view, error) {
 	at, ok := after.(*gtid.Position)
-	if !ok {
-		return nil, fmt.Errorf("the position %s is not one of a binlog", after)
+	if !ok { // as it was saved
+		var err error
+		if at, err = gtid.ParsePosition(after.String()); err != nil {
+			return nil, err
+		}
 	}
 	v := &view{source: r.source, server: r.server.identity}
 	var err error

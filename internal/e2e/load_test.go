@@ -1,0 +1,217 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/internal/testenv"
+)
+
+// loadedRows are there before the source starts.
+const loadedRows = 30_000
+
+// fill puts rows into the workload's table that no worker touches, and the first ones of each worker.
+func (w *workload) fill() {
+	w.t.Helper()
+	note := strings.Repeat("x", 100)
+	var rows []string
+	flush := func() {
+		_, err := w.db.ExecContext(w.t.Context(), "INSERT INTO "+w.table+" (id, version, note, amount) VALUES "+strings.Join(rows, ","))
+		require.NoError(w.t, err)
+		rows = rows[:0]
+	}
+	for id := range loadedRows {
+		rows = append(rows, fmt.Sprintf("(%d, 1, '%s', 7.01)", id, note))
+		if len(rows) == 1000 {
+			flush()
+		}
+	}
+}
+
+// churn changes the rows that are there from a number of connections: updates, deletes, inserts, changes of keys, transactions that are rolled back. Versions only grow.
+func (w *workload) churn(workers int) {
+	ctx, cancel := context.WithCancel(w.t.Context())
+	w.stop = cancel
+	for n := range workers {
+		w.wg.Go(func() {
+			r := rand.New(rand.NewPCG(uint64(n), 5))
+			for version := 2; ctx.Err() == nil; version++ {
+				if err := w.churned(r, n, workers, version*10+n); err != nil {
+					if strings.Contains(err.Error(), "eadlock") {
+						continue
+					}
+					w.t.Errorf("workload: %v", err)
+					return
+				}
+				w.mu.Lock()
+				w.history[n] = append(w.history[n], step{"u", version})
+				w.mu.Unlock()
+				time.Sleep(time.Duration(r.IntN(4)) * time.Millisecond)
+			}
+		})
+	}
+}
+
+// churned makes one transaction.
+func (w *workload) churned(r *rand.Rand, n, workers, version int) error {
+	ctx := context.Background() // a transaction that has begun is finished
+	tx, err := w.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	for range 1 + r.IntN(5) {
+		id := r.IntN(loadedRows/workers)*workers + n // nobody else's
+		switch r.IntN(6) {
+		case 0:
+			_, err = tx.ExecContext(ctx, w.sql("DELETE FROM "+w.table+" WHERE id = ?"), id)
+		case 1:
+			_, err = tx.ExecContext(ctx, w.sql("DELETE FROM "+w.table+" WHERE id = ?"), id)
+			if err == nil {
+				_, err = tx.ExecContext(ctx, w.sql("INSERT INTO "+w.table+" (id, version, note, amount) VALUES (?, ?, ?, ?)"), id, version, "new", "1.00")
+			}
+		case 2:
+			to := id + loadedRows
+			if r.IntN(2) == 0 {
+				id, to = to, id
+			}
+			if _, err = tx.ExecContext(ctx, w.sql("DELETE FROM "+w.table+" WHERE id = ?"), to); err == nil {
+				_, err = tx.ExecContext(ctx, w.sql("UPDATE "+w.table+" SET id = ?, version = ? WHERE id = ?"), to, version, id)
+			}
+		default:
+			_, err = tx.ExecContext(ctx, w.sql("UPDATE "+w.table+" SET version = ? WHERE id = ?"), version, id)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if r.IntN(8) == 0 {
+		return tx.Rollback()
+	}
+	return tx.Commit()
+}
+
+// loadOracle replays what is delivered.
+type loadOracle struct {
+	state  map[int]account
+	newest map[int]int // version of the newest event of the stream, by key
+	older  map[int]int // a row of a snapshot came after a newer event: its version must come again
+	reads  int
+	last   int
+	ids    map[string]bool
+	again  int
+}
+
+func replay(t *testing.T, messages []delivered) *loadOracle {
+	t.Helper()
+	o := &loadOracle{state: map[int]account{}, newest: map[int]int{}, older: map[int]int{}, ids: map[string]bool{}}
+	for _, m := range messages {
+		var e struct {
+			event
+			Source struct {
+				Snapshot string `json:"snapshot"`
+			} `json:"source"`
+		}
+		require.NoError(t, json.Unmarshal(m.value, &e), "value %s", m.value)
+		if o.ids[e.EventID] {
+			o.again++
+		}
+		o.ids[e.EventID] = true
+		var before, after account
+		if e.Before != nil {
+			require.NoError(t, json.Unmarshal(*e.Before, &before))
+		}
+		if e.After != nil {
+			require.NoError(t, json.Unmarshal(*e.After, &after))
+		}
+		switch e.Op {
+		case "d":
+			delete(o.state, before.ID)
+			delete(o.older, before.ID)
+			continue
+		case "r":
+			o.reads++
+			if e.Source.Snapshot == "last" {
+				o.last++
+			} else {
+				require.Equal(t, "true", e.Source.Snapshot)
+			}
+			if after.Version < o.newest[after.ID] {
+				o.older[after.ID] = o.newest[after.ID]
+			}
+		default:
+			if e.Before != nil && before.ID != after.ID {
+				delete(o.state, before.ID)
+				delete(o.older, before.ID)
+			}
+			o.newest[after.ID] = max(o.newest[after.ID], after.Version)
+			if after.Version >= o.older[after.ID] {
+				delete(o.older, after.ID)
+			}
+		}
+		o.state[after.ID] = after
+	}
+	return o
+}
+
+// loadSources are the sources whose tables are loaded: all databases, and MySQL by places in its files, too.
+func loadSources(t *testing.T) map[string]func(t *testing.T) source {
+	t.Helper()
+	all := sources(t)
+	all["mysql by places"] = func(t *testing.T) source {
+		src := mysqlSource(t, testenv.MySQL(t))
+		src.input = strings.Replace(src.input, "    snapshot:", "    use_gtid: false\n    snapshot:", 1)
+		return src
+	}
+	for name, open := range all {
+		all[name] = func(t *testing.T) source {
+			src := open(t)
+			src.input = strings.Replace(src.input, "snapshot: {mode: never}", "snapshot: {chunk_rows: 1500, max_parallel_chunks: 3}", 1)
+			return src
+		}
+	}
+	return all
+}
+
+// The rows that are there are loaded while eight connections change them, and the process is killed again and again. What is delivered
+// equals the table, and no row of the snapshot is older than an event of its key before it, unless that event comes again.
+func TestLoadedUnderLoad(t *testing.T) {
+	binary(t)
+	for name, open := range loadSources(t) {
+		t.Run(name, func(t *testing.T) {
+			src := open(t)
+			dst := kafkaSink(t, testenv.Kafka(t), 1) // one partition: a change of a key keeps its place among the others
+			w := src.workload(t)
+			w.fill()
+			p := newProcess(t, src.input+dst.output)
+			w.churn(8)
+			p.start()
+			awaitSaved(t, p)
+			r := rand.New(rand.NewPCG(1, uint64(len(name))))
+			for range killed {
+				time.Sleep(time.Duration(50+r.IntN(500)) * time.Millisecond)
+				p.kill()
+				p.start()
+			}
+			eventually(t, patience, "the end of the load", func() bool { return strings.Contains(p.log.String(), "is done:") })
+			w.end()
+			w.sentinel()
+			eventually(t, patience, "the last row", func() bool { return complete(dst.all(t)) })
+			p.stop()
+			o := replay(t, dst.all(t))
+			assert.Empty(t, o.older)
+			assert.True(t, maps.Equal(w.contents(), o.state), "the replay of all events differs from the table")
+			assert.Greater(t, o.reads, loadedRows/2)
+			t.Logf("%d rows of the snapshot, %d of them the last of the table, %d events delivered again", o.reads, o.last, o.again)
+		})
+	}
+}
