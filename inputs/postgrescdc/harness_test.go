@@ -100,6 +100,9 @@ func (d *database) source(yaml string) (*replication, *testLog) {
 }
 
 func makeSource(name, dsn, yaml string) (*replication, *testLog, error) {
+	if !strings.Contains(yaml, "snapshot:") {
+		yaml += "\nsnapshot: {mode: never}"
+	}
 	conf, err := spec().ParseYAML(fmt.Sprintf("name: %s\ndsn: %q\n%s", name, dsn, yaml), nil)
 	if err != nil {
 		return nil, nil, err

@@ -109,6 +109,7 @@ type config struct {
 	conn              *pgx.ConnConfig             // of an ordinary connection
 	readTLS           func() (*tls.Config, error) // nil: the connection has no TLS of the field
 	replica           *pgx.ConnConfig             // of one for chunks; nil: the same server
+	loads             bool                        // tables are loaded without being asked for
 	slot, publication string
 	filter            publication.Filter
 	createSlot        bool
@@ -160,7 +161,7 @@ func parseConfig(conf *service.ParsedConfig, name string) (c config, err error) 
 	var cleartext bool
 	get(func() (e error) { cleartext, e = conf.FieldBool(fieldCleartext); return e })
 	get(func() error { wire.ProtectPassword(c.conn, cleartext); return nil })
-	get(func() error { return c.parseReplica(conf, cleartext) })
+	get(func() error { return c.parseSnapshot(conf, cleartext) })
 	get(func() (e error) { c.values, e = value.ParseOptions(conf); return e })
 	get(func() (e error) { c.schemaChanges, e = coordinator.ParseSchemaChanges(conf); return e })
 	get(c.complete)

@@ -43,7 +43,7 @@ func (r *replication) publish(ctx context.Context, conn *pgx.Conn, plan *publica
 		return classify(err)
 	}
 	r.logger.Infof("%s", plan.Done)
-	if len(plan.Added) == 0 || r.chunks.Follows() {
+	if len(plan.Added) == 0 || r.cfg.loads {
 		return nil // what appears is told of, and loaded
 	}
 	var from string

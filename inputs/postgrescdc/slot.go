@@ -32,7 +32,11 @@ func (r *replication) slotPosition(ctx context.Context, repl *pgconn.PgConn, slo
 		if err != nil {
 			return 0, err
 		}
-		r.logger.Infof("created the replication slot %s, which starts at %s: the rows that the tables hold already are not read", r.cfg.slot, start)
+		rest := ": the rows that the tables hold already are not read"
+		if r.cfg.loads {
+			rest = ""
+		}
+		r.logger.Infof("created the replication slot %s, which starts at %s%s", r.cfg.slot, start, rest)
 		return start, nil
 	}
 	confirmed, err := lsn.ParseServer(slot.Confirmed)

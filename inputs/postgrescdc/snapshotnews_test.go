@@ -46,7 +46,7 @@ func TestAppearances(t *testing.T) {
 	d.exec("GRANT CREATE ON SCHEMA public TO deltaforge", "CREATE TABLE order_z (id int PRIMARY KEY, v text)", "ALTER TABLE order_z RENAME TO later",
 		"SET ROLE deltaforge", "CREATE TABLE order_a (id int PRIMARY KEY)",
 		"CREATE TABLE root (id int PRIMARY KEY) PARTITION BY RANGE (id)", "CREATE TABLE root_1 PARTITION OF root FOR VALUES FROM (1) TO (100)")
-	r, log, err := makeSource(d.name, user, `tables: {include: ["public.order_%", "public.root"]}`)
+	r, log, err := makeSource(d.name, user, `tables: {include: ["public.order_%", "public.root"]}`+"\nsnapshot: {mode: initial}")
 	require.NoError(t, err)
 	var heard appearances
 	r.Snapshots().Notify(heard.hear)

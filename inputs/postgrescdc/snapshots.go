@@ -47,14 +47,16 @@ func (r *replication) newChunks(settings shape.Settings) *chunk.Source {
 	return chunk.New(c)
 }
 
-// parseReplica reads where chunks are to be read from.
-func (c *config) parseReplica(conf *service.ParsedConfig, cleartext bool) error {
-	if !conf.Contains("snapshot", "dsn") {
-		return nil
-	}
-	text, err := conf.FieldString("snapshot", "dsn")
-	if err != nil || text == "" {
+// parseSnapshot reads whether tables are loaded, and where from.
+func (c *config) parseSnapshot(conf *service.ParsedConfig, cleartext bool) error {
+	parsed, err := snapshot.ParseConfig(conf)
+	if err != nil {
 		return err
+	}
+	c.loads = parsed.Mode != snapshot.Never
+	text := parsed.DSN
+	if text == "" {
+		return nil
 	}
 	if c.replica, err = dsn.Parse(text); err != nil {
 		return fmt.Errorf("snapshot.%w", err)
@@ -127,7 +129,7 @@ func (r *replication) captured(ctx context.Context, conn *pgx.Conn) ([]chunk.Cap
 
 // appeared has tables loaded that have come under captured names between two looks.
 func (r *replication) appeared(ctx context.Context, conn *pgx.Conn, before, now *publication.State) error {
-	if !r.chunks.Follows() {
+	if !r.cfg.loads {
 		return nil
 	}
 	done := map[publication.Name]bool{}
@@ -144,7 +146,6 @@ func (r *replication) appeared(ctx context.Context, conn *pgx.Conn, before, now 
 			}
 		}
 		done[a.Name] = true
-		r.logger.Infof("the table %s has rows that are not in the log under its name: %s: they are loaded", a.Name, a.Why)
 		if err := r.chunks.Appeared(ctx, conn, a.OID, a.Name.String(), a.Why); err != nil {
 			return err
 		}

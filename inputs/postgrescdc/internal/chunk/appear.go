@@ -37,13 +37,6 @@ func (s *Source) Appeared(ctx context.Context, conn *pgx.Conn, oid uint32, name,
 	return nil
 }
 
-// Follows reports whether somebody loads what appears.
-func (s *Source) Follows() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.notify != nil
-}
-
 // asker runs a question on a connection to the primary.
 type asker func(ctx context.Context, f func(*pgx.Conn) error) error
 

@@ -88,6 +88,12 @@ func (r *reader) Begin(ctx context.Context, name string, after checkpoint.Positi
 }
 
 func (r *reader) begin(ctx context.Context, name string, after checkpoint.Position) (*view, error) {
+	if r.held { // whoever read it does not want the rest
+		if err := r.conn.PgConn().Exec(ctx, "ROLLBACK").Close(); err != nil {
+			return nil, err
+		}
+		r.held, r.used = false, false
+	}
 	if r.used {
 		return nil, errors.New("the connection is in the middle of something: it has failed, or a chunk was not read to its end")
 	}
