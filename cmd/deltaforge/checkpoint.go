@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	contract "github.com/deltaforge/deltaforge/internal/plane"
+	"github.com/deltaforge/deltaforge/internal/snapshot"
 )
 
 const pathFlag = "path"
@@ -107,6 +110,10 @@ func listOne(c *cli.Context, s *checkpoint.SQLite, w io.Writer, key string) erro
 		_, err = fmt.Fprintf(w, "%s\tschema history\t%d bytes\t\t%t\n", key, len(data), used)
 		return err
 	}
+	if checkpoint.IsSnapshotKey(key) {
+		_, err = fmt.Fprintf(w, "%s\tsnapshot\t%s\t\t%t\n", key, snapshotSummary(data), used)
+		return err
+	}
 	r, err := checkpoint.UnmarshalRecord(data)
 	if err != nil {
 		_, err = fmt.Fprintf(w, "%s\t?\t%v\t\t%t\n", key, err, used)
@@ -114,6 +121,21 @@ func listOne(c *cli.Context, s *checkpoint.SQLite, w io.Writer, key string) erro
 	}
 	_, err = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%t\n", key, r.Kind, r.Token(), r.SavedAt.Format(time.RFC3339), used)
 	return err
+}
+
+// snapshotSummary is the progress of snapshots in a few words.
+func snapshotSummary(data []byte) string {
+	status, err := snapshot.ReadStatus(data)
+	if err != nil {
+		return err.Error()
+	}
+	done := 0
+	for _, t := range status.Tables {
+		if t.State == string(snapshot.Done) {
+			done++
+		}
+	}
+	return fmt.Sprintf("%d of %d tables", done, len(status.Tables))
 }
 
 func showCheckpoint(c *cli.Context, s *checkpoint.SQLite, key string) error {
@@ -124,6 +146,13 @@ func showCheckpoint(c *cli.Context, s *checkpoint.SQLite, key string) error {
 	if checkpoint.IsSchemaKey(key) { // text, a line for each part
 		_, err := fmt.Fprintf(c.App.Writer, "%s\n", bytes.TrimRight(data, "\n"))
 		return err
+	}
+	if checkpoint.IsSnapshotKey(key) {
+		status, err := snapshot.ReadStatus(data)
+		if err != nil {
+			return fmt.Errorf("key %q: %w\nthe record is: %s", key, err, data)
+		}
+		return showSnapshots(c.App.Writer, map[string]contract.SnapshotStatus{strings.TrimSuffix(key, checkpoint.SnapshotKey("")): status})
 	}
 	r, err := checkpoint.UnmarshalRecord(data)
 	if err != nil {

@@ -32,6 +32,7 @@ func (r route) takesID() bool { return strings.Contains(r.path, "{id}") }
 const (
 	streamInput   = "The configuration of a stream, YAML or JSON"
 	resourceInput = "The configuration of a resource, YAML or JSON"
+	snapshotInput = "An action (start, pause, resume, stop), tables (names or patterns), where (a condition in SQL) and source (the name of one), YAML or JSON"
 )
 
 func (s *Server) routes() []route {
@@ -60,6 +61,8 @@ func (s *Server) routes() []route {
 		{"POST", "/streams/{id}/start", "Run a stopped pipeline from its saved position", false, false, "", []int{200, badRequest, notFound, conflict, badGateway}, s.startStream},
 		{"GET", "/streams/{id}/checkpoint", "The saved positions of a pipeline's sources", false, false, "", []int{200, notFound, http.StatusNotImplemented, badGateway}, s.getCheckpoint},
 		{"DELETE", "/streams/{id}/checkpoint", "Forget the saved positions of a stopped pipeline", false, false, "", []int{200, notFound, conflict, http.StatusNotImplemented, badGateway}, s.deleteCheckpoint},
+		{"GET", "/streams/{id}/snapshot", "How the snapshots of a pipeline's sources are", false, false, "", []int{200, notFound, conflict, badGateway}, s.getSnapshot},
+		{"POST", "/streams/{id}/snapshot", "Start, pause, resume or stop the loading of tables", false, false, snapshotInput, []int{200, badRequest, notFound, conflict, badGateway}, s.postSnapshot},
 		{"POST", "/validate", "Lint a configuration and test its connections; nothing is created", false, false, streamInput, []int{200, badRequest}, s.validate},
 		{"POST", "/resources/{type}/{id}", "Create or replace a resource", false, false, resourceInput, []int{200, badRequest, badGateway}, s.storeResource},
 	}

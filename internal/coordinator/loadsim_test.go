@@ -465,7 +465,7 @@ func simRun(t *testing.T, d *simDB, crashes int) *simConsumer {
 				timeout := read.Err() != nil && ctx.Err() == nil
 				done()
 				if timeout {
-					if st := in.loader.Status(); len(st.Tables) == 1 && st.Tables[0].State == snapshot.Done {
+					if st := in.loader.Status(); len(st.Tables) == 1 && st.Tables[0].State == string(snapshot.Done) {
 						if !stopped {
 							stopped = true
 							close(stop)
@@ -482,7 +482,7 @@ func simRun(t *testing.T, d *simDB, crashes int) *simConsumer {
 					break
 				}
 				// The writers end some time after the load.
-				if st := in.loader.Status(); !stopped && len(st.Tables) == 1 && st.Tables[0].State == snapshot.Done && run >= crashes {
+				if st := in.loader.Status(); !stopped && len(st.Tables) == 1 && st.Tables[0].State == string(snapshot.Done) && run >= crashes {
 					stopped = true
 					close(stop)
 					writers.Wait()

@@ -39,9 +39,13 @@ func (l *link) attach(i *Input, res *service.Resources) {
 	}
 	v, _ := res.GetGeneric(plane.Key)
 	if p, ok := v.(plane.Registry); ok {
-		l.gate, l.detach = p.Attach(res.StreamID(), i.cfg.Name, plane.Source{
+		src := plane.Source{
 			Report: func() plane.Report { return l.report(i) }, Withdraw: func() { i.lag.Withdraw() },
-		})
+		}
+		if i.loader != nil {
+			src.Snapshot = i.loader.Request
+		}
+		l.gate, l.detach = p.Attach(res.StreamID(), i.cfg.Name, src)
 	} else {
 		l.alone = true
 		i.st.pipelineInfo.Set(1, cmp.Or(i.cfg.Type, i.kind))

@@ -25,6 +25,9 @@ type Source struct {
 	// second, also after detach, so that a pipeline that is stopped or failed keeps a lag that grows: until another source of the pipeline
 	// attaches, or the pipeline is deleted.
 	Report func() Report
+	// Snapshot carries out a request, and returns how the snapshots are then. It is nil where the source loads no tables. An error
+	// says what is wrong with the request.
+	Snapshot func(SnapshotRequest) (SnapshotStatus, error)
 	// Withdraw takes the series that Report sets off the metrics page. It is called once, after detach, when Report is not called any
 	// more.
 	Withdraw func()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
+	"github.com/deltaforge/deltaforge/internal/plane"
 	"github.com/deltaforge/deltaforge/internal/tablefilter"
 )
 
@@ -413,33 +414,34 @@ func (l *Loader) stop(tables []string) ([]string, error) {
 	return names, nil
 }
 
-// Status is how the loads of a source are.
-type Status struct {
-	Paused bool          `json:"paused"`
-	Tables []TableStatus `json:"tables"`
-}
-
-// TableStatus is how the load of a table is.
-type TableStatus struct {
-	Table    string  `json:"table"`
-	State    State   `json:"state"`
-	Rows     int64   `json:"rows"`
-	Estimate int64   `json:"estimate"` // -1: unknown
-	Ratio    float64 `json:"ratio"`
-	// Seconds is how long the load took, or has taken so far.
-	Seconds float64 `json:"seconds"`
-	Problem string  `json:"problem,omitempty"`
+// Request carries out what a person asks for, and returns how the loads are then.
+func (l *Loader) Request(r plane.SnapshotRequest) (plane.SnapshotStatus, error) {
+	var err error
+	switch r.Action {
+	case "":
+	case "start":
+		_, err = l.Start(r.Tables, r.Where)
+	case "stop":
+		_, err = l.Stop(r.Tables)
+	case "pause":
+		l.Pause()
+	case "resume":
+		l.Resume()
+	default:
+		err = fmt.Errorf("action: want start, pause, resume or stop, got %q", r.Action)
+	}
+	return l.Status(), err
 }
 
 // Status returns how the loads are, sorted by table. Tables that are only known are left out.
-func (l *Loader) Status() Status {
+func (l *Loader) Status() plane.SnapshotStatus {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.rec.status(time.Now())
 }
 
-func (r *record) status(now time.Time) Status {
-	s := Status{Paused: r.Paused, Tables: []TableStatus{}}
+func (r *record) status(now time.Time) plane.SnapshotStatus {
+	s := plane.SnapshotStatus{Paused: r.Paused, Tables: []plane.TableSnapshot{}}
 	for _, d := range r.Loads {
 		if d.State == Skipped {
 			continue
@@ -448,18 +450,18 @@ func (r *record) status(now time.Time) Status {
 		if end.IsZero() {
 			end = now
 		}
-		s.Tables = append(s.Tables, TableStatus{
-			Table: d.Table, State: d.State, Rows: d.Rows, Estimate: d.Estimate, Ratio: d.ratio(), Seconds: max(0, end.Sub(d.Began).Seconds()), Problem: d.Problem,
+		s.Tables = append(s.Tables, plane.TableSnapshot{
+			Table: d.Table, State: string(d.State), Rows: d.Rows, Estimate: d.Estimate, Ratio: d.ratio(), Seconds: max(0, end.Sub(d.Began).Seconds()), Problem: d.Problem,
 		})
 	}
 	return s
 }
 
 // ReadStatus returns what a saved record says.
-func ReadStatus(saved []byte) (Status, error) {
+func ReadStatus(saved []byte) (plane.SnapshotStatus, error) {
 	r, err := parseRecord(saved)
 	if err != nil {
-		return Status{}, err
+		return plane.SnapshotStatus{}, err
 	}
 	return r.status(time.Now()), nil
 }

@@ -2,6 +2,8 @@
 package sources
 
 import (
+	"errors"
+	"fmt"
 	"maps"
 	"sync"
 
@@ -107,6 +109,31 @@ func (s *Sources) Forget(pipeline string) {
 	if len(a.sources) == 0 {
 		delete(s.pipelines, pipeline)
 	}
+}
+
+// Snapshot carries out a request with the sources of a pipeline that run and load tables, and returns how their snapshots are, by their names. Only is the
+// name of one of them; empty: all.
+func (s *Sources) Snapshot(pipeline, only string, r contract.SnapshotRequest) (map[string]contract.SnapshotStatus, error) {
+	s.mu.Lock()
+	asked := map[string]func(contract.SnapshotRequest) (contract.SnapshotStatus, error){}
+	if a := s.pipelines[pipeline]; a != nil {
+		for name, src := range a.sources {
+			if !src.closed && src.Snapshot != nil && (only == "" || only == name) {
+				asked[name] = src.Snapshot
+			}
+		}
+	}
+	s.mu.Unlock()
+	all := map[string]contract.SnapshotStatus{}
+	var failed []error
+	for name, ask := range asked {
+		status, err := ask(r)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", name, err))
+		}
+		all[name] = status
+	}
+	return all, errors.Join(failed...)
 }
 
 // Report is the word of one source.
