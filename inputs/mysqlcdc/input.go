@@ -59,7 +59,7 @@ const (
 func spec() *service.ConfigSpec {
 	return service.NewConfigSpec().
 		Categories("Services").
-		Summary("Streams the row changes of a MySQL or MariaDB server.").
+		Summary("Loads the tables of a MySQL or MariaDB server, and streams their row changes.").
 		Description("Reads the binlog as a replica does: MySQL 8.0 to 9.x and MariaDB 10.11 and later, with `binlog_format=ROW`. The "+
 			"account needs `REPLICATION SLAVE`, `REPLICATION CLIENT`, and `SELECT` on the captured tables and on those that "+
 			"become captured by `RENAME` or `LIKE`.\n\n"+
@@ -100,8 +100,8 @@ func spec() *service.ConfigSpec {
 				Description("The id under which the input replicates; no server and no other replica may have it. 0 derives one from "+
 					"the source's `name`.").Advanced(),
 			service.NewStringField(fieldStart).Default(startLatest).
-				Description("Where to start when no position is saved: `latest`, `earliest` (the oldest binlog the server has), or a "+
-					"position: a GTID set, or `file:position`.").
+				Description("Where the stream starts when no position is saved: `latest`, `earliest` (the oldest binlog the server has), or a "+
+					"position: a GTID set, or `file:position`. Tables are loaded as `snapshot` says, wherever it starts.").
 				Example("earliest").Example("binlog.000003:157").Example("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5"),
 			service.NewStringEnumField(fieldUseGTID, useGTIDAuto, useGTIDAlways, useGTIDNever).Default(useGTIDAuto).
 				Description("Whether positions have GTIDs, besides their place in the server's files. `auto`: when the server has them. `true`: a "+

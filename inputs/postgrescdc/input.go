@@ -48,18 +48,19 @@ const (
 func spec() *service.ConfigSpec {
 	return service.NewConfigSpec().
 		Categories("Services").
-		Summary("Streams row changes out of PostgreSQL 14 to 18 by logical replication.").
+		Summary("Loads the tables of PostgreSQL 14 to 18, and streams their row changes by logical replication.").
 		Description("Reads a logical replication slot with the pgoutput plugin, and makes slot and publication when they are " +
 			"missing. The slot is only ever told positions that are delivered and saved.\n\n" +
 			"Of all tables that match the patterns, the source's own publication names those whose updates and deletes the server does not " +
 			"refuse for it (they need a replica identity); the log says which it does not name, and what to do. A table that is made, renamed, " +
-			"attached or detached later is added within seconds, with a warning that names the position from which on its changes are captured. " +
+			"attached or detached later is added within seconds. What it held before is loaded as `snapshot` says. With `snapshot.mode: never` the " +
+			"log names the position from which on its changes are captured. " +
 			"For a superuser there is a second publication with the inserts and truncates of whole schemas (`shop.*`, PostgreSQL 15 and later) " +
 			"or of everything, so that no insert of a new table is missing.").
 		Field(service.NewStringField(fieldDSN).
 			Description("How to connect: a `postgres://` URL or `keyword=value` pairs. In a URL, characters of user and password that have a " +
 				"meaning there are written `%40` (@), `%2F` (/), `%3F` (?), `%23` (#) and `%25` (%); in pairs, a value with blanks or quotes is written in quotes: " +
-				"`password='it\\'s'`. The role needs REPLICATION and LOGIN, and, for " +
+				"`password='it\\'s'`. The role needs REPLICATION and LOGIN; SELECT on the tables that are loaded; and, for " +
 				"the source to make the publication, CREATE on the database and ownership of the tables.").
 			Example("postgres://deltaforge:${PG_PASSWORD}@localhost:5432/shop").Secret()).
 		Field(service.NewObjectField(fieldTables,
