@@ -35,7 +35,11 @@ func (r *reducer) alter() error {
 		r.in = parts[0]
 		parts = parts[1:]
 		if r.endsClauses() {
+			r.lastClause(n)
 			break
+		}
+		if r.at(0).Keyword() == "IMPORT" && r.at(1).Keyword() == "TABLESPACE" {
+			r.fill(n, "its tablespace was imported", statement.TableName{})
 		}
 		clause, err := r.clause()
 		if err != nil {

@@ -57,6 +57,8 @@ type Result struct {
 	Changes []shape.Change
 	// Tables are what it is about, in full, also when it could not be applied.
 	Tables []statement.TableName
+	// Filled are those that have rows now that the log does not have under their names.
+	Filled []Filled
 	// Unread says that the statement is about tables that could not be named.
 	Unread bool
 }
@@ -127,6 +129,7 @@ func (a *Applier) Apply(state shape.State, st Statement) (res Result, err error)
 	for _, n := range red.gone {
 		a.setTemporary(st.Session, run.fullName(n.DB, n.Table), false)
 	}
+	run.fills()
 	if err != nil || red.neutral {
 		return run.res, err
 	}
@@ -383,6 +386,9 @@ func (r *run) addConstraint(def *shape.Table, c *ast.Constraint) error {
 
 func (r *run) rename(from, to statement.TableName) {
 	def := r.lookup(from)
+	if def != nil || r.state[from.DB] == nil || !r.state[from.DB].Complete { // else it is no table
+		r.filled(to, "renamed from "+from.String())
+	}
 	switch {
 	case r.guessed(def):
 		// What is known as from is a table of later; what is renamed now is known as to, if it is still there.

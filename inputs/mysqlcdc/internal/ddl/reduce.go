@@ -36,6 +36,8 @@ type reduced struct {
 	optionalIndexes []string
 	// detached is the table that a partition becomes, absorbed the table that becomes a partition.
 	detached, absorbed *statement.TableName
+	// filled are the tables that get rows by what the statement does.
+	filled []filling
 	// tables are the names that the statement is about, as far as it was read: they are there also when the rest was not
 	// understood.
 	tables []statement.TableName

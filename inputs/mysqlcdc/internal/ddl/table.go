@@ -14,6 +14,7 @@ import (
 func (r *run) alterTable(n *ast.AlterTableStmt) error {
 	name := r.nameOf(n.Table)
 	if t := r.red.absorbed; t != nil {
+		r.filled(name, "a partition was made of "+r.fullName(t.DB, t.Table).String())
 		if gone := r.fullName(t.DB, t.Table); r.lookup(gone) != nil {
 			r.set(gone, nil)
 		}
@@ -26,6 +27,9 @@ func (r *run) alterTable(n *ast.AlterTableStmt) error {
 	}
 	if r.renameTemporary(name, to, r.specific()) {
 		return nil
+	}
+	if t := r.red.detached; t != nil {
+		r.filled(r.fullName(t.DB, t.Table), "it was a partition of "+name.String())
 	}
 	def := r.lookup(name)
 	if t := r.red.detached; t != nil && !r.guessed(def) {

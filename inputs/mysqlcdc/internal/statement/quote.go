@@ -20,3 +20,11 @@ func (n TableName) SQL() string {
 	}
 	return QuoteName(n.DB) + "." + QuoteName(n.Table)
 }
+
+// String returns the name as people write it.
+func (n TableName) String() string {
+	if n.DB == "" {
+		return n.Table
+	}
+	return n.DB + "." + n.Table
+}
