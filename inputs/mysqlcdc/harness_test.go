@@ -84,6 +84,9 @@ func newTestLog(t *testing.T, dsn, db, yaml string) *mysqlLog {
 	if !strings.Contains(yaml, "heartbeat_interval:") {
 		yaml += "\nheartbeat_interval: 200ms\nread_timeout: 10s"
 	}
+	if !strings.Contains(yaml, "snapshot:") {
+		yaml += "\nsnapshot: {mode: never}"
+	}
 	conf, err := spec().ParseYAML(fmt.Sprintf("name: test_%s\ndsn: %q\n%s", db, dsn, yaml), nil)
 	require.NoError(t, err)
 	cfg, err := parseConfig(conf, "test")

@@ -151,7 +151,11 @@ type config struct {
 	reloadDDL   bool
 	// schemaChanges: changes of shapes are events.
 	schemaChanges bool
-	source        *change.Source
+	// snapshotWanted: a first start is where all that is before it is visible to queries, so that a snapshot misses nothing.
+	snapshotWanted bool
+	// replica is where the tables are read from; nil for server.
+	replica *wire.Server
+	source  *change.Source
 }
 
 // queryTimeout bounds the answers of everything but the binlog.
@@ -211,6 +215,9 @@ func parseConfig(conf *service.ParsedConfig, version string) (c config, err erro
 		return c, err
 	}
 	if c.values, err = row.ParseOptions(conf); err != nil {
+		return c, err
+	}
+	if err := c.parseSnapshot(); err != nil {
 		return c, err
 	}
 	c.source = &change.Source{Connector: history.Kind, Name: c.coordinator.Name, Tenant: c.coordinator.Tenant, Version: version, Metadata: c.coordinator.Metadata}

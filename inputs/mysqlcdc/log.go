@@ -65,6 +65,10 @@ func newLog(cfg config, res *service.Resources) *mysqlLog {
 				"lets him try passwords: set tls: {enabled: true}", cfg.server.Address)
 		})
 	}
+	if cfg.replica != nil {
+		replica := cfg.server.Like(*cfg.replica)
+		cfg.replica = &replica
+	}
 	return &mysqlLog{
 		cfg:     cfg,
 		logger:  res.Logger(),

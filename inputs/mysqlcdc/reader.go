@@ -252,6 +252,9 @@ func (s *session) rotate(h binlog.Header, body []byte) error {
 		}
 		s.vague = false
 	}
+	if moved && s.created == 0 && s.vague {
+		s.vague = s.isLarge(file)
+	}
 	if moved {
 		s.created = 0
 		s.turned = !h.Artificial()
@@ -320,10 +323,32 @@ func (s *session) heartbeat(ctx context.Context, h binlog.Header, now time.Time)
 	if err := s.watchFiles(ctx, now); err != nil {
 		return err
 	}
+	if atEnd {
+		s.passIdle(beat)
+	}
 	seg := coordinator.Segment{ReadAt: now, Bytes: s.bytes, CaughtUp: atEnd}
 	if s.skip == 0 { // else the position as it is saved has the events of the next transaction that are delivered already
 		seg.Commit = s.position
 	}
 	s.bytes = 0
 	return s.send(ctx, seg)
+}
+
+// passIdle moves the position to the end of the log, which is at these low bits: what lies between is no transaction, or one that was
+// delivered before. Without that, a position would stay before the events that a file begins with, or have no place at all, as long as
+// nothing happens.
+func (s *session) passIdle(beat uint64) {
+	if s.vague || s.created == 0 || s.discard > 0 || s.skip > 0 {
+		return
+	}
+	here := s.here()
+	if uint64(uint32(here.Pos)) != beat {
+		if !s.byGTIDs || beat < here.Pos {
+			return
+		}
+		here.Pos, s.pos = beat, beat // the server has left out what we have
+	}
+	if s.position.File != here.File || s.position.Pos != here.Pos {
+		s.position = s.position.At(here)
+	}
 }

@@ -224,6 +224,20 @@ func (s *session) checkPurged(p *gtid.Position) error {
 	return nil
 }
 
+// isLarge reports whether a file is known to be that long, or not known to be shorter.
+func (s *session) isLarge(name string) bool {
+	files := s.log.files.Load()
+	if files == nil {
+		return true
+	}
+	for _, f := range *files {
+		if f.Name == name {
+			return f.Size > math.MaxUint32
+		}
+	}
+	return true
+}
+
 // hasLargeFile reports whether a file is so long that the 32 bits of headers do not say where in it an event is.
 func (s *session) hasLargeFile() bool {
 	files := s.log.files.Load()

@@ -34,11 +34,16 @@ func (s *session) prepareHistory(ctx context.Context, from checkpoint.Token, sta
 		s.log.logger.Warnf("No schema history is saved with position %s: tables are taken as they are now; rows that were written "+
 			"before a later change of their table are an error", start)
 	}
-	c, err := s.readCatalog(ctx, nil)
+	latest := from.IsZero() && s.log.cfg.startAt == nil && s.log.cfg.start == startLatest
+	endOfLog := s.endOfLog
+	if latest && s.log.cfg.snapshotWanted {
+		endOfLog = s.endOfVisible
+	}
+	c, err := s.readCatalogAt(ctx, nil, endOfLog)
 	if err != nil {
 		return nil, err
 	}
-	if from.IsZero() && s.log.cfg.startAt == nil && s.log.cfg.start == startLatest {
+	if latest {
 		start = c.At
 		for _, t := range c.Exact {
 			t.AsOf = ""
@@ -81,9 +86,15 @@ const maxReadings = 5
 
 // readCatalog reads the tables of the databases that are followed, except those that are known.
 func (s *session) readCatalog(ctx context.Context, known func(db string) bool) (r catalog.Reading, err error) {
+	return s.readCatalogAt(ctx, known, s.endOfLog)
+}
+
+func (s *session) readCatalogAt(ctx context.Context, known func(db string) bool, endOfLog func(context.Context) (*gtid.Position, error)) (
+	r catalog.Reading, err error,
+) {
 	want := func(db string) bool { return s.follows(db) && (known == nil || !known(db)) }
 	for range maxReadings {
-		if r, err = s.catalog.Read(ctx, s.flavor, want, s.filter.Match, s.endOfLog); err != nil || r.Settled {
+		if r, err = s.catalog.Read(ctx, s.flavor, want, s.filter.Match, endOfLog); err != nil || r.Settled {
 			return r, err
 		}
 	}
@@ -110,6 +121,11 @@ func (s *session) ddl(ctx context.Context, st ddl.Statement, start uint64, now t
 	}
 	if err := s.schemaEvents(ctx, st.Text, res, start, now); err != nil {
 		return err
+	}
+	for _, f := range res.Filled {
+		if s.filter.Match(f.Table.DB, f.Table.Table) {
+			s.log.snapshots.Appeared(f.Table, f.How)
+		}
 	}
 	if len(res.Changes) == 0 {
 		return nil

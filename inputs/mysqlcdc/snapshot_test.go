@@ -1,6 +1,8 @@
 package mysqlcdc
 
 import (
+	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -19,7 +21,6 @@ func openReader(t *testing.T, l *mysqlLog) snapshot.Reader {
 	r, err := l.Snapshots().Open(t.Context())
 	require.NoError(t, err)
 	t.Cleanup(r.Close)
-	t.Cleanup(l.snapshots.Close)
 	return r
 }
 
@@ -67,4 +68,88 @@ func sameAsStream(t *testing.T, streamed, read []received) {
 			require.NoError(t, got.err)
 		}
 	}
+}
+
+// TestSnapshotTables: what there is to load, what cannot be read, and what is not there.
+func TestSnapshotTables(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *bench) {
+		b.exec(t, "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(9))", "INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c')", "CREATE TABLE hollow (a INT)",
+			"CREATE VIEW w AS SELECT * FROM t", "CREATE TABLE `dot.ted` (id INT PRIMARY KEY)", "INSERT INTO `dot.ted` VALUES (7)", "ANALYZE TABLE t")
+		l := b.newLog(t, "")
+		at := firstPosition(t, b, l)
+		tables, err := l.Snapshots().Tables(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []snapshot.Table{
+			{Name: b.db + ".dot.ted", Rows: tables[0].Rows, Key: []string{"id"}}, {Name: b.db + ".hollow", Rows: 0}, {Name: b.db + ".t", Rows: 3, Key: []string{"id"}},
+		}, tables)
+		r := openReader(t, l)
+		require.Empty(t, readAll(t, r, at, snapshot.Chunk{Table: b.db + ".hollow", Limit: 2}))
+		rows := readChunk(t, r, at, snapshot.Chunk{Table: b.db + ".dot.ted", Limit: 2})
+		require.Equal(t, []int64{7}, numbers(rows.Events))
+
+		// The shape is the one that the rows are read under; its table stays the same while nothing has changed.
+		table := b.db + ".t"
+		c := snapshot.Chunk{Table: table, Limit: 2, Where: "v <> 'a' -- not the first"}
+		first := readChunk(t, r, at, c)
+		require.Len(t, first.Events, 2)
+		b.exec(t, "INSERT INTO t VALUES (4, 'd')")
+		require.Same(t, first.Events[0].Table, readChunk(t, r, at, c).Events[0].Table)
+		b.exec(t, "ALTER TABLE t ADD w INT DEFAULT 5")
+		changed := readChunk(t, r, at, c).Events[0]
+		require.NotSame(t, first.Events[0].Table, changed.Table)
+		require.Equal(t, int64(5), changed.After[2].Int())
+
+		fails := func(c snapshot.Chunk) error {
+			r := openReader(t, l)
+			_, err := r.Begin(t.Context(), c.Table, at)
+			require.NoError(t, err)
+			_, err = r.Read(t.Context(), c)
+			return err
+		}
+		require.ErrorIs(t, fails(snapshot.Chunk{Table: b.db + ".gone", Limit: 2}), snapshot.ErrGone)
+		for _, where := range []string{"nothing = 1", "v = ", "1) OR (1", "no_function(v)"} {
+			err := fails(snapshot.Chunk{Table: table, Limit: 2, Where: where})
+			require.ErrorContains(t, err, "snapshot.where: the condition", where)
+			require.ErrorContains(t, err, table)
+		}
+		for _, from := range []string{`["a' OR 1"]`, `["1"`, `[1,2]`, `[]`, `[null]`, `["zz"]`} {
+			require.Error(t, fails(snapshot.Chunk{Table: table, Limit: 2, From: snapshot.Bound(from)}), from)
+		}
+	})
+}
+
+// TestSnapshotRefused: a table that the account may not read says which grant is missing.
+func TestSnapshotRefused(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *bench) {
+		b.exec(t, "CREATE TABLE t (id INT PRIMARY KEY)", "CREATE TABLE u (id INT PRIMARY KEY, secret INT)")
+		user := "poor_" + b.db[len(b.db)-8:]
+		b.exec(t, "CREATE USER "+user+"@'%' IDENTIFIED BY 'poor-password'", "GRANT SELECT ON `"+b.db+"`.t TO "+user+"@'%'",
+			"GRANT SELECT (id) ON `"+b.db+"`.u TO "+user+"@'%'")
+		t.Cleanup(func() { _, _ = b.sql.ExecContext(context.WithoutCancel(t.Context()), "DROP USER "+user+"@'%'") })
+		l := newTestLog(t, user+":poor-password@tcp("+b.srv.Addr()+")/", b.db, "")
+		tables, err := l.Snapshots().Tables(t.Context())
+		require.NoError(t, err)
+		require.Len(t, tables, 2)
+		require.NoError(t, tables[0].Refused)
+		require.ErrorContains(t, tables[1].Refused, "GRANT SELECT ON `"+b.db+"`.`u` TO '"+user+"'@'%'")
+	})
+}
+
+// TestSnapshotAppears: a table that comes under a captured name by a rename, or takes rows from elsewhere, is told of; one that is made is
+// not: its rows are in the log.
+func TestSnapshotAppears(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *bench) {
+		b.exec(t, "CREATE TABLE orders (id INT PRIMARY KEY)")
+		l := b.newLog(t, fmt.Sprintf("tables: {include: [%q, %q]}", b.db+".orders", b.db+".parts"))
+		var got []snapshot.Appearance
+		l.Snapshots().Notify(func(a snapshot.Appearance) { got = append(got, a) })
+		r := start(t, l, checkpoint.Token{}).connected(t)
+		b.exec(t, "CREATE TABLE orders_new LIKE orders", "INSERT INTO orders_new VALUES (1)", "RENAME TABLE orders TO orders_old, orders_new TO orders",
+			"CREATE TABLE parts (id INT) PARTITION BY RANGE (id) (PARTITION p VALUES LESS THAN (10))", "CREATE TABLE one (id INT)",
+			"ALTER TABLE parts EXCHANGE PARTITION p WITH TABLE one", "INSERT INTO orders VALUES (2)")
+		r.take(t, 1)
+		require.Equal(t, []snapshot.Appearance{
+			{Table: b.db + ".orders", Why: "renamed from " + b.db + ".orders_new"}, {Table: b.db + ".parts", Why: "a partition was exchanged for " + b.db + ".one"},
+		}, got)
+	})
 }

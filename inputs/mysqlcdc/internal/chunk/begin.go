@@ -42,9 +42,11 @@ func (r *reader) begin(ctx context.Context, after checkpoint.Position) (*view, e
 			return nil, err
 		}
 	}
-	v := &view{source: r.source, server: r.server.identity}
+	v := &view{source: r.source, server: r.mainServer.identity}
 	var err error
 	switch {
+	case r.server.flavor == product.MariaDB && r.main != nil:
+		err = r.beginMariaReplica(ctx, v, at)
 	case r.server.flavor == product.MariaDB:
 		err = r.beginMariaDB(ctx, v, at)
 	case r.server.gtidMode && !r.source.cfg.NoGTIDs:
@@ -79,7 +81,7 @@ func (r *reader) beginGTIDs(ctx context.Context, v *view, after *gtid.Position) 
 			return "", err
 		}
 		if missing := set.Minus(v.executed); !missing.Empty() {
-			return fmt.Sprintf("the transactions %s, which are in the log and not visible yet: %s", missing, heldBy), nil
+			return fmt.Sprintf("the transactions %s, which are in the log and not visible yet: %s", missing, r.heldBy()), nil
 		}
 		return "", nil
 	})
@@ -91,7 +93,12 @@ func (r *reader) beginGTIDs(ctx context.Context, v *view, after *gtid.Position) 
 }
 
 // heldBy is what holds a transaction up that is in the log.
-const heldBy = "their commits wait, for a semi-synchronous replica perhaps (SHOW PROCESSLIST tells)"
+func (r *reader) heldBy() string {
+	if r.main != nil {
+		return "the replica of snapshot.dsn (" + r.source.cfg.Replica.Address + ") is late"
+	}
+	return "their commits wait, for a semi-synchronous replica perhaps (SHOW PROCESSLIST tells)"
+}
 
 // executed asks MySQL which transactions its engines have committed.
 func executed(ctx context.Context, q querier) (*gtid.Set, error) {
@@ -125,7 +132,7 @@ func (r *reader) beginMariaDB(ctx context.Context, v *view, after *gtid.Position
 		if _, err := r.conn.Query(ctx, "ROLLBACK"); err != nil {
 			return "", err
 		}
-		return fmt.Sprintf("what is in the log up to %s, and visible up to %s only: %s", after, v.before, heldBy), nil
+		return fmt.Sprintf("what is in the log up to %s, and visible up to %s only: %s", after, v.before, r.heldBy()), nil
 	})
 }
 
@@ -152,21 +159,28 @@ func mariaSnapshot(ctx context.Context, q querier) (*gtid.Position, error) {
 
 // until calls look until it says that there is nothing to wait for, and says what it waits for now and then.
 func (r *reader) until(ctx context.Context, look func() (waitsFor string, err error)) error {
-	return until(ctx, r.source.cfg.Warn, look)
+	return r.source.until(ctx, look)
 }
 
 // sayAfter is how long something is waited for before it is said, and then each time again.
 const sayAfter = 10 * time.Second
 
-func until(ctx context.Context, warn func(string, ...any), look func() (waitsFor string, err error)) error {
+func (s *Source) until(ctx context.Context, look func() (waitsFor string, err error)) error {
 	began := time.Now()
+	defer s.waits.Store(nil)
+	waited := ""
 	for said := sayAfter; ; {
 		what, err := look()
+		if err != nil && ctx.Err() != nil && waited != "" {
+			err = fmt.Errorf("waiting for %s: %w", waited, ctx.Err())
+		}
 		if err != nil || what == "" {
 			return err
 		}
-		if waited := time.Since(began); waited >= said {
-			warn("A snapshot has been waiting for %s: it waits for %s", waited.Round(time.Second), what)
+		waited = what
+		s.waits.Store(&what)
+		if since := time.Since(began); since >= said {
+			s.cfg.Warn("A snapshot has been waiting for %s: it waits for %s", since.Round(time.Second), what)
 			said += 6 * sayAfter
 		}
 		select {

@@ -131,29 +131,37 @@ var forms = map[form]*regexp.Regexp{
 	formPacked:  regexp.MustCompile(`^[0-9a-fA-F:.-]+$`),
 }
 
-// literals returns a bound as SQL.
-func (k *key) literals(b snapshot.Bound) ([]string, error) {
+// elements returns the elements of a bound as text.
+func (k *key) elements(b snapshot.Bound) ([]string, error) {
 	var elements []json.RawMessage
 	if err := json.Unmarshal(b, &elements); err != nil || len(elements) == 0 || len(elements) > len(k.parts) {
 		return nil, fmt.Errorf("%w: %s", errBound, b)
 	}
-	literals := make([]string, len(elements))
+	texts := make([]string, len(elements))
 	for i, e := range elements {
-		p := k.parts[i]
-		text := string(e)
+		f := k.parts[i].form
+		texts[i] = string(e)
 		if len(e) > 0 && e[0] == '"' {
-			if err := json.Unmarshal(e, &text); err != nil {
+			if err := json.Unmarshal(e, &texts[i]); err != nil {
 				return nil, fmt.Errorf("%w: %s", errBound, b)
 			}
-		} else if p.form != formInteger && p.form != formLabel && p.form != formBits {
+		} else if f != formInteger && f != formLabel && f != formBits {
 			return nil, fmt.Errorf("%w: %s", errBound, b)
 		}
-		if !forms[p.form].MatchString(text) {
+		if !forms[f].MatchString(texts[i]) {
 			return nil, fmt.Errorf("%w: %s", errBound, b)
 		}
-		literals[i] = p.literal(text)
 	}
-	return literals, nil
+	return texts, nil
+}
+
+// literals returns a bound as SQL.
+func (k *key) literals(b snapshot.Bound) ([]string, error) {
+	elements, err := k.elements(b)
+	for i := range elements {
+		elements[i] = k.parts[i].literal(elements[i])
+	}
+	return elements, err
 }
 
 // literal writes an element of a bound as SQL.

@@ -3,6 +3,7 @@ package chunk
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/shape"
@@ -26,6 +27,8 @@ type keyPart struct {
 	order int
 	// charset is that of text.
 	charset string
+	// numbers is the highest number that an ENUM can have; 0 for other types, and where there are too many of them.
+	numbers int
 }
 
 // querier is a connection, or what stands for one.
@@ -91,6 +94,10 @@ func (k *key) bind(t *table) error {
 		case formLabel:
 			p.order = extra
 			extra++
+			var err error
+			if p.numbers, err = numbersOf(t.column(p.column)); err != nil {
+				return err
+			}
 		default:
 		}
 		parts = append(parts, p)
@@ -139,10 +146,47 @@ func (k *key) compare(literals []string, up, down string, equal bool) string {
 			op += "="
 		}
 		name := statement.QuoteName(p.name)
-		alternatives = append(alternatives, "("+prefix+name+" "+op+" "+literal+")")
+		alternatives = append(alternatives, "("+prefix+p.condition(op, literal)+")")
 		prefix += name + " = " + literal + " AND "
 	}
 	return "(" + strings.Join(alternatives, " OR ") + ")"
+}
+
+// maxNumbers is how many numbers are listed, at most.
+const maxNumbers = 1023
+
+// numbersOf returns the highest number of an ENUM; 0 where it is too high, and for a SET, of which servers find nothing by an index.
+func numbersOf(c *shape.Column) (int, error) {
+	if c.DataType() == "set" {
+		return 0, nil
+	}
+	labels, err := shape.ParseLabels(c.Type)
+	if err != nil {
+		return 0, fmt.Errorf("column %s: %w", c.Name, err)
+	}
+	if len(labels) > maxNumbers {
+		return 0, nil
+	}
+	return len(labels), nil
+}
+
+// condition compares the column with a literal. Of an ENUM servers find no ranges, so its numbers are listed.
+func (p *keyPart) condition(op, literal string) string {
+	name := statement.QuoteName(p.name)
+	n, err := strconv.Atoi(literal)
+	if err != nil || p.numbers == 0 {
+		return name + " " + op + " " + literal
+	}
+	var list []string
+	for i := range p.numbers + 1 {
+		if i < n && op[0] == '<' || i > n && op[0] == '>' || i == n && len(op) > 1 {
+			list = append(list, strconv.Itoa(i))
+		}
+	}
+	if len(list) == 0 {
+		return "FALSE"
+	}
+	return name + " IN (" + strings.Join(list, ", ") + ")"
 }
 
 // column returns the definition of a column.

@@ -24,3 +24,13 @@ func mariaGTIDs(ctx context.Context, q querier, p *gtid.Position) (*gtid.Positio
 	}
 	return gtid.ParseLoosely(gtids + "@" + p.Place())
 }
+
+// MariaVisible returns a place in the log of a MariaDB such that a query sees all that is before it.
+func MariaVisible(ctx context.Context, q querier) (*gtid.Position, error) {
+	p, err := mariaSnapshot(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	_, err = q.Query(ctx, "ROLLBACK")
+	return p, err
+}

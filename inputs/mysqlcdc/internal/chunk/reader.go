@@ -24,8 +24,11 @@ type reader struct {
 	source *Source
 	conn   *connection
 	server server
-	view   *view
-	held   *rowReader // of a table that is read whole
+	// main is a connection to the server whose log is streamed, where conn is one to a replica of it; nil: conn is that.
+	main       *connection
+	mainServer server
+	view       *view
+	held       *rowReader // of a table that is read whole
 }
 
 var _ snapshot.Reader = (*reader)(nil)
@@ -38,7 +41,7 @@ func (s *Source) Open(ctx context.Context) (snapshot.Reader, error) {
 	}
 	r := &reader{source: s, conn: conn}
 	if err := r.prepare(ctx); err != nil {
-		conn.Close()
+		r.Close()
 		return nil, err
 	}
 	return r, nil
@@ -56,6 +59,12 @@ func (r *reader) prepare(ctx context.Context) error {
 	if _, err := r.conn.Query(ctx, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"); err != nil {
 		return err
 	}
+	r.mainServer = r.server
+	if r.source.cfg.Replica != nil {
+		if err := r.proveReplica(ctx); err != nil {
+			return err
+		}
+	}
 	s := r.source
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,7 +77,12 @@ func (r *reader) prepare(ctx context.Context) error {
 }
 
 // Close implements snapshot.Reader.
-func (r *reader) Close() { r.conn.Close() }
+func (r *reader) Close() {
+	r.conn.Close()
+	if r.main != nil {
+		r.main.Close()
+	}
+}
 
 // Read implements snapshot.Reader.
 func (r *reader) Read(ctx context.Context, c snapshot.Chunk) (snapshot.Rows, error) {
@@ -149,13 +163,16 @@ func (r *reader) query(ctx context.Context, t *table, c snapshot.Chunk) (*rowRea
 	sql.WriteString(strings.Join(append(columns, t.key.expressions()...), ", "))
 	sql.WriteString(" FROM " + t.SQL())
 	in := &rowReader{table: t}
+	if err := r.checkWhere(c.Where); err != nil {
+		return nil, err
+	}
 	if err := in.limit(&sql, c); err != nil {
 		return nil, err
 	}
 	var err error
 	if in.result, err = r.conn.Stream(ctx, sql.String()); err != nil {
 		if c.Where != "" && serverSays(err) {
-			return nil, fmt.Errorf("snapshot.where: the condition %q: %w", c.Where, err)
+			return nil, fmt.Errorf("snapshot.where: the condition %s: %w", c.Where, err)
 		}
 		return nil, gone(err)
 	}
@@ -167,6 +184,30 @@ func (r *reader) query(ctx context.Context, t *table, c snapshot.Chunk) (*rowRea
 		return nil, fault.WithKind(fault.KindProtocol, err)
 	}
 	return in, nil
+}
+
+// checkWhere makes sure that a condition stays one where others stand beside it.
+func (r *reader) checkWhere(where string) error {
+	tokens, err := statement.Tokenize(where, statement.Mode{}, statement.NewDialect(r.server.flavor, r.server.version))
+	depth := 0
+	for _, t := range tokens {
+		switch {
+		case t.Is("("):
+			depth++
+		case t.Is(")"):
+			depth--
+		}
+		if depth < 0 {
+			break
+		}
+	}
+	if err == nil && depth != 0 {
+		err = errors.New("its brackets do not match")
+	}
+	if err != nil {
+		return fmt.Errorf("snapshot.where: the condition %s: %w", where, err)
+	}
+	return nil
 }
 
 // limit adds what says which rows are read.

@@ -36,6 +36,7 @@ type table struct {
 }
 
 func newShapes(ctx context.Context, cfg Config, c *catalog.Catalog, flavor string) (*shapes, error) {
+	defer c.Close()
 	charsets, err := c.Charsets(ctx, flavor)
 	if err != nil {
 		return nil, err
@@ -60,6 +61,7 @@ func (s *shapes) of(ctx context.Context, n statement.TableName, create string) (
 	if old != nil && old.create == create {
 		return old, nil
 	}
+	defer s.catalog.Close() // shapes change seldom
 	def, err := s.catalog.Table(ctx, s.flavor, n.DB, n.Table)
 	if err != nil {
 		return nil, err

@@ -13,7 +13,6 @@ import (
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 
-	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/catalog"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/filter"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/row"
@@ -45,11 +44,13 @@ type Source struct {
 	// stream is the identity of the server whose log is streamed; nil before the first.
 	stream atomic.Pointer[string]
 	appear func(snapshot.Appearance)
+	// waits is what a view or a start waits for; nil for nothing.
+	waits atomic.Pointer[string]
 
 	mu     sync.Mutex
-	names  map[string]statement.TableName // by their full name; guarded by mu, as are all the others
+	names  map[string]statement.TableName // by their full name; guarded by mu, as is shapes
 	shapes *shapes                        // nil before the first reader
-	main   *catalog.Catalog               // asks the server whose log is streamed
+
 	commit settler
 }
 
@@ -57,11 +58,19 @@ var _ snapshot.Source = (*Source)(nil)
 
 // New returns a source. It does not connect.
 func New(cfg Config) *Source {
-	return &Source{cfg: cfg, names: map[string]statement.TableName{}, main: &catalog.Catalog{Server: &cfg.Server}}
+	return &Source{cfg: cfg, names: map[string]statement.TableName{}, commit: settler{turn: make(chan struct{}, 1)}}
 }
 
 // Streams says which server's log is streamed from now on.
 func (s *Source) Streams(identity string) { s.stream.Store(&identity) }
+
+// Waits says what a view or a start waits for; empty for nothing.
+func (s *Source) Waits() string {
+	if what := s.waits.Load(); what != nil {
+		return *what
+	}
+	return ""
+}
 
 // Notify implements snapshot.Source.
 func (s *Source) Notify(f func(snapshot.Appearance)) { s.appear = f }
@@ -169,14 +178,4 @@ func (s *Source) try(ctx context.Context, conn *wire.Conn, n statement.TableName
 // account is what a GRANT statement names.
 func (s *Source) account() string {
 	return fmt.Sprintf("'%s'@'%%'", strings.ReplaceAll(s.chunkServer().User, "'", "''"))
-}
-
-// Close closes what the readers share. It is called when nothing is read any more.
-func (s *Source) Close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.main.Close()
-	if s.shapes != nil {
-		s.shapes.catalog.Close()
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -304,6 +305,21 @@ func (p *Position) NotAfter(o *Position) bool {
 func (p *Position) HasMaria(id MariaID) bool {
 	i, found := p.maria.find(id.Domain)
 	return found && p.maria.last[i].Seq >= id.Seq
+}
+
+// IsMadeIn reports whether the last transaction of each domain of MariaDB is one of a log whose last transactions of each domain and server
+// are these (gtid_binlog_state).
+func (p *Position) IsMadeIn(state string) bool {
+	has := func(id MariaID) bool {
+		for part := range strings.SplitSeq(state, ",") {
+			last, err := ParseMariaID(strings.TrimSpace(part))
+			if err == nil && last.Domain == id.Domain && last.Server == id.Server && last.Seq >= id.Seq {
+				return true
+			}
+		}
+		return false
+	}
+	return p.maria != nil && !slices.ContainsFunc(p.maria.last, func(id MariaID) bool { return !has(id) })
 }
 
 // Reaches reports whether the place of p is o's or after it, on one server: false where that is not certain.

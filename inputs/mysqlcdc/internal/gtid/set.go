@@ -239,8 +239,15 @@ func (s *Set) Has(g ID) bool {
 }
 
 // HasSource reports whether there is a transaction of a server in the set.
-func (s *Set) HasSource(uuid [16]byte) bool {
-	return slices.ContainsFunc(s.sources, func(src gtidSource) bool { return src.sid.UUID == uuid })
+func (s *Set) HasSource(uuid string) bool {
+	u, err := parseUUID(strings.ToLower(uuid))
+	return err == nil && slices.ContainsFunc(s.sources, func(src gtidSource) bool { return src.sid.UUID == u })
+}
+
+// OnlyFrom reports whether all transactions in the set are of one server.
+func (s *Set) OnlyFrom(uuid string) bool {
+	u, err := parseUUID(strings.ToLower(uuid))
+	return err == nil && !slices.ContainsFunc(s.sources, func(src gtidSource) bool { return src.sid.UUID != u })
 }
 
 // Minus returns what is in s and not in o.

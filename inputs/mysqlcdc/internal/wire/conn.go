@@ -77,6 +77,12 @@ func ParseDSN(dsn string) (s Server, err error) {
 	return s, nil
 }
 
+// Like returns how to reach another server in the way in which s is reached: with the same TLS and time-outs.
+func (s Server) Like(other Server) Server {
+	s.network, s.Address, s.User, s.password = other.network, other.Address, other.User, other.password
+	return s
+}
+
 func cutLast(s string, sep byte) (before, after string, found bool) {
 	if i := strings.LastIndexByte(s, sep); i >= 0 {
 		return s[:i], s[i+1:], true
