@@ -297,27 +297,39 @@ func TestRunbookPointsToWhatExists(t *testing.T) {
 	data, err := os.ReadFile(runbookFile)
 	require.NoError(t, err)
 	text := string(data)
-	anchors, titles := map[string]bool{}, map[string]bool{}
-	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(text, -1) {
-		anchors["#"+strings.ReplaceAll(strings.ToLower(m[1]), " ", "-")] = true
-	}
+	titles := map[string]bool{}
 	for _, p := range loadBoard(t).Panels {
 		titles[p.Title] = true
 	}
 	links := regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(text, -1)
 	require.NotEmpty(t, links)
 	for _, m := range links {
-		if strings.HasPrefix(m[1], "#") {
-			assert.True(t, anchors[m[1]], "no section %s", m[1])
-			continue
+		name, section, ok := strings.Cut(m[1], "#")
+		file := runbookFile
+		if name != "" {
+			file = filepath.Join(filepath.Dir(runbookFile), name)
 		}
-		assert.FileExists(t, filepath.Join(filepath.Dir(runbookFile), m[1]))
+		if assert.FileExists(t, file) && ok {
+			assert.True(t, anchorsOf(t, file)[section], "no section %s", m[1])
+		}
 	}
 	panels := regexp.MustCompile(`[^*]\*([A-Z][^*\n]+)\*[^*]`).FindAllStringSubmatch(text, -1)
 	require.Greater(t, len(panels), 15)
 	for _, m := range panels {
 		assert.True(t, titles[m[1]], "no panel %q", m[1])
 	}
+}
+
+// anchorsOf returns what links to the sections of a page are made of.
+func anchorsOf(t *testing.T, page string) map[string]bool {
+	t.Helper()
+	data, err := os.ReadFile(page)
+	require.NoError(t, err)
+	anchors := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(string(data), -1) {
+		anchors[regexp.MustCompile(`[^a-z0-9_-]`).ReplaceAllString(strings.ReplaceAll(strings.ToLower(m[1]), " ", "-"), "")] = true
+	}
+	return anchors
 }
 
 type ruleTest struct {
