@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -57,6 +59,25 @@ func TestNewestEngine(t *testing.T) {
 	text, err := os.ReadFile(mod)
 	require.NoError(t, err)
 	assert.Contains(t, string(text), "redpanda-data/benthos/v4 "+newestEngine)
+}
+
+// TestBundleIsLean: who imports the bundle compiles nothing that only the demo, the tests or the tools need.
+func TestBundleIsLean(t *testing.T) {
+	modules := func(pkg string) []string {
+		t.Helper()
+		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", pkg).Output()
+		require.NoError(t, err)
+		return slices.Compact(slices.Sorted(strings.FieldsSeq(string(out))))
+	}
+	bundle := modules(".")
+	for _, m := range []string{
+		"github.com/fergusstrange/embedded-postgres", "github.com/twmb/franz-go/pkg/kfake", "github.com/stretchr/testify", "go.uber.org/goleak",
+		"github.com/google/pprof",
+	} {
+		assert.NotContains(t, bundle, m)
+	}
+	assert.Contains(t, modules("./cmd/deltaforge"), "github.com/twmb/franz-go/pkg/kfake", "the demo is in the binary: the check sees modules")
+	assert.LessOrEqual(t, len(bundle), 90, "%v", bundle)
 }
 
 // A platform's error is found.
