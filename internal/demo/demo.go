@@ -114,7 +114,6 @@ func (d *demo) run(ctx context.Context, stop <-chan struct{}) error {
 	if err != nil {
 		return err
 	}
-	d.crew.start(func() error { return d.broker.consume(ctx) })
 	d.crew.start(func() error { return d.shop.run(ctx, d.closing) })
 	if err := d.watch(ctx, stop); err != nil {
 		return err
@@ -156,10 +155,16 @@ func (d *demo) setUp(ctx context.Context) error {
 	s.printf("  %-18s%s%s\n", "Metrics", s.style(bold, d.page.url), takenNote(d.opts.MetricsAddress, address))
 	s.printf("  %-18s%s, removed at the end\n", "Files", d.dir)
 	s.printf("\n%s\n\n%s\n", s.style(bold, "The stream, as a file that `deltaforge run` takes:"), indent(yaml))
+	if d.shop, err = openShop(ctx, d.database, d.opts.Rate); err != nil {
+		return err
+	}
+	if err := d.shop.stock(ctx); err != nil {
+		return err
+	}
 	if err := d.startStream(ctx); err != nil {
 		return err
 	}
-	if d.shop, err = openShop(ctx, d.database, d.opts.Rate); err != nil {
+	if err := d.load(ctx); err != nil {
 		return err
 	}
 	d.begin = time.Now()
@@ -184,6 +189,22 @@ func takenNote(wanted, got string) string {
 		return ""
 	}
 	return ", because " + wanted + " is taken"
+}
+
+// load waits until the rows are delivered that were there before the stream.
+func (d *demo) load(ctx context.Context) error {
+	began := time.Now()
+	consuming := context.WithoutCancel(ctx) // it ends with the broker
+	d.crew.start(func() error { return d.broker.consume(consuming) })
+	stocked := d.shop.stocked()
+	if err := d.await(ctx, func() (bool, error) {
+		records, _, _ := d.broker.received()
+		return records >= stocked.total(), nil
+	}); err != nil {
+		return fmt.Errorf("loading the rows that were there: %w", err)
+	}
+	d.screen.printf("The %s rows that were there are loaded, in %s.\n\n", thousands(stocked.total()), time.Since(began).Round(time.Millisecond))
+	return nil
 }
 
 // startStream starts the stream and waits until it follows the log: what the shop wrote earlier would not be streamed.
@@ -223,7 +244,8 @@ func (d *demo) watch(ctx context.Context, stop <-chan struct{}) error {
 		defer timer.Stop()
 		over = timer.C
 	}
-	d.seen, d.moved = []sighting{{at: d.begin}}, d.begin
+	stocked := d.shop.stocked().total()
+	d.seen, d.moved = []sighting{{at: d.begin, written: stocked, received: stocked}}, d.begin
 	for {
 		select {
 		case <-ctx.Done():

@@ -94,7 +94,7 @@ func runDemo(t *testing.T, opts demo.Options) string {
 
 	assert.Contains(t, text, ", because "+opts.MetricsAddress+" is taken")
 	assert.Contains(t, text, "deltaforge_kafka:\n")
-	assert.Contains(t, text, `"op": "c"`, "the first event")
+	assert.Contains(t, text, `"op": "r"`, "the first event")
 	assert.Contains(t, text, "Nothing was lost, nothing came twice, nothing came out of order.")
 	// Customers and orders, written and received.
 	totals := regexp.MustCompile(`(?m)([0-9,]+)  \S*(written|received)\S*$`).FindAllStringSubmatch(text, -1)

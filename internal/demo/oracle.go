@@ -14,15 +14,18 @@ import (
 type op byte
 
 const (
+	opLoad   op = 'r' // it was there before the stream
 	opInsert op = 'c'
 	opUpdate op = 'u'
 	opDelete op = 'd'
 )
 
-func ops() []op { return []op{opInsert, opUpdate, opDelete} }
+func ops() []op { return []op{opLoad, opInsert, opUpdate, opDelete} }
 
 func (o op) String() string {
 	switch o {
+	case opLoad:
+		return "load"
 	case opInsert:
 		return "insert"
 	case opUpdate:
@@ -176,11 +179,11 @@ func (r *replay) apply(ev event) {
 	}
 	old, known := rows[ev.key]
 	switch {
-	case ev.op == opInsert && known:
-		r.fault("event %s inserts %s %s, which is there already", ev.id, ev.table, ev.key)
-	case ev.op == opInsert && ev.after[columnVersion] != "1":
-		r.fault("event %s inserts version %v of %s %s", ev.id, ev.after[columnVersion], ev.table, ev.key)
-	case ev.op != opInsert && !known:
+	case (ev.op == opInsert || ev.op == opLoad) && known:
+		r.fault("event %s is the %s of %s %s, which is there already", ev.id, ev.op, ev.table, ev.key)
+	case (ev.op == opInsert || ev.op == opLoad) && ev.after[columnVersion] != "1":
+		r.fault("event %s is the %s of version %v of %s %s", ev.id, ev.op, ev.after[columnVersion], ev.table, ev.key)
+	case ev.op != opInsert && ev.op != opLoad && !known:
 		r.fault("event %s is the %s of %s %s, which is not there", ev.id, ev.op, ev.table, ev.key)
 	case ev.op == opUpdate && !follows(old[columnVersion], ev.after[columnVersion]):
 		r.fault("event %s brings version %v of %s %s after version %v", ev.id, ev.after[columnVersion], ev.table, ev.key, old[columnVersion])

@@ -86,7 +86,7 @@ func TestOracleFindsTheLossOfAWholeLife(t *testing.T) {
 func TestOracleNamesTheEventOfADuplicate(t *testing.T) {
 	diffs := verdict(slices.Insert(history(), 1, history()[0]))
 	require.NotEmpty(t, diffs)
-	assert.Equal(t, "event 0/64:1 inserts customers 1, which is there already", diffs[0])
+	assert.Equal(t, "event 0/64:1 is the insert of customers 1, which is there already", diffs[0])
 }
 
 func TestOracleFindsEveryDuplicate(t *testing.T) {

@@ -81,10 +81,10 @@ func (s *screen) show(st *status) {
 	var b strings.Builder
 	b.WriteString(s.erase())
 	b.WriteString(wrapOff)
-	fmt.Fprintf(&b, "\n  %s%10s%10s%10s%12s%10s\n", s.style(bold, fmt.Sprintf("%-18s", clock(st.elapsed))),
-		"inserts", "updates", "deletes", "total", "a second")
+	fmt.Fprintf(&b, "\n  %s%10s%10s%10s%10s%12s%10s\n", s.style(bold, fmt.Sprintf("%-18s", clock(st.elapsed))),
+		"loaded", "inserts", "updates", "deletes", "total", "a second")
 	line := func(name string, t tally, rate float64) {
-		fmt.Fprintf(&b, "  %-18s%10s%10s%10s%s%10.0f\n", name, thousands(t.ofOp(opInsert)), thousands(t.ofOp(opUpdate)),
+		fmt.Fprintf(&b, "  %-18s%10s%10s%10s%10s%s%10.0f\n", name, thousands(t.ofOp(opLoad)), thousands(t.ofOp(opInsert)), thousands(t.ofOp(opUpdate)),
 			thousands(t.ofOp(opDelete)), s.style(bold, fmt.Sprintf("%12s", thousands(t.total()))), rate)
 	}
 	line("rows written", st.written, st.writeRate)
@@ -118,7 +118,7 @@ func (s *screen) sample(event []byte) {
 
 // summary prints what was written and what was received, by table.
 func (s *screen) summary(tables []string, written, received tally) {
-	s.printf("\n  %-12s%10s%10s%10s%12s\n", "", "inserts", "updates", "deletes", "total")
+	s.printf("\n  %-12s%10s%10s%10s%10s%12s\n", "", "loaded", "inserts", "updates", "deletes", "total")
 	for _, table := range tables {
 		for _, side := range []struct {
 			name string

@@ -183,6 +183,42 @@ func (s *shop) transact(ctx context.Context, do deed) (int, error) {
 	return t.rows.total(), nil
 }
 
+// What the shop has before it opens.
+const (
+	stockCustomers = 100
+	stockOrders    = 4 // of each customer
+)
+
+// stock is what was written before anybody streamed it.
+func (s *shop) stock(ctx context.Context) error {
+	_, err := s.transact(ctx, func(t *transaction) func() {
+		var customers []int64
+		var orders []order
+		for range stockCustomers {
+			id := s.newID()
+			customers = append(customers, id)
+			t.exec(tableCustomers, opLoad, "INSERT INTO customers (id, name, email, city, orders, version) VALUES (?, ?, ?, NULL, ?, 1)",
+				id, "An old customer", fmt.Sprintf("customer%d@example.com", id), stockOrders)
+			for range stockOrders {
+				o := order{id: s.newID(), customer: id}
+				orders = append(orders, o)
+				t.exec(tableOrders, opLoad, "INSERT INTO orders (id, customer_id, status, total, version) VALUES (?, ?, 'new', ?, 1)",
+					o.id, id, fmt.Sprintf("%d.%02d", 1+s.rng.IntN(500), s.rng.IntN(100)))
+			}
+		}
+		return func() { s.customers, s.orders = customers, orders }
+	})
+	if err != nil {
+		return fmt.Errorf("stocking the shop: %w", err)
+	}
+	return nil
+}
+
+// stocked returns the rows of stock.
+func (s *shop) stocked() tally {
+	return tally{{tableCustomers, opLoad}: stockCustomers, {tableOrders, opLoad}: stockCustomers * stockOrders}
+}
+
 func pick[T any](s *shop, list []T) *T { return &list[s.rng.IntN(len(list))] }
 
 func (s *shop) newID() int64 {
