@@ -112,17 +112,17 @@ func snapshots() []Panel {
 	return []Panel{
 		{
 			Title: "Snapshot progress by table", Kind: "bargauge", Unit: unitRatio, Max: 1,
-			Help:    "Share of the rows estimated at the start. Standing still with Snapshot rows read at 0: a lock or a dead session in the database; look at its list of sessions. No data in this version: it takes no snapshots.",
+			Help:    "Share of the rows estimated at the start that is delivered. Standing still with Snapshot rows read at 0: paused, or it waits; the log says for what (Snapshot of … has to wait).",
 			Queries: []Query{{`min by (pipeline, table) (deltaforge_snapshot_progress_ratio{@source})`, "{{pipeline}} {{table}}"}},
 		},
 		{
 			Title: "Snapshot rows read", Unit: unitEvents,
-			Help:    "Rows a second, the ten busiest tables. Slow with a busy sink: the sink bounds it. Slow with an idle sink: the database's disk. No data in this version: it takes no snapshots.",
+			Help:    "Rows a second, the ten busiest tables. Slow with a busy sink: the sink bounds it. Slow with an idle sink: the database's disk, or max_rows_per_second.",
 			Queries: []Query{{"topk(10, " + rate("deltaforge_snapshot_rows_total", "@source", "pipeline, table") + ")", "{{pipeline}} {{table}}"}},
 		},
 		{
 			Title: "Snapshot time remaining", Unit: unitSeconds,
-			Help: "Time left at the speed of the last ten minutes. Days: the database keeps its log all that time; check Retained log size. No data in this version: it takes no snapshots.",
+			Help: "Time left at the speed of the last ten minutes. Days: raise max_parallel_chunks. The stream goes on meanwhile.",
 			Queries: []Query{{
 				`(1 - min by (pipeline, table) (deltaforge_snapshot_progress_ratio{@source})) / ` +
 					`(min by (pipeline, table) (deriv(deltaforge_snapshot_progress_ratio{@source}[10m])) > 0)`,
