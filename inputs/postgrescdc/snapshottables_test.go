@@ -124,9 +124,10 @@ func TestUnreadable(t *testing.T) {
 		require.ErrorContains(t, err, "public.item: snapshot.where: ", where)
 		require.ErrorContains(t, err, want, where)
 	}
-	for _, bound := range []string{`{"id":"x"}`, `{"v":"1"}`, `{"id":"1","v":"1"}`, `{}`, `[1]`, `x`, `{"id":null}`} {
+	for _, bound := range []string{`{"id text":"x"}`, `{"v integer":"1"}`, `{"id integer":"1","v text":"1"}`, `{}`, `[1]`, `x`, `{"id integer":null}`, `{"files":"x","page":1}`} {
 		err := fails(snapshot.Chunk{Table: "public.item", From: snapshot.Bound(bound)})
-		require.ErrorContains(t, err, "the key is another one now: load the table again", bound)
+		require.ErrorIs(t, err, snapshot.ErrAnew, bound)
+		require.ErrorContains(t, err, "public.item: the place up to which the table was read is not one of its key", bound)
 	}
 	require.ErrorIs(t, fails(snapshot.Chunk{Table: "public.no"}), snapshot.ErrGone)
 	reader := openReader(t, r)

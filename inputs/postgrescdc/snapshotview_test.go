@@ -34,12 +34,15 @@ func lateServer(t *testing.T) (d *database, late func(on bool)) {
 	}
 }
 
-// start runs statements that may not end for long, on a connection of their own, and returns a function that waits for their end.
+// start runs a statement that may not end for long, on a connection of its own, and returns a function that waits for their end.
 func (d *database) start(sql string) func() {
 	conn := d.connect()
 	done := make(chan error, 1)
 	go func() {
-		_, err := conn.Exec(context.Background(), sql)
+		_, err := conn.Exec(context.Background(), "SET synchronous_commit = on")
+		if err == nil {
+			_, err = conn.Exec(context.Background(), sql)
+		}
 		done <- err
 	}()
 	return func() {
@@ -84,7 +87,7 @@ func TestLateCommits(t *testing.T) {
 	require.Eventually(t, func() bool { return v.Reached(s.last.Commit) || v.Reached(s.next().Commit) }, waitFor, tick)
 
 	late(true)
-	ends := d.start("SET synchronous_commit = on; UPDATE item SET v = 'late' WHERE id = 1")
+	ends := d.start("UPDATE item SET v = 'late' WHERE id = 1")
 	first := s.events(1)
 	end, err := lsn.ParseServer(d.queryText("SELECT pg_current_wal_lsn()::text"))
 	require.NoError(t, err)
@@ -120,6 +123,25 @@ func TestLateCommits(t *testing.T) {
 	rows, v = readItem(t, reader, s.last.Commit)
 	require.Equal(t, `c item {"before":null,"after":{"id":1,"v":"late"}}`, rows[0])
 	require.True(t, v.Sees(txOf(t, first[0])))
+
+	// A prepared transaction that nobody commits is not waited for; one whose commit is late is.
+	d.exec("BEGIN; UPDATE item SET v = 'prepared' WHERE id = 3; PREPARE TRANSACTION 'it''s'", "UPDATE item SET v = 'newer' WHERE id = 2")
+	s.events(1)
+	_, v = readItem(t, reader, s.last.Commit)
+	late(true)
+	ends = d.start("COMMIT PREPARED 'it''s'")
+	third := s.events(1)
+	require.False(t, v.Sees(txOf(t, third[0])))
+	ctx, cancel = context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	_, err = openReader(t, r).Begin(ctx, "public.item", s.last.Commit)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, `public.item: waiting for the prepared transaction "it's": `)
+	late(false)
+	ends()
+	rows, v = readItem(t, reader, s.last.Commit)
+	require.Equal(t, `c item {"before":null,"after":{"id":3,"v":"prepared"}}`, rows[2])
+	require.True(t, v.Sees(txOf(t, third[0])))
 }
 
 // TestOpenWriters has a transaction open whose rows are in the log, of which the last part is not written out: the place that a chunk

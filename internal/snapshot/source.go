@@ -17,6 +17,9 @@ import (
 	"github.com/deltaforge/deltaforge/internal/change"
 )
 
+// ErrAnew means that a table cannot be read on from where it was read: its key is another one now, so it is to be read from its beginning.
+var ErrAnew = errors.New("the table has to be read from its beginning")
+
 // ErrGone means that a table is not there any more.
 var ErrGone = errors.New("the table is not there any more")
 

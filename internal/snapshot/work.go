@@ -425,6 +425,12 @@ func (j *Join) failed(t task, err error) {
 		j.forget(d.Table)
 		return
 	}
+	if errors.Is(err, ErrAnew) {
+		l.out.With("table", d.Table).Infof("Table %s is loaded from its beginning: %s", d.Table, err)
+		l.begin(l.newLoad(Table{Name: d.Table, Rows: -1}, d.Where))
+		l.look()
+		return
+	}
 	rd.retryAt = time.Now().Add(min(retryMin<<min(rd.tries, 10), retryMax))
 	rd.tries++
 	l.refuse(d, fmt.Errorf("reading it: %w", err))

@@ -34,8 +34,6 @@ func (r *reader) explain(table, where string, err error) error {
 		err = fault.WithKind(fault.KindPermission, fmt.Errorf("%w: %s", err, grant(table, r.conn.Config().User)))
 	case where != "" && (strings.HasPrefix(pg.Code, classSyntaxOrAccess) || strings.HasPrefix(pg.Code, classData)):
 		err = fault.WithKind(fault.KindOther, fmt.Errorf("snapshot.where: %q is no condition for the rows of the table: %w", where, err))
-	case strings.HasPrefix(pg.Code, classData):
-		err = fmt.Errorf("%w: %w", errBound, err)
 	case pg.Code == codeLockTimeout:
 		err = fmt.Errorf("the table is being altered, or somebody waits to alter it: %w", err)
 	case pg.Code == codeSerialization, pg.Code == codeQueryCanceled && r.standby:

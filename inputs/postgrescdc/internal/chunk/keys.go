@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -32,6 +31,15 @@ func (k *keyColumn) sql() string {
 		return ident(k.name)
 	}
 	return "(" + ident(k.name) + " COLLATE " + k.collate + ")"
+}
+
+// label is the column in a bound.
+func (k *keyColumn) label() string {
+	label := k.name + " " + k.typ
+	if k.collate != "" {
+		label += " " + k.collate
+	}
+	return label
 }
 
 func ident(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
@@ -100,8 +108,8 @@ func orderBy(key []keyColumn) string {
 	return strings.Join(names, ", ")
 }
 
-// A bound is a JSON object: the names of the key's columns, in their order, with the values as the server prints them. Where those are
-// not UTF-8, as a database with the encoding SQL_ASCII may have them, they are {"_base64":"…"}.
+// A bound is a JSON object: the names and types of the key's columns, in their order, with the values as the server prints them. With
+// another type or collation the order may be another one. Where values are not UTF-8, as a database with the encoding SQL_ASCII may have them, they are {"_base64":"…"}.
 
 func appendBound(key []keyColumn, values [][]byte) snapshot.Bound {
 	b := []byte{'{'}
@@ -109,7 +117,7 @@ func appendBound(key []keyColumn, values [][]byte) snapshot.Bound {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendJSON(b, key[i].name)
+		b = appendJSON(b, key[i].label())
 		b = append(b, ':')
 		if utf8.Valid(v) {
 			b = appendJSON(b, string(v))
@@ -128,7 +136,7 @@ func appendJSON(dst []byte, s string) []byte {
 }
 
 // errBound is the error of a bound that is not one of the table's key.
-var errBound = errors.New("the place up to which the table was read is not one of its key: the key is another one now: load the table again from its beginning")
+var errBound = fmt.Errorf("the place up to which the table was read is not one of its key, which is another one now: %w", snapshot.ErrAnew)
 
 // parseBound returns the values of a bound.
 func parseBound(key []keyColumn, b snapshot.Bound) ([][]byte, error) {
@@ -150,7 +158,7 @@ func parseBound(key []keyColumn, b snapshot.Bound) ([][]byte, error) {
 		if err == nil && json.Unmarshal(raw, &text) != nil {
 			err = json.Unmarshal(raw, &coded)
 		}
-		if err != nil || len(values) == len(key) || name != key[len(values)].name {
+		if err != nil || string(raw) == "null" || len(values) == len(key) || name != key[len(values)].label() {
 			return nil, fmt.Errorf("%w: %.200q", errBound, []byte(b))
 		}
 		if coded.Base64 != nil {

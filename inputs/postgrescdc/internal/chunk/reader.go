@@ -68,6 +68,11 @@ func (r *reader) prepare(ctx context.Context) error {
 
 // Close implements snapshot.Reader.
 func (r *reader) Close() {
+	if r.used { // the server would go on with a query
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		_ = r.conn.PgConn().CancelRequest(ctx) // it ends by itself, too
+	}
 	closeConn(r.conn)
 }
 

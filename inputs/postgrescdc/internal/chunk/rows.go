@@ -2,7 +2,6 @@ package chunk
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,11 +16,11 @@ import (
 func (r *reader) readKeys(ctx context.Context, t *table, c snapshot.Chunk) (snapshot.Rows, error) {
 	key := t.rel.Table.Key
 	if len(t.key) == 0 {
-		return snapshot.Rows{}, errors.New("the table has no key any more: load it again from its beginning")
+		return snapshot.Rows{}, fmt.Errorf("the table has no key any more: %w", snapshot.ErrAnew)
 	}
 	for _, values := range c.Keys {
 		if len(values) != len(key) {
-			return snapshot.Rows{}, fmt.Errorf("a key of %d values, where the table's has %d: load it again from its beginning", len(values), len(key))
+			return snapshot.Rows{}, fmt.Errorf("a key of %d values, where the table's has %d now: %w", len(values), len(key), snapshot.ErrAnew)
 		}
 	}
 	if slices.ContainsFunc(key, func(column int) bool { return !printed(&t.rel.Table.Columns[column]) }) {

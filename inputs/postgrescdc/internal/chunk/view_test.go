@@ -53,7 +53,7 @@ func TestEndOfLog(t *testing.T) {
 func TestBounds(t *testing.T) {
 	key := []keyColumn{{name: `a"b`, typ: "integer", greater: "OPERATOR(s.>)", atMost: "OPERATOR(s.<=)"}, {name: "c", typ: "text", greater: "OPERATOR(s.>)", atMost: "OPERATOR(s.<=)"}}
 	b := appendBound(key, [][]byte{[]byte("1"), {'x', 0xff}})
-	require.Equal(t, snapshot.Bound(`{"a\"b":"1","c":{"_base64":"eP8="}}`), b)
+	require.Equal(t, snapshot.Bound(`{"a\"b integer":"1","c text":{"_base64":"eP8="}}`), b)
 	values, err := parseBound(key, b)
 	require.NoError(t, err)
 	require.Equal(t, [][]byte{[]byte("1"), {'x', 0xff}}, values)
