@@ -31,7 +31,7 @@ type saver struct {
 }
 
 func startSaver(ctx context.Context, in *Input) *saver {
-	s := &saver{in: in, wake: make(chan struct{}, 1), begun: make(chan struct{})}
+	s := &saver{in: in, wake: make(chan struct{}, 1), begun: make(chan struct{}), want: place{token: in.deliver.position()}}
 	s.worker = startWorker(ctx, in, "checkpoint", s.run)
 	return s
 }

@@ -219,8 +219,8 @@ func match(pattern, name string) bool {
 	return pattern == name || ok && p.Match(container, table)
 }
 
-// reconcile holds the tables that are there against the record.
-func (l *Loader) reconcile(tables []Table) {
+// Reconcile holds the tables that are there against the record. A session calls it with what it has listed.
+func (l *Loader) Reconcile(tables []Table) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	clear(l.tables)

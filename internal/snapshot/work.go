@@ -118,7 +118,7 @@ func (j *Join) List(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case err == nil:
-			j.l.reconcile(tables)
+			j.l.Reconcile(tables)
 			said, wait = "", listEvery
 		default:
 			if text := err.Error(); text != said {
