@@ -20,6 +20,7 @@ import (
 	"github.com/deltaforge/deltaforge/internal/control/document"
 	"github.com/deltaforge/deltaforge/internal/control/door"
 	"github.com/deltaforge/deltaforge/internal/control/engine"
+	"github.com/deltaforge/deltaforge/internal/control/internal/account"
 	"github.com/deltaforge/deltaforge/internal/control/internal/sources"
 	"github.com/deltaforge/deltaforge/internal/control/internal/state"
 	"github.com/deltaforge/deltaforge/internal/control/internal/trial"
@@ -109,7 +110,7 @@ type streams interface {
 type Server struct {
 	opts    Options
 	log     *service.Logger
-	stats   *stats
+	stats   *account.Stats
 	engine  *engine.Client // nil in run mode
 	streams streams
 	state   *state.Dir
@@ -139,11 +140,11 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		opts: o, log: o.Resources.Logger().With("target", "control"), stats: newStats(o.Resources.Metrics(), o.labels()),
+		opts: o, log: o.Resources.Logger().With("target", "control"), stats: account.New(o.Resources.Metrics(), o.labels()),
 		engine: engine.New(o.Engine), state: st, sources: sources.New(), pipelines: newRegistry(), stop: func() {},
 		files: document.Files{Patterns: o.Files},
 	}
-	s.checker = planChecker{trial.New(o.Resources, trial.Witness{Panicked: s.stats.panicked, Log: s.log})}
+	s.checker = planChecker{trial.New(o.Resources, trial.Witness{Panicked: s.stats.Panicked, Log: s.log})}
 	s.streams = s.engine
 	for id, p := range st.Saved() {
 		s.sources.SetPaused(id, p.Status != state.Running)

@@ -21,7 +21,7 @@ const (
 
 // guard calls f. A panic in it is counted, logged with its stack, and returned as an error; the process goes on.
 func (s *Server) guard(component string, f func()) error {
-	return guard.Do(component, func(n int64) { s.stats.panicked(n, component) }, func(p *guard.Panic) {
+	return guard.Do(component, func(n int64) { s.stats.Panicked(n, component) }, func(p *guard.Panic) {
 		s.log.With("error", fmt.Sprint(p.Value), "stack", p.Stack).Error(p.Line())
 	}, func() error { f(); return nil })
 }

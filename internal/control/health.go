@@ -312,7 +312,7 @@ func statusValue(status string) float64 {
 func (s *Server) publish(ctx context.Context, states []State) {
 	counts := count(states)
 	for _, status := range []string{state.Running, state.Paused, state.Stopped, state.Failed} {
-		s.stats.pipelines.Set(int64(counts[status]), status)
+		s.stats.Pipelines.Set(int64(counts[status]), status)
 	}
 	gone := maps.Clone(s.readiness.shown) // deleted, here or behind our back on the engine's own address
 	for _, st := range states {
@@ -337,11 +337,11 @@ func (s *Server) publishOne(st State) bool {
 	if _, there := s.pipelines.get(st.Name); st.ours && !there {
 		return false
 	}
-	s.stats.status.SetFloat64(statusValue(st.Status), s.stats.of(st.Name)...)
+	s.stats.Status.SetFloat64(statusValue(st.Status), s.stats.Of(st.Name)...)
 	if was, ok := s.readiness.shown[st.Name]; ok && was != st.sourceType {
-		s.stats.info.SetFloat64(math.NaN(), s.stats.of(st.Name, was)...)
+		s.stats.Info.SetFloat64(math.NaN(), s.stats.Of(st.Name, was)...)
 	}
-	s.stats.info.Set(1, s.stats.of(st.Name, st.sourceType)...)
+	s.stats.Info.Set(1, s.stats.Of(st.Name, st.sourceType)...)
 	s.readiness.shown[st.Name] = st.sourceType
 	return true
 }
@@ -358,7 +358,7 @@ func (s *Server) forget(id string) {
 // withdraw takes the numbers of a deleted pipeline off the metrics page. The engine's metrics cannot forget a series; our
 // exporter takes a status that is not a number for the end of the pipeline, and forgets all that it has of it. The caller
 // holds the pipeline's lock: nobody may make it again meanwhile.
-func (s *Server) withdraw(id string) { s.stats.status.SetFloat64(math.NaN(), s.stats.of(id)...) }
+func (s *Server) withdraw(id string) { s.stats.Status.SetFloat64(math.NaN(), s.stats.Of(id)...) }
 
 // withdrawGone is withdraw for a pipeline that was not there a moment ago.
 func (s *Server) withdrawGone(ctx context.Context, id string) {

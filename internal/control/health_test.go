@@ -11,6 +11,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/internal/control/document"
 	"github.com/deltaforge/deltaforge/internal/control/engine"
+	"github.com/deltaforge/deltaforge/internal/control/internal/account"
 	"github.com/deltaforge/deltaforge/internal/control/internal/sources"
 	"github.com/deltaforge/deltaforge/internal/control/internal/state"
 	contract "github.com/deltaforge/deltaforge/internal/plane"
@@ -135,7 +136,7 @@ func TestSourcesSpeakForTheirPipeline(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &Server{sources: sources.New(), pipelines: newRegistry(), stats: newStats(service.MockResources().Metrics(), nil), streams: &single{
+			s := &Server{sources: sources.New(), pipelines: newRegistry(), stats: account.New(service.MockResources().Metrics(), nil), streams: &single{
 				name: "p", ask: func() []service.ConnectionStatus { return nil },
 			}}
 			for source, r := range c.sources {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/deltaforge/deltaforge/internal/control/engine"
+	"github.com/deltaforge/deltaforge/internal/control/internal/account"
 	"github.com/deltaforge/deltaforge/internal/redact"
 )
 
@@ -93,7 +94,7 @@ func (s *Server) handler() http.Handler {
 				return
 			}
 			w.Header().Set("Allow", strings.Join(allowed, ", "))
-			fail(http.StatusMethodNotAllowed, "%s takes %s, not %s", path, strings.Join(allowed, ", "), knownMethod(r.Method)).write(w)
+			fail(http.StatusMethodNotAllowed, "%s takes %s, not %s", path, strings.Join(allowed, ", "), account.KnownMethod(r.Method)).write(w)
 		})))
 	}
 	proxy := s.endpoints()

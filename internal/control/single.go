@@ -9,6 +9,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/deltaforge/deltaforge/internal/control/engine"
+	"github.com/deltaforge/deltaforge/internal/control/internal/account"
 	"github.com/deltaforge/deltaforge/internal/control/internal/sources"
 	"github.com/deltaforge/deltaforge/internal/control/internal/state"
 	"github.com/deltaforge/deltaforge/internal/control/internal/trial"
@@ -34,9 +35,9 @@ type SingleOptions struct {
 func NewSingle(o SingleOptions) (*Server, error) {
 	s := &Server{
 		opts: Options{Interval: o.Interval, Resources: o.Resources}.withDefaults(), log: o.Resources.Logger().With("target", "control"),
-		stats: newStats(o.Resources.Metrics(), nil), state: &state.Dir{}, sources: sources.New(), pipelines: newRegistry(), stop: func() {},
+		stats: account.New(o.Resources.Metrics(), nil), state: &state.Dir{}, sources: sources.New(), pipelines: newRegistry(), stop: func() {},
 	}
-	s.checker = planChecker{trial.New(o.Resources, trial.Witness{Panicked: s.stats.panicked, Log: s.log})}
+	s.checker = planChecker{trial.New(o.Resources, trial.Witness{Panicked: s.stats.Panicked, Log: s.log})}
 	s.sources.Only = o.Pipeline
 	s.pipelines.put(o.Pipeline, pipeline{status: state.Running})
 	s.readiness.types = map[string]string{o.Pipeline: o.SourceType}
@@ -92,7 +93,7 @@ func (s *Server) getOnly(rt route) http.Handler {
 			return
 		}
 		w.Header().Set("Allow", http.MethodGet)
-		fail(http.StatusMethodNotAllowed, "%s takes GET, not %s", rt.path, knownMethod(r.Method)).write(w)
+		fail(http.StatusMethodNotAllowed, "%s takes GET, not %s", rt.path, account.KnownMethod(r.Method)).write(w)
 	})
 }
 

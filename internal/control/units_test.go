@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/deltaforge/deltaforge/internal/control/internal/account"
 	"github.com/deltaforge/deltaforge/internal/control/internal/sources"
 	contract "github.com/deltaforge/deltaforge/internal/plane"
 )
@@ -64,7 +65,7 @@ func TestSingle(t *testing.T) {
 }
 
 func TestPanicIsAnAnswer(t *testing.T) {
-	s := &Server{opts: Options{}.withDefaults(), stats: newStats(service.MockResources().Metrics(), nil), log: service.MockResources().Logger()}
+	s := &Server{opts: Options{}.withDefaults(), stats: account.New(service.MockResources().Metrics(), nil), log: service.MockResources().Logger()}
 	rec := serveOnce(s, route{"GET", "/x", "", true, false, "", nil, nil})
 	assert.Equal(t, 500, rec.Code)
 	assert.JSONEq(t, `{"error":"internal error"}`, rec.Body.String())

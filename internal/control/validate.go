@@ -11,6 +11,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/internal/advice"
 	"github.com/deltaforge/deltaforge/internal/control/document"
+	"github.com/deltaforge/deltaforge/internal/control/internal/account"
 	"github.com/deltaforge/deltaforge/internal/control/internal/trial"
 	"github.com/deltaforge/deltaforge/internal/redact"
 )
@@ -36,7 +37,7 @@ type FileConnection struct {
 // and if connect is true their connections are tested. The error says everything that is wrong.
 func ValidateFile(ctx context.Context, config []byte, connect bool) (r FileReport, err error) {
 	res := service.MockResources()
-	c := trial.New(res, trial.Witness{Panicked: newStats(res.Metrics(), nil).panicked, Log: res.Logger()})
+	c := trial.New(res, trial.Witness{Panicked: account.New(res.Metrics(), nil).Panicked, Log: res.Logger()})
 	config = document.StreamConfig(config)
 	if found, err := advice.Of(config); err == nil {
 		for _, f := range found {
