@@ -156,7 +156,20 @@ func TestOpenWriters(t *testing.T) {
 	open := d.connect()
 	_, err := open.Exec(t.Context(), "BEGIN; INSERT INTO item VALUES (2, 'open')")
 	require.NoError(t, err)
-	rows, v := readItem(t, reader, s.last.Commit)
+	busy := d.connect()
+	_, err = busy.Exec(t.Context(), "BEGIN; INSERT INTO item VALUES (3, 'busy')")
+	require.NoError(t, err)
+	busyCtx, stop := context.WithCancel(t.Context())
+	slept := make(chan struct{})
+	go func() {
+		defer close(slept)
+		_, _ = busy.Exec(busyCtx, "SELECT pg_sleep(600)")
+	}()
+	defer func() { stop(); <-slept }()
+	require.Eventually(t, func() bool {
+		return d.queryText("SELECT count(*)::text FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND pid = $1", busy.PgConn().PID()) == "1"
+	}, waitFor, tick)
+	rows, v := readItem(t, reader, Position{At: s.last.Commit.(Position).At + 1}) // not settled yet
 	require.Equal(t, []string{`c item {"before":null,"after":{"id":1,"v":"old"}}`}, rows)
 	for !v.Reached(s.last.Commit) {
 		require.Nil(t, s.next().Rows)

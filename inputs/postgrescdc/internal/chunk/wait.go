@@ -109,7 +109,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // queryRunners returns the transactions that may have committed in the log and may not be visible; of a list, those that are left of it.
-// One of which it is known that its session waits for a statement has not begun to commit. Nor has a prepared one, unless a session
+// One of which it is known that its session waits for a statement, or for what no commit waits for, has not begun to commit. Nor has a prepared one, unless a session
 // may be about to commit it: quiet says that it has been there for long, while a commit waits for nothing but a standby.
 func queryRunners(ctx context.Context, conn *pgx.Conn, of []string, quiet bool) ([]runner, error) {
 	rows, err := conn.Query(ctx, `SELECT l.transactionid::text, coalesce(l.pid, 0), coalesce(a.usename, ''), coalesce(a.application_name, ''), coalesce(a.state, ''),
@@ -120,6 +120,8 @@ func queryRunners(ctx context.Context, conn *pgx.Conn, of []string, quiet bool) 
 		AND ($1::text[] IS NULL OR l.transactionid::text = ANY ($1))
 		AND coalesce(a.datname, p.database, current_database()) = current_database()
 		AND coalesce(a.state, '') NOT IN ('idle in transaction', 'idle in transaction (aborted)')
+		AND NOT coalesce(a.wait_event_type IN ('Lock', 'BufferPin') OR a.wait_event IN ('ClientRead', 'DataFileRead', 'DataFileExtend', 'BufFileRead', 'BufFileWrite',
+			'PgSleep'), false)
 		AND NOT ($2 AND p.gid IS NOT NULL AND (current_setting('synchronous_standby_names') = ''
 			OR NOT EXISTS (SELECT 1 FROM pg_catalog.pg_stat_activity w WHERE w.backend_type = 'client backend' AND w.pid <> pg_backend_pid()
 				AND (w.wait_event = 'SyncRep' OR w.state IS NULL))))
