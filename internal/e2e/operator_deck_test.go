@@ -286,8 +286,9 @@ func (d *deck) covered() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	n := 0
+	test, _, _ := strings.Cut(d.t.Name(), "/")
 	for _, s := range metrics.AllSeries() {
-		if scenarios()[s.Name] == d.t.Name() {
+		if scenarios()[s.Name] == test {
 			n++
 			assert.True(d.t, d.asserted[s.Name], "%s has looked at no value of %s", d.t.Name(), s.Name)
 		}

@@ -39,10 +39,11 @@ func scenarios() map[string]string {
 			"rate_limit_checked_total", "rate_limit_triggered_total", "batches_created_total",
 			"processor_dropped_total", "sink_dropped_total",
 		},
-		"TestOperatorLag":    {"source_read_lag_seconds"},
-		"TestOperatorFailed": {"pipelines", "pipeline_status"},
-		"TestOperatorStrict": {"sink_rejected_total"},
-		"TestOperatorGuest":  {"rate_limit_errors_total"},
+		"TestOperatorLag":      {"source_read_lag_seconds"},
+		"TestOperatorSnapshot": {"snapshot_rows_total", "snapshot_progress_ratio"},
+		"TestOperatorFailed":   {"pipelines", "pipeline_status"},
+		"TestOperatorStrict":   {"sink_rejected_total"},
+		"TestOperatorGuest":    {"rate_limit_errors_total"},
 	} {
 		for _, s := range series {
 			all["deltaforge_"+s] = test
