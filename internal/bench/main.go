@@ -151,6 +151,8 @@ func cases() []group {
 		{[]string{"mysql_single_row_tx", "postgres_single_row_tx"}, singleRowCases},
 		{[]string{"huge_tx"}, hugeCase},
 		{[]string{"mysql_wide", "mysql_4k"}, otherShapes},
+		{[]string{"mysql_snapshot_drop", "mysql_snapshot_drop_4"}, mysqlSnapshots},
+		{[]string{"postgres_snapshot_drop", "postgres_snapshot_drop_4"}, postgresSnapshots},
 		{[]string{"latency"}, latencyCase},
 		{[]string{"idle"}, idleCase},
 		{[]string{"many_tables"}, manyTablesCase},
