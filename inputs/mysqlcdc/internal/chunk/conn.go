@@ -88,12 +88,16 @@ const maxSelect = 600
 
 // settings makes a session one for chunks. Text comes as its column has it. What is idle, or waits for the pipeline, may do so for a day.
 func settings(flavor string) string {
-	limit := fmt.Sprintf("max_execution_time = %d000", maxSelect)
-	if flavor == product.MariaDB {
-		limit = fmt.Sprintf("max_statement_time = %d", maxSelect)
-	}
 	return fmt.Sprintf("SET SESSION character_set_results = NULL, time_zone = '+00:00', sql_mode = 'ALLOW_INVALID_DATES', lock_wait_timeout = %d, "+
-		"net_write_timeout = 86400, wait_timeout = 86400, %s", lockWait, limit)
+		"net_write_timeout = 86400, wait_timeout = 86400, %s", lockWait, timeLimit(flavor, maxSelect))
+}
+
+// timeLimit is the setting that bounds the server's time for a query; 0: no bound.
+func timeLimit(flavor string, seconds int) string {
+	if flavor == product.MariaDB {
+		return fmt.Sprintf("max_statement_time = %d", seconds)
+	}
+	return fmt.Sprintf("max_execution_time = %d", 1000*seconds)
 }
 
 // logEnd asks where the log ends: everything that a query has seen before lies before that.

@@ -14,7 +14,6 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/row"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
-	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/fault"
 	"github.com/deltaforge/deltaforge/internal/snapshot"
 )
@@ -27,8 +26,10 @@ type reader struct {
 	// main is a connection to the server whose log is streamed, where conn is one to a replica of it; nil: conn is that.
 	main       *connection
 	mainServer server
-	view       *view
-	held       *rowReader // of a table that is read whole
+	// unbounded says that the server's time for a query has no bound.
+	unbounded bool
+	view      *view
+	held      *rowReader // of a table that is read whole
 }
 
 var _ snapshot.Reader = (*reader)(nil)
@@ -169,6 +170,9 @@ func (r *reader) query(ctx context.Context, t *table, c snapshot.Chunk) (*rowRea
 	if err := in.limit(&sql, c); err != nil {
 		return nil, err
 	}
+	if err := r.bindTime(ctx, in.whole); err != nil {
+		return nil, err
+	}
 	var err error
 	if in.result, err = r.conn.Stream(ctx, sql.String()); err != nil {
 		if c.Where != "" && serverSays(err) {
@@ -184,6 +188,20 @@ func (r *reader) query(ctx context.Context, t *table, c snapshot.Chunk) (*rowRea
 		return nil, fault.WithKind(fault.KindProtocol, err)
 	}
 	return in, nil
+}
+
+// bindTime bounds the server's time for a query, unless it is one that lasts as long as the pipeline takes for a whole table.
+func (r *reader) bindTime(ctx context.Context, unbounded bool) error {
+	if unbounded == r.unbounded {
+		return nil
+	}
+	seconds := maxSelect
+	if unbounded {
+		seconds = 0
+	}
+	_, err := r.conn.Query(ctx, "SET SESSION "+timeLimit(r.server.flavor, seconds))
+	r.unbounded = unbounded
+	return err
 }
 
 // checkWhere makes sure that a condition stays one where others stand beside it.
@@ -257,85 +275,5 @@ func (in *rowReader) limit(sql *strings.Builder, c snapshot.Chunk) error {
 			sql.WriteString(" LIMIT " + strconv.Itoa(c.Limit))
 		}
 	}
-	return nil
-}
-
-// rowReader reads the rows of a query.
-type rowReader struct {
-	table   *table
-	result  *wire.Result
-	decoder *row.Result
-	// paged says that the rows come in the order of the key, as many as the limit; whole that they are all there are.
-	paged, whole bool
-	// values and arena are what is left of the memory for values and their texts.
-	values []change.Value
-	arena  []byte
-}
-
-// How much memory is taken at once: values of that many rows, and that many bytes of texts.
-const (
-	slabRows  = 512
-	slabArena = 64 << 10
-)
-
-// fill reads the rows of a chunk; of a table that is read whole, as many as the limit.
-func (in *rowReader) fill(ctx context.Context, rows *snapshot.Rows, limit int) error {
-	var last []byte
-	for limit <= 0 || len(rows.Events) < limit || !in.whole {
-		p, err := in.result.Next(ctx)
-		if err != nil {
-			return err
-		}
-		if p == nil {
-			return in.end(rows, limit, last)
-		}
-		last = p
-		if err := in.add(rows, p, limit); err != nil {
-			return err
-		}
-	}
-	rows.Held, rows.Next = true, snapshot.Bound("[]")
-	return nil
-}
-
-// end says where the next chunk begins.
-func (in *rowReader) end(rows *snapshot.Rows, limit int, last []byte) error {
-	if !in.paged || limit <= 0 || len(rows.Events) < limit {
-		return nil
-	}
-	raw, err := in.decoder.Raw(last)
-	if err == nil {
-		rows.Next, err = in.table.bound(raw)
-	}
-	return err
-}
-
-// add makes an event of a row.
-func (in *rowReader) add(rows *snapshot.Rows, p []byte, limit int) error {
-	l := in.table.layout
-	width := len(l.Table.Columns)
-	if len(in.values) < width {
-		in.values = make([]change.Value, width*slabRows)
-	}
-	values := in.values[:width:width]
-	in.values = in.values[width:]
-	if room := 2*len(p) + 32*width; cap(in.arena)-len(in.arena) < room {
-		in.arena = make([]byte, 0, max(slabArena, room))
-	}
-	var inexact, err error
-	if in.arena, inexact, err = in.decoder.Decode(p, values, in.arena); err != nil {
-		return fault.WithKind(fault.KindProtocol, err)
-	}
-	if rows.Events == nil {
-		rows.Events = make([]change.Event, 0, min(max(limit, slabRows), 1<<16))
-	}
-	if inexact != nil {
-		if rows.Errs == nil {
-			rows.Errs = map[int]error{}
-		}
-		rows.Errs[len(rows.Events)] = fault.WithTable(l.Table.FullName(), fault.WithKind(fault.KindDecode,
-			fmt.Errorf("decoding a row of %s in a snapshot: %w", l.Table.FullName(), inexact)))
-	}
-	rows.Events = append(rows.Events, change.Event{Table: l.Table, After: values})
 	return nil
 }
