@@ -3,7 +3,6 @@ package chunk
 import (
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"regexp"
@@ -16,8 +15,8 @@ import (
 	"github.com/deltaforge/deltaforge/internal/snapshot"
 )
 
-// A bound is a JSON array with an element for each column of the key, or for the first of them: integers as numbers, all else as text.
-// Strings are the hexadecimal digits of their bytes in the character set of their column: what is compared is what is stored.
+// A bound is a JSON array: what the key was, so that no bound is taken for one of another key or another order, and then an element for each
+// column of the key, or for the first of them: integers as numbers, all else as text. Strings are the hexadecimal digits of their bytes in the character set of their column: what is compared is what is stored.
 
 // form is how the values of a column are written in bounds and in SQL.
 type form uint8
@@ -63,7 +62,7 @@ func formOf(c *row.Column) form {
 	}
 }
 
-var errBound = errors.New("a bound that does not fit the key of the table: its columns are others than when the snapshot began")
+var errBound = fmt.Errorf("the key of the table is another one than that of the bound: %w", snapshot.ErrAnew)
 
 // bound returns the key of a row as it came from the server.
 func (t *table) bound(raw [][]byte) (snapshot.Bound, error) {
@@ -95,7 +94,7 @@ func (t *table) bound(raw [][]byte) (snapshot.Bound, error) {
 			elements[i] = string(v)
 		}
 	}
-	return json.Marshal(elements)
+	return json.Marshal(append([]any{t.key.signature}, elements...))
 }
 
 func integerText(p []byte, unsigned bool) string {
@@ -134,9 +133,10 @@ var forms = map[form]*regexp.Regexp{
 // elements returns the elements of a bound as text.
 func (k *key) elements(b snapshot.Bound) ([]string, error) {
 	var elements []json.RawMessage
-	if err := json.Unmarshal(b, &elements); err != nil || len(elements) == 0 || len(elements) > len(k.parts) {
+	if err := json.Unmarshal(b, &elements); err != nil || len(elements) < 2 || len(elements) > 1+len(k.parts) || string(elements[0]) != strconv.Quote(k.signature) {
 		return nil, fmt.Errorf("%w: %s", errBound, b)
 	}
+	elements = elements[1:]
 	texts := make([]string, len(elements))
 	for i, e := range elements {
 		f := k.parts[i].form

@@ -3,6 +3,7 @@ package chunk
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
 	"strconv"
 	"strings"
 
@@ -14,6 +15,8 @@ import (
 type key struct {
 	index string
 	parts []keyPart
+	// signature tells this key, in its order, from others.
+	signature string
 }
 
 // keyPart is a column of a key, in the order of the index.
@@ -103,6 +106,11 @@ func (k *key) bind(t *table) error {
 		parts = append(parts, p)
 	}
 	k.parts = parts
+	h := fnv.New32a()
+	for _, p := range parts {
+		fmt.Fprintf(h, "%q %t %d %s\n", p.name, p.desc, p.form, t.column(p.column).Collation)
+	}
+	k.signature = fmt.Sprintf("%08x", h.Sum32())
 	return nil
 }
 

@@ -51,7 +51,7 @@ func (r *reader) split(ctx context.Context, n statement.TableName, parts int) ([
 	if err != nil || rows < smallTable {
 		return nil, err
 	}
-	first := key{index: t.key.index, parts: t.key.parts[:1]}
+	first := key{index: t.key.index, parts: t.key.parts[:1], signature: t.key.signature}
 	points, err := r.ends(ctx, t, &first)
 	if err != nil || points == nil {
 		return nil, err
@@ -186,7 +186,7 @@ func (r *reader) points(ctx context.Context, t *table, k *key, sql string) (poin
 		return nil, err
 	}
 	one := *t
-	one.key = key{parts: slices.Clone(k.parts[:1])}
+	one.key = key{parts: slices.Clone(k.parts[:1]), signature: k.signature}
 	one.key.parts[0].order = 0
 	for {
 		p, err := result.Next(ctx)
@@ -228,7 +228,7 @@ func (r *reader) even(ctx context.Context, t *table, k *key, points []string, pa
 		part += weights[i]
 		// It is better to cut here than at the next point, or not far from it.
 		if part+weights[i+1]/2 >= total/float64(parts) {
-			b, err := k.parts[0].boundOf(points[i])
+			b, err := k.boundOf(points[i])
 			if err != nil {
 				return nil, err
 			}
@@ -238,13 +238,13 @@ func (r *reader) even(ctx context.Context, t *table, k *key, points []string, pa
 	return chosen, nil
 }
 
-// boundOf makes a bound of an element.
-func (p *keyPart) boundOf(element string) (snapshot.Bound, error) {
-	switch p.form {
+// boundOf makes a bound of an element of the first column.
+func (k *key) boundOf(element string) (snapshot.Bound, error) {
+	switch k.parts[0].form {
 	case formInteger, formLabel, formBits:
-		return json.Marshal([]json.Number{json.Number(element)})
+		return json.Marshal([]any{k.signature, json.Number(element)})
 	default:
-		return json.Marshal([]string{element})
+		return json.Marshal([]string{k.signature, element})
 	}
 }
 
