@@ -30,7 +30,7 @@ func TestOperatorSnapshot(t *testing.T) {
 			src := open(t, d)
 			redis, stream := deckRedis(t, d), testenv.Name(t)
 			w := src.workload(t)
-			w.fill()
+			w.fill("")
 			signals := strings.Replace(src.full, "accounts", "signals", 1)
 			_, err := src.db.ExecContext(t.Context(), "CREATE TABLE signals (id VARCHAR(40) NOT NULL PRIMARY KEY, type VARCHAR(40), data VARCHAR(400))")
 			require.NoError(t, err)

@@ -23,6 +23,11 @@ type source struct {
 	full  string // as metrics name it
 	slug  string // the database
 	slot  string // PostgreSQL only
+
+	// For tables that are loaded.
+	before  []string // said in each transaction of the workload
+	prepare string   // said once of the table
+	note    string   // of each row
 }
 
 func (s source) workload(t *testing.T) *workload {

@@ -28,7 +28,8 @@ type workload struct {
 	t       *testing.T
 	db      *sql.DB
 	table   string
-	dollars bool // PostgreSQL's placeholders
+	dollars bool     // PostgreSQL's placeholders
+	begin   []string // what churn says in each transaction
 
 	mu      sync.Mutex
 	history map[int][]step // by id; guarded by mu
