@@ -29,6 +29,7 @@ type reader struct {
 	table *table // of the transaction that is open; nil: none
 	held  bool   // a cursor is open
 	used  bool   // a transaction was begun, and is not known to have ended
+	ahead bool   // the stream has to come to a place of the log that was not written out when the transaction began
 }
 
 // The bounds of what a chunk may ask of the server.
@@ -129,6 +130,7 @@ func (r *reader) begin(ctx context.Context, name string, after checkpoint.Positi
 		return v, err
 	}
 	v.high = r.pages.end(st.insert)
+	r.ahead = st.written < v.high
 	v.seen, err = parseMVCC(st.snapshot)
 	return v, err
 }
@@ -167,6 +169,7 @@ func (r *reader) enter(ctx context.Context, name string) (*table, *state, error)
 type state struct {
 	snapshot    string
 	insert      lsn.LSN
+	written     lsn.LSN
 	standby     bool
 	oid         uint32
 	partitioned bool
@@ -177,7 +180,8 @@ type state struct {
 func queryState(ctx context.Context, conn *pgx.Conn, schema, name string) (*state, error) {
 	var st state
 	err := conn.QueryRow(ctx, `SELECT pg_current_snapshot()::text, pg_is_in_recovery(),
-		CASE WHEN pg_is_in_recovery() THEN 0 ELSE (pg_current_wal_insert_lsn() - '0/0')::bigint END, c.oid, c.relkind = 'p',
+		CASE WHEN pg_is_in_recovery() THEN 0 ELSE (pg_current_wal_insert_lsn() - '0/0')::bigint END,
+		CASE WHEN pg_is_in_recovery() THEN 0 ELSE (pg_current_wal_flush_lsn() - '0/0')::bigint END, c.oid, c.relkind = 'p',
 		concat_ws(' ', c.oid, c.xmin,
 			(SELECT sum(hashtextextended(concat_ws(' ', attnum, xmin), 0)) FROM pg_catalog.pg_attribute WHERE attrelid = c.oid AND attnum > 0),
 			(SELECT sum(hashtextextended(concat_ws(' ', indexrelid, xmin), 0)) FROM pg_catalog.pg_index WHERE indrelid = c.oid),
@@ -190,7 +194,7 @@ func queryState(ctx context.Context, conn *pgx.Conn, schema, name string) (*stat
 					LEFT JOIN pg_catalog.pg_attribute a ON attrelid = t.oid AND attnum > 0 WHERE t.relkind = 'c')) END)
 		FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p') AND c.relpersistence = 'p'`, schema, name).
-		Scan(&st.snapshot, &st.standby, &st.insert, &st.oid, &st.partitioned, &st.token)
+		Scan(&st.snapshot, &st.standby, &st.insert, &st.written, &st.oid, &st.partitioned, &st.token)
 	return &st, err
 }
 
@@ -212,7 +216,19 @@ func (r *reader) Read(ctx context.Context, c snapshot.Chunk) (snapshot.Rows, err
 		r.table = t
 	}
 	r.used = rows.Held
+	if r.ahead && !rows.Held {
+		r.writeOut(ctx)
+	}
 	return rows, nil
+}
+
+// writeOut has the server write out its log soon: what open transactions have added to it, or what reading has, stays in memory until
+// somebody commits, for up to fifteen seconds. A transaction that only takes a number does that.
+func (r *reader) writeOut(ctx context.Context) {
+	r.ahead = false
+	if r.conn.PgConn().Exec(ctx, "BEGIN READ WRITE; SELECT pg_current_xact_id(); COMMIT").Close() != nil {
+		_ = r.conn.PgConn().Exec(ctx, "ROLLBACK").Close() // the log is written out later; a broken connection is noticed by the next chunk
+	}
 }
 
 func (r *reader) read(ctx context.Context, t *table, c snapshot.Chunk) (snapshot.Rows, error) {
