@@ -13,6 +13,7 @@ import (
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/envelope"
 	"github.com/deltaforge/deltaforge/internal/snapshot"
+	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
 // openReader opens a reader of chunks that is closed with the test.
@@ -159,4 +160,26 @@ func TestSnapshotAppears(t *testing.T) {
 			{Table: b.db + ".orders", Why: "renamed from " + b.db + ".orders_new"}, {Table: b.db + ".parts", Why: "a partition was exchanged for " + b.db + ".one"},
 		}, got)
 	})
+}
+
+// TestSnapshotJSON: MySQL gives documents as text in a query, and in its binary form in the log.
+func TestSnapshotJSON(t *testing.T) {
+	b := newBench(t, testenv.MySQL(t))
+	b.lax(t)
+	docs := []string{
+		`JSON_ARRAY(CAST(REPEAT('x', 200) AS BINARY), x'00ff', b'101', ST_GeomFromText('POINT(1 2)'))`,
+		`JSON_ARRAY(1e-7, 1e-6, 1.5e-300, 123456789012345678e0, 1e15, 1e16, 1e17, 1e21, 1e22, 0.1e0, 1/3e0, -0e0, 5e-324, 1.7976931348623157e308)`,
+		`JSON_ARRAY(CAST(0.10 AS DECIMAL(10,2)), CAST(-12345678901234567890123.5 AS DECIMAL(40,3)), CAST(7 AS DECIMAL(5,0)), 18446744073709551615, -9223372036854775808)`,
+		`JSON_OBJECT('k"\\\n', 'ä😀\t/\\', '', JSON_OBJECT('b', NULL, 'aa', TRUE), 'z', JSON_ARRAY())`,
+		`JSON_ARRAY(CAST('2024-02-29' AS DATE), CAST('2024-02-29 01:02:03.4' AS DATETIME(1)), CAST('-838:59:59' AS TIME), TIMESTAMP'2024-02-29 00:00:00')`,
+		`'"text"'`, `'[[[[]]], {"a": [{"b": [1, {}]}]}]'`, `'7'`, `'null'`, `'{"\\u0001\\u001f\\u007f\\u2028": "\\u0000"}'`, `NULL`,
+	}
+	b.exec(t, "CREATE TABLE c (id INT PRIMARY KEY, j JSON)")
+	l := b.newLog(t, "")
+	r := start(t, l, checkpoint.Token{}).connected(t)
+	for i, d := range docs {
+		b.exec(t, fmt.Sprintf("INSERT INTO c VALUES (%d, %s)", i, d))
+	}
+	streamed := r.take(t, len(docs))
+	sameAsStream(t, streamed, asReceived(t, readChunk(t, openReader(t, l), r.tok.Commit, snapshot.Chunk{Table: b.db + ".c", Limit: 100})))
 }

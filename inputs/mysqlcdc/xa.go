@@ -144,7 +144,7 @@ func (s *session) readPrepared(ctx context.Context, p *shape.Prepared, xid strin
 	defer c.Close()
 
 	outer, t := s.reader, s.tx
-	t.xa = false
+	t.xa, t.tx.XA = false, true
 	s.name(t)
 	s.reader = s.readerFrom(from, from.HasGTIDs)
 	s.tx, s.skip, s.held, s.heldBytes, s.excerpt = t, outer.skip, outer.held, outer.heldBytes, e

@@ -69,6 +69,8 @@ type Tx struct {
 	// is not known for certain.
 	File string
 	Pos  uint64
+	// XA says that it is the commit of an XA transaction of MySQL, which may be logged before the engine has it, whatever the server says.
+	XA bool
 	// XID is PostgreSQL's transaction id.
 	XID uint32
 

@@ -29,6 +29,8 @@ var _ snapshot.View = (*view)(nil)
 // Sees implements snapshot.View.
 func (v *view) Sees(tx *change.Tx) bool {
 	switch {
+	case tx.XA:
+		return false
 	case v.executed != nil:
 		id, err := gtid.ParseID(tx.GTID)
 		return err == nil && v.executed.Has(id)
