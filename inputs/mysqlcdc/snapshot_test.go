@@ -115,6 +115,13 @@ func TestSnapshotTables(t *testing.T) {
 			require.ErrorContains(t, err, "snapshot.where: the condition", where)
 			require.ErrorContains(t, err, table)
 		}
+		// A table that a statement has locked is not waited for.
+		b.exec(t, "LOCK TABLES t WRITE")
+		tables, err = l.Snapshots().Tables(t.Context())
+		require.NoError(t, err)
+		require.Len(t, tables, 3)
+		require.ErrorContains(t, fails(snapshot.Chunk{Table: table, Limit: 2}), "Lock wait timeout")
+		b.exec(t, "UNLOCK TABLES")
 		bound := string(first.Next)
 		for _, from := range []string{strings.Replace(bound, ",3]", ",\"2' OR 1\"]", 1), strings.Replace(bound, ",3]", ",2,3]", 1), strings.Replace(bound, ",3]", "]", 1), `["a' OR 1"]`, `["1"`, `[1,3]`, `[]`, `[null]`, `["zz"]`} {
 			require.ErrorIs(t, fails(snapshot.Chunk{Table: table, Limit: 2, From: snapshot.Bound(from)}), snapshot.ErrAnew, from)

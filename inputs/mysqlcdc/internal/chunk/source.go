@@ -111,6 +111,9 @@ func (s *Source) chunkServer() *wire.Server {
 	return &s.cfg.Server
 }
 
+// listLockWait is how long a list of the tables waits, in seconds, for a statement that has locked one of them.
+const listLockWait = 1
+
 // Tables implements snapshot.Source.
 func (s *Source) Tables(ctx context.Context) ([]snapshot.Table, error) {
 	conn, err := open(ctx, s.chunkServer())
@@ -118,14 +121,17 @@ func (s *Source) Tables(ctx context.Context) ([]snapshot.Table, error) {
 		return nil, err
 	}
 	defer conn.Close()
+	defer conn.Interrupt(ctx)()
 	vars, err := inspect(ctx, conn.Conn)
 	if err != nil {
 		return nil, err
 	}
-	if vars.flavor == product.MySQL { // else the estimate is up to a day old
-		if _, err := conn.Query(ctx, "SET SESSION information_schema_stats_expiry = 0"); err != nil {
-			return nil, err
-		}
+	session := fmt.Sprintf("SET SESSION lock_wait_timeout = %d", listLockWait)
+	if vars.flavor == product.MySQL {
+		session += ", information_schema_stats_expiry = 0" // else the estimates are up to a day old
+	}
+	if _, err := conn.Query(ctx, session); err != nil {
+		return nil, err
 	}
 	rows, err := conn.Query(ctx, "SELECT TABLE_SCHEMA, TABLE_NAME, IFNULL(TABLE_ROWS, -1) FROM information_schema.TABLES "+
 		"WHERE TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED')")
@@ -157,7 +163,7 @@ func (s *Source) Tables(ctx context.Context) ([]snapshot.Table, error) {
 func (s *Source) try(ctx context.Context, conn *wire.Conn, n statement.TableName) (key []string, refused, err error) {
 	_, err = conn.Query(ctx, "SELECT * FROM "+n.SQL()+" LIMIT 0")
 	switch {
-	case err == nil:
+	case err == nil, wire.IsServerError(err, mysql.ER_LOCK_WAIT_TIMEOUT): // whether it can be read is seen when it is
 	case wire.IsServerError(err, mysql.ER_TABLEACCESS_DENIED_ERROR, mysql.ER_DBACCESS_DENIED_ERROR, mysql.ER_COLUMNACCESS_DENIED_ERROR):
 		return nil, fmt.Errorf("the account may not read %s.%s: GRANT SELECT ON %s TO %s: %w", n.DB, n.Table, n.SQL(), s.account(), err), nil
 	case serverSays(err):
