@@ -380,7 +380,7 @@ func TestThroughPipeline(t *testing.T) {
 		b := service.NewStreamBuilder()
 		require.NoError(t, b.SetLoggerYAML("level: error"))
 		require.NoError(t, b.AddInputYAML(fmt.Sprintf("deltaforge_postgres:\n  name: %s\n  dsn: %q\n  checkpoint: {path: %q}\n"+
-			"  batch: {max_events: 100}\n", d.name, d.dsn, path)))
+			"  batch: {max_events: 100}\n  snapshot: {mode: never}\n", d.name, d.dsn, path)))
 		require.NoError(t, b.AddBatchConsumerFunc(func(_ context.Context, batch service.MessageBatch) error {
 			mu.Lock()
 			defer mu.Unlock()

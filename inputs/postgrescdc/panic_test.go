@@ -85,7 +85,7 @@ func (d *database) pipeline(name string, hook func(string)) *pipeline {
 	b.SetLogger(slog.New(slog.NewTextHandler(p, nil)))
 	require.NoError(d.t, b.SetMetricsYAML("counts: {}"))
 	require.NoError(d.t, b.AddInputYAML(fmt.Sprintf("hooked: {name: %[1]s_%[2]s, slot: %[1]s_%[2]s, publication: pub_%[2]s, dsn: %[3]q, "+
-		"checkpoint: {path: %[4]q}}", d.name, name, d.dsn, testenv.TempDir(d.t)+"/checkpoints.db")))
+		"checkpoint: {path: %[4]q}, snapshot: {mode: never}}", d.name, name, d.dsn, testenv.TempDir(d.t)+"/checkpoints.db")))
 	require.NoError(d.t, b.AddBatchConsumerFunc(func(_ context.Context, batch service.MessageBatch) error {
 		p.mu.Lock()
 		defer p.mu.Unlock()

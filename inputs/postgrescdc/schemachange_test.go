@@ -199,7 +199,7 @@ func TestSchemaChangesAcrossRestart(t *testing.T) {
 	run := func() func() {
 		b := service.NewStreamBuilder()
 		require.NoError(t, b.SetLoggerYAML("level: error"))
-		require.NoError(t, b.AddInputYAML(fmt.Sprintf("deltaforge_postgres: {name: %s, dsn: %q, checkpoint: {path: %q}, schema_changes: true}", d.name, d.dsn, path)))
+		require.NoError(t, b.AddInputYAML(fmt.Sprintf("deltaforge_postgres: {name: %s, dsn: %q, checkpoint: {path: %q}, schema_changes: true, snapshot: {mode: never}}", d.name, d.dsn, path)))
 		require.NoError(t, b.AddConsumerFunc(func(_ context.Context, m *service.Message) error {
 			text, err := m.AsBytes()
 			got <- string(text)
