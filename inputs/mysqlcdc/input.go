@@ -62,7 +62,7 @@ func spec() *service.ConfigSpec {
 		Summary("Loads the tables of a MySQL or MariaDB server, and streams their row changes.").
 		Description("Reads the binlog as a replica does: MySQL 8.0 to 9.x and MariaDB 10.11 and later, with `binlog_format=ROW`. The "+
 			"account needs `REPLICATION SLAVE`, `REPLICATION CLIENT`, and `SELECT` on the captured tables and on those that "+
-			"become captured by `RENAME` or `LIKE`.\n\n"+
+			"become captured by `RENAME` or `LIKE`. To load tables of a MySQL without GTIDs, it should have `PROCESS`.\n\n"+
 			"Positions are GTID sets where the server has GTIDs, and a place in its files: file, position, and when the file was made. On the "+
 			"same server the source reads on from the place, after a fail-over from the GTIDs. A log that was reset, put back or restored is "+
 			"`position lost`.\n\n"+

@@ -237,7 +237,7 @@ func TestSnapshotSplit(t *testing.T) {
 			var from snapshot.Bound
 			for _, to := range append(bounds, nil) {
 				n := len(readAll(t, r, at, snapshot.Chunk{Table: b.db + "." + table, From: from, To: to, Limit: 3000}))
-				require.InDelta(t, rows/4, n, rows/8, "%s: after %s up to %s", c.columns, from, to)
+				require.InDelta(t, rows/4, n, rows/6, "%s: after %s up to %s", c.columns, from, to)
 				total += n
 				from = to
 			}
