@@ -21,7 +21,7 @@ import (
 // loadRun runs an input for some time, acknowledges what it delivers and returns it; ended means that the input has ended by itself.
 func loadRun(t *testing.T, in *Input, d time.Duration) (c *simConsumer, ended bool) {
 	t.Helper()
-	c = &simConsumer{rows: map[int]simRow{}, newest: map[int]int{}}
+	c = &simConsumer{rows: map[int]simRow{}, newest: map[int]int{}, loaded: map[int]int{}}
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
 	for ctx.Err() == nil && !ended {

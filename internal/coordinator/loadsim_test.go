@@ -378,6 +378,7 @@ func (r *simReader) Close() {}
 type simConsumer struct {
 	rows   map[int]simRow
 	newest map[int]int // version of the newest event of the stream, by key
+	loaded map[int]int // version of the newest row of the snapshot, by key
 	wrong  []string    // snapshot rows that came after a newer event of their key
 	reads  int
 	last   int
@@ -413,11 +414,15 @@ func (c *simConsumer) take(t testing.TB, batch service.MessageBatch) {
 			if ev.Snapshot == change.SnapshotLast {
 				c.last++
 			}
+			c.loaded[k] = row.version
 			if row.version < c.newest[k] {
 				c.wrong = append(c.wrong, fmt.Sprintf("key %d: version %d after %d", k, row.version, c.newest[k]))
 			}
 		} else {
 			c.newest[k] = max(c.newest[k], row.version)
+			if row.version < c.loaded[k] {
+				c.wrong = append(c.wrong, fmt.Sprintf("key %d: version %d after the snapshot's %d", k, row.version, c.loaded[k]))
+			}
 		}
 		c.rows[k] = row
 	}
@@ -425,7 +430,7 @@ func (c *simConsumer) take(t testing.TB, batch service.MessageBatch) {
 
 // simRun loads a table under writes, with ends of the process and of sessions at random, and returns the consumer.
 func simRun(t *testing.T, d *simDB, crashes int) *simConsumer {
-	c := &simConsumer{rows: map[int]simRow{}, newest: map[int]int{}}
+	c := &simConsumer{rows: map[int]simRow{}, newest: map[int]int{}, loaded: map[int]int{}}
 	store := newMemStore()
 	cfg := Config{
 		MaxInFlight: 1, MaxEvents: 20, RespectTx: true, CheckpointInterval: 20 * time.Millisecond,
@@ -488,6 +493,10 @@ func simRun(t *testing.T, d *simDB, crashes int) *simConsumer {
 					writers.Wait()
 				}
 				c.take(t, batch)
+				d.mu.Lock()
+				slow := time.Duration(d.r.IntN(10)) * time.Millisecond
+				d.mu.Unlock()
+				time.Sleep(slow)
 				require.NoError(t, ack(ctx, nil))
 			}
 		}
@@ -499,6 +508,7 @@ func simRun(t *testing.T, d *simDB, crashes int) *simConsumer {
 			disk.dead.Store(true) // nothing is saved any more: the process is gone
 			_ = in.Close(context.Background())
 			clear(c.newest) // what follows the saved position comes again
+			clear(c.loaded)
 			continue
 		}
 		require.NoError(t, in.Close(context.Background()))
