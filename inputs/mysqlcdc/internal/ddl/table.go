@@ -9,6 +9,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/shape"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
 )
 
 func (r *run) alterTable(n *ast.AlterTableStmt) error {
@@ -282,4 +283,23 @@ func place(t *shape.Table, p *ast.ColumnPosition) (int, error) {
 		return 0, fmt.Errorf("%w: it has no column %s to put another one after", errNotApplied, p.RelativeColumn.Name.O)
 	}
 	return i + 1, nil
+}
+
+func (r *run) rename(from, to statement.TableName) {
+	def := r.lookup(from)
+	if def != nil || r.state[from.DB] == nil || !r.state[from.DB].Complete { // else it is no table
+		r.filled(to, "renamed from "+from.String())
+	}
+	switch {
+	case r.guessed(def):
+		// What is known as from is a table of later; what is renamed now is known as to, if it is still there.
+	case def != nil:
+		r.set(from, nil)
+		r.set(to, def)
+	case r.guessed(r.lookup(to)):
+	case r.state[from.DB] == nil || !r.state[from.DB].Complete:
+		r.set(to, r.from(from, "its name was"))
+	case r.lookup(to) != nil: // what takes the name is no table that is known: a view, as it seems
+		r.set(to, nil)
+	}
 }
