@@ -102,10 +102,10 @@ func (d *simDB) write() {
 }
 
 func (d *simDB) change() simChange {
-	keys := slices.Sorted(maps.Keys(d.rows))
+	keys := slices.DeleteFunc(slices.Sorted(maps.Keys(d.rows)), untouched)
 	d.version++
 	if len(keys) == 0 || d.r.IntN(6) == 0 {
-		k := 1 + d.r.IntN(400)
+		k := d.hot()
 		op := change.Create
 		if _, there := d.rows[k]; there {
 			op = change.Update
@@ -119,7 +119,7 @@ func (d *simDB) change() simChange {
 		delete(d.rows, k)
 		return simChange{op: change.Delete, key: k, row: simRow{version: d.version}}
 	case 1:
-		to := 1 + d.r.IntN(400)
+		to := d.hot()
 		if _, there := d.rows[to]; there {
 			break
 		}
@@ -132,6 +132,18 @@ func (d *simDB) change() simChange {
 	}
 	d.rows[k] = simRow{d.version, d.rows[k].large}
 	return simChange{op: change.Update, key: k, row: d.rows[k], lacking: true}
+}
+
+// untouched reports whether nobody changes the row with a key: it comes by the snapshot, or not at all.
+func untouched(key int) bool { return key%3 == 0 }
+
+// hot returns a key that writers use.
+func (d *simDB) hot() int {
+	for {
+		if k := 1 + d.r.IntN(400); !untouched(k) {
+			return k
+		}
+	}
 }
 
 // event returns the event of a change.
