@@ -180,7 +180,6 @@ func TestSignals(t *testing.T) {
 	tables, err := d.Tables(t.Context())
 	require.NoError(t, err)
 	require.NoError(t, in.open(t.Context()))
-	in.loader.Reconcile(tables)
 	j := in.loader.Session(0, commitText(0), true)
 	send := func(n int, kind, data string) {
 		j.Segment(service.MessageBatch{signalEvent(n, kind, data)}, commitText(n))
@@ -195,11 +194,17 @@ func TestSignals(t *testing.T) {
 		}
 		return s.Tables[0].State
 	}
+	send(0, "execute-snapshot", `{"data-collections": ["db.*"]}`)
+	assert.Equal(t, "none", state(), "the tables are not known yet")
+	in.loader.Reconcile(tables)
+	assert.Equal(t, "waiting", state())
+	_, err = in.loader.Stop(nil)
+	require.NoError(t, err)
 	for i, c := range []struct{ kind, data, want string }{
-		{"execute-snapshot", "", "none"},
-		{"execute-snapshot", "{", "none"},
-		{"execute-snapshot", `{"data-collections": ["db.other"]}`, "none"},
-		{"log", "", "none"},
+		{"execute-snapshot", "", "stopped"},
+		{"execute-snapshot", "{", "stopped"},
+		{"execute-snapshot", `{"data-collections": ["db.other"]}`, "stopped"},
+		{"log", "", "stopped"},
 		{"execute-snapshot", `{"data-collections": ["db.t"], "type": "incremental"}`, "waiting"},
 		{"pause-snapshot", "", "waiting, paused"},
 		{"resume-snapshot", "", "waiting"},

@@ -25,7 +25,7 @@ func (i *Input) from(ctx context.Context) (checkpoint.Token, time.Time, error) {
 	if errors.Is(err, checkpoint.ErrNotFound) {
 		tok, err := i.unsaved(ctx)
 		if err == nil && i.loader != nil {
-			err = i.loader.Begin(nil, tok.IsZero())
+			err = i.loader.Begin(nil, true) // also where the server remembers a place: nothing says that the rows were delivered
 		}
 		return tok, time.Now(), err
 	}
@@ -109,9 +109,13 @@ func (i *Input) unsaved(ctx context.Context) (checkpoint.Token, error) {
 
 // tellFirstStart says what a first start passes over.
 func (i *Input) tellFirstStart(at checkpoint.Token) {
+	loads := ""
+	if i.loader != nil && i.loader.Wanted() {
+		loads = "; the rows that the tables hold are loaded"
+	}
 	i.out.With("position", at.String()).Warnf("No position of %s is saved under key %q in %s: this is taken for its first start. Reading begins at %s; "+
-		"changes before that are not delivered. If it is not the first start, stop it, and restore the store; `%s: true` refuses such a start", i.cfg.Name, i.store.key,
-		i.store.name, at, fieldRequire)
+		"changes before that are not delivered%s. If it is not the first start, stop it, and restore the store; `%s: true` refuses such a start", i.cfg.Name, i.store.key,
+		i.store.name, at, loads, fieldRequire)
 }
 
 func capital(s string) string { return string(s[0]&^0x20) + s[1:] }

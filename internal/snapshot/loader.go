@@ -258,6 +258,7 @@ func (l *Loader) Reconcile(tables []Table) {
 		l.touch()
 	}
 	l.adopt, l.again, l.listed = false, false, true
+	l.heedEarly()
 	l.look()
 }
 

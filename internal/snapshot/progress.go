@@ -44,7 +44,9 @@ type record struct {
 	First bool `json:"first,omitempty"`
 	// Signals are the event ids of the newest requests by the signal table, so that none counts twice.
 	Signals []string `json:"signals,omitempty"`
-	Loads   []*load  `json:"loads"` // sorted by table
+	// Early are those that came before the tables were listed.
+	Early []signal `json:"early,omitempty"`
+	Loads []*load  `json:"loads"` // sorted by table
 }
 
 // load is the progress of one table: of what is delivered.

@@ -22,32 +22,57 @@ type signalData struct {
 	} `json:"additional-conditions"`
 }
 
+// signal is a row of the signal table.
+type signal struct {
+	ID      string            `json:"id"` // of its event
+	Table   string            `json:"table"`
+	Columns map[string]string `json:"columns"`
+}
+
 // signal carries out a request by the signal table; l.mu is held.
 func (l *Loader) signal(ev *change.Event) {
 	id := string(ev.AppendID(nil))
-	if slices.Contains(l.rec.Signals, id) {
+	if slices.Contains(l.rec.Signals, id) || slices.ContainsFunc(l.rec.Early, func(s signal) bool { return s.ID == id }) {
 		return
 	}
-	if l.rec.Signals = append(l.rec.Signals, id); len(l.rec.Signals) > maxSignals {
-		l.rec.Signals = l.rec.Signals[len(l.rec.Signals)-maxSignals:]
-	}
-	l.touch()
-	said, err := l.carryOut(ev)
-	out := l.out.With("table", ev.Table.FullName(), "event_id", id)
-	if err != nil {
-		out.With("error", err.Error()).Warnf("A signal of %s is not carried out: %s", ev.Table.FullName(), err)
-		return
-	}
-	out.Infof("Signal of %s: %s", ev.Table.FullName(), said)
-}
-
-func (l *Loader) carryOut(ev *change.Event) (string, error) {
-	text := map[string]string{}
+	s := signal{ID: id, Table: ev.Table.FullName(), Columns: map[string]string{}}
 	for i, c := range ev.Table.Columns {
 		if i < len(ev.After) && ev.After[i].Known() {
-			text[strings.ToLower(c.Name)] = string(ev.After[i].Bytes())
+			s.Columns[strings.ToLower(c.Name)] = string(ev.After[i].Bytes())
 		}
 	}
+	l.touch()
+	if !l.listed { // which tables there are is not known yet
+		l.rec.Early = append(l.rec.Early, s)
+		return
+	}
+	l.heed(s)
+}
+
+// heed carries out a signal, and remembers it.
+func (l *Loader) heed(s signal) {
+	if l.rec.Signals = append(l.rec.Signals, s.ID); len(l.rec.Signals) > maxSignals {
+		l.rec.Signals = l.rec.Signals[len(l.rec.Signals)-maxSignals:]
+	}
+	said, err := l.carryOut(s.Columns)
+	out := l.out.With("table", s.Table, "event_id", s.ID)
+	if err != nil {
+		out.With("error", err.Error()).Warnf("A signal of %s is not carried out: %s", s.Table, err)
+		return
+	}
+	out.Infof("Signal of %s: %s", s.Table, said)
+}
+
+// heedEarly carries out the signals that came before the tables were listed.
+func (l *Loader) heedEarly() {
+	early := l.rec.Early
+	l.rec.Early = nil
+	for _, s := range early {
+		l.heed(s)
+	}
+}
+
+func (l *Loader) carryOut(text map[string]string) (string, error) {
 	if _, ok := text["type"]; !ok {
 		return "", fmt.Errorf("want the columns id, type and data")
 	}
@@ -107,7 +132,11 @@ func (l *Loader) known(names []string) []string {
 }
 
 func (l *Loader) short(name string) string {
-	name = strings.NewReplacer(`\.`, ".", ".*", "%", `"`, "").Replace(name)
+	name = strings.NewReplacer(`\.`, ".", `"`, "").Replace(name)
+	if container, all := strings.CutSuffix(name, ".*"); all && !strings.Contains(container, ".") {
+		return container + ".%"
+	}
+	name = strings.ReplaceAll(name, ".*", "%")
 	if _, ok := l.tables[name]; ok {
 		return name
 	}

@@ -21,7 +21,7 @@ const (
 	partsPerWorker = 4
 	// beginTimeout bounds the wait for a transaction that sees enough, and the time of a read.
 	beginTimeout = time.Minute
-	readTimeout  = 10 * time.Minute
+	readTimeout  = 10 * time.Minute // of a chunk, or of a part of a table that is read whole
 	// Between two tries of what has failed.
 	retryMin = time.Second
 	retryMax = time.Minute
@@ -157,7 +157,7 @@ func (j *Join) Work(ctx context.Context) {
 			return
 		}
 		if err != nil {
-			if r != nil && !errors.Is(err, errStale) {
+			if r != nil { // its transaction may be open
 				r.Close()
 				r = nil
 			}
@@ -192,7 +192,7 @@ func (j *Join) take(ctx context.Context) (task, bool) {
 
 // pick chooses what to read: of tables that are begun before others. Wait is the time until something may be tried again; 0: unknown.
 func (j *Join) pick(now time.Time) (t task, wait time.Duration, ok bool) {
-	if j.l.rec.Paused || j.at == nil {
+	if j.l.rec.Paused || j.at == nil || len(j.waiting) >= j.l.cfg.Parallel { // so that memory does not grow while the sink is slow
 		return task{}, 0, false
 	}
 	for _, state := range []State{Loading, Waiting} {
@@ -304,8 +304,6 @@ func (j *Join) do(ctx context.Context, r Reader, t task) error {
 	j.l.mu.Lock()
 	opened := j.begun
 	j.l.mu.Unlock()
-	reads, cancelRead := context.WithTimeout(ctx, readTimeout)
-	defer cancelRead()
 	c := Chunk{Table: t.reading.table, Where: t.reading.where, From: t.from, To: t.to, Limit: j.l.cfg.ChunkRows}
 	for _, a := range t.again {
 		key, err := a.Key.values()
@@ -315,7 +313,7 @@ func (j *Join) do(ctx context.Context, r Reader, t task) error {
 		c.Keys = append(c.Keys, key)
 	}
 	for n := 0; ; {
-		rows, err := r.Read(reads, c)
+		rows, err := read(ctx, r, c)
 		if err != nil {
 			return err
 		}
@@ -337,6 +335,13 @@ func (j *Join) do(ctx context.Context, r Reader, t task) error {
 		}
 		c.From = rows.Next
 	}
+}
+
+// read reads a chunk, in bounded time.
+func read(ctx context.Context, r Reader, c Chunk) (Rows, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	return r.Read(ctx, c)
 }
 
 // plan cuts a table into parts.
