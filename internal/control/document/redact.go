@@ -41,7 +41,7 @@ func scrubbed(config any) any {
 }
 
 // wholeReference is a value that is one reference to an environment variable, with or without a default.
-var wholeReference = regexp.MustCompile(`^\$\{([0-9A-Za-z_.]+)(:[^}]*)?\}$`) //nolint:gochecknoglobals // compiled once, never changed
+var wholeReference = regexp.MustCompile(`^\$\{([0-9A-Za-z_.]+)(:[^}]*)?\}$`)
 
 // reference returns how a value is shown that names a secret: without the default, which is the secret itself.
 func reference(s string) (shown string, ok bool) {

@@ -15,7 +15,7 @@ import (
 )
 
 // bareField is a field with nothing but a reference to an environment variable, not in quotes.
-var bareField = regexp.MustCompile(`(?m)^([ \t]*(?:- +)?["']?([\w.-]+)["']?[ \t]*:[ \t]+)(\$\{([0-9A-Za-z_.]+)(?::([^}\n]*))?\})([ \t]*(?:[ \t]#.*)?\r?)$`) //nolint:gochecknoglobals // compiled once, never changed
+var bareField = regexp.MustCompile(`(?m)^([ \t]*(?:- +)?["']?([\w.-]+)["']?[ \t]*:[ \t]+)(\$\{([0-9A-Za-z_.]+)(?::([^}\n]*))?\})([ \t]*(?:[ \t]#.*)?\r?)$`)
 
 // SecretReferences adds the environment variables that stand bare in the secret fields of a configuration to bare, and those
 // that stand anywhere else to elsewhere. The engine puts values into the text of a configuration before it reads that: of
@@ -71,7 +71,7 @@ func Quote(value string) []byte {
 func CheckSecrets(config []byte) error {
 	var doc yaml.Node
 	if yaml.Unmarshal(config, &doc) != nil {
-		return nil // whoever reads it says so
+		return nil //nolint:nilerr // whoever reads it says so
 	}
 	return checkSecrets(&doc, nil)
 }
@@ -84,7 +84,7 @@ func checkSecrets(n *yaml.Node, at []string) error {
 				continue
 			}
 			name := n.Content[i-1].Value
-			inside = append(at[:len(at):len(at)], name)
+			inside = append(slices.Clip(at), name)
 			if tag := c.ShortTag(); c.Kind == yaml.ScalarNode && passwordName.MatchString(name) && tag != "!!str" && tag != "!!null" {
 				return fmt.Errorf("line %d: field %s: YAML takes what stands there for a value of type %s, not for text; put it in quotes: %s: \"...\"",
 					c.Line, strings.Join(inside, "."), strings.TrimPrefix(tag, "!!"), name)
@@ -98,4 +98,4 @@ func checkSecrets(n *yaml.Node, at []string) error {
 }
 
 // passwordName is the name of a field that holds a password and nothing else.
-var passwordName = regexp.MustCompile(`(?i)^(.*[_-])?(password|passphrase|secret|token)$`) //nolint:gochecknoglobals // compiled once, never changed
+var passwordName = regexp.MustCompile(`(?i)^(.*[_-])?(password|passphrase|secret|token)$`)

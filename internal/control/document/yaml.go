@@ -217,7 +217,7 @@ func (s Source) Text(path ...string) string {
 }
 
 // envReference is a reference to an environment variable, as the engine has it.
-var envReference = regexp.MustCompile(`\$\{([0-9A-Za-z_.]+)(?::([^}]*))?\}`) //nolint:gochecknoglobals // compiled once, never changed
+var envReference = regexp.MustCompile(`\$\{([0-9A-Za-z_.]+)(?::([^}]*))?\}`)
 
 // Shown returns a text about a configuration in which the values of the environment variables that the configuration refers to
 // are the references again: what is in the environment is not the caller's to read.

@@ -10,6 +10,7 @@ import (
 // Codec says how the text form of a type becomes a value.
 type Codec uint8
 
+// The codecs.
 const (
 	CodecText Codec = iota
 	CodecBool

@@ -54,6 +54,7 @@ func (d *Decoder) isText(raw []byte) bool {
 // SQL_ASCII sends the bytes that it was given.
 type Trust uint8
 
+// What text is taken for.
 const (
 	IsUTF8 Trust = iota
 	OrError

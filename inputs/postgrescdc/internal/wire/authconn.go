@@ -19,7 +19,7 @@ var ErrCleartext = errors.New("the server asks for the password as it is, over a
 // maxBody bounds an answer that is no row of a table, against a length that is none.
 const maxBody = 64 << 20
 
-// protect makes connections refuse what would give the password away.
+// ProtectPassword makes connections refuse what would give the password away.
 func ProtectPassword(c *pgx.ConnConfig, cleartext bool) {
 	c.MaxProtocolMessageBodyLen = maxBody
 	if cleartext {
