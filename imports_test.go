@@ -68,18 +68,24 @@ func layers() []layer {
 			"internal/snapshot", "internal/change", "internal/fault", "checkpoint")),
 		with(layer{pattern: "processors/*", imports: []string{"internal/change", "internal/envelope", "checkpoint"}}),
 		with(layer{pattern: "outputs/*", imports: []string{"internal/sink", "internal/loopback", "internal/change", "internal/envelope", "checkpoint"}}),
-		with(layer{pattern: "internal/coordinator", imports: []string{"internal/coordinator/internal/*", "internal/change", "internal/fault", "internal/guard", "internal/plane",
-			"internal/snapshot", "checkpoint"}, tests: []string{"internal/envelope"}}),
+		with(layer{pattern: "internal/coordinator", imports: []string{
+			"internal/coordinator/internal/*", "internal/change", "internal/fault", "internal/guard", "internal/plane",
+			"internal/snapshot", "checkpoint",
+		}, tests: []string{"internal/envelope"}}),
 		with(layer{pattern: "internal/coordinator/internal/*", imports: []string{"internal/change", "internal/fault", "internal/plane", "checkpoint"}}),
-		with(layer{pattern: "internal/snapshot", imports: []string{"internal/change", "internal/envelope", "internal/fault", "internal/plane", "internal/tablefilter",
-			"checkpoint"}}),
+		with(layer{pattern: "internal/snapshot", imports: []string{
+			"internal/change", "internal/envelope", "internal/fault", "internal/plane", "internal/tablefilter",
+			"checkpoint",
+		}}),
 		with(layer{pattern: "internal/envelope", imports: []string{"internal/change"}}),
 		with(layer{pattern: "internal/change", imports: []string{"checkpoint"}}),
 		with(layer{pattern: "internal/sink", imports: []string{"internal/guard"}}),
 		with(layer{pattern: "checkpoint"}),
 		with(layer{pattern: "metrics"}),
-		with(layer{pattern: "internal/control", imports: []string{"internal/control/*", "internal/control/internal/*", "internal/advice", "internal/guard", "internal/loopback",
-			"internal/plane", "internal/redact"}}),
+		with(layer{pattern: "internal/control", imports: []string{
+			"internal/control/*", "internal/control/internal/*", "internal/advice", "internal/guard", "internal/loopback",
+			"internal/plane", "internal/redact",
+		}}),
 		with(layer{pattern: "internal/control/document", imports: []string{"internal/redact"}}),
 		with(layer{pattern: "internal/control/engine"}),
 		with(layer{pattern: "internal/control/door", imports: []string{"internal/control/document", "internal/redact"}}),
@@ -116,8 +122,10 @@ func layers() []layer {
 
 // anyInput is what every input may import.
 func anyInput() []string {
-	return []string{"internal/coordinator", "internal/fault", "internal/tablefilter", "internal/snapshot", "internal/change", "internal/envelope",
-		"internal/version", "checkpoint"}
+	return []string{
+		"internal/coordinator", "internal/fault", "internal/tablefilter", "internal/snapshot", "internal/change", "internal/envelope",
+		"internal/version", "checkpoint",
+	}
 }
 
 const (

@@ -173,11 +173,13 @@ func TestLagTruth(t *testing.T) {
 		"delivered": {commit, time.Minute, lagTruth{0, 0, 0, 100, plane.Running}, ""},
 		"network gone": {
 			func(s *scene) { s.set(func() { s.down = unreachable }) }, time.Minute,
-			lagTruth{60, 60, 60, 100, plane.Retrying}, "the fake log fails",
+			lagTruth{60, 60, 60, 100, plane.Retrying},
+			"the fake log fails",
 		},
 		"network gone for an hour": {
 			func(s *scene) { s.set(func() { s.down = unreachable }) }, time.Hour,
-			lagTruth{3600, 3600, 3600, 100, plane.Retrying}, "the fake log fails",
+			lagTruth{3600, 3600, 3600, 100, plane.Retrying},
+			"the fake log fails",
 		},
 		"network back": {
 			func(s *scene) {
@@ -187,11 +189,13 @@ func TestLagTruth(t *testing.T) {
 		},
 		"sink away": {
 			func(s *scene) { s.set(func() { s.answer = func() (error, bool) { return nil, false } }); commit(s) }, 50 * time.Second,
-			lagTruth{50, 0, 50, 100, plane.Running}, "",
+			lagTruth{50, 0, 50, 100, plane.Running},
+			"",
 		},
 		"sink away for longer than a batch may take": {
 			func(s *scene) { s.set(func() { s.answer = func() (error, bool) { return nil, false } }); commit(s) }, 2 * time.Minute,
-			lagTruth{120, 0, 120, 100, plane.Retrying}, "the output has not answered the batch up to tx2 for 1m59s",
+			lagTruth{120, 0, 120, 100, plane.Retrying},
+			"the output has not answered the batch up to tx2 for 1m59s",
 		},
 		"sink slow": {
 			func(s *scene) {
@@ -217,7 +221,8 @@ func TestLagTruth(t *testing.T) {
 		},
 		"position lost": {
 			func(s *scene) { s.set(func() { s.down = fault.ErrPositionLost }) }, time.Minute,
-			lagTruth{60, 60, 60, 100, plane.Failed}, "position lost",
+			lagTruth{60, 60, 60, 100, plane.Failed},
+			"position lost",
 		},
 		"refused record": {
 			func(s *scene) {
