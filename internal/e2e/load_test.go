@@ -279,7 +279,7 @@ func TestLoadedUnderLoad(t *testing.T) {
 			o := replay(t, dst.all(t))
 			assert.Empty(t, o.older)
 			assert.True(t, maps.Equal(w.contents(), o.state), "the replay of all events differs from the table")
-			assert.Greater(t, o.reads, loadedRows/2)
+			assert.Greater(t, o.reads, 1000)
 			t.Logf("%d rows of the snapshot, %d of them the last of the table, %d events delivered again", o.reads, o.last, o.again)
 		})
 	}
