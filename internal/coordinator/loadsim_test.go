@@ -266,7 +266,6 @@ func (d *simDB) Notify(func(snapshot.Appearance))              {}
 type simReader struct {
 	d    *simDB
 	rows map[int]simRow
-	seen map[uint32]bool
 }
 
 type simView struct {

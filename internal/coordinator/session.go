@@ -90,7 +90,9 @@ func startSession(ctx context.Context, in *Input, from place) *session {
 func (s *session) load() {
 	for n := range 1 + s.in.cfg.Snapshot.Parallel {
 		s.start1("snapshot", func() error {
-			if s.awaitConnected(s.ctx) != nil {
+			select {
+			case <-s.connected:
+			case <-s.ctx.Done():
 				return nil
 			}
 			if n == 0 {
