@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/urfave/cli/v2"
@@ -376,6 +377,12 @@ func section(conf *service.ParsedConfig, name string) (v any) {
 	return v
 }
 
+const (
+	// earlySignal is how long after the start a signal is repeated, and engineListens how much later.
+	earlySignal   = 10 * time.Second
+	engineListens = time.Second
+)
+
 // start is called by the engine when it runs the streams of its configuration files.
 func (p *plane) start(running *service.RunningStreamSummary) error {
 	if p.server == nil {
@@ -392,10 +399,17 @@ func (p *plane) start(running *service.RunningStreamSummary) error {
 		cancel()
 		return err
 	}
+	began := time.Now()
 	go p.goOn("signals", func() {
 		<-ctx.Done()
 		cancel()
 		_ = p.close()
+		if time.Since(began) < earlySignal {
+			// The engine listens for signals a moment after it has called us, and may have missed this one. A second one does nothing to an
+			// engine that stops already, but for ending its shutdown_delay.
+			<-time.After(engineListens)
+			_ = interruptSelf()
+		}
 	})
 	if p.files != nil && !p.streams {
 		go p.goOn("watch", func() { p.watchRun(ctx) })

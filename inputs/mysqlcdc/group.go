@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/go-mysql-org/go-mysql/replication"
 
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
@@ -16,6 +15,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
 	"github.com/deltaforge/deltaforge/internal/fault"
 )
@@ -122,7 +122,7 @@ func (s *session) lookForEnd(ctx context.Context) (bool, error) {
 		switch {
 		case ctx.Err() != nil:
 			return false, ctx.Err()
-		case errors.Is(err, errNoPrepared), isTorn(err):
+		case errors.Is(err, errNoPrepared), wire.IsTorn(err):
 			t.looked = true
 			return false, nil
 		case err != nil:
@@ -175,7 +175,7 @@ func (s *session) abandon() error {
 // passTorn goes on in the next file when the server refuses to read on since this one ends inside an event, as a MariaDB leaves it that
 // dies while it writes. What is torn was never committed, like a transaction without an end. It reports whether that is so.
 func (s *session) passTorn(ctx context.Context, refused error) (bool, error) {
-	if s.flavor != product.MariaDB || !isTorn(refused) {
+	if s.flavor != product.MariaDB || !wire.IsTorn(refused) {
 		return false, nil
 	}
 	files, err := s.logFiles(ctx)
@@ -195,13 +195,6 @@ func (s *session) passTorn(ctx context.Context, refused error) (bool, error) {
 	next := &gtid.Position{File: files[i+1].Name, Pos: 4}
 	s.stream, err = s.log.cfg.dumpServer().OpenDump(ctx, s.dumpRequest(next, false, s.log.cfg.replicaUUID, s.log.cfg.serverID))
 	return err == nil, err
-}
-
-// isTorn reports that the server has refused to read on since a file ends inside an event.
-func isTorn(err error) bool {
-	var my *mysql.MyError
-	return errors.As(err, &my) && my.Code == mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG &&
-		strings.Contains(my.Message, "truncated in the middle of event")
 }
 
 // setSavepoint remembers a place that the transaction may go back to; a name that is there already moves.

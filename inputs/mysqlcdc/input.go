@@ -2,9 +2,7 @@
 package mysqlcdc
 
 import (
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -249,24 +247,11 @@ func (c *config) parseTables(conf *service.ParsedConfig) error {
 	if err != nil {
 		return err
 	}
-	c.keys = map[string][]string{}
-	for table, columns := range keys {
-		p, err := filter.ParsePattern(table)
-		if err != nil || !p.Exact() {
-			return fmt.Errorf("%s: %q: want a table as db.table", fieldKeys, table)
-		}
-		for col := range strings.SplitSeq(columns, ",") {
-			if col = strings.TrimSpace(col); col == "" {
-				return fmt.Errorf("%s.%s: want columns separated by commas, got %q", fieldKeys, table, columns)
-			}
-			c.keys[table] = append(c.keys[table], col)
-		}
+	if c.keys, err = filter.ParseKeys(keys); err != nil {
+		return fmt.Errorf("%s%w", fieldKeys, err)
 	}
 	return nil
 }
-
-// derivedServerIDs is where derived ids begin: above what people choose by hand.
-const derivedServerIDs = 1 << 31
 
 func (c *config) parseServerID(conf *service.ParsedConfig) error {
 	id, err := conf.FieldInt(fieldServerID)
@@ -276,17 +261,7 @@ func (c *config) parseServerID(conf *service.ParsedConfig) error {
 	if id < 0 || id > 1<<32-1 {
 		return fmt.Errorf("%s: want 0 to 4294967295, got %d", fieldServerID, id)
 	}
-	sum := sha256.Sum256([]byte("deltaforge_mysql\x00" + c.coordinator.Name))
-	c.serverID = uint32(id)
-	if id == 0 {
-		c.serverID = derivedServerIDs | binary.BigEndian.Uint32(sum[:4])>>1
-	}
-	var uuid [16]byte
-	copy(uuid[:], sum[4:])
-	binary.BigEndian.PutUint32(uuid[12:], c.serverID)
-	c.replicaUUID = string(gtid.AppendUUID(nil, uuid))
-	uuid[0] ^= 0xff
-	c.excerptUUID = string(gtid.AppendUUID(nil, uuid))
+	c.serverID, c.replicaUUID, c.excerptUUID = wire.ReplicaIdentity(c.coordinator.Name, uint32(id))
 	return nil
 }
 

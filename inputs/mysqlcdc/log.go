@@ -97,21 +97,7 @@ func (l *mysqlLog) LagBytes() (int64, bool) {
 	if p == nil || files == nil {
 		return 0, false
 	}
-	var lag int64
-	found := false
-	for _, f := range *files {
-		switch {
-		case found:
-			lag += int64(f.Size)
-		case f.Name == p.File:
-			found = true
-			lag = max(int64(f.Size)-int64(p.Pos), 0)
-		}
-	}
-	if !found { // the position is in a file that is newer than the list
-		return 0, len(*files) > 0 && gtid.Newer(p.File, (*files)[len(*files)-1].Name)
-	}
-	return lag, true
+	return catalog.BytesAfter(*files, p)
 }
 
 // session is one Run: one connection for the binlog and one for questions.

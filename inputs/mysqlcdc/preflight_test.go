@@ -15,6 +15,8 @@ import (
 	"github.com/deltaforge/deltaforge/internal/fault"
 	"github.com/deltaforge/deltaforge/internal/servers"
 	"github.com/deltaforge/deltaforge/internal/testenv"
+
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
 )
 
 func TestConfigErrors(t *testing.T) {
@@ -62,7 +64,7 @@ func TestServerIDs(t *testing.T) {
 	a, b := parse("name: a"), parse("name: b")
 	require.Equal(t, a.serverID, parse("name: a").serverID)
 	require.NotEqual(t, a.serverID, b.serverID)
-	require.GreaterOrEqual(t, a.serverID, uint32(derivedServerIDs))
+	require.GreaterOrEqual(t, a.serverID, uint32(wire.DerivedServerIDs))
 	require.NotEqual(t, a.replicaUUID, b.replicaUUID)
 	require.Equal(t, uint32(77), parse("name: a\nserver_id: 77").serverID)
 	require.Equal(t, "h:3306", a.server.Address)

@@ -275,7 +275,7 @@ func (s *session) describe(ctx context.Context, h binlog.Header, start uint64, n
 	for _, p := range []*gtid.Position{s.from, s.position} {
 		if !p.SameFile(&here) && p.File == here.File {
 			return lost("position %s is in the %s that was made at %s; the server's was made at %s: its log was reset, put back to an older "+
-				"state, or is that of a copy", p, p.File, unixTime(p.Created), unixTime(here.Created))
+				"state, or is that of a copy", p, p.File, p.Made(), here.Made())
 		}
 	}
 	if s.excerpt != nil {
@@ -308,8 +308,6 @@ func (s *session) describe(ctx context.Context, h binlog.Header, start uint64, n
 	s.bytes = 0
 	return s.send(ctx, seg)
 }
-
-func unixTime(t uint32) string { return time.Unix(int64(t), 0).UTC().Format(time.RFC3339) }
 
 // heartbeat says that nothing happens. While it skips what we have already, a server sends them too, so only one at the place
 // that we have read up to, or at the place of the one before, means that we are at the end.

@@ -1,6 +1,7 @@
 package mysqlcdc
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -83,7 +84,7 @@ func (s *session) resumeInFile(ctx context.Context, p *gtid.Position) (*gtid.Pos
 		}
 		if !p.AgreesWith(at) {
 			return nil, lost("position %s: at %s the server's log is at %s: it was reset, put back to an older state, or is that of a copy",
-				p, p.Place(), orNothing(at.GTIDs()))
+				p, p.Place(), cmp.Or(at.GTIDs(), "nothing"))
 		}
 		return p, nil
 	}
@@ -107,7 +108,7 @@ func (s *session) resumePurged(ctx context.Context, p *gtid.Position, first stri
 		}
 		if !p.AgreesWith(at) {
 			return nil, lost("position %s: the server does not have file %s any more, and its log begins with %s, at %s: it has purged what "+
-				"lies between, or its log is another one", p, p.File, first, orNothing(at.GTIDs()))
+				"lies between, or its log is another one", p, p.File, first, cmp.Or(at.GTIDs(), "nothing"))
 		}
 		return p.At(start), nil
 	}
@@ -159,13 +160,6 @@ func (s *session) noGTIDMode(p *gtid.Position) error {
 
 func (s *session) gtidMode() bool { return strings.EqualFold(s.vars["gtid_mode"], "ON") }
 
-func orNothing(set string) string {
-	if set == "" {
-		return "nothing"
-	}
-	return set
-}
-
 // gtidVar reads a variable that is a set of GTIDs of MySQL.
 func (s *session) gtidVar(name string) (*gtid.Set, error) {
 	v, err := gtid.ParseLoosely(s.vars[name] + "@x.1:4")
@@ -194,7 +188,7 @@ func (s *session) checkExecuted(ctx context.Context, p *gtid.Position) error {
 		}
 		if try == executedTries {
 			return lost("the server (%s) has not executed %s, which is delivered already; it has %s: it is late, its log was reset, it was put "+
-				"back to an older state, or is another one", s.identity, ahead, orNothing(executed.String()))
+				"back to an older state, or is another one", s.identity, ahead, cmp.Or(executed.String(), "nothing"))
 		}
 		select {
 		case <-time.After(executedPause):
@@ -219,7 +213,7 @@ func (s *session) checkPurged(p *gtid.Position) error {
 	}
 	if missing := purged.Minus(p.Set()); !missing.Empty() {
 		return lost("the server (%s) has purged the binlog of %s, which is not delivered yet; it still has %s", s.identity, missing,
-			orNothing(executed.Minus(purged).String()))
+			cmp.Or(executed.Minus(purged).String(), "nothing"))
 	}
 	return nil
 }

@@ -16,15 +16,16 @@ import (
 // transaction.
 func TestSnapshotOfAnIdleServer(t *testing.T) {
 	none := servers.Options{NoSync: true}
-	for name, server := range map[string]func() *testenv.MySQLServer{
-		"mysql":   func() *testenv.MySQLServer { return testenv.StartMySQL(t, none) },
-		"mariadb": func() *testenv.MySQLServer { return testenv.StartMariaDB(t, none) },
-		"mysql without GTIDs": func() *testenv.MySQLServer {
+	for name, server := range map[string]func(t *testing.T) *testenv.MySQLServer{
+		"mysql":   func(t *testing.T) *testenv.MySQLServer { t.Helper(); return testenv.StartMySQL(t, none) },
+		"mariadb": func(t *testing.T) *testenv.MySQLServer { t.Helper(); return testenv.StartMariaDB(t, none) },
+		"mysql without GTIDs": func(t *testing.T) *testenv.MySQLServer {
+			t.Helper()
 			return testenv.StartMySQL(t, servers.Options{NoSync: true, Args: []string{"--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"}})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t, server())
+			b := newBench(t, server(t))
 			b.exec(t, "CREATE TABLE item (id INT PRIMARY KEY)", "INSERT INTO item SELECT i FROM "+b.series(t, 2500)+" n", "DROP TABLE series",
 				"CREATE TABLE keyless (a INT)", "INSERT INTO keyless VALUES (1), (1), (2)", "CREATE TABLE hollow (id INT PRIMARY KEY)", "FLUSH BINARY LOGS")
 			input := fmt.Sprintf("deltaforge_mysql: {name: orders, dsn: %q, tables: {include: [%q]}, checkpoint: {path: %q}, snapshot: {chunk_rows: 1000}, heartbeat_interval: 100ms}",

@@ -21,6 +21,23 @@ type LogFile struct {
 	Size uint64
 }
 
+// BytesAfter returns how much of the files is after a place; false: none of them has it, and it is in no newer one.
+func BytesAfter(files []LogFile, p *gtid.Position) (n int64, known bool) {
+	for _, f := range files {
+		switch {
+		case known:
+			n += int64(f.Size)
+		case f.Name == p.File:
+			known = true
+			n = max(int64(f.Size)-int64(p.Pos), 0)
+		}
+	}
+	if !known { // the place may be in a file that is newer than the list
+		return 0, len(files) > 0 && gtid.Newer(p.File, files[len(files)-1].Name)
+	}
+	return n, true
+}
+
 // encryptionHeader is what an encrypted file of MySQL has before its first byte, and what places do not count.
 const encryptionHeader = 512
 

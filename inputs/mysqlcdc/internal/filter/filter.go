@@ -26,6 +26,24 @@ func ParsePattern(s string) (Pattern, error) {
 	return p, nil
 }
 
+// ParseKeys reads the columns that are a table's key, by table: db.table to "a, b". An error begins with what follows the name of the field.
+func ParseKeys(keys map[string]string) (map[string][]string, error) {
+	all := map[string][]string{}
+	for table, columns := range keys {
+		p, err := ParsePattern(table)
+		if err != nil || !p.Exact() {
+			return nil, fmt.Errorf(": %q: want a table as db.table", table)
+		}
+		for col := range strings.SplitSeq(columns, ",") {
+			if col = strings.TrimSpace(col); col == "" {
+				return nil, fmt.Errorf(".%s: want columns separated by commas, got %q", table, columns)
+			}
+			all[table] = append(all[table], col)
+		}
+	}
+	return all, nil
+}
+
 // Filter says which tables are captured. System schemas are captured only when a pattern names them in full.
 type Filter struct{ tablefilter.Filter }
 

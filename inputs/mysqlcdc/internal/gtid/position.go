@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 )
@@ -330,3 +331,6 @@ func (p *Position) Reaches(o *Position) bool {
 	c, ok := p.OnlyPlace().Compare(o.OnlyPlace())
 	return ok && c >= 0
 }
+
+// Made returns the time that the file was made, as text.
+func (p *Position) Made() string { return time.Unix(int64(p.Created), 0).UTC().Format(time.RFC3339) }

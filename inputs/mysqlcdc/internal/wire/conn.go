@@ -254,6 +254,13 @@ func (c *Conn) Classify(err error, kind fault.Kind) error {
 	return fault.WithKind(kind, err)
 }
 
+// IsTorn reports that a server has refused to send more of its binlog since a file ends inside an event.
+func IsTorn(err error) bool {
+	var my *mysql.MyError
+	return errors.As(err, &my) && my.Code == mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG &&
+		strings.Contains(my.Message, "truncated in the middle of event")
+}
+
 // IsServerError reports whether a server answered with one of the codes.
 func IsServerError(err error, codes ...uint16) bool {
 	var my *mysql.MyError
