@@ -42,6 +42,13 @@ func loadRun(t *testing.T, in *Input, d time.Duration) (c *simConsumer, ended bo
 	return c, ended
 }
 
+// opened opens what a first Connect does, before it connects.
+func opened(t *testing.T, in *Input) {
+	t.Helper()
+	in.link.attach(in, in.res)
+	require.NoError(t, in.open(t.Context()))
+}
+
 func loadConfig(mode snapshot.Mode) Config {
 	return Config{
 		MaxInFlight: 1, MaxEvents: 20, RespectTx: true, CheckpointInterval: 20 * time.Millisecond,
@@ -96,19 +103,19 @@ func TestSnapshotResumes(t *testing.T) {
 		assert.InDelta(t, float64(first.reads)/400, status.Ratio, 0.001)
 
 		in = newTestInput(t, cfg, simLog{d}, store, nil)
-		require.NoError(t, in.open(t.Context()))
+		opened(t, in)
 		_, err := in.loader.Request(plane.SnapshotRequest{Action: "pause"})
 		require.NoError(t, err)
 		paused, _ := loadRun(t, in, 5*time.Second)
 		assert.Zero(t, paused.reads)
 
 		in = newTestInput(t, cfg, simLog{d}, store, nil)
-		require.NoError(t, in.open(t.Context()))
+		opened(t, in)
 		still, _ := loadRun(t, in, time.Second)
 		assert.Zero(t, still.reads, "a pause survives a restart")
 
 		in = newTestInput(t, cfg, simLog{d}, store, nil)
-		require.NoError(t, in.open(t.Context()))
+		opened(t, in)
 		_, err = in.loader.Request(plane.SnapshotRequest{Action: "resume"})
 		require.NoError(t, err)
 		rest, _ := loadRun(t, in, time.Hour)
@@ -179,7 +186,7 @@ func TestSignals(t *testing.T) {
 	in := newTestInput(t, cfg, simLog{d}, store, nil)
 	tables, err := d.Tables(t.Context())
 	require.NoError(t, err)
-	require.NoError(t, in.open(t.Context()))
+	opened(t, in)
 	j := in.loader.Session(0, commitText(0), true)
 	send := func(n int, kind, data string) {
 		j.Segment(service.MessageBatch{signalEvent(n, kind, data)}, commitText(n))
