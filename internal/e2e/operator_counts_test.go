@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"database/sql"
+	"fmt"
 	"maps"
 	"slices"
 	"testing"
@@ -113,6 +114,7 @@ func TestOperatorCounts(t *testing.T) {
 	idleGrows(t, d, all)
 	schemaChanges(t, d, all)
 	logicalMessages(t, d, books)
+	loadedRowsCount(t, d, orders)
 	lifecycle(t, d)
 	d.covered()
 	everyOperation(t, d)
@@ -214,6 +216,17 @@ func logicalMessages(t *testing.T, d *deck, p *deckPipeline) {
 	}
 	labels := []string{"pipeline=" + p.id, "source=" + p.source, "table=pg_logical.message", "op=m"}
 	d.until(60*time.Second, atLeast(3), "source_events_total", labels...).is(3, "source_events_total", labels...)
+}
+
+// loadedRowsCount: the rows that a snapshot reads count as read.
+func loadedRowsCount(t *testing.T, d *deck, p *deckPipeline) {
+	t.Helper()
+	const rows = 3
+	_, err := p.src.db.ExecContext(t.Context(), "INSERT INTO "+p.src.table+" (id, version, amount) VALUES (1, 1, 1), (2, 1, 1), (3, 1, 1)")
+	require.NoError(t, err)
+	d.want(200, "POST", "/streams/"+p.id+"/snapshot", fmt.Sprintf(`{"action": "start", "tables": [%q]}`, p.src.full))
+	labels := []string{"pipeline=" + p.id, "table=" + p.src.full, "op=r"}
+	d.until(60*time.Second, atLeast(rows), "source_events_total", labels...).is(rows, "source_events_total", labels...)
 }
 
 // everyOperation fails the test unless it has looked at every operation that there is. Rows are read, r, by snapshots alone.

@@ -27,6 +27,11 @@ func TestOperatorDashboard(t *testing.T) {
 	_, _, toBroker := deckKafka(t, d)
 	redis, stream := deckRedis(t, d), testenv.Name(t)
 	work := []*workload{shop.workload(t), books.workload(t)}
+	// A table that takes its time to be loaded, for the panels of snapshots.
+	newWorkload(t, shop.db, "stock", false).fill("")
+	_, err := shop.db.ExecContext(t.Context(), "ANALYZE TABLE stock")
+	require.NoError(t, err)
+	shop.input = strings.Replace(shop.input, "snapshot: {mode: never}", "snapshot: {chunk_rows: 100, max_rows_per_second: 100, max_parallel_chunks: 1}", 1)
 	d.start()
 	d.want(200, "POST", "/streams/shop", through(shop.input+toBroker))
 	d.want(200, "POST", "/streams/books", counting(books.input+deckStream(redis.Addr(), stream)))
@@ -88,7 +93,8 @@ func TestOperatorDashboard(t *testing.T) {
 			}
 		}
 	}, patience, time.Second)
-	out, err := prom.Tool(t, d.scrape().text, "check", "metrics")
+	var out string
+	out, err = prom.Tool(t, d.scrape().text, "check", "metrics")
 	require.NoError(t, err, out)
 	assert.Empty(t, out)
 	// It does speak when there is something to say.
