@@ -226,3 +226,46 @@ func TestSignals(t *testing.T) {
 	assert.Equal(t, "waiting", state())
 	require.NoError(t, in.Close(context.Background()))
 }
+
+// TestFirstStartIsRemembered: a process that ends after its first position is saved, and before it knows its tables, has another one after it that loads them.
+func TestFirstStartIsRemembered(t *testing.T) {
+	d := newSimDB(t, newRand(1), 3)
+	in := newTestInput(t, loadConfig(snapshot.Initial), simLog{d}, newMemStore(), nil)
+	opened(t, in)
+	record, _, err := in.loader.Record(0)
+	require.NoError(t, err)
+	require.NotNil(t, record, "it is saved with the first position")
+	require.NoError(t, in.Close(context.Background()))
+
+	next := newTestInput(t, loadConfig(snapshot.Initial), simLog{d}, newMemStore(), nil)
+	require.NoError(t, next.loader.Begin(record, false))
+	tables, err := d.Tables(t.Context())
+	require.NoError(t, err)
+	next.loader.Reconcile(tables)
+	require.Len(t, next.loader.Status().Tables, 1)
+	assert.Equal(t, "waiting", next.loader.Status().Tables[0].State)
+}
+
+// TestNothingGoesOutBeforeTheFirstPosition: without a saved position, a process that ends would have another first start after it, at a later place.
+func TestNothingGoesOutBeforeTheFirstPosition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemStore()
+		store.block = make(chan struct{})
+		d := newSimDB(t, newRand(1), 3)
+		in := newTestInput(t, loadConfig(snapshot.Initial), simLog{d}, store, nil)
+		require.NoError(t, in.Connect(t.Context()))
+		read := func() error {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			_, ack, err := in.ReadBatch(ctx)
+			if err == nil {
+				require.NoError(t, ack(ctx, nil))
+			}
+			return err
+		}
+		require.ErrorIs(t, read(), context.DeadlineExceeded)
+		close(store.block)
+		require.NoError(t, read())
+		require.NoError(t, in.Close(context.Background()))
+	})
+}
