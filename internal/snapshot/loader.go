@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -313,12 +312,6 @@ func sleep(ctx context.Context, d time.Duration) error {
 		return ctx.Err()
 	}
 }
-
-func compareStrings(a, b string) int { return strings.Compare(a, b) }
-
-func float32FromBits(b uint64) float32 { return math.Float32frombits(uint32(b)) }
-
-func float64FromBits(b uint64) float64 { return math.Float64frombits(b) }
 
 // What a person can ask for. An error says what is wrong with the request.
 

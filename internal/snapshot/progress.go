@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
@@ -130,9 +132,9 @@ func (s savedKey) values() ([]change.Value, error) {
 		case change.Uint:
 			key[i] = change.UintValue(v.Bits)
 		case change.Float32:
-			key[i] = change.Float32Value(float32FromBits(v.Bits))
+			key[i] = change.Float32Value(math.Float32frombits(uint32(v.Bits)))
 		case change.Float64:
-			key[i] = change.Float64Value(float64FromBits(v.Bits))
+			key[i] = change.Float64Value(math.Float64frombits(v.Bits))
 		case change.Decimal:
 			key[i] = change.DecimalValue(v.Data)
 		case change.Text:
@@ -168,7 +170,7 @@ func parseRecord(data []byte) (*record, error) {
 			}
 		}
 	}
-	slices.SortFunc(r.Loads, func(a, b *load) int { return compareStrings(a.Table, b.Table) })
+	slices.SortFunc(r.Loads, func(a, b *load) int { return strings.Compare(a.Table, b.Table) })
 	return &r, nil
 }
 
@@ -185,16 +187,20 @@ type step struct {
 
 // find returns the load of a table; nil: there is none.
 func (r *record) find(table string) *load {
-	i, ok := slices.BinarySearchFunc(r.Loads, table, func(l *load, t string) int { return compareStrings(l.Table, t) })
-	if !ok {
-		return nil
+	if i, ok := r.index(table); ok {
+		return r.Loads[i]
 	}
-	return r.Loads[i]
+	return nil
+}
+
+// index returns where the load of a table is, or would be.
+func (r *record) index(table string) (int, bool) {
+	return slices.BinarySearchFunc(r.Loads, table, func(l *load, t string) int { return strings.Compare(l.Table, t) })
 }
 
 // put adds a load, in place of the one that the table has.
 func (r *record) put(l *load) {
-	i, ok := slices.BinarySearchFunc(r.Loads, l.Table, func(l *load, t string) int { return compareStrings(l.Table, t) })
+	i, ok := r.index(l.Table)
 	if ok {
 		r.Loads[i] = l
 		return
