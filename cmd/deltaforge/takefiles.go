@@ -21,9 +21,11 @@ var errTaken = errors.New("the command line is read again")
 
 // takenFiles is what the command line gave to the engine and is done by us.
 type takenFiles struct {
-	args      []string // the command line without it
-	files     []string // streams mode: the configurations of streams; run mode: the configuration
-	resources []string // the files of shared resources
+	args      []string               // the command line without it
+	files     []string               // streams mode: the configurations of streams; run mode: the configuration
+	resources []string               // the files of shared resources
+	seen      string                 // run mode: the fingerprint of all files, from before the engine reads them
+	seenParts *control.ResourceFiles // streams mode: what was seen of the shared resources before that
 	watch     bool
 	chilled   bool
 }
@@ -33,7 +35,7 @@ func (f *takenFiles) into(o *control.Options) {
 	if f == nil {
 		return
 	}
-	o.Files, o.ResourceFiles, o.Watch, o.Chilled = f.files, f.resources, f.watch, f.chilled
+	o.Files, o.ResourceFiles, o.Watch, o.Chilled = f.files, f.seenParts, f.watch, f.chilled
 }
 
 // takeFiles takes from the engine's command line what goes through the control plane: the configuration files of streams, of
@@ -71,6 +73,7 @@ func (p *plane) takeFiles(c *cli.Context) error {
 		name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
 		return strings.HasPrefix(arg, "-") && (name == "w" || name == "watcher")
 	})
+	t.seen, t.seenParts = t.fingerprint(), control.NewResourceFiles(resources)
 	p.files = t
 	return errTaken
 }
@@ -108,7 +111,7 @@ func defaultConfigs() []string { return []string{"deltaforge.yaml", "/etc/deltaf
 // watchRun restarts the process when the configuration of run mode has changed and builds, until ctx ends. What does not
 // build is refused, and the running pipeline goes on.
 func (p *plane) watchRun(ctx context.Context) {
-	seen := p.files.fingerprint()
+	seen := p.files.seen
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {

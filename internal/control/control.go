@@ -50,8 +50,8 @@ type Options struct {
 	Insecure bool
 	// Files are the configuration files of streams: files, folders and globs. Each is a pipeline.
 	Files []string
-	// ResourceFiles are the files of shared resources, which the engine has read; see Watch.
-	ResourceFiles []string
+	// ResourceFiles are the files of shared resources, which the engine reads; see Watch. Nil: there are none.
+	ResourceFiles *ResourceFiles
 	// Watch applies changes of Files and ResourceFiles while the process runs.
 	Watch bool
 	// Chilled accepts files with lint errors.
@@ -117,6 +117,7 @@ type Server struct {
 	sources *sources.Sources
 	checker planChecker
 	files   document.Files
+	seen    map[string]string // what was seen of each of them when it was read; of loadFiles, then of watchFiles
 
 	listener net.Listener
 	http     *http.Server
@@ -142,7 +143,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	s := &Server{
 		opts: o, log: o.Resources.Logger().With("target", "control"), stats: account.New(o.Resources.Metrics(), o.labels()),
 		engine: engine.New(o.Engine), state: st, sources: sources.New(), pipelines: newRegistry(), stop: func() {},
-		files: document.Files{Patterns: o.Files},
+		files: document.Files{Patterns: o.Files}, seen: map[string]string{},
 	}
 	s.checker = planChecker{trial.New(o.Resources, trial.Witness{Panicked: s.stats.Panicked, Log: s.log})}
 	s.streams = s.engine

@@ -37,6 +37,7 @@ func (s *Server) loadFiles(ctx context.Context) error {
 				id, s.state.Path(id))
 		}
 		p := pipeline{status: cmp.Or(saved[id].Status, state.Running), chilled: saved[id].Chilled || s.opts.Chilled, file: path}
+		s.seen[id] = document.Fingerprint(path) // first, so that no later edit is taken for what is read here
 		text, err := os.ReadFile(path)
 		if err == nil {
 			p.config = document.StreamConfig(text)
@@ -70,13 +71,6 @@ const watchPeriod = time.Second
 // watchFiles applies what changes in configuration files, until ctx ends. An edit goes the way of a PUT: what does not build
 // changes nothing, and a stopped pipeline stays stopped.
 func (s *Server) watchFiles(ctx context.Context) {
-	seen := map[string]string{}
-	if paths, err := s.files.Expand(); err == nil {
-		for id, path := range paths {
-			seen[id] = document.Fingerprint(path)
-		}
-	}
-	resources := newResourceFiles(s.opts.ResourceFiles)
 	tick := time.NewTicker(watchPeriod)
 	defer tick.Stop()
 	for {
@@ -86,8 +80,10 @@ func (s *Server) watchFiles(ctx context.Context) {
 			return
 		}
 		_ = s.guard(watchComponent, func() {
-			s.applyFiles(ctx, seen)
-			s.applyResources(ctx, resources)
+			s.applyFiles(ctx, s.seen)
+			if s.opts.ResourceFiles != nil {
+				s.applyResources(ctx, s.opts.ResourceFiles)
+			}
 		})
 	}
 }
@@ -160,15 +156,17 @@ func (s *Server) applyFile(ctx context.Context, id, path string) {
 	}
 }
 
-// resourceFiles are the files that hold shared resources, and what was seen of each resource.
-type resourceFiles struct {
+// ResourceFiles are the files that hold shared resources, and what was seen of each resource.
+type ResourceFiles struct {
 	patterns []string
 	seen     map[string]string // by path: fingerprint
 	text     map[string]string // by type and label: configuration
 }
 
-func newResourceFiles(patterns []string) *resourceFiles {
-	r := &resourceFiles{patterns: patterns, seen: map[string]string{}, text: map[string]string{}}
+// NewResourceFiles looks at the files that match patterns. It is called before the engine reads them, so that no later edit is taken for what
+// the engine has read.
+func NewResourceFiles(patterns []string) *ResourceFiles {
+	r := &ResourceFiles{patterns: patterns, seen: map[string]string{}, text: map[string]string{}}
 	for _, path := range r.paths() {
 		r.seen[path] = document.Fingerprint(path)
 		for key, text := range resourcesIn(path) {
@@ -178,7 +176,7 @@ func newResourceFiles(patterns []string) *resourceFiles {
 	return r
 }
 
-func (r *resourceFiles) paths() (all []string) {
+func (r *ResourceFiles) paths() (all []string) {
 	for _, pattern := range r.patterns {
 		found, err := filepath.Glob(pattern)
 		if err == nil {
@@ -223,7 +221,7 @@ func resourcesIn(path string) map[string][]byte {
 }
 
 // applyResources replaces the resources that have changed in their files.
-func (s *Server) applyResources(ctx context.Context, r *resourceFiles) {
+func (s *Server) applyResources(ctx context.Context, r *ResourceFiles) {
 	for _, path := range r.paths() {
 		now := document.Fingerprint(path)
 		if r.seen[path] == now {
