@@ -18,6 +18,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/envelope"
 	"github.com/deltaforge/deltaforge/internal/tablefilter"
 	"github.com/deltaforge/deltaforge/internal/version"
 )
@@ -119,7 +120,8 @@ func spec() *service.ConfigSpec {
 			coordinator.SchemaChangesField("The events come from the CREATE, ALTER, RENAME and DROP statements of the log. A statement "+
 				"that changes nothing of that, such as one that adds an index, makes no event."),
 		).
-		Fields(row.Fields()...)
+		Fields(row.Fields()...).
+		Fields(envelope.Fields()...)
 }
 
 func init() {
@@ -218,7 +220,13 @@ func parseConfig(conf *service.ParsedConfig, version string) (c config, err erro
 	if err := c.parseSnapshot(); err != nil {
 		return c, err
 	}
-	c.source = &change.Source{Connector: history.Kind, Name: c.coordinator.Name, Tenant: c.coordinator.Tenant, Version: version, Metadata: c.coordinator.Metadata}
+	format, err := envelope.ParseFormat(conf)
+	if err != nil {
+		return c, err
+	}
+	c.source = &change.Source{
+		Connector: history.Kind, Name: c.coordinator.Name, Tenant: c.coordinator.Tenant, Version: version, Metadata: c.coordinator.Metadata, Format: format,
+	}
 	return c, nil
 }
 

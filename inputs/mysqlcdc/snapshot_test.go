@@ -42,7 +42,7 @@ func asReceived(t *testing.T, rows snapshot.Rows) (got []received) {
 	for i := range rows.Events {
 		ev := rows.Events[i]
 		ev.Op, ev.Origin = change.Read, origin
-		msg, _ := envelope.AppendMessage(nil, &ev)
+		msg := envelope.AppendMessages(nil, &ev)[0]
 		if err := rows.Errs[i]; err != nil {
 			change.SetError(msg, err)
 		}

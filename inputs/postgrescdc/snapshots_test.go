@@ -57,16 +57,14 @@ func readTable(t testing.TB, r snapshot.Reader, c snapshot.Chunk) (all []change.
 }
 
 // messagesOf makes messages of a snapshot's rows.
-func messagesOf(events []change.Event) (batch []*service.Message) {
-	var e envelope.Encoder
+func messagesOf(events []change.Event) (batch service.MessageBatch) {
+	e := envelope.Native{}.NewEncoder()
 	var buf []byte
 	origin := &change.Origin{Tx: &change.Tx{Position: "s"}, Snapshot: change.SnapshotTrue}
 	for i := range events {
 		ev := &events[i]
 		ev.Op, ev.Origin = change.Read, origin
-		var m *service.Message
-		m, buf = e.AppendMessage(buf, ev)
-		batch = append(batch, m)
+		batch, buf = e.AppendMessages(batch, buf, ev)
 	}
 	return batch
 }

@@ -134,13 +134,25 @@ type Event struct {
 	// LSN is PostgreSQL's position of the change itself, 0 when unknown.
 	LSN uint64
 
+	// Of is the change that the event's message is only a part of, and Part which one, counted from 0, such as the tombstone after a
+	// delete. Of is nil if the message says all. A part has its own Op and images: those that its message is about.
+	Of   *Event
+	Part int
+	// Tombstone says that the message has no payload, by which a compacted topic forgets the key. Followed says that such a message
+	// follows.
+	Tombstone, Followed bool
+	// Silent says that the pipeline does not get the message. The source follows what it says, and its place in the log.
+	Silent bool
+	// Headers are what the message says beside its payload and key.
+	Headers []Header
+
 	// What the event's message is made of, so that it can be made again.
 	payload, key []byte
 	err          error
 }
 
-// AppendID appends the event id, "<position of the transaction>:<index>", and ".<sub>" where that is above 0. It is the same on every
-// replay. For a row of a snapshot it is "<load, table and part>:<row>".
+// AppendID appends the event id, "<position of the transaction>:<index>", ".<sub>" where that is above 0, and "-<part>" where that is
+// above 0. It is the same on every replay. For a row of a snapshot it is "<load, table and part>:<row>".
 func (e *Event) AppendID(dst []byte) []byte {
 	dst = append(dst, e.Tx.Position...)
 	dst = append(dst, ':')
@@ -156,6 +168,10 @@ func (e *Event) AppendNumber(dst []byte) []byte {
 	if e.Sub > 0 {
 		dst = append(dst, '.')
 		dst = strconv.AppendInt(dst, int64(e.Sub), 10)
+	}
+	if e.Part > 0 {
+		dst = append(dst, '-')
+		dst = strconv.AppendInt(dst, int64(e.Part), 10)
 	}
 	return dst
 }

@@ -66,8 +66,21 @@ func (k *Maker) Message(ev *Event, payload, key []byte) *service.Message {
 	if k.key && len(ev.key) > 0 {
 		m.MetaSetImmut(MetaKey, (*lazyKey)(ev))
 	}
+	for _, h := range ev.Headers {
+		m.MetaSetMut(h.Name, string(h.Value))
+	}
 	m.SetBytes(ev.payload)
 	return m.WithContext((*eventContext)(ev))
+}
+
+// Payload returns the payload that the event's message was made with, nil before there is one. It must not be changed.
+func (e *Event) Payload() []byte { return e.payload }
+
+// SetErrors marks the messages of an event, see SetError.
+func SetErrors(messages service.MessageBatch, err error) {
+	for _, m := range messages {
+		SetError(m, err)
+	}
 }
 
 // SetError marks the message of an event as one that cannot be represented exactly, for good: Renew keeps the error.

@@ -67,6 +67,8 @@ type Source struct {
 	Version string
 	// Metadata are the keys that its messages have.
 	Metadata Metadata
+	// Format is what its messages look like; nil stands for the native format.
+	Format Format
 }
 
 // Table is one version of a table's shape. It is immutable: DDL makes a new one.
@@ -90,15 +92,17 @@ type Table struct {
 	common      any
 	templates   [len(templateOps)]atomic.Pointer[service.Message] // one an operation, made when it is needed
 
-	textOnce sync.Once
-	text     any
+	texts sync.Map
 }
 
-// Text returns what make returned the first time. An encoder keeps there what it computes once per table. All callers pass
-// the same function.
-func (t *Table) Text(make func(*Table) any) any {
-	t.textOnce.Do(func() { t.text = make(t) })
-	return t.text
+// Text returns what make has made for the key. An encoder keeps there what it computes once per table; the key is its format. Make may
+// be called more than once, and then returns equal things.
+func (t *Table) Text(key any, make func(*Table) any) any {
+	if text, ok := t.texts.Load(key); ok {
+		return text
+	}
+	text, _ := t.texts.LoadOrStore(key, make(t))
+	return text
 }
 
 // FullName is the name that metrics and logs use: db.table, or schema.table for PostgreSQL.

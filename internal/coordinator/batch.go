@@ -66,19 +66,26 @@ func (s *stretch) after(n int) place {
 	return p
 }
 
-// sub reports whether a message has the number of the one before it.
+// sub reports whether a message has the number of the one before it: it is about the same change, or stands between two.
 func sub(m *service.Message) bool {
 	ev, ok := change.FromMessage(m)
-	return ok && ev.Sub > 0
+	return ok && (ev.Sub > 0 || ev.Part > 0)
+}
+
+// apart returns the first number of messages from n on after which a batch may end: the messages of one change stay together, so that no
+// position lies between them.
+func apart(messages service.MessageBatch, n int) int {
+	for n < len(messages) && sub(messages[n]) {
+		n++
+	}
+	return n
 }
 
 // split takes a batch apart before the given messages, which are in order. It does not part a message from one that has its number.
 func (b *batch) split(at []int) (parts []*batch) {
 	from := 0
 	for _, to := range append(at, len(b.messages)) {
-		for to < len(b.messages) && sub(b.messages[to]) {
-			to++
-		}
+		to = apart(b.messages, to)
 		if to <= from {
 			continue
 		}
@@ -167,7 +174,6 @@ func (b *batcher) add(d decoded) {
 		}
 		b.took += d.took
 		b.count(d)
-		b.s.wait(len(d.messages))
 	}
 	from := 0
 	for i := range d.segments {
@@ -175,16 +181,26 @@ func (b *batcher) add(d decoded) {
 		if seg.Source != "" {
 			b.source = seg.Source
 		}
-		b.messages = append(b.messages, d.messages[from:to]...)
-		b.sizes = append(b.sizes, d.sizes[from:to]...)
-		for _, size := range d.sizes[from:to] {
-			b.bytes += size
-		}
+		b.take(d.messages[from:to], d.sizes[from:to])
 		b.follow(d.messages[from:to], seg)
 		from = to
 		b.ended(seg)
 		b.chunks()
 	}
+}
+
+// take adds messages for the pipeline to what there is.
+func (b *batcher) take(messages service.MessageBatch, sizes []int) {
+	had := len(b.messages)
+	for i, m := range messages {
+		if ev, ok := change.FromMessage(m); ok && ev.Silent {
+			continue
+		}
+		b.messages = append(b.messages, m)
+		b.sizes = append(b.sizes, sizes[i])
+		b.bytes += sizes[i]
+	}
+	b.s.wait(len(b.messages) - had)
 }
 
 // follow tells the snapshot what the stream brings.
@@ -272,8 +288,8 @@ func (b *batcher) count(d decoded) {
 	from := 0
 	for i, n := range d.counts {
 		for _, m := range d.messages[from : from+n] {
-			if ev, ok := change.FromMessage(m); ok {
-				b.kinds.Add(ev, i)
+			if ev, ok := change.FromMessage(m); ok && ev.Part == 0 {
+				b.kinds.Add(ev.Whole(), i)
 			}
 		}
 		from += n
@@ -294,7 +310,7 @@ func (b *batcher) cutDue() bool {
 		switch {
 		case len(b.messages) >= cfg.MaxEvents || b.bytes >= cfg.MaxBytes:
 			n, trigger = b.fitting()
-			n = b.wholeAtMost(n)
+			n = b.wholeAtMost(apart(b.messages, n))
 		case b.whole() > 0 && b.still:
 			n, trigger = b.whole(), triggerTransaction
 		case b.whole() > 0 && time.Since(b.since) >= cfg.MaxWait:

@@ -100,6 +100,16 @@ func events() map[string]*change.Event {
 	return all
 }
 
+// message returns the message that an encoder makes of an event, and the grown buffer.
+func message(e change.Encoder, buf []byte, ev *change.Event) (*service.Message, []byte) {
+	messages, buf := e.AppendMessages(nil, buf, ev)
+	return messages[0], buf
+}
+
+func appendMessage(buf []byte, ev *change.Event) (*service.Message, []byte) {
+	return message(Native{}.NewEncoder(), buf, ev)
+}
+
 // metadata returns what a message has, the schema left out.
 func metadata(t *testing.T, m *service.Message) map[string]string {
 	got := map[string]string{}
@@ -117,7 +127,7 @@ func metadata(t *testing.T, m *service.Message) map[string]string {
 func TestGolden(t *testing.T) {
 	for name, ev := range events() {
 		t.Run(name, func(t *testing.T) {
-			m, buf := AppendMessage([]byte("before"), ev)
+			m, buf := appendMessage([]byte("before"), ev)
 			payload, err := m.AsBytes()
 			require.NoError(t, err)
 			key, _ := m.MetaGet(change.MetaKey)
@@ -172,7 +182,7 @@ func TestAppendValue(t *testing.T) {
 // The event is found on whatever the engine makes out of its message, and only there.
 func TestFromMessage(t *testing.T) {
 	ev := events()["mysql_insert"]
-	m, _ := AppendMessage(nil, ev)
+	m, _ := appendMessage(nil, ev)
 	type key struct{}
 	ctx := m.Context()
 	for name, m := range map[string]*service.Message{
@@ -213,7 +223,7 @@ func TestMetadata(t *testing.T) {
 	insert := func(keys ...string) *service.Message {
 		ev := events()["postgres_insert"]
 		ev.Index, ev.After = 7, []change.Value{change.IntValue(1), change.NullValue()}
-		m, _ := AppendMessage(nil, withMetadata(ev, keys...))
+		m, _ := appendMessage(nil, withMetadata(ev, keys...))
 		return m
 	}
 	assert.Equal(t, all, metadata(t, insert(change.MetadataKeys()...)))
@@ -253,7 +263,7 @@ func TestMetadata(t *testing.T) {
 // Messages of one table are made and changed by many goroutines at once; none sees another's changes.
 func TestMessagesShareNothing(t *testing.T) {
 	ev := withMetadata(events()["mysql_insert"], change.MetadataKeys()...)
-	still, _ := AppendMessage(nil, ev)
+	still, _ := appendMessage(nil, ev)
 	want := metadata(t, still)
 	var wg sync.WaitGroup
 	for range 4 {
@@ -261,7 +271,7 @@ func TestMessagesShareNothing(t *testing.T) {
 			for range 200 {
 				own := *withMetadata(events()["mysql_insert"], change.MetadataKeys()...)
 				own.Table, own.Origin = ev.Table, ev.Origin
-				m, _ := AppendMessage(nil, &own)
+				m, _ := appendMessage(nil, &own)
 				m.MetaSetMut(change.MetaTable, "changed")
 				m.MetaDelete(change.MetaSource)
 				s, _ := m.MetaGetMut(change.MetaSchema)
@@ -272,7 +282,7 @@ func TestMessagesShareNothing(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	fresh, _ := AppendMessage(nil, ev)
+	fresh, _ := appendMessage(nil, ev)
 	for _, m := range []*service.Message{still, fresh} {
 		assert.Equal(t, want, metadata(t, m))
 		assert.NoError(t, m.GetError())
@@ -286,7 +296,7 @@ func TestMessagesShareNothing(t *testing.T) {
 // the messages later.
 func TestEncoderRun(t *testing.T) {
 	evs := make([]change.Event, 4)
-	var e Encoder
+	e := Native{}.NewEncoder()
 	var buf []byte
 	msgs := make([]*service.Message, len(evs))
 	want := make([]map[string]string, len(evs))
@@ -300,11 +310,11 @@ func TestEncoderRun(t *testing.T) {
 			evs[i].After[0] = change.Value{} // no key
 		}
 		alone := evs[i]
-		m, _ := AppendMessage(nil, &alone)
+		m, _ := appendMessage(nil, &alone)
 		want[i] = metadata(t, m)
 		payload, err := m.AsBytes()
 		require.NoError(t, err)
-		msgs[i], buf = e.AppendMessage(buf, &evs[i])
+		msgs[i], buf = message(e, buf, &evs[i])
 		if i == 0 {
 			change.SetError(msgs[0], errors.New("inexact"))
 		}
@@ -335,16 +345,16 @@ func TestEncoderRun(t *testing.T) {
 
 // Events of several tables, operations and transactions in turn have what each has alone.
 func TestEncoderMixed(t *testing.T) {
-	var e Encoder
+	e := Native{}.NewEncoder()
 	var buf []byte
 	for round := range 3 {
 		for _, name := range slices.Sorted(maps.Keys(events())) {
 			ev := events()[name]
 			ev.Index = uint64(round + 1)
 			alone := *ev
-			want, _ := AppendMessage(nil, &alone)
+			want, _ := appendMessage(nil, &alone)
 			var got *service.Message
-			got, buf = e.AppendMessage(buf, ev)
+			got, buf = message(e, buf, ev)
 			assert.Equal(t, metadata(t, want), metadata(t, got), name)
 			a, err := want.AsBytes()
 			require.NoError(t, err)
@@ -366,10 +376,10 @@ func TestEncoderMixed(t *testing.T) {
 		first, second := *base, *base
 		differ(&second)
 		alone := second
-		want, _ := AppendMessage(nil, &alone)
-		var e Encoder
-		_, buf := e.AppendMessage(nil, &first)
-		got, _ := e.AppendMessage(buf, &second)
+		want, _ := appendMessage(nil, &alone)
+		e := Native{}.NewEncoder()
+		_, buf := message(e, nil, &first)
+		got, _ := message(e, buf, &second)
 		assert.Equal(t, metadata(t, want), metadata(t, got), what)
 	}
 }
@@ -419,7 +429,21 @@ func BenchmarkAppendMessage(b *testing.B) {
 	buf := make([]byte, 0, 4096)
 	b.ReportAllocs()
 	for b.Loop() {
-		_, _ = AppendMessage(buf, ev)
+		_, _ = appendMessage(buf, ev)
+	}
+}
+
+// BenchmarkFormats compares the formats, of rows that have much in common with their neighbours.
+func BenchmarkFormats(b *testing.B) {
+	for name, format := range map[string]change.Format{"native": Native{}, "row": Row{}} {
+		b.Run(name, func(b *testing.B) {
+			ev := events()["mysql_update"]
+			buf, batch, e := make([]byte, 0, 4096), make(service.MessageBatch, 0, 1), format.NewEncoder()
+			b.ReportAllocs()
+			for b.Loop() {
+				batch, _ = e.AppendMessages(batch[:0], buf, ev)
+			}
+		})
 	}
 }
 

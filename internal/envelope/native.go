@@ -8,24 +8,16 @@ import (
 	"github.com/deltaforge/deltaforge/internal/change"
 )
 
-// AppendMessage appends the payload and the key of an event to buf and returns its message, which keeps both parts of
-// buf, and the grown buf. Callers with many events use an Encoder.
-func AppendMessage(buf []byte, ev *change.Event) (*service.Message, []byte) {
-	var e Encoder
-	return e.AppendMessage(buf, ev)
-}
+// Native is the format of our own envelope.
+type Native struct{}
 
-// AppendNative appends the native envelope of an event. The order of the fields is fixed.
-func AppendNative(dst []byte, ev *change.Event) []byte {
-	var e Encoder
-	e.prepare(ev)
-	return e.appendNative(dst, ev)
-}
+var _ change.Format = Native{}
 
-// Encoder makes the messages of events. It writes what neighbours have in common (table, transaction, place) once and
-// copies it from then on. An Encoder is used by one goroutine, and not any more once its messages are handed on. The zero
-// Encoder is ready.
-type Encoder struct {
+// NewEncoder implements change.Format.
+func (Native) NewEncoder() change.Encoder { return &nativeEncoder{} }
+
+// nativeEncoder writes what neighbours have in common (table, transaction, place) once and copies it from then on.
+type nativeEncoder struct {
 	maker change.Maker
 
 	// What text was made for.
@@ -40,15 +32,14 @@ type Encoder struct {
 	source, middle, id []byte
 }
 
-// AppendMessage appends the payload and the key of an event to buf and returns its message, which keeps both parts of
-// buf, and the grown buf. Callers use one buf for all events of a batch: one allocation a batch, not one a row.
-func (e *Encoder) AppendMessage(buf []byte, ev *change.Event) (*service.Message, []byte) {
+// AppendMessages implements change.Encoder.
+func (e *nativeEncoder) AppendMessages(dst service.MessageBatch, buf []byte, ev *change.Event) (service.MessageBatch, []byte) {
 	e.prepare(ev)
 	start := len(buf)
 	buf = e.appendNative(buf, ev)
 	end := len(buf)
 	buf = appendKey(buf, ev, e.names)
-	return e.maker.Message(ev, buf[start:end:end], buf[end:len(buf):len(buf)]), buf
+	return append(dst, e.maker.Message(ev, buf[start:end:end], buf[end:len(buf):len(buf)])), buf
 }
 
 // tableText is what an envelope says about a table, the same in each.
@@ -57,6 +48,11 @@ type tableText struct {
 	source []byte   // `,"source":{` up to the commit time
 	table  []byte   // from after the snapshot up to the place
 	end    []byte   // from after the event id to the end
+}
+
+func textOf(t *change.Table) *tableText {
+	x, _ := t.Text(Native{}, makeTableText).(*tableText)
+	return x
 }
 
 func makeTableText(t *change.Table) any {
@@ -92,12 +88,12 @@ func makeTableText(t *change.Table) any {
 }
 
 // prepare writes the parts that the event has in common with its neighbours, unless they are written.
-func (e *Encoder) prepare(ev *change.Event) {
+func (e *nativeEncoder) prepare(ev *change.Event) {
 	if e.table == ev.Table && e.origin == ev.Origin && e.op == ev.Op {
 		return
 	}
 	e.table, e.origin, e.op = ev.Table, ev.Origin, ev.Op
-	e.names, _ = ev.Table.Text(makeTableText).(*tableText)
+	e.names = textOf(ev.Table)
 	b := e.appendSource(e.text[:0], ev)
 	source := len(b)
 	b = append(b, `},"op":"`...)
@@ -121,7 +117,7 @@ func (e *Encoder) prepare(ev *change.Event) {
 }
 
 // appendSource appends the source up to the place of the row in the log.
-func (e *Encoder) appendSource(dst []byte, ev *change.Event) []byte {
+func (e *nativeEncoder) appendSource(dst []byte, ev *change.Event) []byte {
 	t := ev.Table
 	dst = append(dst, e.names.source...)
 	dst = strconv.AppendInt(dst, ev.Tx.CommitTime.UnixMilli(), 10)
@@ -154,7 +150,7 @@ func (e *Encoder) appendSource(dst []byte, ev *change.Event) []byte {
 }
 
 // appendNative appends the envelope of an event that prepare was called for.
-func (e *Encoder) appendNative(dst []byte, ev *change.Event) []byte {
+func (e *nativeEncoder) appendNative(dst []byte, ev *change.Event) []byte {
 	dst = append(dst, `{"before":`...)
 	dst = appendRow(dst, e.names, ev.Before)
 	dst = append(dst, `,"after":`...)
@@ -203,8 +199,7 @@ func appendRow(dst []byte, names *tableText, row []change.Value) []byte {
 // them. It appends nothing for a table without a key, and for an event whose images lack a key column. A Schema event has the table's
 // name for a key, so that those of a table have an order wherever keys decide on it.
 func AppendKey(dst []byte, ev *change.Event) []byte {
-	names, _ := ev.Table.Text(makeTableText).(*tableText)
-	return appendKey(dst, ev, names)
+	return appendKey(dst, ev, textOf(ev.Table))
 }
 
 func appendKey(dst []byte, ev *change.Event, names *tableText) []byte {

@@ -97,8 +97,8 @@ func (j *Join) Segment(messages service.MessageBatch, end checkpoint.Position) {
 		j.between = false
 		if len(j.reads) > 0 || j.l.cfg.Signal != "" {
 			for _, m := range messages {
-				if ev, ok := change.FromMessage(m); ok {
-					j.saw(ev)
+				if ev, ok := change.FromMessage(m); ok && ev.Part == 0 {
+					j.saw(ev.Whole())
 				}
 			}
 		}
@@ -329,11 +329,11 @@ func markLast(m *service.Message, size int) (*service.Message, int) {
 	origin.Snapshot = change.SnapshotLast
 	last.Origin = &origin
 	failed := m.GetError()
-	m, payload := envelope.AppendMessage(nil, &last)
+	one := envelope.AppendMessages(nil, &last)
 	if failed != nil {
-		change.SetError(m, failed)
+		change.SetErrors(one, failed)
 	}
-	return m, len(payload)
+	return one[0], len(last.Payload())
 }
 
 // fate is what became of a key after a chunk was read.

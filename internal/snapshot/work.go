@@ -445,7 +445,7 @@ func (j *Join) failed(t task, err error) {
 func (j *Join) encode(t task, rows *Rows, before int) *result {
 	res := &result{
 		reading: t.reading, part: t.part, next: rows.Next, held: rows.Held, again: t.again,
-		messages: make(service.MessageBatch, len(rows.Events)), sizes: make([]int, len(rows.Events)), keys: make([]string, len(rows.Events)),
+		messages: make(service.MessageBatch, 0, len(rows.Events)), sizes: make([]int, len(rows.Events)), keys: make([]string, len(rows.Events)),
 	}
 	if len(rows.Events) == 0 {
 		return res
@@ -462,7 +462,7 @@ func (j *Join) encode(t task, rows *Rows, before int) *result {
 		place += "-" + strconv.FormatInt(now.UnixNano(), 36)
 	}
 	origin := &change.Origin{Tx: &change.Tx{Position: place, CommitTime: now}, ReadAt: now, Snapshot: change.SnapshotTrue}
-	var e envelope.Encoder
+	e := envelope.NewEncoder(res.table.Source)
 	var key []byte
 	idents := make([]byte, 0, len(rows.Events)*12)
 	buf, most := make([]byte, 0, len(rows.Events)*256), 1024
@@ -478,8 +478,8 @@ func (j *Join) encode(t task, rows *Rows, before int) *result {
 			buf = make([]byte, 0, max(64<<10, 16*most))
 		}
 		at := len(buf)
-		res.messages[i], buf = e.AppendMessage(buf, ev)
-		res.sizes[i] = len(buf) - at - len(key)
+		res.messages, buf = e.AppendMessages(res.messages, buf, ev)
+		res.sizes[i] = len(ev.Payload())
 		most = max(most, len(buf)-at)
 		if err := rows.Errs[i]; err != nil {
 			change.SetError(res.messages[i], err)

@@ -72,10 +72,10 @@ func shapeEvent(name, id string) *service.Message {
 		Source: &change.Source{Connector: "mysql", Name: "shop"}, Database: "shop", Name: name,
 		Columns: []change.Column{{Name: "id", Type: "int", Logical: change.LogicalInt32}}, Key: []int{0},
 	}
-	m, _ := envelope.AppendMessage(nil, &change.Event{
+	m := envelope.AppendMessages(nil, &change.Event{
 		Op: change.Schema, Table: table, Origin: &change.Origin{Tx: &change.Tx{ID: id, Position: id}}, Index: 1,
 		Change: &change.SchemaChange{DDL: "DROP TABLE " + name, Old: table},
-	})
+	})[0]
 	return m
 }
 

@@ -45,10 +45,10 @@ func TestSchemaChangeIsAnEntryOfItsTable(t *testing.T) {
 		Source: &change.Source{Connector: "mysql", Name: "shop"}, Database: "shop", Name: "orders",
 		Columns: []change.Column{{Name: "id", Type: "int", Logical: change.LogicalInt32}}, Key: []int{0},
 	}
-	m, _ := envelope.AppendMessage(nil, &change.Event{
+	m := envelope.AppendMessages(nil, &change.Event{
 		Op: change.Schema, Table: table, Origin: &change.Origin{Tx: &change.Tx{ID: "tx", Position: "tx"}}, Index: 1,
 		Change: &change.SchemaChange{DDL: "CREATE TABLE orders (id INT PRIMARY KEY)", New: table},
-	})
+	})[0]
 	payload, err := m.AsBytes()
 	require.NoError(t, err)
 	require.NoError(t, o.WriteBatch(t.Context(), service.MessageBatch{m}))

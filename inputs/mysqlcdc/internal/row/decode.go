@@ -88,12 +88,11 @@ func (s *Segment) Decode(dst service.MessageBatch) (service.MessageBatch, error)
 			}
 		}
 		ev.Index, ev.Row = s.Index+uint64(n), s.Row+n
-		var msg *service.Message
-		msg, d.buf = d.encoder.AppendMessage(d.payload(), ev)
+		first := len(dst)
+		dst, d.buf = d.encoder.AppendMessages(dst, d.payload(), ev)
 		if d.err != nil {
-			change.SetError(msg, s.wrap(s.Row+n, d.err))
+			change.SetErrors(dst[first:], s.wrap(s.Row+n, d.err))
 		}
-		dst = append(dst, msg)
 	}
 	return dst, nil
 }
@@ -115,7 +114,7 @@ type rowDecoder struct {
 	values  []change.Value
 	arena   []byte
 	buf     []byte
-	encoder envelope.Encoder
+	encoder change.Encoder
 	images  int // of a row
 	start   int // of the last payload in buf
 	rowSize int // of a payload, about
@@ -134,7 +133,8 @@ func newRowDecoder(s *Segment) (*rowDecoder, error) {
 	}
 	d := &rowDecoder{
 		seg: s, rest: s.Images,
-		origin: &change.Origin{Tx: s.Tx, ReadAt: s.ReadAt, Snapshot: change.SnapshotFalse, File: s.File},
+		origin:  &change.Origin{Tx: s.Tx, ReadAt: s.ReadAt, Snapshot: change.SnapshotFalse, File: s.File},
+		encoder: envelope.NewEncoder(s.Layout.Table.Source),
 	}
 	switch s.Event.Kind {
 	case binlog.Insert:
@@ -336,6 +336,5 @@ var _ coordinator.Rows = (*TableSegment)(nil)
 
 // Decode implements coordinator.Rows.
 func (s *TableSegment) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
-	msg, _ := envelope.AppendMessage(nil, &s.Event)
-	return append(dst, msg), nil
+	return envelope.AppendMessages(dst, &s.Event), nil
 }

@@ -71,23 +71,25 @@ func (r *Rows) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
 		m, ev := &r.Msgs[i], &events[i]
 		ev.Table, ev.Origin, ev.Index, ev.LSN = m.Rel.Table, origin, m.Index, uint64(m.LSN)
 		d.parts.Invalid = nil
+		if d.encoder == nil {
+			d.encoder = envelope.NewEncoder(ev.Table.Source)
+		}
 		if err := d.event(ev, m); err != nil {
 			return dst, fault.WithTable(m.Rel.Table.FullName(),
 				fmt.Errorf("decoding a change of %s at %s: %w", m.Rel.Table.FullName(), m.LSN, err))
 		}
-		var msg *service.Message
-		msg, buf = d.encoder.AppendMessage(buf, ev)
+		first := len(dst)
+		dst, buf = d.encoder.AppendMessages(dst, buf, ev)
 		if d.parts.Invalid != nil {
-			change.SetError(msg, fmt.Errorf("decoding a change of %s at %s: %w", m.Rel.Table.FullName(), m.LSN, d.parts.Invalid))
+			change.SetErrors(dst[first:], fmt.Errorf("decoding a change of %s at %s: %w", m.Rel.Table.FullName(), m.LSN, d.parts.Invalid))
 		}
-		dst = append(dst, msg)
 	}
 	return dst, nil
 }
 
 // decoder turns row messages into events. Its slabs are shared by all values of a segment.
 type decoder struct {
-	encoder envelope.Encoder
+	encoder change.Encoder
 	values  []change.Value
 	parts   value.Decoder
 }
