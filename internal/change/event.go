@@ -149,6 +149,26 @@ type Event struct {
 	// What the event's message is made of, so that it can be made again.
 	payload, key []byte
 	err          error
+
+	batch *siblings // the events that its message was handed out with
+	at    int       // its index among them
+	of    *Event    // what Derive made it of
+}
+
+// Derive returns an event in the same place of the log, with the same id, for a processor that changes what the event says. Replace makes
+// a message of it.
+func (e *Event) Derive() *Event {
+	d := *e
+	d.payload, d.key, d.err, d.of = nil, nil, nil, e.Root()
+	return &d
+}
+
+// Root returns the event that the source made: the event itself, or what it was derived from.
+func (e *Event) Root() *Event {
+	if e.of != nil {
+		return e.of
+	}
+	return e
 }
 
 // AppendID appends the event id, "<position of the transaction>:<index>", ".<sub>" where that is above 0, and "-<part>" where that is

@@ -31,7 +31,7 @@ func (c *eventContext) Value(key any) any {
 }
 
 // NewMessage returns the message of an event: the payload as its content, the configured metadata, and the event itself,
-// which FromMessage finds. The key is the JSON of the key columns, or empty if there are none. Payload and key are kept,
+// which Own and FromMessage find. The key is the JSON of the key columns, or empty if there are none. Payload and key are kept,
 // not copied. The event must not be changed afterwards, and must not be used for another message.
 func NewMessage(ev *Event, payload, key []byte) *service.Message {
 	var k Maker
@@ -53,6 +53,11 @@ type Maker struct {
 // Message returns the message of an event, see NewMessage.
 func (k *Maker) Message(ev *Event, payload, key []byte) *service.Message {
 	ev.payload, ev.key = payload, key
+	return k.message(ev)
+}
+
+// message makes the message of an event that has its payload and key.
+func (k *Maker) message(ev *Event) *service.Message {
 	if k.like == nil || k.table != ev.Table || k.origin != ev.Origin || k.op != ev.Op {
 		k.table, k.origin, k.op = ev.Table, ev.Origin, ev.Op
 		k.like = ev.Table.template(ev.Op).Copy()
@@ -60,8 +65,8 @@ func (k *Maker) Message(ev *Event, payload, key []byte) *service.Message {
 		k.key, k.id = ev.Table.Source.Metadata.Has(MetaKey), ev.Table.Source.Metadata.Has(MetaEventID)
 	}
 	m := k.like.Copy()
-	if k.id { // rendered when somebody asks; the copy gets a map of its own here
-		m.MetaSetImmut(MetaEventID, (*lazyID)(ev))
+	if k.id || len(ev.payload) == 0 { // rendered when somebody asks; the copy gets a map of its own here
+		m.MetaSetImmut(MetaEventID, (*lazyID)(ev)) // without a payload, nothing else tells whose message it is: see FromMessage
 	}
 	if k.key && len(ev.key) > 0 {
 		m.MetaSetImmut(MetaKey, (*lazyKey)(ev))
@@ -85,31 +90,25 @@ func SetErrors(messages service.MessageBatch, err error) {
 
 // SetError marks the message of an event as one that cannot be represented exactly, for good: Renew keeps the error.
 func SetError(m *service.Message, err error) {
-	if ev, ok := FromMessage(m); ok {
+	if ev, ok := Own(m); ok {
 		ev.err = err
 	}
 	m.SetError(err)
 }
 
 // Renew makes the message of an event again, whatever the pipeline has done to it since. A message that neither NewMessage
-// nor a Maker made is copied.
+// nor a Maker made is copied. Like Own, it is for the source's messages.
 func Renew(m *service.Message) *service.Message {
-	ev, ok := FromMessage(m)
+	ev, ok := Own(m)
 	if !ok {
 		return m.Copy()
 	}
-	m = NewMessage(ev, ev.payload, ev.key)
+	var k Maker
+	m = k.message(ev)
 	if ev.err != nil {
 		m.SetError(ev.err)
 	}
 	return m
-}
-
-// FromMessage returns the event that a message carries, or false for a message that no DeltaForge input made (or that
-// a processor replaced).
-func FromMessage(m *service.Message) (*Event, bool) {
-	ev, ok := m.Context().Value(eventKey{}).(*Event)
-	return ev, ok
 }
 
 // template returns the table's message for the operation, which nobody may change; copying it is safe for concurrent use.

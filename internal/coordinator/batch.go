@@ -57,7 +57,7 @@ func (s *stretch) after(n int) place {
 	if whole == n {
 		return p
 	}
-	if ev, ok := change.FromMessage(s.messages[n-1]); ok {
+	if ev, ok := change.Own(s.messages[n-1]); ok {
 		p.token.Sent = ev.Index
 		if n < len(s.messages) && sub(s.messages[n]) {
 			p.token.Sent-- // the one after it has no number of its own, and must not be left out
@@ -68,7 +68,7 @@ func (s *stretch) after(n int) place {
 
 // sub reports whether a message has the number of the one before it: it is about the same change, or stands between two.
 func sub(m *service.Message) bool {
-	ev, ok := change.FromMessage(m)
+	ev, ok := change.Own(m)
 	return ok && (ev.Sub > 0 || ev.Part > 0)
 }
 
@@ -193,7 +193,7 @@ func (b *batcher) add(d decoded) {
 func (b *batcher) take(messages service.MessageBatch, sizes []int) {
 	had := len(b.messages)
 	for i, m := range messages {
-		if ev, ok := change.FromMessage(m); ok && ev.Silent {
+		if ev, ok := change.Own(m); ok && ev.Silent {
 			continue
 		}
 		b.messages = append(b.messages, m)
@@ -236,7 +236,7 @@ func (b *batcher) chunk(c *snapshot.Due) {
 	for _, size := range c.Sizes {
 		b.bytes += size
 	}
-	if ev, ok := change.FromMessage(c.Messages[0]); ok {
+	if ev, ok := change.Own(c.Messages[0]); ok {
 		b.in.st.sourceEvents.Incr(int64(len(c.Messages)), ev.Table.FullName(), string(rune(change.Read)))
 	}
 	b.s.wait(len(c.Messages))
@@ -288,7 +288,7 @@ func (b *batcher) count(d decoded) {
 	from := 0
 	for i, n := range d.counts {
 		for _, m := range d.messages[from : from+n] {
-			if ev, ok := change.FromMessage(m); ok && ev.Part == 0 {
+			if ev, ok := change.Own(m); ok && ev.Part == 0 {
 				b.kinds.Add(ev.Whole(), i)
 			}
 		}
@@ -385,7 +385,7 @@ func (b *batcher) cut(n int, trigger string) bool {
 	out := &batch{
 		stretch: stretch{source: b.source, base: b.base, messages: b.messages[:n:n]}, end: b.after(n), trigger: trigger,
 	}
-	if ev, ok := change.FromMessage(b.messages[0]); ok {
+	if ev, ok := change.Own(b.messages[0]); ok {
 		out.oldest = ev.ReadAt
 	}
 	bytes := 0
@@ -413,6 +413,7 @@ func (b *batcher) cut(n int, trigger string) bool {
 		b.ends[i].n -= n
 	}
 	b.base, b.sent = out.end, out.end.token.Sent > 0
+	change.Siblings(out.messages)
 	// Here and nowhere later, so that batches and bare positions are in the books in log order.
 	b.in.deliver.cut(out)
 	b.s.asking.Store(false)

@@ -113,7 +113,8 @@ func Fields() []*service.ConfigField {
 			Description("The metadata keys that messages have, of `" + strings.Join(change.MetadataKeys(), "`, `") + "`. The default are seven " +
 				"strings, which every output can take. `key` and `event_id` differ from row to row and are the expensive ones: without them all " +
 				"rows of a stretch share their metadata, and a row costs about a third less. `deltaforge_kafka` and `deltaforge_redis` need none " +
-				"of them: what is not there they read from the event. `schema` is the table for encoders that look for one, an object and " +
+				"of them: what is not there they read from the event. Keep `event_id` where a processor changes payloads: a message that has neither " +
+				"its payload nor its id cannot be told from others, and they refuse it. `schema` is the table for encoders that look for one, an object and " +
 				"not a string; outputs that send all metadata may not take it.").
 			Example([]string{"database", "table", "operation"}).Advanced(),
 	}

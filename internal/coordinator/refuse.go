@@ -60,7 +60,7 @@ func (d *deliveries) tell(dl *delivery, err error, single bool) {
 	out := d.in.out.With("position", b.end.token.String(), "error", err.Error())
 	what := fmt.Sprintf("Batch of %s up to %s", d.in.cfg.Name, b.end.token)
 	if single {
-		if ev, ok := change.FromMessage(b.messages[0]); ok {
+		if ev, ok := change.Own(b.messages[0]); ok {
 			out = out.With("table", ev.Table.FullName(), "event_id", string(ev.AppendID(nil)))
 			what = fmt.Sprintf("Event %s of table %s in %s", ev.AppendID(nil), ev.Table.FullName(), d.in.cfg.Name)
 		}
@@ -91,7 +91,7 @@ func namedBy(err error) (events []*change.Event) {
 	}
 	all.WalkMessages(func(_ int, m *service.Message, err error) bool {
 		if ev, ok := change.FromMessage(m); ok && err != nil {
-			events = append(events, ev)
+			events = append(events, ev.Root())
 		}
 		return true
 	})
@@ -129,7 +129,7 @@ func (dl *delivery) apart() []*delivery {
 	switch named := dl.refusal.fatal; {
 	case len(named) > 0 && len(named) <= mostNamed && len(named) < n:
 		for i, m := range dl.batch.messages {
-			if ev, ok := change.FromMessage(m); ok && slices.Contains(named, ev) {
+			if ev, ok := change.Own(m); ok && slices.Contains(named, ev) {
 				at = append(at, i, i+1)
 			}
 		}

@@ -97,7 +97,7 @@ func (j *Join) Segment(messages service.MessageBatch, end checkpoint.Position) {
 		j.between = false
 		if len(j.reads) > 0 || j.l.cfg.Signal != "" {
 			for _, m := range messages {
-				if ev, ok := change.FromMessage(m); ok && ev.Part == 0 {
+				if ev, ok := change.Own(m); ok && ev.Part == 0 {
 					j.saw(ev.Whole())
 				}
 			}
@@ -321,7 +321,7 @@ func (j *Join) deliver(r *result) *Due {
 
 // markLast makes the message of a table's last row say so.
 func markLast(m *service.Message, size int) (*service.Message, int) {
-	ev, ok := change.FromMessage(m)
+	ev, ok := change.Own(m)
 	if !ok {
 		return m, size
 	}

@@ -99,6 +99,9 @@ func (b *builder) one(m *service.Message) (e entry, err error) {
 		return e, sink.Errorf(sink.Serialization, "message carries an error of an earlier step: %w; "+
 			"route it with a switch on errored(), clear it with a catch processor, or set %s: false", err, fieldRejectErrored)
 	}
+	if err := change.Untold(m); err != nil {
+		return e, sink.Errorf(sink.Routing, "%w", err)
+	}
 	event, err := m.AsBytes()
 	if err != nil {
 		return e, sink.Errorf(sink.Serialization, "reading the payload: %w", err)

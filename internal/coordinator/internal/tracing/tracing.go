@@ -94,7 +94,7 @@ func tablesOf(messages service.MessageBatch) []string {
 	var last *change.Table
 	var names []string
 	for _, m := range messages {
-		if ev, ok := change.FromMessage(m); ok && ev.Table != last {
+		if ev, ok := change.Own(m); ok && ev.Table != last {
 			last = ev.Table
 			names = append(names, last.FullName())
 		}
