@@ -91,7 +91,7 @@ func namedBy(err error) (events []*change.Event) {
 	}
 	all.WalkMessages(func(_ int, m *service.Message, err error) bool {
 		if ev, ok := change.FromMessage(m); ok && err != nil {
-			events = append(events, ev.Root())
+			events = append(events, ev.Root().Whole())
 		}
 		return true
 	})
@@ -129,7 +129,7 @@ func (dl *delivery) apart() []*delivery {
 	switch named := dl.refusal.fatal; {
 	case len(named) > 0 && len(named) <= mostNamed && len(named) < n:
 		for i, m := range dl.batch.messages {
-			if ev, ok := change.Own(m); ok && slices.Contains(named, ev) {
+			if ev, ok := change.Own(m); ok && slices.Contains(named, ev.Whole()) {
 				at = append(at, i, i+1)
 			}
 		}
