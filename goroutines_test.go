@@ -35,6 +35,7 @@ func guards() []string {
 func unguarded() map[string]string {
 	return map[string]string{
 		"internal/control/engine/engine.go: release":           "unlocks what its caller has locked, once",
+		"internal/step/register.go: Close":                     "does nothing",
 		"inputs/postgrescdc/internal/chunk/wire.go: interrupt": "sets a deadline of a connection",
 		"outputs/kafkaout/attempt.go: outcome":                 "runs once a record: it counts, writes to a map that it has made, and sends on a channel that nobody closes",
 	}
@@ -47,13 +48,13 @@ func harmless() []string {
 
 // called are the functions of a component, or of a client's hooks, that the engine or a client calls on goroutines of its own.
 func called(name string) bool {
-	return slices.Contains([]string{"Connect", "ReadBatch", "WriteBatch", "ConnectionTest", "Close", "Log", "Printf", "outcome"}, name) ||
+	return slices.Contains([]string{"Connect", "ReadBatch", "ProcessBatch", "WriteBatch", "ConnectionTest", "Close", "Log", "Printf", "outcome"}, name) ||
 		strings.HasPrefix(name, "On") && name != "On"
 }
 
 // componentFolders hold components of the engine and hooks of clients.
 func componentFolders() []string {
-	return []string{"internal/coordinator", "outputs/kafkaout", "outputs/redisout"}
+	return []string{"internal/coordinator", "internal/step", "outputs/kafkaout", "outputs/redisout"}
 }
 
 // place is where a goroutine begins, or where somebody else's enters.

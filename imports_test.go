@@ -66,7 +66,7 @@ func layers() []layer {
 		with(mysqlPart("resolve", "product", "charset", "statement", "binlog", "row", "shape", "catalog", "internal/change", "internal/fault")),
 		with(mysqlPart("chunk", "product", "charset", "statement", "binlog", "gtid", "row", "shape", "catalog", "filter", "resolve", "wire",
 			"internal/snapshot", "internal/change", "internal/fault", "checkpoint")),
-		with(layer{pattern: "processors/*", imports: []string{"internal/change", "internal/envelope", "checkpoint"}}),
+		with(layer{pattern: "processors/*", imports: []string{"internal/step", "internal/tablefilter", "internal/change", "internal/envelope"}, tests: []string{"internal/testenv/steptest"}}),
 		with(layer{pattern: "outputs/*", imports: []string{"internal/sink", "internal/loopback", "internal/change", "internal/envelope", "checkpoint"}}),
 		with(layer{pattern: "internal/coordinator", imports: []string{
 			"internal/coordinator/internal/*", "internal/change", "internal/fault", "internal/guard", "internal/plane",
@@ -80,6 +80,7 @@ func layers() []layer {
 		with(layer{pattern: "internal/envelope", imports: []string{"internal/change"}}),
 		with(layer{pattern: "internal/change", imports: []string{"checkpoint"}}),
 		with(layer{pattern: "internal/sink", imports: []string{"internal/guard"}}),
+		with(layer{pattern: "internal/step", imports: []string{"internal/change", "internal/envelope", "internal/guard", "internal/tablefilter"}, tests: []string{"internal/testenv/steptest"}}),
 		with(layer{pattern: "checkpoint"}),
 		with(layer{pattern: "metrics"}),
 		with(layer{pattern: "internal/control", imports: []string{
@@ -112,6 +113,7 @@ func layers() []layer {
 		{pattern: "internal/servers", tests: forTests, imports: []string{"internal/servers/*"}},
 		{pattern: "internal/servers/*", imports: []string{"internal/servers", "internal/servers/*"}},
 		{pattern: "internal/testenv", imports: []string{"internal/servers", "internal/servers/*", "internal/testenv/secrets"}},
+		{pattern: "internal/testenv/steptest", imports: []string{"internal/change", "internal/envelope"}},
 		{pattern: "internal/testenv/*", imports: []string{"internal/testenv", "internal/servers", "internal/servers/*"}},
 		{pattern: "internal/e2e", imports: []string{anything}},
 		{pattern: "internal/e2e/*", imports: []string{anything}},

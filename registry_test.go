@@ -30,9 +30,10 @@ func TestRegistry(t *testing.T) {
 	walk("cache", env.WalkCaches)
 	walk("metrics", env.WalkMetrics)
 	assert.Equal(t, map[string][]string{
-		"input":   {"deltaforge_mysql", "deltaforge_postgres"},
-		"output":  {"deltaforge_kafka", "deltaforge_redis"},
-		"cache":   {"deltaforge_checkpoint"},
-		"metrics": {"deltaforge"},
+		"input":     {"deltaforge_mysql", "deltaforge_postgres"},
+		"processor": {"deltaforge_filter"},
+		"output":    {"deltaforge_kafka", "deltaforge_redis"},
+		"cache":     {"deltaforge_checkpoint"},
+		"metrics":   {"deltaforge"},
 	}, got)
 }

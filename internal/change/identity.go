@@ -100,13 +100,27 @@ type heldID struct {
 // Copy implements service.ImmutableValue.
 func (h *heldID) Copy() any { return h.value }
 
-// Replace returns a copy of a message with another event, payload and key; all are kept, and the event is changed no more. Metadata that a
-// processor has set stays. What the source has set says the same of the new event: the id, the key, the schema.
-func Replace(m *service.Message, ev *Event, payload, key []byte) *service.Message {
-	ev.payload, ev.key = payload, key
+// ErrReplaced means that the payload of a message is not the one that its event has.
+var ErrReplaced = errors.New("the payload was changed by a processor before this one, which makes it anew from the event: put this one first")
+
+// Replaced returns ErrReplaced for a message with such a payload, else nil.
+func Replaced(m *service.Message, ev *Event) error {
+	if ev.payloadOf(m) || len(ev.payload) == 0 && payload(m) == nil {
+		return nil
+	}
+	return ErrReplaced
+}
+
+// Replace returns a message with the metadata of m and the event, payload and key of made, which NewMessage or a Maker made of a derived
+// event. Metadata that a processor has set stays. What the source has set says the same of the other event: the id, the key, the schema,
+// the headers.
+func Replace(m, made *service.Message) *service.Message {
+	ev, _ := Own(made)
+	old, _ := FromMessage(m)
 	m = m.Copy()
-	m.SetBytes(payload)
-	switch id, ok := m.MetaGetImmut(MetaEventID); v := id.(type) {
+	m.SetBytes(ev.payload)
+	id, ok := m.MetaGetImmut(MetaEventID)
+	switch v := id.(type) {
 	case *heldID:
 		m.MetaSetImmut(MetaEventID, &heldID{ev, v.value})
 	case *lazyID:
@@ -118,18 +132,35 @@ func Replace(m *service.Message, ev *Event, payload, key []byte) *service.Messag
 			m.MetaSetImmut(MetaEventID, (*lazyID)(ev))
 		}
 	}
-	old, has := m.MetaGetImmut(MetaKey)
-	if _, ours := old.(*lazyKey); ours && len(key) == 0 {
-		m.MetaDelete(MetaKey)
-	} else if (ours || !has && ev.Root().key == nil) && len(key) > 0 && ev.Table.Source.Metadata.Has(MetaKey) {
-		m.MetaSetImmut(MetaKey, (*lazyKey)(ev))
+	if old == nil {
+		return m
 	}
-	if old, _ := m.MetaGetImmut(MetaSchema); old != nil {
-		if s, ours := old.(immutableSchema); ours && s.t != ev.Table {
+	ev.replaceKey(m, old)
+	if v, _ := m.MetaGetImmut(MetaSchema); v != nil {
+		if s, ours := v.(immutableSchema); ours && s.t != ev.Table {
 			m.MetaSetImmut(MetaSchema, immutableSchema{ev.Table})
 		}
 	}
+	for _, h := range old.Headers {
+		m.MetaDelete(h.Name)
+	}
+	for _, h := range ev.Headers {
+		m.MetaSetMut(h.Name, string(h.Value))
+	}
 	return m
+}
+
+// replaceKey puts the key of the event where that of old was, or would have been.
+func (e *Event) replaceKey(m *service.Message, old *Event) {
+	v, has := m.MetaGetImmut(MetaKey)
+	_, ours := v.(*lazyKey)
+	switch {
+	case !ours && (has || len(old.key) > 0): // a processor has set or deleted it
+	case len(e.key) == 0:
+		m.MetaDelete(MetaKey)
+	case e.Table.Source.Metadata.Has(MetaKey):
+		m.MetaSetImmut(MetaKey, (*lazyKey)(e))
+	}
 }
 
 // siblings are the events of the messages that were handed out together. Contexts change places among them only.

@@ -130,9 +130,9 @@ func TestReplace(t *testing.T) {
 				d := ev.Derive()
 				d.Table = &change.Table{Source: ev.Table.Source, Name: ev.Table.Name, Columns: []change.Column{{Name: "only"}}}
 				if i == 2 { // twice
-					m, d = change.Replace(m, d, []byte("x"), []byte("k")), d.Derive()
+					m, d = change.Replace(m, change.NewMessage(d, []byte("x"), []byte("k"))), d.Derive()
 				}
-				out = append(out, change.Replace(m, d, fmt.Appendf(nil, `{"derived":%d}`, d.Index), fmt.Appendf(nil, "key %d", d.Index)))
+				out = append(out, change.Replace(m, change.NewMessage(d, fmt.Appendf(nil, `{"derived":%d}`, d.Index), fmt.Appendf(nil, "key %d", d.Index))))
 			}
 			for i, m := range through(t, out, `mapping: 'root.derived = this.derived'`) {
 				ev, ok := change.FromMessage(m)

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -103,6 +104,24 @@ func (t *Table) Text(key any, make func(*Table) any) any {
 	}
 	text, _ := t.texts.LoadOrStore(key, make(t))
 	return text
+}
+
+// With returns the table with other columns, for a processor that changes what its rows have. Key are indexes of those columns.
+func (t *Table) With(columns []Column, key []int) *Table {
+	return &Table{Source: t.Source, Database: t.Database, Schema: t.Schema, Name: t.Name, Columns: columns, Key: key}
+}
+
+// Column returns the index of a column, or -1.
+func (t *Table) Column(name string) int {
+	return slices.IndexFunc(t.Columns, func(c Column) bool { return c.Name == name })
+}
+
+// Container is the first half of the full name: the schema, or the database for MySQL.
+func (t *Table) Container() string {
+	if t.Schema != "" {
+		return t.Schema
+	}
+	return t.Database
 }
 
 // FullName is the name that metrics and logs use: db.table, or schema.table for PostgreSQL.

@@ -29,7 +29,10 @@ func TestExamplesLint(t *testing.T) {
 	files, err := filepath.Glob("../../config/*.yaml")
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
-	env := []string{"MYSQL_DSN=u:p@tcp(127.0.0.1:3306)/", "POSTGRES_DSN=postgres://u:p@127.0.0.1/shop"}
+	more, err := filepath.Glob("../../config/*/*.yaml")
+	require.NoError(t, err)
+	files = append(files, more...)
+	env := []string{"MYSQL_DSN=u:p@tcp(127.0.0.1:3306)/", "POSTGRES_DSN=postgres://u:p@127.0.0.1/shop", "SALT=salt"}
 	for _, f := range files {
 		assert.Empty(t, lint(t, env, f), "%s", f)
 	}

@@ -1,0 +1,94 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
+
+	_ "github.com/deltaforge/deltaforge"
+	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/testenv/steptest"
+)
+
+// stream is what the tests read of an example.
+type stream struct {
+	Pipeline struct {
+		Processors []yaml.Node `yaml:"processors"`
+	} `yaml:"pipeline"`
+	Caches []yaml.Node `yaml:"cache_resources"`
+}
+
+// run sends events through the processors of an example. It returns what comes out as "table op id" and payload.
+func run(t *testing.T, file string, events ...*change.Event) service.MessageBatch {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("processors", file))
+	require.NoError(t, err)
+	t.Setenv("SALT", "salt")
+	var s stream
+	require.NoError(t, yaml.Unmarshal([]byte(os.ExpandEnv(strings.ReplaceAll(string(text), "${!", "$${!"))), &s))
+	var processors, caches []string
+	for list, to := range map[*[]yaml.Node]*[]string{&s.Pipeline.Processors: &processors, &s.Caches: &caches} {
+		for i := range *list {
+			one, err := yaml.Marshal(&(*list)[i])
+			require.NoError(t, err)
+			*to = append(*to, string(one))
+		}
+	}
+	require.NotEmpty(t, processors)
+	return steptest.ThroughWith(t, caches, []service.MessageBatch{steptest.Batch(events...)}, processors...)
+}
+
+func orders() *change.Table {
+	return steptest.Table("shop", "orders",
+		change.Column{Name: "id", Type: "bigint", Logical: change.LogicalInt64},
+		change.Column{Name: "status", Type: "varchar(9)"},
+		change.Column{Name: "total", Type: "decimal(10,2)", Logical: change.LogicalDecimal, Precision: 10, Scale: 2},
+	)
+}
+
+func order(id int64, status, total string) []change.Value {
+	return []change.Value{change.IntValue(id), change.TextValue([]byte(status)), change.DecimalValue([]byte(total))}
+}
+
+// ids returns the numbers of the events of messages, in their transaction.
+func ids(t *testing.T, batch service.MessageBatch) (out []uint64) {
+	t.Helper()
+	for _, m := range batch {
+		assert.NoError(t, m.GetError())
+		ev, ok := change.FromMessage(m)
+		require.True(t, ok)
+		out = append(out, ev.Index)
+	}
+	return out
+}
+
+// Every example of a processor has a test here.
+func TestEveryExampleIsTested(t *testing.T) {
+	files, err := filepath.Glob("processors/*.yaml")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	source, err := os.ReadFile("processors_test.go")
+	require.NoError(t, err)
+	for _, f := range files {
+		assert.Contains(t, string(source), `run(t, "`+filepath.Base(f)+`"`)
+	}
+}
+
+func TestFilter(t *testing.T) {
+	o, table := steptest.Origin(), orders()
+	out := run(t, "filter.yaml",
+		steptest.Event(o, 1, change.Create, table, nil, order(1, "new", "2000.00")),
+		steptest.Event(o, 2, change.Update, table, order(1, "new", "2000.00"), order(1, "paid", "2000.00")),
+		steptest.Event(o, 3, change.Create, table, nil, order(2, "paid", "999.99")),
+		steptest.Event(o, 4, change.Update, table, order(1, "paid", "2000.00"), order(1, "void", "2000.00")),
+		steptest.Event(o, 5, change.Truncate, table, nil, nil),
+		steptest.Event(o, 6, change.Delete, table, order(3, "shipped", "1000"), nil),
+	)
+	assert.Equal(t, []uint64{2, 4, 6}, ids(t, out))
+}
