@@ -13,6 +13,7 @@ import (
 	_ "github.com/deltaforge/deltaforge/metrics"
 	_ "github.com/deltaforge/deltaforge/outputs/kafkaout"
 	_ "github.com/deltaforge/deltaforge/outputs/redisout"
+	_ "github.com/deltaforge/deltaforge/processors/columns"
 	_ "github.com/deltaforge/deltaforge/processors/filter"
 )
 

@@ -92,3 +92,15 @@ func TestFilter(t *testing.T) {
 	)
 	assert.Equal(t, []uint64{2, 4, 6}, ids(t, out))
 }
+
+func TestColumns(t *testing.T) {
+	table := steptest.Table("shop", "customers",
+		change.Column{Name: "id", Type: "bigint", Logical: change.LogicalInt64},
+		change.Column{Name: "cust_nm", Type: "text"}, change.Column{Name: "email", Type: "text"}, change.Column{Name: "card", Type: "text"}, change.Column{Name: "password_md5", Type: "text"},
+	)
+	v := func(s string) change.Value { return change.TextValue([]byte(s)) }
+	out := run(t, "columns.yaml", steptest.Event(steptest.Origin(), 1, change.Create, table, nil,
+		[]change.Value{change.IntValue(1), v("Ann"), v("ann@example.com"), v("4111111111111234"), v("0cc175b9c0f1")}))
+	require.Len(t, out, 1)
+	assert.Contains(t, steptest.Payload(t, out[0]), `"after":{"id":1,"name":"Ann","email":"8dbf86487e8fb70c73c4a7e24ece98aa58be0c693f69a36bcc5a098f82b26db8","card":"************1234"},`)
+}

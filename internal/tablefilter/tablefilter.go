@@ -47,7 +47,7 @@ func (p Pattern) Exact() bool { return !strings.Contains(p.Container+p.Table, "%
 
 // Match reports whether the pattern matches a table.
 func (p Pattern) Match(container, table string) bool {
-	return matchName(p.Container, container) && matchName(p.Table, table)
+	return MatchName(p.Container, container) && MatchName(p.Table, table)
 }
 
 // folded returns the pattern in lower case.
@@ -90,7 +90,7 @@ func (f *Filter) MatchIn(container string) bool {
 		if f.Fold {
 			p = p.folded()
 		}
-		return matchName(p.Container, container)
+		return MatchName(p.Container, container)
 	})
 }
 
@@ -106,8 +106,8 @@ func (f *Filter) included(container string, match func(Pattern) bool) bool {
 	})
 }
 
-// matchName reports whether a name matches one half of a pattern.
-func matchName(pattern, name string) bool {
+// MatchName reports whether a name matches one half of a pattern.
+func MatchName(pattern, name string) bool {
 	parts := strings.Split(pattern, "%")
 	first, rest := parts[0], parts[1:]
 	if len(rest) == 0 {
