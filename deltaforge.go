@@ -15,6 +15,7 @@ import (
 	_ "github.com/deltaforge/deltaforge/outputs/redisout"
 	_ "github.com/deltaforge/deltaforge/processors/columns"
 	_ "github.com/deltaforge/deltaforge/processors/filter"
+	_ "github.com/deltaforge/deltaforge/processors/route"
 )
 
 //go:generate go run ./internal/docgen docs/reference

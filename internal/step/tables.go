@@ -2,6 +2,7 @@ package step
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
@@ -47,4 +48,40 @@ func (t Tables) Match(table *change.Table) bool {
 		}
 	}
 	return len(t) == 0
+}
+
+// Captures returns what the wildcards of the first pattern that matches a table stand for.
+func (t Tables) Captures(table *change.Table) []string {
+	for _, p := range t {
+		if p.Match(table.Container(), table.Name) {
+			return append(captures(p.Container, table.Container()), captures(p.Table, table.Name)...)
+		}
+	}
+	return nil
+}
+
+// Wildcards returns how many wildcards every pattern has.
+func (t Tables) Wildcards() int {
+	least := 0
+	for i, p := range t {
+		if n := strings.Count(p.Container, "%") + strings.Count(p.Table, "%"); i == 0 || n < least {
+			least = n
+		}
+	}
+	return least
+}
+
+// captures returns what each % of a pattern stands for in a name that it matches: all but the last as little as possible.
+func captures(pattern, name string) (out []string) {
+	parts := strings.Split(pattern, "%")
+	name = name[len(parts[0]):]
+	for i, p := range parts[1:] {
+		at := strings.Index(name, p)
+		if i == len(parts)-2 {
+			at = len(name) - len(p)
+		}
+		out = append(out, name[:at])
+		name = name[at+len(p):]
+	}
+	return out
 }
