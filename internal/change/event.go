@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/deltaforge/deltaforge/internal/exactly"
 )
 
 // Op is what happened to a row, as the one letter that the envelope carries.
@@ -145,6 +147,9 @@ type Event struct {
 	Silent bool
 	// Headers are what the message says beside its payload and key.
 	Headers []Header
+
+	// Mark is the event's place among what its source has handed out; nil: the position is not kept in the sink.
+	Mark *exactly.Mark
 
 	// What the event's message is made of, so that it can be made again.
 	payload, key []byte

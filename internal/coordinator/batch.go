@@ -31,6 +31,7 @@ type batch struct {
 type stretch struct {
 	source   string // identity of the server
 	base     place  // the newest commit before the first message
+	first    uint64 // order of the place after the first message
 	messages service.MessageBatch
 	ends     []txEnd // of transactions that are complete, oldest first
 }
@@ -46,7 +47,7 @@ type txEnd struct {
 // after returns the place after the first n messages: the newest commit at or before that point, and the events of
 // the transaction after it that are among them.
 func (s *stretch) after(n int) place {
-	p := place{checkpoint.Token{Source: s.source, Commit: s.base.token.Commit}, s.base.seq, s.base.mark}
+	p := place{checkpoint.Token{Source: s.source, Commit: s.base.token.Commit}, s.base.seq, s.base.mark, s.first + uint64(n) - 1}
 	whole := 0
 	for _, e := range s.ends {
 		if e.n > n {
@@ -90,7 +91,7 @@ func (b *batch) split(at []int) (parts []*batch) {
 			continue
 		}
 		part := &batch{
-			stretch: stretch{source: b.source, base: b.after(from), messages: b.messages[from:to:to]},
+			stretch: stretch{source: b.source, base: b.after(from), first: b.first + uint64(from), messages: b.messages[from:to:to]},
 			end:     b.after(to), oldest: b.oldest, trigger: b.trigger, used: b.used,
 		}
 		if from == 0 {
@@ -101,6 +102,7 @@ func (b *batch) split(at []int) (parts []*batch) {
 				part.ends = append(part.ends, txEnd{e.n - from, e.commit, e.seq, e.mark})
 			}
 		}
+		part.remark()
 		parts = append(parts, part)
 		from = to
 	}
@@ -248,7 +250,7 @@ func (b *batcher) passed() {
 	last := txEnd{n: len(b.messages), commit: b.base.token.Commit, seq: b.base.seq, mark: b.mark}
 	switch n := len(b.ends); {
 	case len(b.messages) == 0:
-		b.base.mark = b.mark
+		b.base.mark, b.base.order = b.mark, b.in.nextOrder()
 		b.in.deliver.passed(b.base)
 	case n == 0:
 		b.ends = append(b.ends, last)
@@ -270,7 +272,7 @@ func (b *batcher) ended(seg *Segment) {
 		return
 	case len(b.messages) == 0:
 		// Nothing to deliver: the position moves once everything before it is acknowledged.
-		b.base, b.sent = place{checkpoint.Token{Source: b.source, Commit: seg.Commit}, seg.seq, b.mark}, false
+		b.base, b.sent = place{checkpoint.Token{Source: b.source, Commit: seg.Commit}, seg.seq, b.mark, b.in.nextOrder()}, false
 		b.in.deliver.passed(b.base)
 		if !b.s.moved.Load() && seg.Commit.String() != b.s.from.token.String() {
 			b.s.progress()
@@ -310,14 +312,17 @@ func (b *batcher) cutDue() bool {
 		switch {
 		case len(b.messages) >= cfg.MaxEvents || b.bytes >= cfg.MaxBytes:
 			n, trigger = b.fitting()
-			n = b.wholeAtMost(apart(b.messages, n))
+			n = b.joined(b.wholeAtMost(apart(b.messages, n)))
 		case b.whole() > 0 && b.still:
-			n, trigger = b.whole(), triggerTransaction
+			n, trigger = b.joined(b.whole()), triggerTransaction
 		case b.whole() > 0 && time.Since(b.since) >= cfg.MaxWait:
-			n, trigger = b.whole(), triggerTimer
+			n, trigger = b.joined(b.whole()), triggerTimer
 			b.waits(b.since.Add(cfg.MaxWait))
 		default:
 			return true
+		}
+		if n == 0 {
+			return true // the rest of what must not be parted is on its way
 		}
 		if full := trigger == triggerEvents || trigger == triggerBytes; !full && !b.s.asking.Load() {
 			return true
@@ -382,8 +387,10 @@ func (b *batcher) wholeAtMost(n int) int {
 // cut hands the first n messages on and keeps the rest. It blocks while the pipeline has enough, and reports false when
 // the session has ended.
 func (b *batcher) cut(n int, trigger string) bool {
+	b.first = b.in.nextOrder()
+	b.in.order += uint64(n) - 1
 	out := &batch{
-		stretch: stretch{source: b.source, base: b.base, messages: b.messages[:n:n]}, end: b.after(n), trigger: trigger,
+		stretch: stretch{source: b.source, base: b.base, first: b.first, messages: b.messages[:n:n]}, end: b.after(n), trigger: trigger,
 	}
 	if ev, ok := change.Own(b.messages[0]); ok {
 		out.oldest = ev.ReadAt
@@ -414,6 +421,7 @@ func (b *batcher) cut(n int, trigger string) bool {
 	}
 	b.base, b.sent = out.end, out.end.token.Sent > 0
 	change.Siblings(out.messages)
+	out.mark(b.in.exact)
 	// Here and nowhere later, so that batches and bare positions are in the books in log order.
 	b.in.deliver.cut(out)
 	b.s.asking.Store(false)

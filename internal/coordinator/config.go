@@ -26,6 +26,7 @@ const (
 	fieldKey        = "key"
 	fieldPath       = "path"
 	fieldIntervalMs = "interval_ms"
+	fieldExactly    = "exactly_once"
 	fieldInFlight   = "max_in_flight"
 	fieldDecoders   = "decode_workers"
 	fieldMetadata   = "metadata"
@@ -50,6 +51,8 @@ type Config struct {
 	CheckpointKey      string
 	CheckpointPath     string
 	CheckpointInterval time.Duration
+	// ExactlyOnce says that the output keeps the position, in the transactions that write the rows.
+	ExactlyOnce bool
 	// RequirePosition refuses a start without a saved position.
 	RequirePosition bool
 
@@ -97,7 +100,10 @@ func Fields() []*service.ConfigField {
 				"beside it, and DeltaForge those with `.lock` and `.keys`: they belong together, on a backup too.").Default("deltaforge-checkpoints.db"),
 			service.NewIntField(fieldIntervalMs).LintRule(atLeast(0)).Description("The shortest time, in milliseconds, between two saves. The "+
 				"position is also saved when the source stops.").Default(300),
-		).Description("Where the position is kept.").Optional().Advanced(),
+			service.NewBoolField(fieldExactly).Default(false).Description("The output keeps the position, in the transactions that write the rows: a crash at any "+
+				"moment leaves both or neither, and no row is delivered twice. It takes an output with `exactly_once: true`, and `max_in_flight: 1`. `cache` "+
+				"and `path` are not used then; `key` is the name of the position in the sink."),
+		).Description("Where the position is kept.").Optional().Advanced().LintRule(exactlyRule),
 		service.NewBoolField(fieldRequire).Default(false).Description("Refuses to start when no position is saved: the source then stops with " +
 			"`position lost` instead of taking it for its first start. Set it once the source has started for the first time, so that a lost volume or another " +
 			"store does not pass over changes."),
@@ -118,6 +124,22 @@ func Fields() []*service.ConfigField {
 				"not a string; outputs that send all metadata may not take it.").
 			Example([]string{"database", "table", "operation"}).Advanced(),
 	}
+}
+
+// exactlyRule is a lint rule of the checkpoint.
+const exactlyRule = `root = if this.exactly_once.or(false) && this.cache.or("") != "" { ["exactly_once: the output keeps the position; remove cache"] }`
+
+// checkExactly refuses what exactly-once delivery does not go with.
+func (c *Config) checkExactly() error {
+	switch {
+	case !c.ExactlyOnce:
+		return nil
+	case c.CheckpointCache != "":
+		return fmt.Errorf("%s.%s: the output keeps the position; remove %s.%s, got %q", fieldCheckpoint, fieldExactly, fieldCheckpoint, fieldCache, c.CheckpointCache)
+	case c.MaxInFlight != 1:
+		return fmt.Errorf("%s.%s: want %s: 1, got %d: the order of several batches is not kept", fieldCheckpoint, fieldExactly, fieldInFlight, c.MaxInFlight)
+	}
+	return nil
 }
 
 // metadataRule is the lint rule of the list of metadata keys, and of each of its elements.
@@ -178,6 +200,7 @@ func ParseConfig(conf *service.ParsedConfig) (Config, error) {
 	str(&c.CheckpointKey, fieldCheckpoint, fieldKey)
 	str(&c.CheckpointPath, fieldCheckpoint, fieldPath)
 	num(&intervalMs, 0, fieldCheckpoint, fieldIntervalMs)
+	get(func() (e error) { c.ExactlyOnce, e = conf.FieldBool(fieldCheckpoint, fieldExactly); return e })
 	get(func() (e error) { c.RequirePosition, e = conf.FieldBool(fieldRequire); return e })
 	num(&c.MaxInFlight, 1, fieldInFlight)
 	num(&c.Decoders, 0, fieldDecoders)
@@ -200,6 +223,9 @@ func ParseConfig(conf *service.ParsedConfig) (Config, error) {
 	}
 	if c.CheckpointCache == "" && c.CheckpointPath == "" {
 		return Config{}, fmt.Errorf("%s.%s: want a file when %s.%s is empty", fieldCheckpoint, fieldPath, fieldCheckpoint, fieldCache)
+	}
+	if err := c.checkExactly(); err != nil {
+		return Config{}, err
 	}
 	if c.CheckpointKey == "" {
 		c.CheckpointKey = c.Name

@@ -40,11 +40,13 @@ type deliveries struct {
 	closed    bool
 }
 
-// place is a position, the number of the last segment before it, and the mark of the last chunk of a snapshot before it.
+// place is a position, the number of the last segment before it, and the mark of the last chunk of a snapshot before it. Its order increases
+// along the log, whatever the position is.
 type place struct {
 	token checkpoint.Token
 	seq   uint64
 	mark  uint64
+	order uint64
 }
 
 // state is where a delivery is.

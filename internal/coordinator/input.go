@@ -46,6 +46,7 @@ type Input struct {
 	link link
 
 	loader *snapshot.Loader // loads tables; nil: the log's cannot be
+	exact  *exact           // the position is kept by the output; nil: by a store
 
 	health  health.Health
 	deliver *deliveries             // the books
@@ -64,6 +65,7 @@ type Input struct {
 	failures int       // sessions in a row that failed without progress
 	failing  time.Time // since when
 	sessions int       // sessions that were started
+	order    uint64    // of the newest place; of the batcher
 	tracer   *tracing.Tracer
 }
 
@@ -88,6 +90,9 @@ func New(cfg Config, kind string, log Log, res *service.Resources) (*Input, erro
 		tracer: tracing.New(cfg.Name, res), out: out,
 	}
 	i.deliver = newDeliveries(i)
+	if cfg.ExactlyOnce {
+		i.exact = newExact(i)
+	}
 	if s, ok := log.(Snapshotter); ok {
 		i.loader = snapshot.New(cfg.Snapshot, s.Snapshots(), out, snapshot.Numbers{
 			Rows:    func(table string, n int) { i.st.snapshotRows.Incr(int64(n), table) },
@@ -126,6 +131,9 @@ func (i *Input) begin(ctx context.Context) error {
 	i.link.attach(i, i.res)
 	err := i.endSession(ctx)
 	if err == nil {
+		err = i.exact.err()
+	}
+	if err == nil {
 		err = i.connect(ctx)
 	}
 	if err == nil || ctx.Err() != nil {
@@ -134,7 +142,7 @@ func (i *Input) begin(ctx context.Context) error {
 	i.failed(err, !away(err))
 	i.st.sourceErrors.Incr(1, string(fault.KindOf(err)))
 	wait := i.backoff()
-	if errors.Is(err, fault.ErrPositionLost) {
+	if errors.Is(err, fault.ErrPositionLost) || i.exact.err() != nil {
 		wait = lostBackoff
 	}
 	return service.NewErrBackOff(err, wait)
@@ -209,9 +217,9 @@ func (i *Input) connect(ctx context.Context) error {
 // open opens what outlives sessions: the store, the saver and the gauges.
 func (i *Input) open(ctx context.Context) error {
 	if i.store == nil {
-		store, err := openStore(ctx, i.cfg, i.kind, i.res)
+		store, err := i.openStore(ctx)
 		if err != nil {
-			return fmt.Errorf("%w: %w", checkpoint.ErrBroken, err)
+			return err
 		}
 		i.store = store
 	}
@@ -224,9 +232,30 @@ func (i *Input) open(ctx context.Context) error {
 	}
 	i.lag.Begin(since)
 	i.deliver.begin(from)
+	if i.exact != nil {
+		i.exact.begin(from)
+	}
 	i.startWorkers(context.WithoutCancel(ctx))
 	i.opened.Store(true)
 	return nil
+}
+
+// openStore opens the store of the position.
+func (i *Input) openStore(ctx context.Context) (*positions, error) {
+	if i.exact != nil {
+		return i.exact.open(ctx)
+	}
+	store, err := openStore(ctx, i.cfg, i.kind, i.res)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", checkpoint.ErrBroken, err)
+	}
+	return store, nil
+}
+
+// nextOrder returns the order of the next place.
+func (i *Input) nextOrder() uint64 {
+	i.order++
+	return i.order
 }
 
 // loaded is closed when tables were to be loaded and nothing else, and all is delivered and saved; nil: that is not so.
@@ -375,6 +404,9 @@ func (i *Input) closeSession(ctx context.Context) error {
 
 func (i *Input) closeStore(context.Context) error {
 	if i.store == nil {
+		if i.exact != nil {
+			return i.exact.Close() // it may have been offered
+		}
 		return nil
 	}
 	return i.store.Close()

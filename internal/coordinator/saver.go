@@ -27,6 +27,7 @@ type saver struct {
 	since  time.Time // when want first differed from what is saved
 	moves  uint64    // how often want has moved
 	saved  uint64    // the moves that the last save covers
+	wrotes uint64    // order of the newest place that is saved with its rows
 	failed time.Time // when saving began to fail; zero: it does not
 }
 
@@ -44,6 +45,9 @@ func (s *saver) moved(p place) {
 		s.since = time.Now()
 	}
 	s.moves++
+	if p.order <= s.wrotes {
+		s.saved = s.moves
+	}
 	s.mu.Unlock()
 	s.rearm()
 }
@@ -86,6 +90,9 @@ func (s *saver) pending() bool {
 	s.mu.Lock()
 	p, moved := s.want, s.moves != s.saved
 	s.mu.Unlock()
+	if s.in.exact.err() != nil {
+		return false // what there is to save, another instance saves
+	}
 	return moved || s.in.loader != nil && p.token.Commit != nil && s.in.loader.Pending(p.mark)
 }
 
@@ -101,13 +108,7 @@ func (s *saver) save(parent context.Context) error {
 	defer cancel()
 	began := time.Now()
 	in := s.in
-	err := s.saveHistory(ctx)
-	if err == nil {
-		err = s.saveSnapshot(ctx, p.mark)
-	}
-	if err == nil {
-		err = in.store.save(ctx, p.token, began, in.lag.AsOf(p.seq))
-	}
+	err := s.write(ctx, p, began)
 	if err != nil && errors.Is(parent.Err(), context.Canceled) {
 		return err // given up for the last save, which comes next
 	}
@@ -122,22 +123,58 @@ func (s *saver) save(parent context.Context) error {
 	default:
 		close(s.begun)
 	}
-	s.saved, s.failed = moves, time.Time{}
+	s.saved, s.failed = max(s.saved, moves), time.Time{}
 	if s.moves != moves {
 		s.since = began
 	}
 	s.mu.Unlock()
 	in.health.Clear(health.Store)
+	in.st.stage(stageCommit, triggerNone, time.Since(since))
+	if in.exact == nil {
+		s.done(p)
+	}
+	return nil
+}
+
+// write saves a place, after everything that belongs to it.
+func (s *saver) write(ctx context.Context, p place, now time.Time) error {
+	if s.in.exact != nil {
+		return s.in.exact.save(ctx, p)
+	}
+	if err := s.saveHistory(ctx); err != nil {
+		return err
+	}
+	if err := s.saveSnapshot(ctx, p.mark); err != nil {
+		return err
+	}
+	return s.in.store.save(ctx, p.token, now, s.in.lag.AsOf(p.seq))
+}
+
+// wrote notes that the output has a place, which it has written with the rows or for save.
+func (s *saver) wrote(p place) {
+	s.mu.Lock()
+	s.wrotes = max(s.wrotes, p.order)
+	if s.want.order <= s.wrotes {
+		s.saved, s.failed = s.moves, time.Time{}
+	}
+	s.mu.Unlock()
+	s.done(p)
+}
+
+// done tells everybody that a place is saved.
+func (s *saver) done(p place) {
+	in := s.in
 	in.lag.Saved(p.seq)
 	in.st.checkpointSuccess.Incr(1)
 	in.st.lastCheckpoint.SetFloat64(float64(time.Now().UnixMilli()) / 1e3)
-	in.st.stage(stageCommit, triggerNone, time.Since(since))
 	in.log.Confirm(p.token)
-	return nil
 }
 
 // keep looks whether the store still has what was saved.
 func (s *saver) keep(parent context.Context) {
+	if s.in.exact != nil {
+		return // each transaction looks
+	}
 	ctx, cancel := context.WithTimeout(parent, saveTimeout)
 	defer cancel()
 	err := s.in.store.keep(ctx)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/exactly"
 	"github.com/deltaforge/deltaforge/internal/fault"
 	"github.com/deltaforge/deltaforge/internal/plane"
 )
@@ -50,7 +51,7 @@ type trouble struct {
 func (h *Health) Trouble(p Part, since time.Time, err error) {
 	h.set(p, trouble{
 		cause: err.Error(), since: since, stuck: true,
-		final: errors.Is(err, fault.ErrPositionLost) || errors.Is(err, checkpoint.ErrIncompatible),
+		final: errors.Is(err, fault.ErrPositionLost) || errors.Is(err, checkpoint.ErrIncompatible) || errors.Is(err, exactly.ErrFenced),
 	})
 }
 
