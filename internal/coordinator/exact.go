@@ -83,13 +83,10 @@ func (x *exact) claim(ctx context.Context, data []byte) error {
 	if err != nil {
 		return err
 	}
-	tx, err := x.ledger.Begin(ctx, func() (exactly.Prepared, error) {
+	prepare := func() (exactly.Prepared, error) {
 		return exactly.Prepared{Records: []exactly.Record{{Key: x.ledger.Key(), Value: again}}, Saved: func() {}}, nil
-	})
-	if err != nil {
-		return err
 	}
-	return x.sink.Save(ctx, tx)
+	return x.sink.Save(ctx, func(ctx context.Context) (*exactly.Tx, error) { return x.ledger.Begin(ctx, prepare) })
 }
 
 // positions is the store of what was loaded. Nothing is saved to it.
@@ -131,16 +128,13 @@ func (x *exact) begin(from checkpoint.Token) { x.written = place{token: from} }
 
 // save writes a place without rows, unless the sink has it or a later one.
 func (x *exact) save(ctx context.Context, p place) error {
-	tx, err := x.ledger.Begin(ctx, func() (exactly.Prepared, error) {
+	prepare := func() (exactly.Prepared, error) {
 		if p.order <= x.written.order && !x.pending() {
 			return exactly.Prepared{}, nil
 		}
 		return x.prepare(p)
-	})
-	if err != nil || tx == nil {
-		return err
 	}
-	return x.sink.Save(ctx, tx)
+	return x.sink.Save(ctx, func(ctx context.Context) (*exactly.Tx, error) { return x.ledger.Begin(ctx, prepare) })
 }
 
 // pending reports whether there is progress of snapshots to save at the newest place in the sink.

@@ -64,7 +64,11 @@ func (o *exactOutput) Load(_ context.Context, keys ...string) ([][]byte, error) 
 	return values, nil
 }
 
-func (o *exactOutput) Save(ctx context.Context, tx *exactly.Tx) error {
+func (o *exactOutput) Save(ctx context.Context, begin func(context.Context) (*exactly.Tx, error)) error {
+	tx, err := begin(ctx)
+	if err != nil || tx == nil {
+		return err
+	}
 	return o.transact(ctx, tx, nil)
 }
 
@@ -274,7 +278,7 @@ func TestFencedStops(t *testing.T) {
 		state, cause, _ := in.state(time.Now())
 		assert.Equal(t, plane.Failed, state)
 		assert.Contains(t, cause, `the position under key "fake" has another value than the one that this instance wrote or read last`)
-		require.NoError(t, in.Close(context.Background()))
+		require.ErrorIs(t, in.Close(context.Background()), exactly.ErrFenced)
 		assert.Equal(t, before, sink.data)
 		assert.Empty(t, sink.rows)
 

@@ -45,7 +45,7 @@ func (s *saver) moved(p place) {
 		s.since = time.Now()
 	}
 	s.moves++
-	if p.order <= s.wrotes {
+	if s.in.exact != nil && p.order <= s.wrotes {
 		s.saved = s.moves
 	}
 	s.mu.Unlock()
@@ -101,6 +101,9 @@ func (s *saver) save(parent context.Context) error {
 	s.mu.Lock()
 	p, since, moves, saved := s.want, s.since, s.moves, s.saved
 	s.mu.Unlock()
+	if err := s.in.exact.err(); err != nil {
+		return err
+	}
 	if moves == saved && !s.pending() {
 		return nil
 	}

@@ -13,8 +13,9 @@ import (
 type Sink interface {
 	// Load returns what the sink has under the keys, nil for one that it does not have.
 	Load(ctx context.Context, keys ...string) ([][]byte, error)
-	// Save writes the records of a transaction without rows, and ends it.
-	Save(ctx context.Context, tx *Tx) error
+	// Save writes the transaction without rows that begin returns, which is nil when there is nothing to write. A transaction whose outcome is not
+	// known when Save returns is finished by the next call, or before the next rows.
+	Save(ctx context.Context, begin func(context.Context) (*Tx, error)) error
 }
 
 // Pipeline is where the source and the output of a pipeline find each other. Each belongs to one only.

@@ -32,6 +32,7 @@ const (
 	fieldConnectTimeout  = "connect_timeout"
 	fieldMaxInFlight     = "max_in_flight"
 	fieldBatching        = "batching"
+	fieldExactly         = "exactly_once"
 )
 
 type config struct {
@@ -50,6 +51,7 @@ type config struct {
 	connectTimeout  time.Duration
 	maxInFlight     int
 	batching        service.BatchPolicy
+	exactly         bool
 }
 
 func parseConfig(p *service.ParsedConfig) (*config, error) {
@@ -101,6 +103,12 @@ func parseConfig(p *service.ParsedConfig) (*config, error) {
 	read(fieldTLS, func() error { return c.parseTLS(p) })
 	read(fieldMaxInFlight, func() (e error) { c.maxInFlight, e = sink.IntBetween(p, 1, 1<<16, fieldMaxInFlight); return e })
 	read(fieldBatching, func() (e error) { c.batching, e = sink.Batching(p, fieldBatching); return e })
+	read(fieldExactly, func() (e error) {
+		if c.exactly, e = p.FieldBool(fieldExactly); e == nil && c.exactly {
+			e = sink.CheckExactly(c.maxInFlight, c.batching)
+		}
+		return e
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +213,9 @@ func (c *config) parseGuardKey(p *service.ParsedConfig) (err error) {
 // later one, and no commands that a user with few rights may not run.
 func (c *config) tune() {
 	o := &c.redis
-	o.OnConnect = c.raiseGuard
+	if !c.exactly { // else the position is the guard
+		o.OnConnect = c.raiseGuard
+	}
 	o.MaxRetries = -1
 	o.DialerRetries = 1
 	o.DialTimeout = c.connectTimeout

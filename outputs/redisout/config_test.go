@@ -32,6 +32,8 @@ func TestBadConfigurationNamesTheField(t *testing.T) {
 		good + "timeout: 1ms\n":                                 "field timeout: 1ms is shorter than 100ms",
 		good + "connect_timeout: x\n":                           "field connect_timeout: ",
 		good + "max_in_flight: 0\n":                             "field max_in_flight: 0 is not between",
+		good + "exactly_once: true\nmax_in_flight: 2\n":         "field exactly_once: want max_in_flight 1, got 2",
+		good + "exactly_once: true\nbatching: {count: 10}\n":    "field exactly_once: remove batching",
 	} {
 		_, err := parse(conf)
 		if assert.Error(t, err, conf) {

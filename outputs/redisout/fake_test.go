@@ -23,11 +23,13 @@ type fake struct {
 	execs    int                   // transactions so far
 	guards   map[string]int        // how often each key was raised
 	conns    map[*fakeConn]struct{}
+	values   map[string]string // of keys that are strings
 
 	// Faults. A function returns the error to answer with, or nothing. "close" closes the connection instead.
 	direct func(args []string) string // of a command outside of a transaction
 	queue  func(args []string) string // of one that would be queued
 	run    func(args []string) string // of one that is run by EXEC
+	ran    func(args []string) string // of EXEC, after everything was run
 }
 
 type fakeConn struct {
@@ -43,7 +45,7 @@ func startFake(t testing.TB) *fake {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	f := &fake{addr: l.Addr().String(), streams: map[string][][]string{}, guards: map[string]int{}, conns: map[*fakeConn]struct{}{}}
+	f := &fake{addr: l.Addr().String(), streams: map[string][][]string{}, guards: map[string]int{}, conns: map[*fakeConn]struct{}{}, values: map[string]string{}}
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {
@@ -166,16 +168,34 @@ func (f *fake) answer(c *fakeConn, args []string) (answer string, open bool) {
 	switch args[0] {
 	case "incr":
 		f.guards[args[1]]++
-		for other := range f.conns {
-			other.dirty = other.dirty || other.watched[args[1]]
-		}
+		f.touch(args[1])
 		return fmt.Sprintf(":%d\r\n", f.guards[args[1]]), true
 	case "watch":
 		c.watched = map[string]bool{args[1]: true}
 	case "multi":
 		c.multi = true
 	case "exec":
-		return f.exec(c), true
+		out := f.exec(c)
+		if ask(f.ran, args) == "close" {
+			return "", false
+		}
+		return out, true
+	case "get":
+		return f.value(args[1]), true
+	case "mget":
+		out := fmt.Sprintf("*%d\r\n", len(args)-1)
+		for _, key := range args[1:] {
+			out += f.value(key)
+		}
+		return out, true
+	case "type":
+		switch {
+		case f.values[args[1]] != "":
+			return "+string\r\n", true
+		case f.streams[args[1]] != nil:
+			return "+stream\r\n", true
+		}
+		return "+none\r\n", true
 	case "select", "auth":
 	default:
 		return "-ERR unknown command\r\n", true
@@ -188,6 +208,21 @@ func ask(fault func([]string) string, args []string) string {
 		return ""
 	}
 	return fault(args)
+}
+
+// touch lets the transactions of those fail that watch a key.
+func (f *fake) touch(key string) {
+	for c := range f.conns {
+		c.dirty = c.dirty || c.watched[key]
+	}
+}
+
+func (f *fake) value(key string) string {
+	v, ok := f.values[key]
+	if !ok {
+		return "$-1\r\n"
+	}
+	return fmt.Sprintf("$%d\r\n%s\r\n", len(v), v)
 }
 
 func (f *fake) exec(c *fakeConn) string {
@@ -210,6 +245,12 @@ func (f *fake) exec(c *fakeConn) string {
 	for n, args := range queued {
 		if e := ask(f.run, args); e != "" {
 			out += "-" + e + "\r\n"
+			continue
+		}
+		if strings.EqualFold(args[0], "set") {
+			f.values[args[1]] = args[2]
+			f.touch(args[1])
+			out += "+OK\r\n"
 			continue
 		}
 		f.streams[args[1]] = append(f.streams[args[1]], args[3:])

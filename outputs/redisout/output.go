@@ -17,6 +17,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/exactly"
 	"github.com/deltaforge/deltaforge/internal/sink"
 )
 
@@ -51,6 +52,8 @@ type output struct {
 	building sync.Mutex
 	build    builder // guarded by building
 
+	exact *exact // nil: at least once
+
 	bulk atomic.Int64 // the server's proto-max-bulk-len, 0 where it does not tell
 
 	mu        sync.Mutex
@@ -71,6 +74,9 @@ func newOutput(c *config, res *service.Resources) *output {
 		stats:  sink.NewStats(res.Metrics(), int64(c.maxBuffered)*int64(c.maxInFlight)),
 		parked: sink.Parking[*attempt]{Limit: c.maxInFlight, Same: (*attempt).same},
 		build:  builder{conf: c, streams: make(map[tableName]name)},
+	}
+	if c.exactly {
+		o.exact = &exact{conf: c, pipeline: exactly.Of(res), client: o.client, streams: map[string]bool{}}
 	}
 	// The client library has one logger for the whole process. What matters comes back as errors.
 	redis.SetLogger(demoted{o.log, o.stats})
@@ -114,6 +120,12 @@ func (o *output) connect(ctx context.Context) error {
 	if closed {
 		return service.ErrEndOfInput // the engine's word for a component that is closed
 	}
+	if o.exact != nil {
+		if err := o.exact.meet(ctx); err != nil {
+			o.stats.Failed(sink.KindOf(err))
+			return err
+		}
+	}
 	if cl == nil {
 		var err error
 		if cl, err = o.dial(ctx); err != nil {
@@ -122,7 +134,19 @@ func (o *output) connect(ctx context.Context) error {
 		}
 		o.adopt(cl)
 	}
+	if o.exact != nil {
+		if err := o.exact.pipeline.Attach(o.exact); err != nil {
+			return err
+		}
+	}
 	return o.gate.Pass()
+}
+
+// client returns the client; nil: the output is not connected.
+func (o *output) client() *redis.Client {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.cl
 }
 
 // adopt makes cl the client of the output, unless Close was faster.
@@ -216,8 +240,17 @@ func (o *output) write(ctx context.Context, batch service.MessageBatch) error {
 	}
 	a.bound(o.bulk.Load())
 	o.stats.Buffered(a.waiting())
-	err := a.run(ctx, cl, o.conf)
+	var err error
+	if o.exact != nil {
+		err = o.exact.write(ctx, a, batch)
+	} else {
+		err = a.run(ctx, cl, o.conf)
+	}
 	o.stats.Buffered(a.waiting())
+	if sink.KindOf(err) == sink.Fenced {
+		o.stats.Failed(sink.Fenced)
+		return err // for good: the source stops
+	}
 	if err != nil {
 		return o.park(ctx, cl, a, err)
 	}
@@ -267,6 +300,9 @@ func (o *output) Close(context.Context) error {
 }
 
 func (o *output) close() error {
+	if o.exact != nil {
+		o.exact.pipeline.Detach(o.exact)
+	}
 	o.mu.Lock()
 	cl := o.cl
 	o.cl, o.closed = nil, true

@@ -1,0 +1,166 @@
+package e2e
+
+import (
+	"maps"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/internal/testenv"
+)
+
+// longEnv asks for the long variants of the fault tests.
+const longEnv = "DELTAFORGE_TEST_LONG"
+
+// exactKills is how often the exactly-once tests kill the process.
+func exactKills() int {
+	if os.Getenv(longEnv) != "" {
+		return killed
+	}
+	return 6
+}
+
+// exactSources are the sources whose position the output keeps.
+func exactSources(t *testing.T) map[string]func(t *testing.T) source {
+	t.Helper()
+	all := sources(t)
+	if os.Getenv(longEnv) == "" {
+		delete(all, "mariadb")
+	}
+	for name, open := range all {
+		all[name] = func(t *testing.T) source {
+			src := open(t)
+			src.input = strings.Replace(src.input, "    snapshot:", "    checkpoint: {exactly_once: true}\n    snapshot:", 1)
+			return src
+		}
+	}
+	return all
+}
+
+// exactSinks are the outputs that keep the position.
+func exactSinks(t *testing.T) map[string]func(t *testing.T, partitions int) sink {
+	t.Helper()
+	return map[string]func(t *testing.T, partitions int) sink{
+		"redis": func(t *testing.T, _ int) sink {
+			s := redisSink(t, testenv.Redis(t))
+			s.output += "    exactly_once: true\n"
+			return s
+		},
+	}
+}
+
+// eachExactly runs a test for each pair of a source and a sink.
+func eachExactly(t *testing.T, partitions int, run func(t *testing.T, src source, dst sink)) {
+	t.Helper()
+	binary(t)
+	for from, openSource := range exactSources(t) {
+		for to, openSink := range exactSinks(t) {
+			t.Run(from+" to "+to, func(t *testing.T) { run(t, openSource(t), openSink(t, partitions)) })
+		}
+	}
+}
+
+// awaitKept waits until the output keeps the first position.
+func awaitKept(t *testing.T, p *process) {
+	t.Helper()
+	eventually(t, patience, "a position that the output keeps", func() bool {
+		n, ok := p.metric("deltaforge_checkpoint_success_total")
+		return ok && n > 0
+	})
+}
+
+// The process is killed at random moments while rows are written: each change is delivered once, in the order of its row.
+func TestExactlyOnceKilledUnderLoad(t *testing.T) {
+	eachExactly(t, 3, func(t *testing.T, src source, dst sink) {
+		w := src.workload(t)
+		p := newProcess(t, src.input+dst.output)
+		p.start()
+		awaitKept(t, p)
+		w.run(4, 2*time.Millisecond)
+		r := rand.New(rand.NewPCG(7, uint64(len(src.name))))
+		for n := range exactKills() {
+			if n%2 == 0 { // however long a busy machine takes to begin
+				before := len(dst.all(t))
+				eventually(t, patience, "more delivered", func() bool { return len(dst.all(t)) > before })
+			}
+			time.Sleep(time.Duration(100+r.IntN(700)) * time.Millisecond)
+			p.kill()
+			p.start()
+		}
+		w.end()
+		a := finish(t, w, dst, patience)
+		p.stop()
+		assert.Zero(t, a.again, "events delivered again")
+	})
+}
+
+// The rows that are there are loaded while others change them, and the process is killed again and again: each event is delivered once, the rows of
+// the snapshot too.
+func TestExactlyOnceKilledWhileLoading(t *testing.T) {
+	eachExactly(t, 1, func(t *testing.T, src source, dst sink) {
+		src.input = strings.Replace(src.input, "snapshot: {mode: never}", "snapshot: {chunk_rows: 1500, max_parallel_chunks: 3}", 1)
+		w := src.workload(t)
+		w.fill("")
+		p := newProcess(t, src.input+dst.output)
+		w.churn(4)
+		p.start()
+		awaitKept(t, p)
+		r := rand.New(rand.NewPCG(3, uint64(len(src.name))))
+		for range exactKills() {
+			time.Sleep(time.Duration(50+r.IntN(400)) * time.Millisecond)
+			p.kill()
+			p.start()
+		}
+		eventually(t, patience, "the end of the load", func() bool { return strings.Contains(p.log.String(), "is done:") })
+		w.end()
+		w.sentinel()
+		eventually(t, patience, "the last row", func() bool { return complete(dst.all(t)) })
+		p.stop()
+		o := replay(t, dst.all(t))
+		assert.Empty(t, o.older)
+		assert.True(t, maps.Equal(w.contents(), o.state), "the replay of all events differs from the table")
+		assert.Greater(t, o.reads, 1000)
+		assert.Zero(t, o.again, "events delivered again")
+		t.Logf("%d rows of the snapshot", o.reads)
+	})
+}
+
+// A process that is stopped (SIGSTOP) under load, and goes on when another one has taken over, writes nothing any more and says that it is fenced.
+func TestExactlyOnceTwin(t *testing.T) {
+	eachExactly(t, 3, func(t *testing.T, src source, dst sink) {
+		w := src.workload(t)
+		first := newProcess(t, src.input+dst.output)
+		first.start()
+		awaitKept(t, first)
+		w.run(4, 2*time.Millisecond)
+		before := len(dst.all(t))
+		eventually(t, patience, "more delivered", func() bool { return len(dst.all(t)) > before+50 })
+		require.NoError(t, first.cmd.Process.Signal(syscall.SIGSTOP))
+
+		second := newProcess(t, src.input+dst.output)
+		if src.slot != "" { // a slot has one reader: what a failed machine holds is taken from it
+			_, err := src.db.ExecContext(t.Context(), "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '"+src.slot+"' AND active")
+			require.NoError(t, err)
+		}
+		second.start()
+		before = len(dst.all(t))
+		eventually(t, patience, "more delivered by the second one", func() bool { return len(dst.all(t)) > before+50 })
+		require.NoError(t, first.cmd.Process.Signal(syscall.SIGCONT))
+		eventually(t, patience, "that the first one is fenced", func() bool {
+			return strings.Contains(first.log.String(), "another instance of the pipeline has taken over")
+		})
+		w.end()
+		a := finish(t, w, dst, patience)
+		assert.Zero(t, a.again, "events delivered again")
+		status, ok := first.metric("deltaforge_pipeline_status")
+		assert.True(t, ok)
+		assert.Equal(t, -1.0, status, "failed")
+		second.stop()
+	})
+}
