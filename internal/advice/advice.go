@@ -70,6 +70,7 @@ func (c *checker) stream() {
 		c.walk(child(c.root, part), part)
 	}
 	c.caches(input)
+	c.exactly(input)
 	slices.SortStableFunc(c.found, func(a, b Finding) int { return a.Line - b.Line })
 }
 

@@ -61,6 +61,8 @@ func TestExamplesRun(t *testing.T) {
 		"mysql-to-kafka.yaml":    {exampleMySQL, exampleKafka},
 		"postgres-to-kafka.yaml": {examplePostgres, exampleKafka},
 		"postgres-to-redis.yaml": {examplePostgres, exampleRedis},
+
+		"mysql-to-redis-exactly-once.yaml": {exampleMySQL, exampleRedis},
 	}
 	files, err := filepath.Glob("../../config/*-to-*.yaml")
 	require.NoError(t, err)
@@ -83,7 +85,11 @@ func TestExamplesRun(t *testing.T) {
 			}
 			w := src.workload(t)
 			p.start()
-			awaitSaved(t, p)
+			if strings.Contains(text, "exactly_once: true") {
+				awaitKept(t, p)
+			} else {
+				awaitSaved(t, p)
+			}
 			w.sentinel()
 			eventually(t, 30*time.Second, "the row delivered", func() bool { return complete(arrived(t)) })
 			v, ok := p.metric("deltaforge_source_events_total", `table="`+src.full+`"`, `op="c"`)

@@ -57,7 +57,8 @@ transaction of an older connection, also not of a process that was killed. The f
 
 == Permissions
 
-A user needs ` + "`+multi +exec +xadd +incr +watch`" + `, the keys of the streams and the guard key (` + "`~<prefix>:*`" + ` has both). No right to run scripts is needed.
+A user needs ` + "`+multi +exec +xadd +incr +watch`" + `, the keys of the streams and the guard key (` + "`~<prefix>:*`" + ` has both). No right to run scripts is needed. With ` + "`exactly_once`" + `
+it is ` + "`+multi +exec +xadd +watch +get +mget +set +type`" + `, and the key of the position in place of the guard key.
 
 == Errors
 
