@@ -1,0 +1,201 @@
+package redisout
+
+import (
+	"context"
+	"errors"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/exactly"
+	"github.com/deltaforge/deltaforge/internal/sink"
+)
+
+// types fails the entries whose stream is a key of another type, before anything is written: an error inside of a transaction would not keep
+// the position back.
+func (x *exact) types(ctx context.Context, a *attempt) error {
+	var names []string
+	ask := map[string]*redis.StatusCmd{}
+	for _, i := range a.queue {
+		if name := a.entries[i].stream.text; !x.streams[name] && ask[name] == nil {
+			ask[name] = redis.NewStatusCmd(ctx, "type", name)
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	cl := x.client()
+	if cl == nil {
+		return service.ErrNotConnected
+	}
+	pipe := cl.Pipeline()
+	for _, name := range names {
+		_ = pipe.Process(ctx, ask[name]) // only queues
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return x.explain(err)
+	}
+	if len(x.streams) >= maxStreamsNamed {
+		clear(x.streams)
+	}
+	wrong := map[string]string{}
+	for _, name := range names {
+		if is := ask[name].Val(); is == "none" || is == "stream" {
+			x.streams[name] = true
+		} else {
+			wrong[name] = is
+		}
+	}
+	a.drop(func(e *entry) error {
+		if is := wrong[e.stream.text]; is != "" {
+			return sink.Errorf(sink.Routing, "adding to stream %s: the key is a %s: rename one of them", e.stream.text, is)
+		}
+		return nil
+	})
+	return nil
+}
+
+// write adds the entries of an attempt, each once, in transactions that end where the source can go on.
+func (x *exact) write(ctx context.Context, a *attempt, batch service.MessageBatch) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	marks, err := x.marks(batch)
+	if err != nil {
+		return err
+	}
+	if err := x.finish(ctx); err != nil {
+		return err
+	}
+	a.drop(func(e *entry) error {
+		if marks[e.message].Done {
+			return errDone
+		}
+		return nil
+	})
+	if err := x.types(ctx, a); err != nil {
+		return err
+	}
+	for len(a.queue) > 0 {
+		n, hold := a.cut(marks, x.conf.maxBuffered)
+		if err := x.part(ctx, a, marks, n, hold); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// part adds the first n entries of the queue in one transaction.
+func (x *exact) part(ctx context.Context, a *attempt, marks []*exactly.Mark, n int, hold bool) error {
+	t := &transaction{}
+	failed := map[*exactly.Mark]bool{}
+	for i := range a.failed {
+		failed[marks[i]] = true
+	}
+	var all []*exactly.Mark
+	for _, i := range a.queue[:n] {
+		e := &a.entries[i]
+		t.entries = append(t.entries, e)
+		m := marks[e.message]
+		if all = append(all, m); !failed[m] {
+			t.marks = append(t.marks, m)
+		}
+	}
+	last := exactly.Last(all)
+	if hold {
+		last = nil // an event before it is not delivered: a crash must bring it again
+	}
+	tx, err := x.ledger.Rows(ctx, last)
+	if err != nil {
+		return x.fencedOr(err)
+	}
+	t.tx = tx
+	err = x.transact(ctx, t)
+	if c, ok := errors.AsType[culprit](err); ok {
+		a.drop(func(e *entry) error {
+			if e == c.entry {
+				return c.error
+			}
+			return nil
+		})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	a.queue = a.queue[n:]
+	for k, answer := range t.answers {
+		if err, bad := answer.(error); bad {
+			a.fail(t.entries[k].message, classify(err, "adding to stream "+t.entries[k].stream.text))
+		}
+	}
+	return nil
+}
+
+func (x *exact) fencedOr(err error) error {
+	if errors.Is(err, exactly.ErrFenced) {
+		return &sink.Error{Kind: sink.Fenced, Err: err}
+	}
+	return err
+}
+
+// marks returns the places of the messages' events.
+func (x *exact) marks(batch service.MessageBatch) ([]*exactly.Mark, error) {
+	marks := make([]*exactly.Mark, len(batch))
+	for i, m := range batch {
+		if err := change.Untold(m); err != nil {
+			return nil, sink.Errorf(sink.Other, "%s: message %d of the batch: %w", fieldExactly, i, err)
+		}
+		ev, ok := change.FromMessage(m)
+		if !ok || ev.Mark == nil || ev.Mark.Ledger != x.ledger {
+			return nil, sink.Errorf(sink.Other, "%s: message %d of the batch is not an event of the source that keeps its position here: a processor has made it, or "+
+				"it comes from another input", fieldExactly, i)
+		}
+		marks[i] = ev.Mark
+	}
+	return marks, nil
+}
+
+// errDone takes an entry out of the queue that is in the sink.
+var errDone = errors.New("in the sink")
+
+// drop takes the entries out of the queue for which why returns an error, and fails their messages unless it is errDone.
+func (a *attempt) drop(why func(*entry) error) {
+	kept := make([]int, 0, len(a.queue))
+	for _, i := range a.queue {
+		e := &a.entries[i]
+		switch err := why(e); {
+		case err == nil:
+			kept = append(kept, i)
+		case !errors.Is(err, errDone):
+			a.fail(e.message, err)
+		}
+	}
+	a.queue = kept
+}
+
+// cut returns how many entries go into the next transaction: at most limit bytes, as far as it can end there. Hold says that an event before its
+// last one has failed.
+func (a *attempt) cut(marks []*exactly.Mark, limit int) (n int, hold bool) {
+	first := len(marks) // message that has failed
+	for i := range a.failed {
+		first = min(first, i)
+	}
+	queue := make([]*exactly.Mark, len(a.queue))
+	for k, i := range a.queue {
+		queue[k] = marks[a.entries[i].message]
+	}
+	ends := exactly.Ends(queue)
+	size := 0
+	for k, i := range a.queue {
+		e := &a.entries[i]
+		if size += e.size; n > 0 && (size > limit || e.message > first && a.entries[a.queue[k-1]].message < first && ends[k-1]) {
+			break
+		}
+		if ends[k] {
+			n = k + 1
+		}
+	}
+	return n, a.entries[a.queue[n-1]].message > first
+}
