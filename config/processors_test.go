@@ -113,3 +113,21 @@ func TestRoute(t *testing.T) {
 		assert.Equal(t, want, string(got))
 	}
 }
+
+func TestOutbox(t *testing.T) {
+	text := func(s string) change.Value { return change.TextValue([]byte(s)) }
+	var columns []change.Column
+	for _, c := range []string{"id", "aggregatetype", "aggregateid", "type", "payload"} {
+		columns = append(columns, change.Column{Name: c, Type: "text"})
+	}
+	table := steptest.Table("public", "outbox", columns...)
+	row := []change.Value{text("e-1"), text("order"), text("7"), text("paid"), text(`{"total":10}`)}
+	o := steptest.Origin()
+	out := run(t, "outbox.yaml", steptest.Event(o, 1, change.Create, table, nil, row), steptest.Event(o, 2, change.Delete, table, row, nil))
+	require.Len(t, out, 1)
+	assert.Equal(t, `{"total":10}`, steptest.Payload(t, out[0]))
+	for key, want := range map[string]string{"topic": "outbox.event.order", "key": "7", "id": "e-1", "type": "paid", "event_id": "uuid:7:1"} {
+		got, _, _ := change.Meta(out[0], key, nil)
+		assert.Equal(t, want, string(got))
+	}
+}
