@@ -131,3 +131,11 @@ func TestOutbox(t *testing.T) {
 		assert.Equal(t, want, string(got))
 	}
 }
+
+func TestFlatten(t *testing.T) {
+	table := steptest.Table("shop", "orders", change.Column{Name: "id", Type: "bigint", Logical: change.LogicalInt64}, change.Column{Name: "attributes", Type: "json", Logical: change.LogicalJSON})
+	out := run(t, "flatten.yaml", steptest.Event(steptest.Origin(), 1, change.Create, table, nil,
+		[]change.Value{change.IntValue(1), change.JSONValue([]byte(`{"colour":{"name":"red"},"size":42}`))}))
+	require.Len(t, out, 1)
+	assert.Contains(t, steptest.Payload(t, out[0]), `"after":{"id":1,"attributes_colour_name":"red","attributes_size":42},`)
+}
