@@ -286,7 +286,8 @@ func (s *Server) abandon(err error) error { return errors.Join(err, s.Close(), s
 func (s *Server) path(name string) string { return filepath.Join(s.dir, name) }
 
 // FreePort finds a port on 127.0.0.1 below the range that the kernel takes the ports of outgoing connections and of listeners on port 0
-// from: one of those could otherwise take the port before its server starts, or while it is stopped.
+// from: one of those could otherwise take the port before its server starts, or while it is stopped. The port is this process's until it ends:
+// no other FreePort returns it, in this process or in another one.
 func FreePort() (int, error) {
 	low := 32768
 	if text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
@@ -296,6 +297,12 @@ func FreePort() (int, error) {
 	}
 	for range 100 {
 		port := low - 1 - rand.IntN(10000)
+		if ours, err := reserve(port); err != nil || !ours {
+			if err != nil {
+				return 0, err
+			}
+			continue
+		}
 		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))) //nolint:noctx // closed at once
 		if err == nil {
 			return port, listener.Close()
