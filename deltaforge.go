@@ -11,6 +11,7 @@ import (
 	_ "github.com/deltaforge/deltaforge/inputs/mysqlcdc"
 	_ "github.com/deltaforge/deltaforge/inputs/postgrescdc"
 	_ "github.com/deltaforge/deltaforge/metrics"
+	_ "github.com/deltaforge/deltaforge/outputs/dlqout"
 	_ "github.com/deltaforge/deltaforge/outputs/kafkaout"
 	_ "github.com/deltaforge/deltaforge/outputs/redisout"
 	_ "github.com/deltaforge/deltaforge/processors/columns"

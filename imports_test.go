@@ -67,7 +67,8 @@ func layers() []layer {
 		with(mysqlPart("chunk", "product", "charset", "statement", "binlog", "gtid", "row", "shape", "catalog", "filter", "resolve", "wire",
 			"internal/snapshot", "internal/change", "internal/fault", "checkpoint")),
 		with(layer{pattern: "processors/*", imports: []string{"internal/step", "internal/tablefilter", "internal/change", "internal/envelope"}, tests: []string{"internal/testenv/steptest"}}),
-		with(layer{pattern: "outputs/*", imports: []string{"internal/sink", "internal/loopback", "internal/change", "internal/envelope", "internal/exactly", "checkpoint"}}),
+		with(layer{pattern: "internal/deadletter", imports: []string{"internal/change", "internal/guard", "internal/sink"}, tests: []string{"internal/envelope"}}),
+		with(layer{pattern: "outputs/*", imports: []string{"internal/deadletter", "internal/sink", "internal/loopback", "internal/change", "internal/envelope", "internal/exactly", "checkpoint"}}),
 		with(layer{pattern: "internal/coordinator", imports: []string{
 			"internal/coordinator/internal/*", "internal/change", "internal/fault", "internal/guard", "internal/plane",
 			"internal/snapshot", "internal/exactly", "checkpoint",
@@ -85,7 +86,7 @@ func layers() []layer {
 		with(layer{pattern: "checkpoint"}),
 		with(layer{pattern: "metrics"}),
 		with(layer{pattern: "internal/control", imports: []string{
-			"internal/control/*", "internal/control/internal/*", "internal/advice", "internal/guard", "internal/loopback",
+			"internal/control/*", "internal/control/internal/*", "internal/advice", "internal/deadletter", "internal/guard", "internal/loopback",
 			"internal/plane", "internal/redact",
 		}}),
 		with(layer{pattern: "internal/control/document", imports: []string{"internal/redact"}}),

@@ -122,7 +122,8 @@ func processorRows() []row {
 		r("processor_batches_in_total", counterKind, "Batches that entered.").fedBy("processor_batch_received", nil),
 		r("processor_batches_out_total", counterKind, "Batches that left.").fedBy("processor_batch_sent", nil),
 		r("processor_errors_total", counterKind, "Events that failed in the processor.").fedBy("processor_error", nil),
-		r("processor_dropped_total", counterKind, "Events the processor removed, by its own reason.", "reason").remarked(byHand),
+		r("processor_dropped_total", counterKind, "Events the processor removed, by its own reason.", "reason").
+			remarked("Our own processors count what they drop; for others: [what you drop yourself](#what-you-drop-yourself)."),
 	}
 }
 
@@ -154,6 +155,11 @@ func sinkRows() []row {
 		r("sink_buffer_events", gaugeKind, "Events the client library holds unsent."),
 		r("sink_buffer_bytes", gaugeKind, "Bytes the client library holds unsent."),
 		r("sink_buffer_limit_bytes", gaugeKind, "The most bytes the client library holds unsent."),
+		r("dead_letter_events_total", counterKind, "Events that could not be delivered and were kept."),
+		r("dead_letter_evicted_total", counterKind, "Dead letters that were dropped; reason is age (max_age) or full (when_full: drop_oldest).", "reason"),
+		r("dead_letter_entries", gaugeKind, "Dead letters of the pipeline in the file of the output."),
+		r("dead_letter_bytes", gaugeKind, "Bytes of these."),
+		r("dead_letter_oldest_seconds", gaugeKind, "Age of the oldest of these, from its first failure; 0 when there is none."),
 		r("sink_txn_commits_total", counterKind, "Transactions committed; exactly-once only.").waitsFor("exactly-once delivery"),
 		r("sink_txn_aborts_total", counterKind, "Transactions aborted; exactly-once only.").waitsFor("exactly-once delivery"),
 	}

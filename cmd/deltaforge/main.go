@@ -59,6 +59,7 @@ func options(p *plane) []service.CLIOptFunc {
 		service.CLIOptSetMainSchemaFrom(func() *service.ConfigSchema { return p.schema(schema()) }),
 		service.CLIOptAddCommand(checkpointCommand()),
 		service.CLIOptAddCommand(demoCommand()),
+		service.CLIOptAddCommand(dlqCommand()),
 		service.CLIOptAddCommand(snapshotCommand()),
 		service.CLIOptAddCommand(validateCommand()),
 		service.CLIOptAddCommand(completionCommand()),

@@ -64,6 +64,9 @@ func (s *Server) routes() []route {
 		{"DELETE", "/streams/{id}/checkpoint", "Forget the saved positions of a stopped pipeline", false, false, "", []int{200, notFound, conflict, http.StatusNotImplemented, badGateway}, s.deleteCheckpoint},
 		{"GET", "/streams/{id}/snapshot", "How the snapshots of a pipeline's sources are", false, false, "", []int{200, notFound, conflict, badGateway}, s.getSnapshot},
 		{"POST", "/streams/{id}/snapshot", "Start, pause, resume or stop the loading of tables", false, false, snapshotInput, []int{200, badRequest, notFound, conflict, badGateway}, s.postSnapshot},
+		{"GET", "/streams/{id}/dlq", "The dead letters of a pipeline, oldest first", false, false, "", []int{200, notFound, conflict, badGateway}, s.listLetters},
+		{"DELETE", "/streams/{id}/dlq", "Remove dead letters for good", false, false, "", []int{200, notFound, conflict, badGateway}, s.purgeLetters},
+		{"POST", "/streams/{id}/dlq/replay", "Deliver dead letters again", false, false, "entries (ids), table, kind, and processors (true: through the processors first), YAML or JSON", []int{200, notFound, conflict, badGateway}, s.replayLetters},
 		{"POST", "/validate", "Lint a configuration and test its connections; nothing is created", false, false, streamInput, []int{200, badRequest}, s.validate},
 		{"POST", "/resources/{type}/{id}", "Create or replace a resource", false, false, resourceInput, []int{200, badRequest, badGateway}, s.storeResource},
 	}

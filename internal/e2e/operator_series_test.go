@@ -39,6 +39,9 @@ func scenarios() map[string]string {
 			"rate_limit_checked_total", "rate_limit_triggered_total", "batches_created_total",
 			"processor_dropped_total", "sink_dropped_total",
 		},
+		"TestOperatorDeadLetters": {
+			"dead_letter_events_total", "dead_letter_evicted_total", "dead_letter_entries", "dead_letter_bytes", "dead_letter_oldest_seconds",
+		},
 		"TestOperatorLag":      {"source_read_lag_seconds"},
 		"TestOperatorSnapshot": {"snapshot_rows_total", "snapshot_progress_ratio"},
 		"TestOperatorFailed":   {"pipelines", "pipeline_status"},

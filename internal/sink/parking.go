@@ -57,6 +57,13 @@ func (p *Parking[A]) Close() {
 	p.parked, p.closed = nil, true
 }
 
+// Kept counts the failures of messages that were kept as dead letters, by index: the source does not hear of them.
+func (s *Stats) Kept(failed map[int]error) {
+	for _, err := range failed {
+		s.Failed(KindOf(err))
+	}
+}
+
 // Finished counts a batch when every message of it has an outcome. Failed holds the messages that can never be delivered, by
 // index. The returned error names them for the engine; it is nil when there are none.
 func (s *Stats) Finished(batch service.MessageBatch, failed map[int]error) error {

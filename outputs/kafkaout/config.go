@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
+	"github.com/deltaforge/deltaforge/internal/deadletter"
 	"github.com/deltaforge/deltaforge/internal/loopback"
 	"github.com/deltaforge/deltaforge/internal/sink"
 )
@@ -81,6 +82,7 @@ type config struct {
 	sasl            sasl.Mechanism
 	create          topicCreation
 	maxInFlight     int
+	dead            *deadletter.Config // nil: none
 	batching        service.BatchPolicy
 }
 
@@ -135,6 +137,7 @@ func parseConfig(p *service.ParsedConfig) (*config, error) {
 	})
 	read(fieldSASL, func() (e error) { c.sasl, e = parseSASL(p.Namespace(fieldSASL)); return e })
 	read(fieldCreateTopics, func() error { return c.parseCreate(p.Namespace(fieldCreateTopics)) })
+	read(deadletter.FieldDeadLetter, func() (e error) { c.dead, e = deadletter.Of(p); return e })
 	read(fieldMaxInFlight, func() (e error) { c.maxInFlight, e = sink.IntBetween(p, 1, 1<<20, fieldMaxInFlight); return e })
 	read(fieldBatching, func() (e error) { c.batching, e = sink.Batching(p, fieldBatching); return e })
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/deadletter"
 	"github.com/deltaforge/deltaforge/internal/sink"
 )
 
@@ -57,6 +58,7 @@ type output struct {
 	hooks  *hooks
 	gate   sink.Gate
 	parked sink.Parking[*attempt]
+	dead   *deadletter.Letters // nil: an event that fails for good is refused
 
 	mu     sync.Mutex
 	cl     *kgo.Client // nil before Connect and after Close; guarded by mu
@@ -70,7 +72,7 @@ var (
 
 func newOutput(c *config, res *service.Resources) *output {
 	stats := sink.NewStats(res.Metrics(), int64(c.maxBuffered)*int64(c.maxInFlight))
-	return &output{
+	o := &output{
 		conf:   c,
 		log:    res.Logger(),
 		stats:  stats,
@@ -80,6 +82,10 @@ func newOutput(c *config, res *service.Resources) *output {
 		build:  builder{conf: c, topics: make(map[tableName]string)},
 		free:   sync.Pool{New: func() any { return newAttempt() }},
 	}
+	if c.dead != nil {
+		o.dead = deadletter.New(*c.dead, res, stats)
+	}
+	return o
 }
 
 // ConnectionTest reaches a broker with a client of its own.
@@ -111,6 +117,10 @@ func (o *output) connect(ctx context.Context) error {
 		return err
 	}
 	if err := o.ping(ctx, cl); err != nil {
+		o.stats.Failed(sink.KindOf(err))
+		return err
+	}
+	if err := o.dead.Open(ctx); err != nil {
 		o.stats.Failed(sink.KindOf(err))
 		return err
 	}
@@ -171,10 +181,17 @@ func (o *output) write(ctx context.Context, batch service.MessageBatch) error {
 	if resumed {
 		o.stats.Retried()
 	}
-	if err := o.deliver(ctx, cl, a); err != nil {
+	var refused map[int]error
+	err := o.deliver(ctx, cl, a)
+	if err == nil {
+		if refused, err = o.dead.Keep(ctx, batch, a.failed); err == nil && refused == nil {
+			o.stats.Kept(a.failed)
+		}
+	}
+	if err != nil {
 		return o.park(ctx, a, err)
 	}
-	return o.done(a, batch)
+	return o.done(a, batch, refused)
 }
 
 // begin builds the records of a batch, or finds the attempt that an earlier call with this batch has left.
@@ -317,12 +334,12 @@ func (o *output) park(ctx context.Context, a *attempt, err error) error {
 	return o.gate.Shut(err)
 }
 
-// done counts a finished attempt and reports the messages that failed for good.
-func (o *output) done(a *attempt, batch service.MessageBatch) error {
+// done counts a finished attempt and reports the messages that failed for good and are not kept.
+func (o *output) done(a *attempt, batch service.MessageBatch, refused map[int]error) error {
 	o.gate.Open()
 	events, size := a.delivered()
 	o.stats.Delivered(events, size)
-	err := o.stats.Finished(batch, a.failed)
+	err := o.stats.Finished(batch, refused)
 	a.drop()
 	o.free.Put(a)
 	return err
@@ -339,15 +356,16 @@ func (o *output) close(ctx context.Context) error {
 	o.cl, o.closed = nil, true
 	o.mu.Unlock()
 	o.parked.Close()
+	err := o.dead.Close()
 	if cl == nil {
-		return nil
+		return err
 	}
 	ended := o.stats.Go(o.log, endComponent, cl.Close)
 	ctx, cancel := context.WithTimeout(ctx, closeLimit)
 	defer cancel()
 	select {
 	case <-ended:
-		return nil
+		return err
 	case <-ctx.Done():
 		return errors.New("closing the Kafka client: it has not ended in time")
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 	"github.com/redpanda-data/benthos/v4/public/service"
 
+	"github.com/deltaforge/deltaforge/internal/deadletter"
 	"github.com/deltaforge/deltaforge/internal/loopback"
 	"github.com/deltaforge/deltaforge/internal/sink"
 )
@@ -49,6 +50,7 @@ type config struct {
 	maxBuffered     int
 	timeout         time.Duration
 	connectTimeout  time.Duration
+	dead            *deadletter.Config // nil: none
 	maxInFlight     int
 	batching        service.BatchPolicy
 	exactly         bool
@@ -101,6 +103,7 @@ func parseConfig(p *service.ParsedConfig) (*config, error) {
 		return e
 	})
 	read(fieldTLS, func() error { return c.parseTLS(p) })
+	read(deadletter.FieldDeadLetter, func() (e error) { c.dead, e = deadletter.Of(p); return e })
 	read(fieldMaxInFlight, func() (e error) { c.maxInFlight, e = sink.IntBetween(p, 1, 1<<16, fieldMaxInFlight); return e })
 	read(fieldBatching, func() (e error) { c.batching, e = sink.Batching(p, fieldBatching); return e })
 	read(fieldExactly, func() (e error) {

@@ -17,6 +17,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/deadletter"
 	"github.com/deltaforge/deltaforge/internal/exactly"
 	"github.com/deltaforge/deltaforge/internal/sink"
 )
@@ -52,7 +53,8 @@ type output struct {
 	building sync.Mutex
 	build    builder // guarded by building
 
-	exact *exact // nil: at least once
+	exact *exact              // nil: at least once
+	dead  *deadletter.Letters // nil: an event that fails for good is refused
 
 	bulk atomic.Int64 // the server's proto-max-bulk-len, 0 where it does not tell
 
@@ -77,6 +79,9 @@ func newOutput(c *config, res *service.Resources) *output {
 	}
 	if c.exactly {
 		o.exact = &exact{conf: c, pipeline: exactly.Of(res), client: o.client, streams: map[string]bool{}}
+	}
+	if c.dead != nil {
+		o.dead = deadletter.New(*c.dead, res, o.stats)
 	}
 	// The client library has one logger for the whole process. What matters comes back as errors.
 	redis.SetLogger(demoted{o.log, o.stats})
@@ -138,6 +143,10 @@ func (o *output) connect(ctx context.Context) error {
 		if err := o.exact.pipeline.Attach(o.exact); err != nil {
 			return err
 		}
+	}
+	if err := o.dead.Open(ctx); err != nil {
+		o.stats.Failed(sink.KindOf(err))
+		return err
 	}
 	return o.gate.Pass()
 }
@@ -240,6 +249,7 @@ func (o *output) write(ctx context.Context, batch service.MessageBatch) error {
 	}
 	a.bound(o.bulk.Load())
 	o.stats.Buffered(a.waiting())
+	var refused map[int]error
 	var err error
 	if o.exact != nil {
 		err = o.exact.write(ctx, a, batch)
@@ -251,10 +261,15 @@ func (o *output) write(ctx context.Context, batch service.MessageBatch) error {
 		o.stats.Failed(sink.Fenced)
 		return err // for good: the source stops
 	}
+	if err == nil {
+		if refused, err = o.dead.Keep(ctx, batch, a.failed); err == nil && refused == nil {
+			o.stats.Kept(a.failed)
+		}
+	}
 	if err != nil {
 		return o.park(ctx, cl, a, err)
 	}
-	return o.done(a, batch)
+	return o.done(a, batch, refused)
 }
 
 // begin builds the entries of a batch, or finds the attempt that an earlier call with this batch has left.
@@ -287,11 +302,11 @@ func (o *output) park(ctx context.Context, cl *redis.Client, a *attempt, err err
 	return o.gate.Shut(err)
 }
 
-// done counts a finished attempt and reports the messages that failed for good.
-func (o *output) done(a *attempt, batch service.MessageBatch) error {
+// done counts a finished attempt and reports the messages that failed for good and are not kept.
+func (o *output) done(a *attempt, batch service.MessageBatch, refused map[int]error) error {
 	o.gate.Open()
 	o.stats.Delivered(a.delivered())
-	return o.stats.Finished(batch, a.failed)
+	return o.stats.Finished(batch, refused)
 }
 
 // Close drops the connections. It may be called before Connect and more than once.
@@ -308,11 +323,12 @@ func (o *output) close() error {
 	o.cl, o.closed = nil, true
 	o.mu.Unlock()
 	o.parked.Close()
+	err := o.dead.Close()
 	if cl == nil {
-		return nil
+		return err
 	}
-	if err := cl.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
-		return fmt.Errorf("closing the connections to Redis: %w", err)
+	if e := cl.Close(); e != nil && !errors.Is(e, redis.ErrClosed) {
+		err = errors.Join(err, fmt.Errorf("closing the connections to Redis: %w", e))
 	}
-	return nil
+	return err
 }

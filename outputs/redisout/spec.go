@@ -3,6 +3,7 @@ package redisout
 import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
+	"github.com/deltaforge/deltaforge/internal/deadletter"
 	"github.com/deltaforge/deltaforge/internal/sink"
 )
 
@@ -18,6 +19,7 @@ func spec() *service.ConfigSpec {
 			service.NewOutputMaxInFlightField().Default(1).
 				Description("How many batches may be on their way at once. Above 1, a batch can be added before an earlier one that had to be repeated: order is then kept inside a batch only."),
 			sink.BatchingField(fieldBatching),
+			deadletter.Field(),
 			sink.ExactlyField(fieldExactly, "The position is the key `<prefix>:checkpoint:<key of the source>` beside the streams, set in the transaction (`MULTI`, `EXEC`) that adds the entries."),
 		).
 		LintRule(sink.ExactlyRule)

@@ -1,0 +1,169 @@
+package change
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// savedEvent is an event as it is kept for later: what makes its message again, in this process or another one.
+type savedEvent struct {
+	Table    *savedTable   `json:"table"`
+	Old, New *savedTable   `json:",omitzero"` // of Change
+	DDL      *string       `json:"ddl,omitempty"`
+	Op       Op            `json:"op"`
+	Tx       savedTx       `json:"tx"`
+	ReadAt   time.Time     `json:"read_at"`
+	Snapshot Snapshot      `json:"snapshot,omitempty"`
+	File     string        `json:"file,omitempty"`
+	Index    uint64        `json:"index,omitempty"`
+	Sub      int           `json:"sub,omitempty"`
+	Ident    []byte        `json:"ident,omitempty"`
+	Pos      uint64        `json:"pos,omitempty"`
+	Row      int           `json:"row,omitempty"`
+	LSN      uint64        `json:"lsn,omitempty"`
+	Before   *[]savedValue `json:"before,omitempty"`
+	After    *[]savedValue `json:"after,omitempty"`
+	Payload  []byte        `json:"payload"`
+	Key      []byte        `json:"key,omitempty"`
+}
+
+type savedTable struct {
+	Source                 Source
+	Database, Schema, Name string
+	Columns                []Column
+	Key                    []int
+}
+
+type savedTx struct {
+	ID, Position string
+	CommitTime   time.Time
+	ServerID     uint32
+	GTID         string
+	File         string
+	Pos          uint64
+	XA           bool
+	XID          uint32
+}
+
+// savedValue has the bits of a value, or its bytes.
+type savedValue struct {
+	Kind  Kind   `json:"k"`
+	Bits  uint64 `json:"n,omitempty"`
+	Bytes []byte `json:"b,omitempty"`
+}
+
+// MarshalJSON implements json.Marshaler: the keys, or null for those of DefaultMetadata.
+func (m Metadata) MarshalJSON() ([]byte, error) {
+	if !m.chosen {
+		return []byte("null"), nil
+	}
+	return json.Marshal(slices.DeleteFunc(MetadataKeys(), func(key string) bool { return !m.Has(key) }))
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (m *Metadata) UnmarshalJSON(data []byte) (err error) {
+	var keys []string
+	if err := json.Unmarshal(data, &keys); err != nil || keys == nil {
+		return err
+	}
+	*m, err = ParseMetadata(keys)
+	return err
+}
+
+// Marshal returns an event with the payload and the key of its message, for Unmarshal.
+func (e *Event) Marshal() ([]byte, error) {
+	s := savedEvent{
+		Table: saveTable(e.Table), Op: e.Op, Tx: saveTx(e.Tx), ReadAt: e.ReadAt, Snapshot: e.Snapshot, File: e.File, Index: e.Index, Sub: e.Sub,
+		Ident: e.Ident, Pos: e.Pos, Row: e.Row, LSN: e.LSN, Before: saveRow(e.Before), After: saveRow(e.After), Payload: e.payload, Key: e.key,
+	}
+	if e.Change != nil {
+		s.DDL, s.Old, s.New = &e.Change.DDL, saveTable(e.Change.Old), saveTable(e.Change.New)
+	}
+	return json.Marshal(s)
+}
+
+// Unmarshal reads an event that Marshal has written, and returns its payload and key, for NewMessage.
+func Unmarshal(data []byte) (ev *Event, payload, key []byte, err error) {
+	var s savedEvent
+	if err := json.Unmarshal(data, &s); err != nil {
+		return nil, nil, nil, fmt.Errorf("not a saved event: %w", err)
+	}
+	if s.Table == nil {
+		return nil, nil, nil, fmt.Errorf("not a saved event: it has no table")
+	}
+	t := s.Table.restore()
+	ev = &Event{
+		Op: s.Op, Table: t, Origin: &Origin{Tx: s.Tx.restore(), ReadAt: s.ReadAt, Snapshot: s.Snapshot, File: s.File}, Index: s.Index, Sub: s.Sub,
+		Ident: s.Ident, Pos: s.Pos, Row: s.Row, LSN: s.LSN,
+	}
+	if ev.Before, err = restoreRow(s.Before, t); err != nil {
+		return nil, nil, nil, err
+	}
+	if ev.After, err = restoreRow(s.After, t); err != nil {
+		return nil, nil, nil, err
+	}
+	if s.DDL != nil {
+		ev.Change = &SchemaChange{DDL: *s.DDL, Old: s.Old.restore(), New: s.New.restore()}
+	}
+	return ev, s.Payload, s.Key, nil
+}
+
+func saveTable(t *Table) *savedTable {
+	if t == nil {
+		return nil
+	}
+	return &savedTable{*t.Source, t.Database, t.Schema, t.Name, t.Columns, t.Key}
+}
+
+func (s *savedTable) restore() *Table {
+	if s == nil {
+		return nil
+	}
+	return &Table{Source: &s.Source, Database: s.Database, Schema: s.Schema, Name: s.Name, Columns: s.Columns, Key: s.Key}
+}
+
+func saveTx(t *Tx) savedTx {
+	return savedTx{t.ID, t.Position, t.CommitTime, t.ServerID, t.GTID, t.File, t.Pos, t.XA, t.XID}
+}
+
+func (s *savedTx) restore() *Tx {
+	return &Tx{ID: s.ID, Position: s.Position, CommitTime: s.CommitTime, ServerID: s.ServerID, GTID: s.GTID, File: s.File, Pos: s.Pos, XA: s.XA, XID: s.XID}
+}
+
+func saveRow(row []Value) *[]savedValue {
+	if row == nil {
+		return nil
+	}
+	out := make([]savedValue, len(row))
+	for i, v := range row {
+		if out[i].Kind = v.kind; v.kind < Decimal {
+			out[i].Bits = v.n
+		} else {
+			out[i].Bytes = v.Bytes()
+		}
+	}
+	return &out
+}
+
+func restoreRow(saved *[]savedValue, t *Table) ([]Value, error) {
+	if saved == nil {
+		return nil, nil
+	}
+	if len(*saved) != len(t.Columns) {
+		return nil, fmt.Errorf("not a saved event: a row of %s has %d values for %d columns", t.FullName(), len(*saved), len(t.Columns))
+	}
+	row := make([]Value, len(*saved))
+	for i, v := range *saved {
+		switch {
+		case v.Kind > JSON:
+			return nil, fmt.Errorf("not a saved event: column %s of %s has a value of the unknown kind %d", t.Columns[i].Name, t.FullName(), v.Kind)
+		case v.Kind < Decimal:
+			row[i] = Value{kind: v.Kind, n: v.Bits}
+		default:
+			row[i] = bytesOf(v.Kind, v.Bytes)
+		}
+	}
+	return row, nil
+}
