@@ -67,7 +67,7 @@ func layers() []layer {
 		with(mysqlPart("chunk", "product", "charset", "statement", "binlog", "gtid", "row", "shape", "catalog", "filter", "resolve", "wire",
 			"internal/snapshot", "internal/change", "internal/fault", "checkpoint")),
 		with(layer{pattern: "processors/*", imports: []string{"internal/step", "internal/tablefilter", "internal/change", "internal/envelope"}, tests: []string{"internal/testenv/steptest"}}),
-		with(layer{pattern: "internal/deadletter", imports: []string{"internal/change", "internal/guard", "internal/sink"}, tests: []string{"internal/envelope"}}),
+		with(layer{pattern: "internal/deadletter", imports: []string{"internal/change", "internal/envelope", "internal/guard", "internal/sink"}}),
 		with(layer{pattern: "outputs/*", imports: []string{"internal/deadletter", "internal/sink", "internal/loopback", "internal/change", "internal/envelope", "internal/exactly", "checkpoint"}}),
 		with(layer{pattern: "internal/coordinator", imports: []string{
 			"internal/coordinator/internal/*", "internal/change", "internal/fault", "internal/guard", "internal/plane",

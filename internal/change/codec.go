@@ -29,11 +29,19 @@ type savedEvent struct {
 	Key      []byte        `json:"key,omitempty"`
 }
 
+// savedTable has everything of a table but the format of its source, which is code.
 type savedTable struct {
-	Source                 Source
+	Source                 savedSource
 	Database, Schema, Name string
 	Columns                []Column
 	Key                    []int
+}
+
+type savedSource struct {
+	Connector, Name, Tenant, Version string
+	Metadata                         Metadata
+	// Formatted says that there was a format.
+	Formatted bool
 }
 
 type savedTx struct {
@@ -72,56 +80,67 @@ func (m *Metadata) UnmarshalJSON(data []byte) (err error) {
 	return err
 }
 
-// Marshal returns an event with the payload and the key of its message, for Unmarshal.
-func (e *Event) Marshal() ([]byte, error) {
+// Marshal returns an event with the payload and the key of its message, for Unmarshal. Native is the format that a restored event has.
+func (e *Event) Marshal(native Format) ([]byte, error) {
 	s := savedEvent{
-		Table: saveTable(e.Table), Op: e.Op, Tx: saveTx(e.Tx), ReadAt: e.ReadAt, Snapshot: e.Snapshot, File: e.File, Index: e.Index, Sub: e.Sub,
+		Table: saveTable(e.Table, native), Op: e.Op, Tx: saveTx(e.Tx), ReadAt: e.ReadAt, Snapshot: e.Snapshot, File: e.File, Index: e.Index, Sub: e.Sub,
 		Ident: e.Ident, Pos: e.Pos, Row: e.Row, LSN: e.LSN, Before: saveRow(e.Before), After: saveRow(e.After), Payload: e.payload, Key: e.key,
 	}
 	if e.Change != nil {
-		s.DDL, s.Old, s.New = &e.Change.DDL, saveTable(e.Change.Old), saveTable(e.Change.New)
+		s.DDL, s.Old, s.New = &e.Change.DDL, saveTable(e.Change.Old, native), saveTable(e.Change.New, native)
 	}
 	return json.Marshal(s)
 }
 
-// Unmarshal reads an event that Marshal has written, and returns its payload and key, for NewMessage.
-func Unmarshal(data []byte) (ev *Event, payload, key []byte, err error) {
+// Saved is what Unmarshal returns.
+type Saved struct {
+	Event        *Event
+	Payload, Key []byte // for NewMessage
+	// Formatted says that the source had another format than the native one, which the restored event does not have.
+	Formatted bool
+}
+
+// Unmarshal reads an event that Marshal has written.
+func Unmarshal(data []byte) (*Saved, error) {
 	var s savedEvent
 	if err := json.Unmarshal(data, &s); err != nil {
-		return nil, nil, nil, fmt.Errorf("not a saved event: %w", err)
+		return nil, fmt.Errorf("not a saved event: %w", err)
 	}
 	if s.Table == nil {
-		return nil, nil, nil, fmt.Errorf("not a saved event: it has no table")
+		return nil, fmt.Errorf("not a saved event: it has no table")
 	}
 	t := s.Table.restore()
-	ev = &Event{
+	ev := &Event{
 		Op: s.Op, Table: t, Origin: &Origin{Tx: s.Tx.restore(), ReadAt: s.ReadAt, Snapshot: s.Snapshot, File: s.File}, Index: s.Index, Sub: s.Sub,
 		Ident: s.Ident, Pos: s.Pos, Row: s.Row, LSN: s.LSN,
 	}
+	var err error
 	if ev.Before, err = restoreRow(s.Before, t); err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	if ev.After, err = restoreRow(s.After, t); err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	if s.DDL != nil {
 		ev.Change = &SchemaChange{DDL: *s.DDL, Old: s.Old.restore(), New: s.New.restore()}
 	}
-	return ev, s.Payload, s.Key, nil
+	return &Saved{ev, s.Payload, s.Key, s.Table.Source.Formatted}, nil
 }
 
-func saveTable(t *Table) *savedTable {
+func saveTable(t *Table, native Format) *savedTable {
 	if t == nil {
 		return nil
 	}
-	return &savedTable{*t.Source, t.Database, t.Schema, t.Name, t.Columns, t.Key}
+	src := t.Source
+	return &savedTable{savedSource{src.Connector, src.Name, src.Tenant, src.Version, src.Metadata, src.Format != nil && src.Format != native}, t.Database, t.Schema, t.Name, t.Columns, t.Key}
 }
 
 func (s *savedTable) restore() *Table {
 	if s == nil {
 		return nil
 	}
-	return &Table{Source: &s.Source, Database: s.Database, Schema: s.Schema, Name: s.Name, Columns: s.Columns, Key: s.Key}
+	src := &Source{Connector: s.Source.Connector, Name: s.Source.Name, Tenant: s.Source.Tenant, Version: s.Source.Version, Metadata: s.Source.Metadata}
+	return &Table{Source: src, Database: s.Database, Schema: s.Schema, Name: s.Name, Columns: s.Columns, Key: s.Key}
 }
 
 func saveTx(t *Tx) savedTx {

@@ -11,6 +11,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/envelope"
 	"github.com/deltaforge/deltaforge/internal/sink"
 )
 
@@ -213,7 +214,7 @@ func NewEntry(m *service.Message, cause error) (Entry, error) {
 	if ev, ok := change.FromMessage(m); ok {
 		e.Source, e.Table, e.Op = ev.Table.Source.Name, ev.Table.FullName(), string(rune(ev.Op))
 		e.EventID, e.Position = string(ev.AppendID(nil)), ev.Tx.Position
-		if e.Event, err = ev.Marshal(); err != nil {
+		if e.Event, err = ev.Marshal(envelope.Native{}); err != nil {
 			return e, fmt.Errorf("the event: %w", err)
 		}
 		return e, nil
@@ -223,15 +224,18 @@ func NewEntry(m *service.Message, cause error) (Entry, error) {
 	return e, nil
 }
 
-// Message returns the message of an entry again, as it was.
-func (e Entry) Message() (*service.Message, error) {
+// Message returns the message of an entry again, as it was. With typed it is for processors, which need the event in its format.
+func (e Entry) Message(typed bool) (*service.Message, error) {
 	m := service.NewMessage(nil)
 	if e.Event != nil {
-		ev, payload, key, err := change.Unmarshal(e.Event)
+		s, err := change.Unmarshal(e.Event)
 		if err != nil {
 			return nil, fmt.Errorf("dead letter %d: %w", e.ID, err)
 		}
-		m = change.NewMessage(ev, payload, key)
+		if typed && s.Formatted {
+			return nil, fmt.Errorf("dead letter %d: its source has a format other than native, in which processors cannot make it again: replay it without --processors", e.ID)
+		}
+		m = change.NewMessage(s.Event, s.Payload, s.Key)
 		var gone []string
 		_ = m.MetaWalk(func(k, _ string) error { // the function does not fail
 			if _, there := e.Metadata[k]; !there {

@@ -57,7 +57,7 @@ func (r Replay) Run(ctx context.Context, s *Store, f Filter) (out Result, err er
 		} else if err != nil {
 			return out, err
 		}
-		m, err := e.Message()
+		m, err := e.Message(r.Processors)
 		if err != nil {
 			return out, err
 		}

@@ -18,7 +18,9 @@ func TestDeadLetters(t *testing.T) {
 	c := fake(t, kfake.SeedTopics(1, "df.shop.orders"))
 	path := filepath.Join(t.TempDir(), "dlq.db")
 	o := connected(t, c.ListenAddrs(), "topic_prefix: df\nmax_message_bytes: 2000\ndead_letter: {path: "+path+", max_count: 1}\n")
-	large := func(id string) *service.Message { return changed("orders", "c", id, "tx"+id, strings.Repeat("x", 3000)) }
+	large := func(id string) *service.Message {
+		return changed("orders", "c", id, "tx"+id, strings.Repeat("x", 3000))
+	}
 	require.NoError(t, o.WriteBatch(t.Context(), append(numbered("orders", 0, 3, 1), large("10"))))
 	full := append(numbered("orders", 3, 3, 1), large("11"))
 	require.ErrorIs(t, o.WriteBatch(t.Context(), full), service.ErrNotConnected)
