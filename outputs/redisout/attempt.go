@@ -98,10 +98,13 @@ func (a *attempt) next(limit int, kept []int) (tx, rest []int, newKept []int) {
 			kept = append(kept, i)
 			continue
 		}
-		if size += e.size; size > limit && len(tx) > 0 {
+		if size += e.size; len(tx) > 0 && (size > limit || e.sweep != "") {
 			return tx, a.queue[n:], kept
 		}
 		tx = append(tx, i)
+		if e.sweep != "" {
+			return tx, a.queue[n+1:], kept
+		}
 	}
 	return tx, nil, kept
 }
@@ -118,7 +121,19 @@ func (a *attempt) run(ctx context.Context, cl *redis.Client, c *config) error {
 			a.queue = nil
 			break
 		}
-		again, err := a.transact(ctx, cl, c, tx)
+		var again []int
+		var err error
+		if a.entries[tx[0]].sweep != "" {
+			if len(kept) > 0 { // what is before it goes first
+				a.queue = inOrder(kept, tx, rest)
+				return a.aside[a.entries[kept[0]].stream.text]
+			}
+			if err = a.sweep(ctx, cl, c, tx[0]); err != nil {
+				again = tx
+			}
+		} else {
+			again, err = a.transact(ctx, cl, c, tx)
+		}
 		if err != nil {
 			a.queue = inOrder(kept, again, rest)
 			return err
@@ -153,12 +168,16 @@ func inOrder(a, b, c []int) []int {
 
 // delivered counts the messages that were added, with their bytes. It is asked when the queue is empty.
 func (a *attempt) delivered() (messages int, size int64) {
+	last := -1
 	for i := range a.entries {
 		e := &a.entries[i]
 		if a.failed != nil && a.failed[e.message] != nil {
 			continue
 		}
-		messages++
+		if e.message != last {
+			messages++
+			last = e.message
+		}
 		size += int64(e.size - entryOverhead)
 	}
 	return messages, size

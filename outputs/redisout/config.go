@@ -34,6 +34,7 @@ const (
 	fieldMaxInFlight     = "max_in_flight"
 	fieldBatching        = "batching"
 	fieldExactly         = "exactly_once"
+	fieldTTL             = "ttl"
 )
 
 type config struct {
@@ -42,6 +43,8 @@ type config struct {
 	shown           string                      // the server without its credentials, for errors
 	stream          *service.InterpolatedString // nil: <prefix>:<schema or database>.<table>
 	prefix          string
+	write           string
+	ttl             time.Duration // of a copy; 0: none
 	guardKey        string
 	maxLen          int64
 	exactMaxLen     bool
@@ -69,9 +72,7 @@ func parseConfig(p *service.ParsedConfig) (*config, error) {
 	read(fieldURL, func() error { return c.parseServer(p) })
 	read(fieldWrite, func() error {
 		w, e := p.FieldString(fieldWrite)
-		if e == nil && w != "stream" {
-			return fmt.Errorf("%q is not one of stream", w)
-		}
+		c.write = w
 		return e
 	})
 	read(fieldStream, func() error { return c.parseStream(p) })
@@ -112,6 +113,13 @@ func parseConfig(p *service.ParsedConfig) (*config, error) {
 		}
 		return e
 	})
+	read(fieldTTL, func() (e error) {
+		if p.Contains(fieldTTL) {
+			c.ttl, e = p.FieldDuration(fieldTTL)
+		}
+		return e
+	})
+	read(fieldWrite, c.checkWrite)
 	if err != nil {
 		return nil, err
 	}

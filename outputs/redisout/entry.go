@@ -2,6 +2,7 @@ package redisout
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -52,6 +53,9 @@ type entry struct {
 	key     string
 	event   string
 	size    int
+
+	args  []any  // of the command, if it is not an XADD
+	sweep string // the pattern of keys that are removed, in place of a command; "" for none
 }
 
 // appendArgs appends the XADD command. Every entry has all four fields; what a message lacks is empty. The client takes pointers
@@ -70,38 +74,71 @@ func (e *entry) appendArgs(args []any, maxLen int64, exact bool) []any {
 
 // command is answered with QUEUED inside a transaction.
 func (e *entry) command(ctx context.Context, c *config) *redis.StatusCmd {
+	if e.args != nil {
+		return redis.NewStatusCmd(ctx, e.args...)
+	}
 	return redis.NewStatusCmd(ctx, e.appendArgs(make([]any, 0, 14), c.maxLen, c.exactMaxLen)...)
 }
 
 // same says whether adding e adds o.
 func (e *entry) same(o *entry) bool {
 	return e.message == o.message && e.stream.text == o.stream.text && e.eventID == o.eventID && e.op == o.op && e.key == o.key &&
-		e.event == o.event // in the expected case the same memory
+		e.event == o.event && // in the expected case the same memory
+		e.sweep == o.sweep && slices.Equal(e.args, o.args)
 }
 
 func (b *builder) build(batch service.MessageBatch) *attempt {
 	a := &attempt{entries: make([]entry, 0, len(batch)), messages: len(batch)}
 	b.text = make([]byte, 0, idSize*len(batch))
 	for i, m := range batch {
-		e, err := b.one(m)
-		if err != nil {
+		from := len(a.entries)
+		var err error
+		if a.entries, err = b.append(a.entries, m); err != nil {
 			a.fail(i, err)
 			continue
 		}
-		e.message = i
-		a.entries = append(a.entries, e)
+		for n := range a.entries[from:] {
+			a.entries[from+n].message = i
+		}
 	}
 	return a
 }
 
-func (b *builder) one(m *service.Message) (e entry, err error) {
+// append appends what a message becomes: one entry of a stream, or the commands of the other modes. A message that fails becomes nothing.
+func (b *builder) append(dst []entry, m *service.Message) ([]entry, error) {
 	if err := m.GetError(); err != nil && b.conf.rejectErrored {
-		return e, sink.Errorf(sink.Serialization, "message carries an error of an earlier step: %w; "+
+		return dst, sink.Errorf(sink.Serialization, "message carries an error of an earlier step: %w; "+
 			"route it with a switch on errored(), clear it with a catch processor, or set %s: false", err, fieldRejectErrored)
 	}
 	if err := change.Untold(m); err != nil {
-		return e, sink.Errorf(sink.Routing, "%w", err)
+		return dst, sink.Errorf(sink.Routing, "%w", err)
 	}
+	var all []entry
+	var err error
+	switch {
+	case b.conf.write == writeStream:
+		e, err := b.one(m)
+		if err != nil {
+			return dst, err
+		}
+		return append(dst, e), nil
+	case b.conf.copies():
+		all, err = b.row(m)
+	default:
+		all, err = b.commands(m)
+	}
+	if err != nil {
+		return dst, err
+	}
+	for _, e := range all {
+		if e.size > b.conf.maxMessageBytes {
+			return dst, sink.Errorf(sink.TooLarge, "what is written to %s has %d bytes and %s is %d", e.stream.text, e.size, fieldMaxMessageBytes, b.conf.maxMessageBytes)
+		}
+	}
+	return append(dst, all...), nil
+}
+
+func (b *builder) one(m *service.Message) (e entry, err error) {
 	event, err := m.AsBytes()
 	if err != nil {
 		return e, sink.Errorf(sink.Serialization, "reading the payload: %w", err)

@@ -11,7 +11,7 @@ func spec() *service.ConfigSpec {
 	s := service.NewConfigSpec().
 		Categories("Services").
 		Version("0.1.0").
-		Summary("Writes change events to Redis streams, in order.").
+		Summary("Writes change events to Redis streams, in order, or keeps a live copy of each row.").
 		Description(description).
 		Fields(serverFields()...).
 		Fields(entryFields()...).
@@ -57,7 +57,24 @@ When a connection is lost, what was sent through it can still be on its way, in 
 late. So a new connection first raises a guard key (` + "`INCR`" + `), and each connection watches it (` + "`WATCH`" + `): from then on the server runs no
 transaction of an older connection, also not of a process that was killed. The field ` + "`guard_key`" + ` names the key.
 
+== A live copy of each row
+
+With ` + "`write: hash` or `write: string`" + ` Redis has what the tables have, whenever the stream has caught up: an insert, an update and a row of a snapshot set the key of the row, a delete removes
+it, a changed primary key removes the old key, and a truncate removes the keys of the table. Between two commits a reader sees rows as they were at some moment after the first.
+
+* The key is ` + "`<prefix>:<schema or database>.<table>:<primary key>`" + `. In a primary key of several columns the values are joined by colons, and a percent sign or a colon in them is written ` + "`%25` or `%3A`" + `.
+* A hash has text and JSON as they are, binary data as its bytes, and everything else as in the native format. A NULL has no field. A value that the log does not carry (unchanged TOAST, row image MINIMAL)
+  leaves its field as it is.
+* A string holds one JSON object, and is written whole: an event without all values is refused. Use a hash there.
+* A table without a key is refused. Changes of a table's shape and logical messages change nothing: a column that was dropped stays in a hash until its row is written again.
+* An event that is delivered again sets the same row again. After a crash a key can for a moment be at an older state, until the events after it have come again, too.
+* What is in Redis from before, and not in the table, stays: begin with an empty prefix.
+
+` + "`invalidate`" + ` deletes the keys of the rows that change, the old and the new one. ` + "`list` and `publish`" + ` write whole events, at-least-once; what is published reaches only who listens at that moment.
+
 == Permissions
+
+For other modes than ` + "`stream`" + `, replace ` + "`+xadd`" + ` below by ` + "`+hset +hdel +pexpire +unlink +scan` (hash), `+set +unlink +scan` (string), `+unlink +scan` (invalidate), `+rpush` (list) or `+publish` with the channels (publish)" + `.
 
 A user needs ` + "`+multi +exec +xadd +incr +watch`" + `, the keys of the streams and the guard key (` + "`~<prefix>:*`" + ` has both). No right to run scripts is needed. With ` + "`exactly_once`" + `
 it is ` + "`+multi +exec +xadd +watch +get +mget +set +type`" + `, and the key of the position in place of the guard key.
@@ -82,6 +99,17 @@ output:
     url: redis://localhost:6379
     prefix: shop
     max_len: 1000000
+`,
+		},
+		{
+			"A cache that never goes stale",
+			"The row of shop.customers with the id 7 is the hash `cache:shop.customers:7`.",
+			`
+output:
+  deltaforge_redis:
+    url: redis://localhost:6379
+    prefix: cache
+    write: hash
 `,
 		},
 		{
@@ -119,10 +147,11 @@ func serverFields() []*service.ConfigField {
 
 func entryFields() []*service.ConfigField {
 	return []*service.ConfigField{
-		service.NewStringAnnotatedEnumField(fieldWrite, map[string]string{
-			"stream": "Add each event to a stream (`XADD`).",
-		}).Default("stream").
+		service.NewStringAnnotatedEnumField(fieldWrite, writeModes()).Default(writeStream).
 			Description("What is written for each event."),
+		service.NewDurationField(fieldTTL).Optional().
+			Description("How long a copy (`hash`, `string`) lives after the last event of its row. Where it is not set, it lives until the row is deleted.").
+			Example("24h"),
 		service.NewInterpolatedStringField(fieldStream).Optional().
 			Description("The stream of each entry. Where it is not set, it is `<prefix>:<schema_name or database>.<table>`. Either this field or `prefix` has to be set.").
 			Example("changes").Example(`changes:${! metadata("table") }`),

@@ -1,0 +1,262 @@
+package redisout
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/envelope"
+	"github.com/deltaforge/deltaforge/internal/sink"
+)
+
+// What the field `write` can be.
+const (
+	writeStream     = "stream"
+	writeHash       = "hash"
+	writeString     = "string"
+	writeInvalidate = "invalidate"
+	writeList       = "list"
+	writePublish    = "publish"
+)
+
+func writeModes() map[string]string {
+	return map[string]string{
+		writeStream: "Add each event to a stream (`XADD`).",
+		writeHash: "Keep a copy of each row in a hash, a field a column, under `<prefix>:<schema or database>.<table>:<primary key>`. A column that is NULL has no field. A value that " +
+			"the log does not carry leaves its field as it is.",
+		writeString:     "Keep a copy of each row as a JSON object in a string, under the same key.",
+		writeInvalidate: "Delete the key of each row that an event is about (`UNLINK`), for a cache that somebody else fills.",
+		writeList:       "Append each event to a list (`RPUSH`), under the name that a stream would have.",
+		writePublish:    "Publish each event to a channel (`PUBLISH`), under the name that a stream would have. Redis keeps nothing for a subscriber that is away.",
+	}
+}
+
+// copies reports whether the output keeps something for each row, under its primary key.
+func (c *config) copies() bool {
+	return c.write == writeHash || c.write == writeString || c.write == writeInvalidate
+}
+
+// checkWrite holds what is written against the other fields.
+func (c *config) checkWrite() error {
+	if _, known := writeModes()[c.write]; !known {
+		return fmt.Errorf("%q is not one of stream, hash, string, invalidate, list, publish", c.write)
+	}
+	switch {
+	case c.copies() && c.prefix == "":
+		return fmt.Errorf("%s needs %s: the key of a row is <prefix>:<schema or database>.<table>:<primary key>", c.write, fieldPrefix)
+	case c.write != writeStream && c.maxLen > 0:
+		return fmt.Errorf("%s has no %s, which is about streams", c.write, fieldMaxLen)
+	case c.write != writeStream && c.exactly:
+		return fmt.Errorf("%s has no %s: replayed events bring a copy to the same rows again", c.write, fieldExactly)
+	case c.ttl != 0 && c.write != writeHash && c.write != writeString:
+		return fmt.Errorf("%s has no %s, which is about hash and string", c.write, fieldTTL)
+	case c.ttl != 0 && c.ttl < time.Millisecond:
+		return fmt.Errorf("%s of %s is shorter than 1ms", fieldTTL, c.ttl)
+	}
+	return nil
+}
+
+// command is an entry of one command.
+func command(key string, size int, args ...any) entry {
+	e := entry{stream: name{key, key}, args: args, size: entryOverhead + size}
+	for _, a := range args {
+		if text, ok := a.(string); ok && len(text) > len(e.event) {
+			e.event = text // what the server's limit is about
+		}
+	}
+	return e
+}
+
+// commands returns the commands of an event for a list or a channel.
+func (b *builder) commands(m *service.Message) ([]entry, error) {
+	payload, err := m.AsBytes()
+	if err != nil {
+		return nil, sink.Errorf(sink.Serialization, "reading the payload: %w", err)
+	}
+	to, err := b.stream(m)
+	if err != nil {
+		return nil, err
+	}
+	verb := "rpush"
+	if b.conf.write == writePublish {
+		verb = "publish"
+	}
+	return []entry{command(to.text, len(payload), verb, to.text, stringOf(payload))}, nil
+}
+
+// row returns the commands that bring the copy of a row to where an event leaves it.
+func (b *builder) row(m *service.Message) ([]entry, error) {
+	ev, ok := change.FromMessage(m)
+	if !ok {
+		return nil, sink.Errorf(sink.Routing, "%s: %s needs the event of a DeltaForge source, and this message has none", fieldWrite, b.conf.write)
+	}
+	t := ev.Table
+	prefix := b.conf.prefix + ":" + t.FullName() + ":"
+	switch ev.Op {
+	case change.Truncate:
+		e := command(prefix, 0)
+		e.sweep = globEscape(prefix) + "*"
+		return []entry{e}, nil
+	case change.Schema, change.Message:
+		return nil, nil
+	}
+	if len(t.Key) == 0 {
+		return nil, sink.Errorf(sink.Routing, "table %s has no key, so its rows cannot be kept one by one: give it a primary key, or leave it out of %s", t.FullName(), b.conf.write)
+	}
+	now, err := rowKey(prefix, t, ev.After, ev.Before)
+	if err != nil {
+		return nil, err
+	}
+	if ev.Op == change.Delete || b.conf.write == writeInvalidate {
+		out := []entry{command(now, len(now), "unlink", now)}
+		if old, err := rowKey(prefix, t, ev.Before, ev.After); err == nil && old != now {
+			out = append(out, command(old, len(old), "unlink", old))
+		}
+		return out, nil
+	}
+	var out []entry
+	if old, err := rowKey(prefix, t, ev.Before, ev.After); err == nil && old != now {
+		out = append(out, command(old, len(old), "unlink", old))
+	}
+	if b.conf.write == writeString {
+		e, err := b.object(ev, now)
+		return append(out, e), err
+	}
+	return append(out, b.hash(ev, now)...), nil
+}
+
+// hash returns the commands that bring a hash to the new image of an event.
+func (b *builder) hash(ev *change.Event, key string) (out []entry) {
+	set, del, size := []any{"hset", key}, []any{"hdel", key}, len(key)
+	for i, v := range ev.After {
+		column := ev.Table.Columns[i].Name
+		switch {
+		case !v.Known():
+		case v.IsNull():
+			del = append(del, column)
+		default:
+			text := plain(v)
+			set = append(set, column, text)
+			size += len(column) + len(text)
+		}
+	}
+	if len(set) > 2 {
+		out = append(out, command(key, size, set...))
+	}
+	if len(del) > 2 {
+		out = append(out, command(key, len(key), del...))
+	}
+	if b.conf.ttl > 0 {
+		out = append(out, command(key, len(key), "pexpire", key, b.conf.ttl.Milliseconds()))
+	}
+	return out
+}
+
+// object returns the command that sets a string to the new image of an event.
+func (b *builder) object(ev *change.Event, key string) (entry, error) {
+	row := []byte{'{'}
+	for i, v := range ev.After {
+		column := ev.Table.Columns[i].Name
+		if !v.Known() {
+			return entry{}, sink.Errorf(sink.Serialization, "the log does not carry column %s of this row of %s, and a string is written whole: use `write: hash`, or have the "+
+				"server log whole rows (binlog_row_image=FULL, REPLICA IDENTITY FULL)", column, ev.Table.FullName())
+		}
+		if i > 0 {
+			row = append(row, ',')
+		}
+		row = append(envelope.AppendString(row, column), ':')
+		row = envelope.AppendValue(row, v)
+	}
+	row = append(row, '}')
+	args := []any{"set", key, stringOf(row)}
+	if b.conf.ttl > 0 {
+		args = append(args, "px", b.conf.ttl.Milliseconds())
+	}
+	return command(key, len(key)+len(row), args...), nil
+}
+
+// plain returns a value as a person writes it: text as it is, binary data as its bytes, everything else as in the native format.
+func plain(v change.Value) string {
+	switch v.Kind() {
+	case change.Text, change.Decimal, change.Bytes, change.JSON:
+		return stringOf(v.Bytes())
+	default:
+		return strings.Trim(string(envelope.AppendValue(nil, v)), `"`)
+	}
+}
+
+// rowKey returns the key of a row: the values of its primary key, from the first of the images that has them. In a key of several columns a
+// percent sign and a colon are written %25 and %3A, so that two keys never look alike.
+func rowKey(prefix string, t *change.Table, images ...[]change.Value) (string, error) {
+	var b strings.Builder
+	b.WriteString(prefix)
+	for n, c := range t.Key {
+		var v change.Value
+		for _, row := range images {
+			if c < len(row) && row[c].Known() {
+				v = row[c]
+				break
+			}
+		}
+		if !v.Known() {
+			return "", sink.Errorf(sink.Serialization, "the log does not carry the key column %s of this row of %s", t.Columns[c].Name, t.FullName())
+		}
+		text := plain(v)
+		if len(t.Key) > 1 {
+			text = strings.ReplaceAll(strings.ReplaceAll(text, "%", "%25"), ":", "%3A")
+		}
+		if n > 0 {
+			b.WriteByte(':')
+		}
+		b.WriteString(text)
+	}
+	return b.String(), nil
+}
+
+// globEscape escapes what has a meaning in a pattern of SCAN.
+func globEscape(text string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`, `^`, `\^`).Replace(text)
+}
+
+// sweepPage is about how many keys SCAN looks at in one call.
+const sweepPage = 1000
+
+// sweep removes the keys of a table that was truncated. The removals go out in transactions of their own, one after the other, so that none can
+// arrive late.
+func (a *attempt) sweep(ctx context.Context, cl *redis.Client, c *config, i int) error {
+	var cursor uint64
+	for {
+		keys, next, err := cl.Scan(ctx, cursor, a.entries[i].sweep, sweepPage).Result()
+		if err != nil {
+			return classify(err, "looking for the keys of "+strconv.Quote(a.entries[i].stream.text)+" at "+c.shown)
+		}
+		if len(keys) > 0 {
+			args := make([]any, 0, len(keys)+1)
+			args = append(args, "unlink")
+			for _, k := range keys {
+				args = append(args, k)
+			}
+			if err := unlink(ctx, cl, c, command(a.entries[i].stream.text, 0, args...)); err != nil {
+				return err
+			}
+		}
+		if cursor = next; cursor == 0 {
+			return nil
+		}
+	}
+}
+
+// unlink sends one command in a transaction, until it was run.
+func unlink(ctx context.Context, cl *redis.Client, c *config, e entry) error {
+	one := &attempt{entries: []entry{e}, messages: 1, queue: []int{0}}
+	if err := one.run(ctx, cl, c); err != nil {
+		return err
+	}
+	return one.failed[0]
+}
