@@ -4,7 +4,7 @@ package binaries
 
 import (
 	"crypto/sha256"
-	_ "embed" // the Kafka POM
+	_ "embed" // the Maven projects
 	"encoding/hex"
 	"fmt"
 	"os"
@@ -19,6 +19,18 @@ var kafkaPOM string
 
 // KafkaPOM returns the Maven project whose runtime dependencies are the Kafka broker.
 func KafkaPOM() string { return kafkaPOM }
+
+//go:embed debezium.xml
+var debeziumPOM string
+
+// DebeziumPOM returns the Maven project whose runtime dependencies are Debezium's connectors, and a compiler.
+func DebeziumPOM() string { return debeziumPOM }
+
+//go:embed Engine.java
+var debeziumEngine string
+
+// DebeziumEngine returns the program that runs a connector and prints its records.
+func DebeziumEngine() string { return debeziumEngine }
 
 // MissingError says that something is not installed, and which Debian package brings it. Package is empty for what only
 // the install command brings.
@@ -230,13 +242,31 @@ func Prometheus() (server, promtool string, err error) {
 }
 
 // KafkaDir is where the jars of the current KafkaPOM belong, whether they are there or not.
-func KafkaDir() (string, error) {
+func KafkaDir() (string, error) { return dirOf("kafka-", kafkaPOM) }
+
+// DebeziumDir is where the jars of the current DebeziumPOM and the compiled DebeziumEngine belong, whether they are there or not.
+func DebeziumDir() (string, error) { return dirOf("debezium-", debeziumPOM+debeziumEngine) }
+
+// dirOf returns a directory named after what it is made of.
+func dirOf(name, content string) (string, error) {
 	prefix, err := Prefix()
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256([]byte(kafkaPOM))
-	return filepath.Join(prefix, "kafka-"+hex.EncodeToString(sum[:6])), nil
+	sum := sha256.Sum256([]byte(content))
+	return filepath.Join(prefix, name+hex.EncodeToString(sum[:6])), nil
+}
+
+// Debezium returns the directory of Debezium's jars and of the program that runs it.
+func Debezium() (string, error) {
+	dir, err := DebeziumDir()
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(dir); err != nil {
+		return "", &MissingError{Name: "Debezium"}
+	}
+	return dir, nil
 }
 
 // Kafka returns the directory of the broker's jars.

@@ -1,5 +1,5 @@
 // Command install brings the servers that tests, benchmarks and the demo run: Debian packages for PostgreSQL, MariaDB, Redis,
-// Prometheus, Java and Maven, and, in a private directory, MySQL, Apache Kafka and a newer PostgreSQL with pgvector. It does nothing when everything is there,
+// Prometheus, Java and Maven, and, in a private directory, MySQL, Apache Kafka, Debezium and a newer PostgreSQL with pgvector. It does nothing when everything is there,
 // and finishes what an interrupted run left half done.
 package main
 
@@ -28,7 +28,7 @@ func main() {
 }
 
 func install(ctx context.Context) error {
-	if len(missingPackages()) == 0 && !mysqlMissing() && !kafkaMissing() && !newPostgresMissing() && !pgvectorMissing() {
+	if len(missingPackages()) == 0 && !mysqlMissing() && !kafkaMissing() && !debeziumMissing() && !newPostgresMissing() && !pgvectorMissing() {
 		return nil
 	}
 	prefix, err := binaries.Prefix()
@@ -57,6 +57,11 @@ func install(ctx context.Context) error {
 	if kafkaMissing() {
 		if err := installKafka(ctx); err != nil {
 			return fmt.Errorf("installing Apache Kafka: %w", err)
+		}
+	}
+	if debeziumMissing() {
+		if err := installDebezium(ctx); err != nil {
+			return fmt.Errorf("installing Debezium: %w", err)
 		}
 	}
 	return installNewPostgres(ctx, prefix)
@@ -109,6 +114,11 @@ func kafkaMissing() bool {
 	return err != nil
 }
 
+func debeziumMissing() bool {
+	_, err := binaries.Debezium()
+	return err != nil
+}
+
 // missingPackages lists the Debian packages to install.
 func missingPackages() []string {
 	checks := []func() error{
@@ -118,7 +128,7 @@ func missingPackages() []string {
 		func() error { _, _, err := binaries.Prometheus(); return err },
 		func() error { _, err := binaries.Java(); return err },
 	}
-	if kafkaMissing() {
+	if kafkaMissing() || debeziumMissing() {
 		checks = append(checks, func() error { _, err := binaries.Maven(); return err })
 	}
 	var packages []string
@@ -187,22 +197,52 @@ func runIn(ctx context.Context, dir string, env []string, name string, args ...s
 func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "install: "+format+"\n", args...) }
 
 func installKafka(ctx context.Context) error {
-	mvn, err := binaries.Maven()
-	if err != nil {
-		return err
-	}
 	final, err := binaries.KafkaDir()
 	if err != nil {
 		return err
 	}
 	say("Apache Kafka, from Maven Central, into %s", final)
+	return stage(final, func(dir string) error { return fetchJars(ctx, dir, binaries.KafkaPOM()) })
+}
+
+// installDebezium fetches Debezium and compiles the program that runs it. The compiler is a jar, too: a JRE is enough.
+func installDebezium(ctx context.Context) error {
+	final, err := binaries.DebeziumDir()
+	if err != nil {
+		return err
+	}
+	java, err := binaries.Java()
+	if err != nil {
+		return err
+	}
+	say("Debezium, from Maven Central, into %s", final)
 	return stage(final, func(dir string) error {
-		pom := filepath.Join(dir, "pom.xml")
-		if err := os.WriteFile(pom, []byte(binaries.KafkaPOM()), 0o644); err != nil {
+		if err := fetchJars(ctx, dir, binaries.DebeziumPOM()); err != nil {
 			return err
 		}
-		return run(ctx, nil, mvn, "--batch-mode", "--quiet", "--file", pom,
-			"org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies",
-			"-DincludeScope=runtime", "-DoutputDirectory="+dir)
+		source := filepath.Join(dir, "Engine.java")
+		if err := os.WriteFile(source, []byte(binaries.DebeziumEngine()), 0o644); err != nil {
+			return err
+		}
+		return run(ctx, nil, java, "-cp", filepath.Join(dir, "*"), "org.eclipse.jdt.internal.compiler.batch.Main", "-17", "-nowarn", "-proc:none",
+			"-cp", filepath.Join(dir, "debezium-api-"+debeziumVersion+".jar"), "-d", dir, source)
 	})
+}
+
+// debeziumVersion is the one in DebeziumPOM.
+const debeziumVersion = "3.6.1.Final"
+
+// fetchJars copies what a Maven project needs at run time into a directory.
+func fetchJars(ctx context.Context, dir, project string) error {
+	mvn, err := binaries.Maven()
+	if err != nil {
+		return err
+	}
+	pom := filepath.Join(dir, "pom.xml")
+	if err := os.WriteFile(pom, []byte(project), 0o644); err != nil {
+		return err
+	}
+	return run(ctx, nil, mvn, "--batch-mode", "--quiet", "--file", pom,
+		"org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies",
+		"-DincludeScope=runtime", "-DoutputDirectory="+dir)
 }
