@@ -66,19 +66,21 @@ func layers() []layer {
 		with(mysqlPart("resolve", "product", "charset", "statement", "binlog", "row", "shape", "catalog", "internal/change", "internal/fault")),
 		with(mysqlPart("chunk", "product", "charset", "statement", "binlog", "gtid", "row", "shape", "catalog", "filter", "resolve", "wire",
 			"internal/snapshot", "internal/change", "internal/fault", "checkpoint")),
-		with(layer{pattern: "processors/*", imports: []string{"internal/step", "internal/tablefilter", "internal/change", "internal/envelope"}, tests: []string{"internal/testenv/steptest"}}),
+		with(layer{pattern: "processors/*", imports: []string{"internal/step", "internal/tablefilter", "internal/change", "internal/envelope", "internal/format"}, tests: []string{"internal/testenv/steptest"}}),
 		with(layer{pattern: "internal/deadletter", imports: []string{"internal/change", "internal/envelope", "internal/guard", "internal/sink"}}),
-		with(layer{pattern: "outputs/*", imports: []string{"internal/deadletter", "internal/sink", "internal/loopback", "internal/change", "internal/envelope", "internal/exactly", "checkpoint"}}),
+		with(layer{pattern: "outputs/*", imports: []string{"internal/deadletter", "internal/sink", "internal/loopback", "internal/change", "internal/envelope", "internal/exactly", "checkpoint"}, tests: []string{"internal/envelope/*"}}),
 		with(layer{pattern: "internal/coordinator", imports: []string{
 			"internal/coordinator/internal/*", "internal/change", "internal/fault", "internal/guard", "internal/plane",
 			"internal/snapshot", "internal/exactly", "checkpoint",
-		}, tests: []string{"internal/envelope"}}),
+		}, tests: []string{"internal/envelope", "internal/envelope/*"}}),
 		with(layer{pattern: "internal/coordinator/internal/*", imports: []string{"internal/change", "internal/fault", "internal/plane", "internal/exactly", "checkpoint"}}),
 		with(layer{pattern: "internal/snapshot", imports: []string{
 			"internal/change", "internal/envelope", "internal/fault", "internal/plane", "internal/tablefilter",
 			"checkpoint",
 		}}),
 		with(layer{pattern: "internal/envelope", imports: []string{"internal/change"}}),
+		with(layer{pattern: "internal/envelope/*", imports: []string{"internal/change", "internal/envelope"}}),
+		with(layer{pattern: "internal/format", imports: []string{"internal/change", "internal/envelope", "internal/envelope/*"}}),
 		with(layer{pattern: "internal/change", imports: []string{"checkpoint", "internal/exactly"}}),
 		with(layer{pattern: "internal/exactly"}),
 		with(layer{pattern: "internal/sink", imports: []string{"internal/guard"}}),
@@ -128,7 +130,7 @@ func layers() []layer {
 func anyInput() []string {
 	return []string{
 		"internal/coordinator", "internal/fault", "internal/tablefilter", "internal/snapshot", "internal/change", "internal/envelope",
-		"internal/version", "checkpoint",
+		"internal/format", "internal/version", "checkpoint",
 	}
 }
 

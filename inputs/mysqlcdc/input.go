@@ -18,7 +18,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
-	"github.com/deltaforge/deltaforge/internal/envelope"
+	"github.com/deltaforge/deltaforge/internal/format"
 	"github.com/deltaforge/deltaforge/internal/tablefilter"
 	"github.com/deltaforge/deltaforge/internal/version"
 )
@@ -121,7 +121,7 @@ func spec() *service.ConfigSpec {
 				"that changes nothing of that, such as one that adds an index, makes no event."),
 		).
 		Fields(row.Fields()...).
-		Fields(envelope.Fields()...)
+		Fields(format.Fields()...)
 }
 
 func init() {
@@ -220,12 +220,12 @@ func parseConfig(conf *service.ParsedConfig, version string) (c config, err erro
 	if err := c.parseSnapshot(); err != nil {
 		return c, err
 	}
-	format, err := envelope.ParseFormat(conf)
+	messages, err := format.Parse(conf)
 	if err != nil {
 		return c, err
 	}
 	c.source = &change.Source{
-		Connector: history.Kind, Name: c.coordinator.Name, Tenant: c.coordinator.Tenant, Version: version, Metadata: c.coordinator.Metadata, Format: format,
+		Connector: history.Kind, Name: c.coordinator.Name, Tenant: c.coordinator.Tenant, Version: version, Metadata: c.coordinator.Metadata, Format: messages,
 	}
 	return c, nil
 }

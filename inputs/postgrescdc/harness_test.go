@@ -16,6 +16,7 @@ import (
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/format"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
@@ -111,8 +112,12 @@ func makeSource(name, dsn, yaml string) (*replication, *testLog, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	messages, err := format.Parse(conf)
+	if err != nil {
+		return nil, nil, err
+	}
 	log := &testLog{}
-	return newReplication(c, &change.Source{Connector: connector, Name: name, Version: "test"}, log, func(table string) {
+	return newReplication(c, &change.Source{Connector: connector, Name: name, Version: "test", Format: messages}, log, func(table string) {
 		log.add("changed ", "%s", table)
 	}), log, nil
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/wire"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
-	"github.com/deltaforge/deltaforge/internal/envelope"
+	"github.com/deltaforge/deltaforge/internal/format"
 	"github.com/deltaforge/deltaforge/internal/tablefilter"
 	"github.com/deltaforge/deltaforge/internal/version"
 )
@@ -95,7 +95,7 @@ func spec() *service.ConfigSpec {
 		Field(service.NewBoolField(fieldCleartext).Description("Whether the password may be sent as it is over a connection without TLS, when the " +
 			"server asks for that (the method `password` in `pg_hba.conf`). Whoever is on the way can read it.").Default(false).Advanced()).
 		Fields(value.Fields()...).
-		Fields(envelope.Fields()...).
+		Fields(format.Fields()...).
 		Fields(coordinator.Fields()...)
 }
 
@@ -265,12 +265,12 @@ func newInput(conf *service.ParsedConfig, res *service.Resources) (service.Batch
 	if err != nil {
 		return nil, err
 	}
-	format, err := envelope.ParseFormat(conf)
+	messages, err := format.Parse(conf)
 	if err != nil {
 		return nil, err
 	}
 	source := &change.Source{
-		Connector: connector, Name: common.Name, Tenant: common.Tenant, Version: version.String(), Metadata: common.Metadata, Format: format,
+		Connector: connector, Name: common.Name, Tenant: common.Tenant, Version: version.String(), Metadata: common.Metadata, Format: messages,
 	}
 	changes := res.Metrics().NewCounter("source_schema_changes_total", "table")
 	c.checkpointKey = common.CheckpointKey

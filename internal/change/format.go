@@ -33,12 +33,16 @@ func (e *Event) part(n int) Event {
 }
 
 // Parts makes the events of messages that are only a part of what an event says. It is used by one goroutine. The zero Parts is ready.
-type Parts struct{ slab []Event }
+type Parts struct {
+	slab []Event
+	size int
+}
 
 // Next returns a copy of an event, for its message with that number, from 0.
 func (p *Parts) Next(ev *Event, n int) *Event {
 	if len(p.slab) == 0 {
-		p.slab = make([]Event, 32)
+		p.size = min(2*p.size+2, 64)
+		p.slab = make([]Event, p.size)
 	}
 	part := &p.slab[0]
 	p.slab = p.slab[1:]

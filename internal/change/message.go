@@ -81,6 +81,9 @@ func (k *Maker) message(ev *Event) *service.Message {
 // Payload returns the payload that the event's message was made with, nil before there is one. It must not be changed.
 func (e *Event) Payload() []byte { return e.payload }
 
+// Key returns the key that the event's message was made with, empty if there is none. It must not be changed.
+func (e *Event) Key() []byte { return e.key }
+
 // SetErrors marks the messages of an event, see SetError.
 func SetErrors(messages service.MessageBatch, err error) {
 	for _, m := range messages {

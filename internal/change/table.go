@@ -44,7 +44,9 @@ const (
 type Column struct {
 	Name string
 	// Type is the database's own type text, such as "bigint unsigned" or "numeric(10,2)".
-	Type     string
+	Type string
+	// Base is that of the type below a domain; empty for a column that has no domain.
+	Base     string
 	Logical  Logical
 	Nullable bool
 	// Precision and Scale are those of a decimal; Precision is 0 when it has none. For times, Scale is the number

@@ -3,6 +3,7 @@
 package change
 
 import (
+	"bytes"
 	"math"
 	"unsafe"
 )
@@ -94,6 +95,11 @@ func (v Value) Kind() Kind { return v.kind }
 
 // IsNull reports SQL NULL.
 func (v Value) IsNull() bool { return v.kind == Null }
+
+// Equal reports whether two values are the same: of one kind, with the same bits and bytes.
+func (v Value) Equal(o Value) bool {
+	return v.kind == o.kind && v.n == o.n && (v.kind < Decimal || v.p == o.p || bytes.Equal(v.Bytes(), o.Bytes()))
+}
 
 // Known reports whether the value is there: neither absent nor unavailable. NULL is known.
 func (v Value) Known() bool { return v.kind != Absent && v.kind != Unavailable }

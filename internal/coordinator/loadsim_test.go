@@ -22,6 +22,7 @@ import (
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/envelope"
+	"github.com/deltaforge/deltaforge/internal/envelope/debezium"
 	"github.com/deltaforge/deltaforge/internal/snapshot"
 )
 
@@ -61,6 +62,8 @@ type simDB struct {
 	// careless makes views say that they see whatever is in the log.
 	careless bool
 	faults   int // one in so many reads fails
+	// maxEvents is the size of batches, which then end anywhere; 0: they end with transactions.
+	maxEvents int
 }
 
 func newSimDB(t testing.TB, r *rand.Rand, rows int) *simDB {
@@ -409,6 +412,7 @@ func (d *simDB) deletedBefore(xid uint32, key, version int) bool {
 type simConsumer struct {
 	d      *simDB // nil: nobody looks for rows that come back
 	xid    uint32 // of the newest event of the stream
+	large  int    // of the row whose key changes
 	rows   map[int]simRow
 	newest map[int]int // version of the newest event of the stream, by key
 	loaded map[int]int // version of the newest row of the snapshot, by key
@@ -421,19 +425,28 @@ type simConsumer struct {
 const lacking = -1
 
 func (c *simConsumer) take(t testing.TB, batch service.MessageBatch) {
-	for _, m := range batch {
+	for i, m := range batch {
 		ev, ok := change.FromMessage(m)
 		require.True(t, ok)
 		require.False(t, ev.Silent)
+		require.False(t, i == 0 && ev.Part > 0, "the messages of one change are in one batch")
+		if ev.Tombstone {
+			continue
+		}
 		if ev.Op == change.Delete {
 			c.xid = max(c.xid, ev.Tx.XID)
 			k := int(ev.Before[0].Int())
+			if ev.Of != nil { // of a row that is to come under another key
+				c.large = c.rows[k].large
+			}
 			delete(c.rows, k)
 			continue
 		}
 		k, row := int(ev.After[0].Int()), simRow{int(ev.After[1].Int()), lacking}
 		if ev.After[2].Known() {
 			row.large = int(ev.After[2].Int())
+		} else if ev.Part > 0 {
+			row.large = c.large
 		} else if was, ok := c.rows[k]; ok {
 			row.large = was.large
 		}
@@ -474,6 +487,9 @@ func simRun(t *testing.T, d *simDB, crashes int) *simConsumer {
 	cfg := Config{
 		MaxInFlight: 1, MaxEvents: 20, RespectTx: true, CheckpointInterval: 20 * time.Millisecond,
 		Snapshot: snapshot.Config{Mode: snapshot.Initial, ChunkRows: 7, Parallel: 3},
+	}
+	if d.maxEvents > 0 {
+		cfg.MaxEvents, cfg.RespectTx = d.maxEvents, false
 	}
 	stop := make(chan struct{})
 	var writers sync.WaitGroup
@@ -593,6 +609,22 @@ func TestLoadUnderWritesOfASilentFormat(t *testing.T) {
 				c := simRun(t, d, int(seed%4))
 				assert.Empty(t, c.wrong, "rows that are older than an event before them")
 				maps.DeleteFunc(c.rows, func(k int, _ simRow) bool { _, there := d.rows[k]; return !there })
+				assert.Equal(t, d.rows, c.rows)
+			})
+		})
+	}
+}
+
+// TestLoadUnderWritesInParts: in a format that makes several messages of a change the load is complete, too, and no batch ends between them.
+func TestLoadUnderWritesInParts(t *testing.T) {
+	for seed := range uint64(4) {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := newSimDB(t, newRand(seed), 200)
+				d.faults, d.maxEvents = 15, 11
+				d.table.Source = &change.Source{Connector: "fake", Name: "fake", Format: debezium.Default()}
+				c := simRun(t, d, int(seed%4))
+				assert.Empty(t, c.wrong, "rows that are older than an event before them")
 				assert.Equal(t, d.rows, c.rows)
 			})
 		})

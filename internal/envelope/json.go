@@ -27,15 +27,15 @@ func AppendValue(dst []byte, v change.Value) []byte {
 	case change.Uint:
 		return strconv.AppendUint(dst, v.Uint(), 10)
 	case change.Float32:
-		return appendFloat(dst, float64(v.Float32()), 32)
+		return AppendFloat(dst, float64(v.Float32()), 32)
 	case change.Float64:
-		return appendFloat(dst, v.Float64(), 64)
+		return AppendFloat(dst, v.Float64(), 64)
 	case change.Decimal:
 		dst = append(dst, '"')
 		dst = append(dst, v.Bytes()...)
 		return append(dst, '"')
 	case change.Text:
-		return appendText(dst, v.Bytes())
+		return AppendText(dst, v.Bytes())
 	case change.Bytes:
 		dst = append(dst, `{"_base64":"`...)
 		dst = base64.StdEncoding.AppendEncode(dst, v.Bytes())
@@ -76,9 +76,9 @@ func firstControl(s []byte) int {
 	return n
 }
 
-// appendFloat appends the shortest number that reads back to the same value at the given width; NaN and the infinities,
+// AppendFloat appends the shortest number that reads back to the same value at the given width; NaN and the infinities,
 // which JSON has no numbers for, as strings.
-func appendFloat(dst []byte, f float64, bits int) []byte {
+func AppendFloat(dst []byte, f float64, bits int) []byte {
 	switch {
 	case math.IsNaN(f):
 		return append(dst, `"NaN"`...)
@@ -140,8 +140,8 @@ func appendEscaped[S string | []byte](dst []byte, s S) []byte {
 	return append(dst, s[start:]...)
 }
 
-// appendText is AppendString for text of which most needs no escapes.
-func appendText(dst, s []byte) []byte {
+// AppendText is AppendString for text of which most needs no escapes.
+func AppendText(dst, s []byte) []byte {
 	dst = append(dst, '"')
 	for {
 		n := plain(s)

@@ -66,31 +66,3 @@ func TestRow(t *testing.T) {
 	dropped := told{Key: `{"id":1}`, Operation: "delete", ID: my, Silent: true}
 	assert.Equal(t, []told{dropped}, tell(t, Row{DeleteDrop}, events()["mysql_delete"]))
 }
-
-func parseFormat(t *testing.T, yaml string) (change.Format, error) {
-	t.Helper()
-	conf, err := service.NewConfigSpec().Fields(Fields()...).ParseYAML(yaml, nil)
-	require.NoError(t, err)
-	return ParseFormat(conf)
-}
-
-func TestParseFormat(t *testing.T) {
-	for yaml, want := range map[string]change.Format{
-		"":                                      Native{},
-		"format: row":                           Row{DeleteKeep},
-		"format: row\nrow: {delete_rows: drop}": Row{DeleteDrop},
-		"format: row\nrow: {delete_rows: null}": Row{DeleteNull},
-		"format: row\nrow: {delete_rows: 'null'}": Row{DeleteNull},
-	} {
-		got, err := parseFormat(t, yaml)
-		require.NoError(t, err, yaml)
-		assert.Equal(t, want, got, yaml)
-	}
-	for yaml, want := range map[string]string{
-		"format: avro":                        `format: want one of native, row, got "avro"`,
-		"format: row\nrow: {delete_rows: no}": "row.delete_rows: want keep, null or drop, got no",
-	} {
-		_, err := parseFormat(t, yaml)
-		assert.EqualError(t, err, want, yaml)
-	}
-}

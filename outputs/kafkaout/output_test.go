@@ -18,6 +18,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/envelope"
+	"github.com/deltaforge/deltaforge/internal/envelope/debezium"
 	"github.com/deltaforge/deltaforge/internal/sink"
 )
 
@@ -92,6 +93,43 @@ func TestSchemaChangeIsARecordOfItsTable(t *testing.T) {
 	assert.Equal(t, `{"db":"shop","table":"orders"}`, string(recs[1].Key))
 	assert.Contains(t, string(recs[1].Value), `"after":{"ddl":"DROP TABLE orders","old":{"db":"shop","table":"orders"`)
 	assert.Equal(t, []kgo.RecordHeader{{Key: "event_id", Value: []byte("tx:1")}, {Key: "op", Value: []byte("s")}}, recs[1].Headers)
+}
+
+// TestKeysThatChangeInTheFormatDebezium: one update is three records, in order. The output adds no tombstone where the format has one.
+func TestKeysThatChangeInTheFormatDebezium(t *testing.T) {
+	c := fake(t, kfake.SeedTopics(1, "df.shop.orders"))
+	o := connected(t, c.ListenAddrs(), "topic_prefix: df\ntombstones: true\nmetadata: { include_patterns: [ '.*' ] }\n")
+	keys, err := change.ParseMetadata([]string{change.MetaEventID})
+	require.NoError(t, err)
+	table := &change.Table{
+		Source: &change.Source{Connector: "mysql", Name: "shop", Format: debezium.Default(), Metadata: keys}, Database: "shop", Name: "orders",
+		Columns: []change.Column{{Name: "id", Type: "int", Logical: change.LogicalInt32}}, Key: []int{0},
+	}
+	ev := &change.Event{
+		Op: change.Update, Table: table, Origin: &change.Origin{Tx: &change.Tx{ID: "tx", Position: "tx", CommitTime: time.UnixMilli(1700000000123)}}, Index: 1,
+		Before: []change.Value{change.IntValue(1)}, After: []change.Value{change.IntValue(2)},
+	}
+	batch := envelope.AppendMessages(nil, ev)
+	require.NoError(t, o.WriteBatch(t.Context(), batch))
+	recs := consume(t, c.ListenAddrs(), 3, "df.shop.orders")
+	require.Len(t, recs, 3)
+	header := func(id, op, name, key string) []kgo.RecordHeader {
+		return []kgo.RecordHeader{{Key: "event_id", Value: []byte(id)}, {Key: "op", Value: []byte(op)}, {Key: name, Value: []byte(key)}}
+	}
+	for i, want := range []struct {
+		key, value string
+		headers    []kgo.RecordHeader
+	}{
+		{`{"id":1}`, `{"before":{"id":1},"after":null,`, header("tx:1", "d", "__debezium.newkey", `{"id":2}`)},
+		{`{"id":1}`, ``, header("tx:1-1", "d", "__debezium.newkey", `{"id":2}`)},
+		{`{"id":2}`, `{"before":null,"after":{"id":2},`, header("tx:1-2", "c", "__debezium.oldkey", `{"id":1}`)},
+	} {
+		assert.Equal(t, want.key, string(recs[i].Key))
+		assert.Equal(t, want.value, string(recs[i].Value[:min(len(recs[i].Value), len(want.value))]))
+		assert.Equal(t, want.value == "", recs[i].Value == nil, "Kafka's null is a tombstone")
+		assert.Equal(t, want.headers, recs[i].Headers)
+		assert.Equal(t, int64(1700000000123), recs[i].Timestamp.UnixMilli())
+	}
 }
 
 // TestSchemaChangesInATopicOfTheirOwn: the recipe of docs/events.md. In a topic of any number of partitions those of one table keep

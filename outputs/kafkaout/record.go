@@ -71,7 +71,12 @@ func (b *builder) one(a *attempt, i int, m *service.Message) error {
 	if err != nil {
 		return sink.Errorf(sink.Serialization, "reading the payload: %w", err)
 	}
-	if value == nil {
+	ev, _ := change.FromMessage(m)
+	tombstone := ev != nil && ev.Tombstone && len(value) == 0
+	switch {
+	case tombstone:
+		value = nil
+	case value == nil:
 		value = []byte{} // nil would be a tombstone
 	}
 	topic, err := b.topic(a, m)
@@ -85,7 +90,7 @@ func (b *builder) one(a *attempt, i int, m *service.Message) error {
 	var op []byte
 	op, a.text, _ = change.Meta(m, metaOp, a.text)
 	first := len(a.headers)
-	if err := b.appendHeaders(a, m, op); err != nil {
+	if err := b.appendHeaders(a, m, ev, op); err != nil {
 		a.headers = a.headers[:first]
 		return err
 	}
@@ -100,7 +105,7 @@ func (b *builder) one(a *attempt, i int, m *service.Message) error {
 	}
 	ts := b.commitTime(m)
 	a.add(i, size, kgo.Record{Topic: topic, Key: key, Value: value, Headers: headers, Timestamp: ts})
-	if b.conf.tombstones && string(op) == "d" && key != nil {
+	if b.conf.tombstones && string(op) == "d" && key != nil && !tombstone && (ev == nil || !ev.Followed) {
 		a.add(i, len(key), kgo.Record{Topic: topic, Key: key, Headers: headers, Timestamp: ts})
 	}
 	return nil
@@ -161,7 +166,7 @@ func (b *builder) key(a *attempt, m *service.Message) (k []byte, err error) {
 	return k, nil
 }
 
-func (b *builder) appendHeaders(a *attempt, m *service.Message, op []byte) error {
+func (b *builder) appendHeaders(a *attempt, m *service.Message, ev *change.Event, op []byte) error {
 	var id []byte
 	var ok bool
 	if id, a.text, ok = change.Meta(m, metaEventID, a.text); ok {
@@ -169,6 +174,13 @@ func (b *builder) appendHeaders(a *attempt, m *service.Message, op []byte) error
 	}
 	if len(op) > 0 {
 		a.headers = append(a.headers, kgo.RecordHeader{Key: metaOp, Value: op})
+	}
+	var own []change.Header
+	if ev != nil {
+		own = ev.Headers
+	}
+	for _, h := range own {
+		a.headers = append(a.headers, kgo.RecordHeader{Key: h.Name, Value: h.Value})
 	}
 	for _, h := range b.conf.headers {
 		v, err := h.value.TryBytes(m)
@@ -182,7 +194,7 @@ func (b *builder) appendHeaders(a *attempt, m *service.Message, op []byte) error
 	}
 	first := len(a.headers)
 	err := b.conf.metadata.Walk(m, func(k, v string) error {
-		if k != metaEventID && k != metaOp {
+		if k != metaEventID && k != metaOp && !slices.ContainsFunc(own, func(h change.Header) bool { return h.Name == k }) {
 			a.headers = append(a.headers, kgo.RecordHeader{Key: k, Value: bytesOf(v)})
 		}
 		return nil

@@ -307,7 +307,9 @@ func (s *Schemas) typeOf(ctx context.Context, conn *pgx.Conn, key value.Key, dep
 			return nil, err
 		}
 		*t = *base
-		t.Text = row.Text
+		if t.Text = row.Text; t.Base == "" {
+			t.Base = base.Text
+		}
 	case row.Kind == "c":
 		if err := s.composite(ctx, conn, t, row.Relation, depth); err != nil {
 			return nil, err

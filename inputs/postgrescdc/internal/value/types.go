@@ -46,6 +46,7 @@ type Key struct {
 type Type struct {
 	Codec Codec
 	Text  string // as the database writes the type
+	Base  string // the text of the type below a domain
 	// Unlisted types are delivered as the database prints them, with a warning.
 	Unlisted bool
 	Logical  change.Logical
@@ -64,7 +65,7 @@ type Type struct {
 // Column describes a column, a field or an element of the type. Without a constraint any of them can be NULL.
 func (t *Type) Column(name string, nullable bool) change.Column {
 	c := change.Column{
-		Name: name, Type: t.Text, Logical: t.Logical, Nullable: nullable, Precision: t.precision, Scale: t.scale,
+		Name: name, Type: t.Text, Base: t.Base, Logical: t.Logical, Nullable: nullable, Precision: t.precision, Scale: t.scale,
 		Quoted: t.Codec == CodecDigits,
 	}
 	switch {

@@ -1,0 +1,174 @@
+// Package format is the configuration of what messages look like.
+package format
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/envelope"
+	"github.com/deltaforge/deltaforge/internal/envelope/debezium"
+)
+
+// The fields of the configuration that say what messages look like.
+const (
+	fieldFormat     = "format"
+	fieldRow        = "row"
+	fieldDeleteRows = "delete_rows"
+
+	fieldDebezium       = "debezium"
+	fieldTombstones     = "tombstones"
+	fieldTruncates      = "truncates"
+	fieldDecimal        = "decimal"
+	fieldTimePrecision  = "time_precision"
+	fieldBinary         = "binary"
+	fieldBigintUnsigned = "bigint_unsigned"
+	fieldInterval       = "interval"
+	fieldHstore         = "hstore"
+	fieldPlaceholder    = "unavailable_value"
+)
+
+// The formats.
+const (
+	formatNative   = "native"
+	formatRow      = "row"
+	formatDebezium = "debezium"
+)
+
+// The values of the options of the format debezium, the defaults first.
+func decimals() []string {
+	return texts(debezium.DecimalPrecise, debezium.DecimalString, debezium.DecimalDouble)
+}
+
+func precisions() []string {
+	return texts(debezium.TimeAdaptive, debezium.TimeConnect, debezium.TimeMicroseconds, debezium.TimeNanoseconds, debezium.TimeISO)
+}
+
+func binaries() []string {
+	return texts(debezium.BinaryBytes, debezium.BinaryBase64, debezium.BinaryBase64URL, debezium.BinaryHex)
+}
+
+func bigints() []string   { return []string{"long", "precise"} }
+func intervals() []string { return []string{"numeric", "string"} }
+func hstores() []string   { return []string{"json", "map"} }
+
+func texts[S ~string](values ...S) (out []string) {
+	for _, v := range values {
+		out = append(out, string(v))
+	}
+	return out
+}
+
+// Fields are the fields of the configuration that say what messages look like.
+func Fields() []*service.ConfigField {
+	return []*service.ConfigField{
+		service.NewStringEnumField(fieldFormat, formatNative, formatRow, formatDebezium).Default(formatNative).
+			Description("What messages look like. `native`: our envelope, with the row before and after the change, and where it comes from. `row`: the row " +
+				"alone, flat; what happened to it is in the metadata `operation`. `debezium`: what Debezium's JSON converter writes, for consumers that " +
+				"are there already. See [Formats](../formats.md)."),
+		service.NewObjectField(fieldRow,
+			// null is a word of YAML: the linter must let it pass with and without quotes.
+			service.NewAnyField(fieldDeleteRows).Default(string(envelope.DeleteKeep)).
+				Description("What becomes of deletes: `keep`, the row that was there, as far as the log has it; `null`; or `drop`, no message.").
+				Example(string(envelope.DeleteNull)).
+				LintRule(`root = if ![null, "keep", "null", "drop"].contains(this) { ["want keep, null or drop"] }`),
+		).Description("Options of the format `row`.").Optional().Advanced(),
+		service.NewObjectField(fieldDebezium, debeziumFields()...).Description("Options of the format `debezium`. The defaults are Debezium's.").Optional().Advanced(),
+	}
+}
+
+func debeziumFields() []*service.ConfigField {
+	enum := func(name string, values []string, what string) *service.ConfigField {
+		return service.NewStringEnumField(name, values...).Default(values[0]).Description(what)
+	}
+	return []*service.ConfigField{
+		service.NewBoolField(fieldTombstones).Default(true).Description("Whether a delete is followed by a message without payload, by which a compacted " +
+			"topic forgets the key. Leave `tombstones` of `deltaforge_kafka` alone: it adds none where there is one. Redis has no use for them."),
+		service.NewBoolField(fieldTruncates).Default(false).Description("Whether truncates are delivered. They have no key, so a consumer that reads several " +
+			"partitions cannot tell which rows came before."),
+		enum(fieldDecimal, decimals(), "How decimals and `money` look: `precise`, the bytes of an integer in base64, of which the schema has the scale; `string`; or "+
+			"`double`, a number that can lose digits."),
+		enum(fieldTimePrecision, precisions(), "How dates and times without a zone look. `adaptive`: numbers of milliseconds or microseconds, as precise as the column. "+
+			"`connect`: milliseconds, which can lose digits. `isostring`: text."),
+		enum(fieldBinary, binaries(), "How bytes look. `bytes` and `base64` are the same text."),
+		enum(fieldBigintUnsigned, bigints(), "How `BIGINT UNSIGNED` of MySQL looks: `long`, a signed integer, which is negative from 2^63 on; or `precise`, as a `precise` decimal."),
+		enum(fieldInterval, intervals(), "How `interval` of PostgreSQL looks: `numeric`, microseconds, with months of 30.4375 days; or `string`, ISO 8601."),
+		enum(fieldHstore, hstores(), "How `hstore` of PostgreSQL looks: `json`, a string with an object in it; or `map`, an object."),
+		service.NewStringField(fieldPlaceholder).Default(debezium.DefaultPlaceholder).Description("What stands for a value that the log does not carry, such as " +
+			"an unchanged TOAST value."),
+	}
+}
+
+// Parse reads those fields.
+func Parse(conf *service.ParsedConfig) (change.Format, error) {
+	name, err := oneOf(conf, []string{formatNative, formatRow, formatDebezium}, fieldFormat)
+	switch {
+	case err != nil:
+		return nil, err
+	case name == formatRow:
+		return parseRow(conf)
+	case name == formatDebezium:
+		return parseDebezium(conf)
+	default:
+		return envelope.Native{}, nil
+	}
+}
+
+func parseDebezium(conf *service.ParsedConfig) (*debezium.Format, error) {
+	f := debezium.Default()
+	var err error
+	flag := func(dst *bool, field string) {
+		if err == nil {
+			*dst, err = conf.FieldBool(fieldDebezium, field)
+		}
+	}
+	enum := func(options []string, field string) (v string) {
+		if err == nil {
+			v, err = oneOf(conf, options, fieldDebezium, field)
+		}
+		return v
+	}
+	flag(&f.Tombstones, fieldTombstones)
+	flag(&f.Truncates, fieldTruncates)
+	f.Decimal = debezium.Decimal(enum(decimals(), fieldDecimal))
+	f.Time = debezium.TimePrecision(enum(precisions(), fieldTimePrecision))
+	f.Binary = debezium.Binary(enum(binaries(), fieldBinary))
+	f.PreciseUnsigned = enum(bigints(), fieldBigintUnsigned) == bigints()[1]
+	f.IntervalText = enum(intervals(), fieldInterval) == intervals()[1]
+	f.HstoreMap = enum(hstores(), fieldHstore) == hstores()[1]
+	if err == nil {
+		f.Placeholder, err = conf.FieldString(fieldDebezium, fieldPlaceholder)
+	}
+	return f, err
+}
+
+func parseRow(conf *service.ParsedConfig) (envelope.Row, error) {
+	v, err := conf.FieldAny(fieldRow, fieldDeleteRows)
+	if err != nil {
+		return envelope.Row{}, err
+	}
+	switch v {
+	case nil:
+		return envelope.Row{Deletes: envelope.DeleteNull}, nil
+	case string(envelope.DeleteKeep), string(envelope.DeleteNull), string(envelope.DeleteDrop):
+		return envelope.Row{Deletes: envelope.DeleteRows(fmt.Sprint(v))}, nil
+	default:
+		return envelope.Row{}, fmt.Errorf("%s.%s: want keep, null or drop, got %v", fieldRow, fieldDeleteRows, v)
+	}
+}
+
+// oneOf reads an enumeration; the engine checks those only when it lints.
+func oneOf(conf *service.ParsedConfig, options []string, path ...string) (string, error) {
+	v, err := conf.FieldString(path...)
+	if err != nil {
+		return "", err
+	}
+	for _, o := range options {
+		if v == o {
+			return v, nil
+		}
+	}
+	return "", fmt.Errorf("%s: want one of %s, got %q", strings.Join(path, "."), strings.Join(options, ", "), v)
+}
