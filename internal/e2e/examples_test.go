@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,6 +64,7 @@ func TestExamplesRun(t *testing.T) {
 		"postgres-to-redis.yaml": {examplePostgres, exampleRedis},
 
 		"mysql-to-redis-exactly-once.yaml": {exampleMySQL, exampleRedis},
+		"mysql-to-redis-cache.yaml":        {exampleMySQL, exampleCopy},
 	}
 	files, err := filepath.Glob("../../config/*-to-*.yaml")
 	require.NoError(t, err)
@@ -135,5 +137,19 @@ func exampleRedis(t *testing.T, src source) ([]string, func(t *testing.T) []deli
 	return []string{"REDIS_URL=" + srv.URL()}, func(t *testing.T) []delivered {
 		t.Helper()
 		return readStream(t, srv, src.slug+":"+src.full)
+	}
+}
+
+// exampleCopy takes the hash of the sentinel for its event.
+func exampleCopy(t *testing.T, src source) ([]string, func(t *testing.T) []delivered) {
+	t.Helper()
+	srv := testenv.Redis(t)
+	return []string{"REDIS_URL=" + srv.URL()}, func(t *testing.T) []delivered {
+		t.Helper()
+		row := srv.Client(t).HGetAll(t.Context(), fmt.Sprintf("%s:%s:%d", src.slug, src.full, sentinelID)).Val()
+		if row["note"] != "the end" {
+			return nil
+		}
+		return []delivered{{key: sentinelKey}}
 	}
 }
