@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -139,5 +140,16 @@ func showSnapshots(out io.Writer, sources map[string]contract.SnapshotStatus) er
 			}
 		}
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if l := sources[name].Lost; l != nil {
+			if _, err := fmt.Fprintf(out, "%s: the position %s was lost at %s, and reading began anew at %s. Rows that were deleted in between stay at the consumers. %s\n", name,
+				cmp.Or(l.From, "?"), l.At.Format(time.RFC3339), cmp.Or(l.To, "?"), l.Why); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

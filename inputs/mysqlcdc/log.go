@@ -38,6 +38,8 @@ type mysqlLog struct {
 	confirmed atomic.Pointer[gtid.Position]
 	// files are the server's binlog files as they were when last asked for; nil when unknown.
 	files atomic.Pointer[[]catalog.LogFile]
+	// renewed says that a position was lost, and that a Run without one starts at the end of the log. It is set while no Run is active.
+	renewed bool
 	// warned says that what cannot be captured was told.
 	warned atomic.Bool
 	// observe sees every statement that may change tables; nil but in tests.
@@ -50,6 +52,7 @@ var (
 	_ coordinator.Log         = (*mysqlLog)(nil)
 	_ coordinator.LagReporter = (*mysqlLog)(nil)
 	_ coordinator.Historian   = (*mysqlLog)(nil)
+	_ coordinator.Renewer     = (*mysqlLog)(nil)
 )
 
 func newLog(cfg config, res *service.Resources) *mysqlLog {
@@ -89,6 +92,15 @@ func (l *mysqlLog) Confirm(tok checkpoint.Token) {
 	if p.File != "" {
 		l.confirmed.Store(p)
 	}
+}
+
+// Renew implements coordinator.Renewer. The server keeps no state for us, and the history begins anew with the Run.
+func (l *mysqlLog) Renew(context.Context) error {
+	l.renewed = true
+	l.confirmed.Store(nil)
+	l.files.Store(nil)
+	l.snapshots.Forget()
+	return nil
 }
 
 // LagBytes implements coordinator.LagReporter.

@@ -44,6 +44,9 @@ func (s *session) savedOrConfigured(from checkpoint.Token) (*gtid.Position, erro
 		}
 		return p, nil
 	}
+	if s.log.renewed {
+		return nil, nil
+	}
 	return s.log.cfg.startAt, nil
 }
 
@@ -58,7 +61,7 @@ func (s *session) startPosition(ctx context.Context, from checkpoint.Token) (*gt
 		return s.resume(ctx, p, from.Source)
 	case p != nil:
 		return s.startAt(ctx, p)
-	case s.log.cfg.start == startEarliest:
+	case s.log.cfg.start == startEarliest && !s.log.renewed:
 		return s.earliest(ctx)
 	default:
 		return s.end, nil

@@ -85,7 +85,7 @@ func positionCases() []positionCase {
 		{name: "reset, file there", happens: func(t *testing.T, w *world) {
 			w.reset(t)
 			w.insert(t, 60)
-		}, gtid: "its log was reset", file: "its log was reset"},
+		}, gtid: "was reset", file: "was reset"},
 		{name: "reset and purged", happens: func(t *testing.T, w *world) {
 			w.reset(t)
 			w.insert(t, 3)
@@ -211,6 +211,26 @@ func (w *world) try(t *testing.T, c positionCase, streaming bool, useGTID, want 
 		return
 	}
 	require.ErrorContains(t, err, "deltaforge checkpoint reset KEY")
+	f.anew(t, w)
+}
+
+// anew begins anew after a lost position: at the end of the log, and with all that comes after it.
+func (f *follower) anew(t *testing.T, w *world) {
+	t.Helper()
+	f.log.cfg.start = startEarliest // counts for a first start only
+	require.NoError(t, f.log.Renew(t.Context()))
+	w.want, f.got, f.run.inside = nil, nil, false
+	f.start(t)
+	require.NotNil(t, f.run.tok.Commit)
+	w.b.exec(t, "CREATE TABLE more (id INT PRIMARY KEY)", "DROP TABLE more") // the history goes on from there
+	w.insert(t, 2)
+	require.NoError(t, f.follow(t, w.want))
+	require.Equal(t, w.want, f.got)
+	f.run.stop(t)
+	w.insert(t, 1)
+	f.restart(t)
+	require.NoError(t, f.follow(t, w.want))
+	require.Equal(t, w.want, f.got)
 }
 
 // follower is a source that begins again when a session ends, as the coordinator does.

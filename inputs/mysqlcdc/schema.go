@@ -34,9 +34,9 @@ func (s *session) prepareHistory(ctx context.Context, from checkpoint.Token, sta
 		s.log.logger.Warnf("No schema history is saved with position %s: tables are taken as they are now; rows that were written "+
 			"before a later change of their table are an error", start)
 	}
-	latest := from.IsZero() && s.log.cfg.startAt == nil && s.log.cfg.start == startLatest
+	latest := from.IsZero() && (s.log.renewed || s.log.cfg.startAt == nil && s.log.cfg.start == startLatest)
 	endOfLog := s.endOfLog
-	if latest && s.log.cfg.snapshotWanted {
+	if latest && (s.log.renewed || s.log.cfg.snapshotWanted) {
 		endOfLog = s.endOfVisible
 	}
 	c, err := s.readCatalogAt(ctx, nil, endOfLog)

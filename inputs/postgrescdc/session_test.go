@@ -217,6 +217,7 @@ func TestInvalidatedSlot(t *testing.T) {
 	err := d.begin(r, s.last).fails()
 	require.ErrorIs(t, err, fault.ErrPositionLost)
 	require.ErrorContains(t, err, "max_slot_wal_keep_size")
+	d.anew(r, "INSERT INTO item VALUES (7)", `c item {"before":null,"after":{"id":7}}`)
 }
 
 // TestAdoptedSlot starts where somebody else's slot is.
@@ -240,6 +241,27 @@ func TestYoungPublication(t *testing.T) {
 	err := s.fails()
 	require.ErrorIs(t, err, fault.ErrPositionLost)
 	require.ErrorContains(t, err, "the publication p did not exist when the changes after ")
+	d.anew(r, "INSERT INTO item VALUES (2)", `c item {"before":null,"after":{"id":2}}`)
+}
+
+// anew has a source begin anew after a lost position: at the end of the log, and with all that comes after it. What was saved of the old log is not taken for a place in
+// the new one, and until something of that is saved the slot stays where it is.
+func (d *database) anew(r *replication, statement, want string) {
+	d.t.Helper()
+	end := d.queryText("SELECT pg_current_wal_lsn()::text")
+	for range 2 { // the process may end after the first
+		require.NoError(d.t, r.Renew(d.t.Context()))
+	}
+	require.Zero(d.t, r.confirmed.Load())
+	s := d.run(r, checkpoint.Token{})
+	first := s.last.Commit.(Position)
+	require.Equal(d.t, "true", d.queryText("SELECT ($1::pg_lsn >= $2::pg_lsn)::text", first.At.String(), end), "not what was lost")
+	d.exec(statement)
+	require.Equal(d.t, []string{want}, shorts(d.t, s.events(1)))
+	require.Equal(d.t, uint64(0), r.confirmed.Load())
+	r.Confirm(checkpoint.Token{Commit: first})
+	require.Equal(d.t, uint64(first.At), r.confirmed.Load())
+	s.close()
 }
 
 func TestPreflight(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/lsn"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/publication"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
+	"github.com/deltaforge/deltaforge/internal/fault"
 	"github.com/deltaforge/deltaforge/internal/plane"
 )
 
@@ -23,6 +24,7 @@ var (
 	_ coordinator.Rememberer = (*replication)(nil)
 	_ coordinator.LagProber  = (*replication)(nil)
 	_ coordinator.Leaver     = (*replication)(nil)
+	_ coordinator.Renewer    = (*replication)(nil)
 )
 
 // slotPosition returns the position of the slot, which it makes when there is none.
@@ -227,6 +229,57 @@ func (r *replication) Leftovers(ctx context.Context, drop bool) ([]plane.Leftove
 		gone = append(gone, plane.Leftover{What: "the publication " + name, How: "DROP PUBLICATION " + publication.Ident(name), Dropped: true})
 	}
 	return gone, classify(err)
+}
+
+// Renew implements coordinator.Renewer. A slot that is there and can be read is moved to the end of the log, so that it keeps what it was made with, such as its
+// synchronisation to standbys. One that cannot be read is dropped, and the next Run makes another one.
+func (r *replication) Renew(ctx context.Context) error {
+	conn, err := r.cfg.connect(ctx)
+	if err != nil {
+		return classifyConnect(err)
+	}
+	defer catalog.Close(ctx, conn)
+	slot, err := querySlot(ctx, conn, r.cfg.slot)
+	if err != nil {
+		return classify(err)
+	}
+	if slot != nil && slot.Type == "logical" && slot.Plugin == "pgoutput" { // what else is wrong with it is told by the start
+		if err := r.renewSlot(ctx, conn, slot); err != nil {
+			return err
+		}
+	}
+	r.proof.mu.Lock()
+	r.proof.saved, r.proof.wanted = 0, false
+	r.confirmed.Store(0)
+	r.proof.mu.Unlock()
+	r.wanted.Store(0)
+	r.nudged.Store(0)
+	r.seen = nil
+	r.history.Forget()
+	r.chunks.Forget()
+	return nil
+}
+
+// renewSlot moves the slot to the end of the log, or drops it.
+func (r *replication) renewSlot(ctx context.Context, conn *pgx.Conn, slot *slotRow) error {
+	if !slot.lost() {
+		_, err := conn.Exec(ctx, `SELECT pg_replication_slot_advance(slot_name, greatest(confirmed_flush_lsn,
+			CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END)) FROM pg_replication_slots WHERE slot_name = $1`, r.cfg.slot)
+		if err == nil {
+			return nil
+		}
+		if pg, ok := asPgError(err); !ok || pg.Code != codeNotInState && pg.Code != codeUndefinedFile {
+			return classify(fmt.Errorf("moving the replication slot %s to the end of the log: %w", r.cfg.slot, err))
+		}
+	}
+	if !r.cfg.createSlot {
+		return fault.WithKind(fault.KindPositionLost, fmt.Errorf("the replication slot %s cannot be read any more, and create_slot is off: %s; SELECT "+
+			"pg_create_logical_replication_slot(%s, 'pgoutput')", r.cfg.slot, r.dropStatement(), publication.Literal(r.cfg.slot)))
+	}
+	if _, err := conn.Exec(ctx, r.dropStatement()); err != nil {
+		return classify(fmt.Errorf("dropping the replication slot %s, which cannot be read any more: %w", r.cfg.slot, err))
+	}
+	return nil
 }
 
 // lost reports whether the server has thrown away what the slot needs.

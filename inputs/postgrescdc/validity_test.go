@@ -111,6 +111,8 @@ func (s *subject) lost(parts ...string) {
 		require.ErrorContains(s.t, err, p, s.name)
 	}
 	require.ErrorContains(s.t, err, "`deltaforge checkpoint reset "+s.database.name+"`", s.name)
+	s.rows++
+	s.anew(s.r, fmt.Sprintf("INSERT INTO item VALUES (%d)", s.rows), fmt.Sprintf(`c item {"before":null,"after":{"id":%d}}`, s.rows))
 }
 
 // exactly starts the subject, which must deliver the rows that were inserted and not delivered, and nothing else.

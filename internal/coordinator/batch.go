@@ -47,7 +47,7 @@ type txEnd struct {
 // after returns the place after the first n messages: the newest commit at or before that point, and the events of
 // the transaction after it that are among them.
 func (s *stretch) after(n int) place {
-	p := place{checkpoint.Token{Source: s.source, Commit: s.base.token.Commit}, s.base.seq, s.base.mark, s.first + uint64(n) - 1}
+	p := place{checkpoint.Token{Source: s.source, Commit: s.base.token.Commit}, s.base.seq, s.base.mark, s.first + uint64(n) - 1, s.base.era}
 	whole := 0
 	for _, e := range s.ends {
 		if e.n > n {
@@ -272,7 +272,7 @@ func (b *batcher) ended(seg *Segment) {
 		return
 	case len(b.messages) == 0:
 		// Nothing to deliver: the position moves once everything before it is acknowledged.
-		b.base, b.sent = place{checkpoint.Token{Source: b.source, Commit: seg.Commit}, seg.seq, b.mark, b.in.nextOrder()}, false
+		b.base, b.sent = place{checkpoint.Token{Source: b.source, Commit: seg.Commit}, seg.seq, b.mark, b.in.nextOrder(), b.base.era}, false
 		b.in.deliver.passed(b.base)
 		if !b.s.moved.Load() && seg.Commit.String() != b.s.from.token.String() {
 			b.s.progress()

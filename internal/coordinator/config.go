@@ -31,6 +31,7 @@ const (
 	fieldDecoders   = "decode_workers"
 	fieldMetadata   = "metadata"
 	fieldRequire    = "require_position"
+	fieldOnLost     = "on_position_lost"
 )
 
 // Config is what every source has in common.
@@ -55,6 +56,8 @@ type Config struct {
 	ExactlyOnce bool
 	// RequirePosition refuses a start without a saved position.
 	RequirePosition bool
+	// OnLost is what happens when the position is lost.
+	OnLost OnLost
 
 	// MaxInFlight is how many batches may be on their way through the pipeline at a time.
 	MaxInFlight int
@@ -107,6 +110,7 @@ func Fields() []*service.ConfigField {
 		service.NewBoolField(fieldRequire).Default(false).Description("Refuses to start when no position is saved: the source then stops with " +
 			"`position lost` instead of taking it for its first start. Set it once the source has started for the first time, so that a lost volume or another " +
 			"store does not pass over changes."),
+		onLostField(),
 		service.NewIntField(fieldInFlight).LintRule(atLeast(1)).Description("The most batches on their way through the pipeline at " +
 			"a time. With 1 the order of the log holds whatever the pipeline does, also when it has several threads. The next batch is " +
 			"gathered and decoded meanwhile, so more than 1 pays only when processors or the output work on several batches at once; " +
@@ -202,6 +206,7 @@ func ParseConfig(conf *service.ParsedConfig) (Config, error) {
 	num(&intervalMs, 0, fieldCheckpoint, fieldIntervalMs)
 	get(func() (e error) { c.ExactlyOnce, e = conf.FieldBool(fieldCheckpoint, fieldExactly); return e })
 	get(func() (e error) { c.RequirePosition, e = conf.FieldBool(fieldRequire); return e })
+	get(func() (e error) { c.OnLost, e = parseOnLost(conf); return e })
 	num(&c.MaxInFlight, 1, fieldInFlight)
 	num(&c.Decoders, 0, fieldDecoders)
 	get(func() error {

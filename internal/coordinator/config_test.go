@@ -30,7 +30,7 @@ func TestParseConfig(t *testing.T) {
 		Name: "orders", MaxEvents: 5000, MaxBytes: 4 << 20, MaxWait: 50 * time.Millisecond, RespectTx: true,
 		CheckpointKey: "orders", CheckpointPath: "deltaforge-checkpoints.db", CheckpointInterval: 300 * time.Millisecond,
 		MaxInFlight: 1, Metadata: defaults,
-		Snapshot: snapshot.Config{Mode: snapshot.Initial, Tables: []string{}, Where: map[string]string{}, ChunkRows: 10_000, Parallel: 2},
+		OnLost: LostFail, Snapshot: snapshot.Config{Mode: snapshot.Initial, Tables: []string{}, Where: map[string]string{}, ChunkRows: 10_000, Parallel: 2},
 	}, got)
 	got, err = parse(t, `
 name: orders
@@ -47,7 +47,7 @@ snapshot: {mode: never, tables: [a.b], where: {a.b: c}, chunk_rows: 4, max_paral
 	require.NoError(t, err)
 	assert.Equal(t, Config{
 		Name: "orders", Tenant: "acme", MaxEvents: 1, MaxBytes: 2, CheckpointCache: "c", CheckpointKey: "k", Decoders: 3, MaxInFlight: 9, Metadata: one,
-		Snapshot: snapshot.Config{
+		OnLost: LostFail, Snapshot: snapshot.Config{
 			Mode: snapshot.Never, Tables: []string{"a.b"}, Where: map[string]string{"a.b": "c"}, ChunkRows: 4, Parallel: 5, Rate: 6, DSN: "d", Signal: "a.s",
 		},
 	}, got)

@@ -38,15 +38,19 @@ type deliveries struct {
 	pause     time.Duration
 	notBefore time.Time // of what is due
 	closed    bool
+	era       uint64 // of the log that is read
+	anew      bool   // the log is read from a new beginning, which is not known yet
 }
 
 // place is a position, the number of the last segment before it, and the mark of the last chunk of a snapshot before it. Its order increases
-// along the log, whatever the position is.
+// along the log, whatever the position is. The era counts how often the position
+// was lost and the log read from a new beginning before it.
 type place struct {
 	token checkpoint.Token
 	seq   uint64
 	mark  uint64
 	order uint64
+	era   uint64
 }
 
 // state is where a delivery is.
@@ -97,10 +101,21 @@ func (d *deliveries) resume() place {
 	}
 	clear(d.pending[n:])
 	d.pending = d.pending[:n]
+	p := d.safe
 	if n > 0 {
-		return d.pending[n-1].end
+		p = d.pending[n-1].end
 	}
-	return d.safe
+	if d.anew {
+		p.token, p.era = checkpoint.Token{}, d.era
+	}
+	return p
+}
+
+// renew has the next session begin as if nothing were saved. What is on its way stays there, and the new beginning is safe after it.
+func (d *deliveries) renew(era uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.era, d.anew = era, true
 }
 
 // cut takes a batch in. Batches are cut, and positions passed, by the batcher only, so that both are in log order.
@@ -108,6 +123,7 @@ func (d *deliveries) cut(b *batch) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	b.delivery = &delivery{batch: b, end: b.end}
+	d.anew = false
 	d.pending = append(d.pending, b.delivery)
 }
 
@@ -116,6 +132,7 @@ func (d *deliveries) cut(b *batch) {
 func (d *deliveries) passed(p place) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.anew = false
 	if n := len(d.pending); n > 0 {
 		d.pending[n-1].end = p
 		return

@@ -27,8 +27,6 @@ const (
 	// Backoff between sessions that failed without getting anywhere.
 	backoffMin = 100 * time.Millisecond
 	backoffMax = 30 * time.Second
-	// lostBackoff is how often a source that has lost its position looks whether somebody has brought it back.
-	lostBackoff = time.Minute
 )
 
 // Input is the service.BatchInput over a Log.
@@ -66,6 +64,8 @@ type Input struct {
 	failing  time.Time // since when
 	sessions int       // sessions that were started
 	order    uint64    // of the newest place; of the batcher
+	lost     int       // times in a row that the position was found lost
+	lostBy   error     // the newest of them
 	tracer   *tracing.Tracer
 }
 
@@ -134,6 +134,9 @@ func (i *Input) begin(ctx context.Context) error {
 		err = i.exact.err()
 	}
 	if err == nil {
+		err = i.renewIfLost(ctx)
+	}
+	if err == nil {
 		err = i.connect(ctx)
 	}
 	if err == nil || ctx.Err() != nil {
@@ -142,8 +145,11 @@ func (i *Input) begin(ctx context.Context) error {
 	i.failed(err, !away(err))
 	i.st.sourceErrors.Incr(1, string(fault.KindOf(err)))
 	wait := i.backoff()
-	if errors.Is(err, fault.ErrPositionLost) || i.exact.err() != nil {
+	switch {
+	case i.exact.err() != nil:
 		wait = lostBackoff
+	case errors.Is(err, fault.ErrPositionLost):
+		wait, err = i.foundLost(err)
 	}
 	return service.NewErrBackOff(err, wait)
 }
@@ -180,10 +186,13 @@ func (i *Input) endSession(ctx context.Context) error {
 	i.session = nil
 	i.lag.Rewind(i.deliver.resume().seq)
 	if s.moved.Load() {
-		i.failures = 0
+		i.failures, i.lost = 0, 0
 	}
 	if cause != nil {
 		i.failed(cause, true)
+	}
+	if errors.Is(cause, fault.ErrPositionLost) {
+		_, _ = i.foundLost(cause)
 	}
 	// Without a pause, a log that fails as soon as it streams would be a busy loop.
 	return sleep(ctx, i.backoff())
@@ -207,7 +216,11 @@ func (i *Input) connect(ctx context.Context) error {
 	if i.sessions > 1 {
 		i.st.sourceReconnects.Incr(1)
 	}
-	if s.from.token.IsZero() && i.sessions == 1 {
+	switch {
+	case !s.from.token.IsZero():
+	case s.from.era > 0:
+		i.tellRenewed(s.start())
+	case i.sessions == 1:
 		i.tellFirstStart(s.start())
 	}
 	i.out.With("position", s.start().String()).Infof("Reading the log of %s from %s", i.cfg.Name, s.start())
@@ -272,11 +285,12 @@ func (i *Input) begun(s *session) <-chan struct{} {
 	if !s.from.token.IsZero() || s.start().Commit == nil {
 		return nil
 	}
+	begun := i.saver.firstSave()
 	select {
-	case <-i.saver.begun:
+	case <-begun:
 		return nil
 	default:
-		return i.saver.begun
+		return begun
 	}
 }
 

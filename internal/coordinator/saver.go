@@ -19,16 +19,17 @@ const saveTimeout = 10 * time.Second
 type saver struct {
 	in     *Input
 	wake   chan struct{} // one pending wish to save
-	begun  chan struct{} // closed when something is saved
 	worker *worker       // the only one that saves, until it has ended
 
 	mu     sync.Mutex
-	want   place     // newest safe position; guarded by mu, as are all the others
-	since  time.Time // when want first differed from what is saved
-	moves  uint64    // how often want has moved
-	saved  uint64    // the moves that the last save covers
-	wrotes uint64    // order of the newest place that is saved with its rows
-	failed time.Time // when saving began to fail; zero: it does not
+	want   place         // newest safe position; guarded by mu, as are all the others
+	since  time.Time     // when want first differed from what is saved
+	moves  uint64        // how often want has moved
+	saved  uint64        // the moves that the last save covers
+	wrotes uint64        // order of the newest place that is saved with its rows
+	failed time.Time     // when saving began to fail; zero: it does not
+	era    uint64        // of the log that is read
+	begun  chan struct{} // closed when something of that is saved
 }
 
 func startSaver(ctx context.Context, in *Input) *saver {
@@ -121,10 +122,12 @@ func (s *saver) save(parent context.Context) error {
 		return err
 	}
 	s.mu.Lock()
-	select {
-	case <-s.begun:
-	default:
-		close(s.begun)
+	if p.era == s.era {
+		select {
+		case <-s.begun:
+		default:
+			close(s.begun)
+		}
 	}
 	s.saved, s.failed = max(s.saved, moves), time.Time{}
 	if s.moves != moves {
@@ -170,7 +173,30 @@ func (s *saver) done(p place) {
 	in.lag.Saved(p.seq)
 	in.st.checkpointSuccess.Incr(1)
 	in.st.lastCheckpoint.SetFloat64(float64(time.Now().UnixMilli()) / 1e3)
-	in.log.Confirm(p.token)
+	s.confirm(p)
+}
+
+// confirm tells the log what is saved, unless the log is another one by now.
+func (s *saver) confirm(p place) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.era == s.era {
+		s.in.log.Confirm(p.token)
+	}
+}
+
+// turn goes to an era: until something of it is saved, nothing is confirmed and nothing counts as begun.
+func (s *saver) turn(era uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.era, s.begun = era, make(chan struct{})
+}
+
+// firstSave returns what is closed when something of the present era is saved.
+func (s *saver) firstSave() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.begun
 }
 
 // keep looks whether the store still has what was saved.

@@ -26,6 +26,9 @@ func (i *Input) from(ctx context.Context) (checkpoint.Token, time.Time, error) {
 		tok, err := i.unsaved(ctx)
 		if err == nil && i.loader != nil {
 			err = i.loader.Begin(nil, true) // also where the server remembers a place: nothing says that the rows were delivered
+			if i.lostBy != nil {
+				i.loader.Renew("", i.lostBy.Error())
+			}
 		}
 		return tok, time.Now(), err
 	}
@@ -95,6 +98,8 @@ func (i *Input) unsaved(ctx context.Context) (checkpoint.Token, error) {
 			i.out.With("position", m.Resume.String()).Warnf("%s, though %s: unless that was made for this start, the store has lost its content, or is another one. Nothing is lost: "+
 				"reading goes on at %s, and what was delivered after that comes again", capital(nothing), m.Trace, m.Resume)
 			return checkpoint.Token{Commit: m.Resume}, nil
+		case m.Trace != "" && i.mayRenew() && !i.cfg.RequirePosition:
+			return checkpoint.Token{}, i.renewUnsaved(ctx, nothing, m.Trace)
 		case m.Trace != "":
 			return checkpoint.Token{}, fmt.Errorf("%w: %s, though %s: the store has lost its content, or is another one: restore it; or, to start as if for the "+
 				"first time, %s", fault.ErrPositionLost, nothing, m.Trace, cmp.Or(m.Way, "remove what says so"))

@@ -1,5 +1,7 @@
 package plane
 
+import "time"
+
 // SnapshotRequest is what a person asks of the snapshots of a source.
 type SnapshotRequest struct {
 	// Action is start, pause, resume or stop; empty: nothing but the status.
@@ -15,6 +17,18 @@ type SnapshotRequest struct {
 type SnapshotStatus struct {
 	Paused bool            `json:"paused"`
 	Tables []TableSnapshot `json:"tables"`
+	// Lost is the newest loss of the position after which the tables were loaded again; nil: there was none.
+	Lost *LostPosition `json:"lost,omitempty"`
+}
+
+// LostPosition is what a source has passed over: the log did not have it any more. What was deleted in between is not known.
+type LostPosition struct {
+	At time.Time `json:"at"`
+	// From is the position that was lost; empty: none was saved. To is where the source has begun anew; empty: it has not yet.
+	From string `json:"from"`
+	To   string `json:"to"`
+	// Why says how it was lost.
+	Why string `json:"why"`
 }
 
 // TableSnapshot is how the snapshot of a table is.

@@ -3,8 +3,6 @@ package snapshot
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -78,6 +76,31 @@ func (l *Loader) Begin(saved []byte, first bool) error {
 	l.adopt = saved == nil && !first && l.cfg.Mode == Initial
 	l.look()
 	return nil
+}
+
+// Renew notes that a position is lost: everything that was loaded is to be loaded again, once the tables are listed. No session runs.
+func (l *Loader) Renew(from, why string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rec.Loads = nil
+	l.rec.Anew, l.listed, l.adopt = true, false, false
+	l.rec.Lost = &plane.LostPosition{At: time.Now().UTC(), From: from, Why: why}
+	l.touch()
+	l.look()
+}
+
+// Renewed notes where the source has begun anew, and returns the position that was lost.
+func (l *Loader) Renewed(to string) (from string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.rec.Lost == nil {
+		return ""
+	}
+	lost := *l.rec.Lost
+	lost.To = to
+	l.rec.Lost = &lost
+	l.touch()
+	return lost.From
 }
 
 // look works out whether there is something to load.
@@ -228,11 +251,11 @@ func (l *Loader) Reconcile(tables []Table) {
 		l.tables[t.Name] = t
 		d := l.rec.find(t.Name)
 		switch {
-		case d == nil && (l.adopt || l.cfg.Mode == Never):
+		case d == nil && !l.rec.Anew && (l.adopt || l.cfg.Mode == Never):
 			l.rec.put(&load{Table: t.Name, State: Skipped})
 			l.touch()
 			continue
-		case !l.chosen(t.Name), l.cfg.Mode == Never:
+		case !l.chosen(t.Name), l.cfg.Mode == Never && !l.rec.Anew:
 		case d == nil, d.State == Gone, l.again && !d.State.open():
 			d = l.newLoad(t, l.cfg.Where[t.Name])
 			l.begin(d)
@@ -252,8 +275,8 @@ func (l *Loader) Reconcile(tables []Table) {
 	if l.changes == 0 { // so that a record is there, and tables that come later are told from those that were there
 		l.touch()
 	}
-	if l.rec.First {
-		l.rec.First = false
+	if l.rec.First || l.rec.Anew {
+		l.rec.First, l.rec.Anew = false, false
 		l.touch()
 	}
 	l.adopt, l.again, l.listed = false, false, true
@@ -311,151 +334,4 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// What a person can ask for. An error says what is wrong with the request.
-
-// Start loads tables anew: those with the given full names or patterns; none: all that are chosen. Where is a condition for all of them; empty: that of the
-// configuration.
-func (l *Loader) Start(tables []string, where string) ([]string, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.start(tables, where)
-}
-
-func (l *Loader) start(tables []string, where string) ([]string, error) {
-	if !l.listed {
-		return nil, errors.New("the source has not listed its tables yet: try again when it is connected")
-	}
-	var names []string
-	for name := range l.tables {
-		if len(tables) == 0 && l.chosen(name) {
-			names = append(names, name)
-		}
-	}
-	for _, p := range tables {
-		before := len(names)
-		for name := range l.tables {
-			if match(p, name) {
-				names = append(names, name)
-			}
-		}
-		if len(names) == before {
-			return nil, fmt.Errorf("no captured table is called %s: `tables.include` of the source says which are captured", p)
-		}
-	}
-	slices.Sort(names)
-	names = slices.Compact(names)
-	for _, name := range names {
-		w := where
-		if w == "" {
-			w = l.cfg.Where[name]
-		}
-		l.begin(l.newLoad(l.tables[name], w))
-	}
-	l.look()
-	return names, nil
-}
-
-// Pause lets no further chunk be read, until Resume.
-func (l *Loader) Pause() { l.locked(func() { l.pause(true) }) }
-
-// Resume ends a Pause.
-func (l *Loader) Resume() { l.locked(func() { l.pause(false) }) }
-
-func (l *Loader) locked(f func()) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	f()
-}
-
-func (l *Loader) pause(paused bool) {
-	if l.rec.Paused != paused {
-		l.rec.Paused = paused
-		l.touch()
-	}
-	if paused && l.join != nil {
-		l.join.untrackIdle()
-	}
-	l.changed()
-}
-
-// Stop ends the loads of tables, with the given full names or patterns; none: all. It returns those that it has ended.
-func (l *Loader) Stop(tables []string) ([]string, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.stop(tables)
-}
-
-func (l *Loader) stop(tables []string) ([]string, error) {
-	var names []string
-	for _, d := range l.rec.Loads {
-		if d.State.open() && (len(tables) == 0 || slices.ContainsFunc(tables, func(p string) bool { return match(p, d.Table) })) {
-			d.State, d.Ended, d.Again = Stopped, time.Now().UTC(), nil
-			names = append(names, d.Table)
-			if l.join != nil {
-				l.join.forget(d.Table)
-			}
-		}
-	}
-	if len(names) == 0 && len(tables) > 0 {
-		return nil, fmt.Errorf("no load of %s is under way", strings.Join(tables, ", "))
-	}
-	if len(names) > 0 {
-		l.touch()
-	}
-	l.look()
-	return names, nil
-}
-
-// Request carries out what a person asks for, and returns how the loads are then.
-func (l *Loader) Request(r plane.SnapshotRequest) (plane.SnapshotStatus, error) {
-	var err error
-	switch r.Action {
-	case "":
-	case "start":
-		_, err = l.Start(r.Tables, r.Where)
-	case "stop":
-		_, err = l.Stop(r.Tables)
-	case "pause":
-		l.Pause()
-	case "resume":
-		l.Resume()
-	default:
-		err = fmt.Errorf("action: want start, pause, resume or stop, got %q", r.Action)
-	}
-	return l.Status(), err
-}
-
-// Status returns how the loads are, sorted by table. Tables that are only known are left out.
-func (l *Loader) Status() plane.SnapshotStatus {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.rec.status(time.Now())
-}
-
-func (r *record) status(now time.Time) plane.SnapshotStatus {
-	s := plane.SnapshotStatus{Paused: r.Paused, Tables: []plane.TableSnapshot{}}
-	for _, d := range r.Loads {
-		if d.State == Skipped {
-			continue
-		}
-		end := d.Ended
-		if end.IsZero() {
-			end = now
-		}
-		s.Tables = append(s.Tables, plane.TableSnapshot{
-			Table: d.Table, State: string(d.State), Rows: d.Rows, Estimate: d.Estimate, Ratio: d.ratio(), Seconds: max(0, end.Sub(d.Began).Seconds()), Problem: d.Problem,
-		})
-	}
-	return s
-}
-
-// ReadStatus returns what a saved record says.
-func ReadStatus(saved []byte) (plane.SnapshotStatus, error) {
-	r, err := parseRecord(saved)
-	if err != nil {
-		return plane.SnapshotStatus{}, err
-	}
-	return r.status(time.Now()), nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/plane"
 )
 
 // recordVersion is the version of the progress record.
@@ -44,6 +45,10 @@ type record struct {
 	Paused  bool `json:"paused,omitempty"`
 	// First says that the source has started for the first time, and that its tables have not been listed since.
 	First bool `json:"first,omitempty"`
+	// Anew says that the position was lost, and that the tables have not been listed since: all of them are to be loaded.
+	Anew bool `json:"anew,omitempty"`
+	// Lost is the newest loss of the position; nil: there was none.
+	Lost *plane.LostPosition `json:"lost,omitempty"`
 	// Signals are the event ids of the newest requests by the signal table, so that none counts twice.
 	Signals []string `json:"signals,omitempty"`
 	// Early are those that came before the tables were listed.

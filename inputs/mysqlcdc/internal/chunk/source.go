@@ -64,6 +64,14 @@ func New(cfg Config) *Source {
 // Streams says which server's log is streamed from now on.
 func (s *Source) Streams(identity string) { s.stream.Store(&identity) }
 
+// Forget forgets what is known of the server's log, which is another one now. No chunk is being read.
+func (s *Source) Forget() {
+	s.commit = settler{turn: make(chan struct{}, 1)}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.names, s.shapes = map[string]statement.TableName{}, nil
+}
+
 // Waits says what a view or a start waits for; empty for nothing.
 func (s *Source) Waits() string {
 	if what := s.waits.Load(); what != nil {

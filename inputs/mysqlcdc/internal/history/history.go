@@ -149,7 +149,7 @@ func (h *History) Restore(record []byte) error {
 func (h *History) Begin(source string, pos *gtid.Position, state shape.State) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.source, h.base, h.basePos, h.baseLine, h.entries = source, state.Clone(), pos, nil, nil
+	h.source, h.base, h.basePos, h.baseLine, h.entries, h.confirmed = source, state.Clone(), pos, nil, nil, nil
 	h.version++
 }
 

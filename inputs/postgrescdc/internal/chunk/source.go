@@ -83,6 +83,19 @@ func New(cfg Config) *Source {
 	return &Source{cfg: cfg, tables: map[string]*table{}, news: map[string]*newcomer{}}
 }
 
+// Forget forgets what is known of the server's log, which is another one now. No chunk is being read.
+func (s *Source) Forget() {
+	s.mu.Lock()
+	s.tables, s.news, s.settled, s.last = map[string]*table{}, map[string]*newcomer{}, settled{}, lastView{}
+	s.mu.Unlock()
+	s.primaryMu.Lock()
+	defer s.primaryMu.Unlock()
+	if s.primary != nil { // to the server that was
+		closeConn(s.primary)
+		s.primary = nil
+	}
+}
+
 // Notify implements snapshot.Source.
 func (s *Source) Notify(f func(snapshot.Appearance)) {
 	s.mu.Lock()

@@ -31,6 +31,14 @@ type History struct {
 // New returns an empty history.
 func New() *History { return &History{tables: map[string][]Version{}} }
 
+// Forget forgets all shapes: the log is another one.
+func (h *History) Forget() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	clear(h.tables)
+	h.changes++
+}
+
 // Place is that of a row: its transaction's, and its number in it.
 type Place struct {
 	LSN   lsn.LSN `json:"lsn"`
