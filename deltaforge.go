@@ -17,6 +17,7 @@ import (
 	_ "github.com/deltaforge/deltaforge/processors/columns"
 	_ "github.com/deltaforge/deltaforge/processors/filter"
 	_ "github.com/deltaforge/deltaforge/processors/flatten"
+	_ "github.com/deltaforge/deltaforge/processors/format"
 	_ "github.com/deltaforge/deltaforge/processors/outbox"
 	_ "github.com/deltaforge/deltaforge/processors/route"
 )

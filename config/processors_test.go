@@ -139,3 +139,12 @@ func TestFlatten(t *testing.T) {
 	require.Len(t, out, 1)
 	assert.Contains(t, steptest.Payload(t, out[0]), `"after":{"id":1,"attributes_colour_name":"red","attributes_size":42},`)
 }
+
+func TestFormat(t *testing.T) {
+	o, table := steptest.Origin(), orders()
+	out := run(t, "format.yaml", steptest.Event(o, 1, change.Create, table, nil, order(1, "new", "10.00")), steptest.Event(o, 2, change.Delete, table, order(1, "new", "10.00"), nil),
+		steptest.Event(o, 3, change.Update, table, order(2, "new", "1.00"), order(2, "paid", "1.00")))
+	assert.Equal(t, []uint64{1, 3}, ids(t, out))
+	assert.Equal(t, `{"id":1,"status":"new","total":"10.00"}`, steptest.Payload(t, out[0]))
+	assert.Equal(t, `{"id":2,"status":"paid","total":"1.00"}`, steptest.Payload(t, out[1]))
+}

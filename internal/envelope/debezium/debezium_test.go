@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/envelope"
 )
 
 func text(s string) change.Value { return change.TextValue([]byte(s)) }
@@ -359,4 +360,18 @@ func TestAllocations(t *testing.T) {
 	batch, _ = e.AppendMessages(batch[:0], buf, ev)
 	require.Len(t, batch, 1)
 	assert.LessOrEqual(t, testing.AllocsPerRun(100, func() { batch, _ = e.AppendMessages(batch[:0], buf, ev) }), 5.0)
+}
+
+// BenchmarkFormat is the format beside the native one, of rows that have much in common with their neighbours.
+func BenchmarkFormat(b *testing.B) {
+	for name, f := range map[string]change.Format{"native": envelope.Native{}, "debezium": Default()} {
+		b.Run(name, func(b *testing.B) {
+			ev := mysqlEvent(change.Update, row(1, text("a")), row(1, text("b")))
+			buf, batch, e := make([]byte, 0, 4096), make(service.MessageBatch, 0, 1), f.NewEncoder()
+			b.ReportAllocs()
+			for b.Loop() {
+				batch, _ = e.AppendMessages(batch[:0], buf, ev)
+			}
+		})
+	}
 }
