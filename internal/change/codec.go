@@ -27,6 +27,11 @@ type savedEvent struct {
 	After    *[]savedValue `json:"after,omitempty"`
 	Payload  []byte        `json:"payload"`
 	Key      []byte        `json:"key,omitempty"`
+
+	Part      int      `json:"part,omitempty"`
+	Tombstone bool     `json:"tombstone,omitempty"`
+	Followed  bool     `json:"followed,omitempty"`
+	Headers   []Header `json:"headers,omitempty"`
 }
 
 // savedTable has everything of a table but the format of its source, which is code.
@@ -85,6 +90,7 @@ func (e *Event) Marshal(native Format) ([]byte, error) {
 	s := savedEvent{
 		Table: saveTable(e.Table, native), Op: e.Op, Tx: saveTx(e.Tx), ReadAt: e.ReadAt, Snapshot: e.Snapshot, File: e.File, Index: e.Index, Sub: e.Sub,
 		Ident: e.Ident, Pos: e.Pos, Row: e.Row, LSN: e.LSN, Before: saveRow(e.Before), After: saveRow(e.After), Payload: e.payload, Key: e.key,
+		Part: e.Part, Tombstone: e.Tombstone, Followed: e.Followed, Headers: e.Headers,
 	}
 	if e.Change != nil {
 		s.DDL, s.Old, s.New = &e.Change.DDL, saveTable(e.Change.Old, native), saveTable(e.Change.New, native)
@@ -113,6 +119,7 @@ func Unmarshal(data []byte) (*Saved, error) {
 	ev := &Event{
 		Op: s.Op, Table: t, Origin: &Origin{Tx: s.Tx.restore(), ReadAt: s.ReadAt, Snapshot: s.Snapshot, File: s.File}, Index: s.Index, Sub: s.Sub,
 		Ident: s.Ident, Pos: s.Pos, Row: s.Row, LSN: s.LSN,
+		Part: s.Part, Tombstone: s.Tombstone, Followed: s.Followed, Headers: s.Headers,
 	}
 	var err error
 	if ev.Before, err = restoreRow(s.Before, t); err != nil {
