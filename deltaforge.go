@@ -18,6 +18,7 @@ import (
 	_ "github.com/deltaforge/deltaforge/processors/filter"
 	_ "github.com/deltaforge/deltaforge/processors/flatten"
 	_ "github.com/deltaforge/deltaforge/processors/format"
+	_ "github.com/deltaforge/deltaforge/processors/javascript"
 	_ "github.com/deltaforge/deltaforge/processors/outbox"
 	_ "github.com/deltaforge/deltaforge/processors/route"
 )

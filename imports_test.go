@@ -66,7 +66,7 @@ func layers() []layer {
 		with(mysqlPart("resolve", "product", "charset", "statement", "binlog", "row", "shape", "catalog", "internal/change", "internal/fault")),
 		with(mysqlPart("chunk", "product", "charset", "statement", "binlog", "gtid", "row", "shape", "catalog", "filter", "resolve", "wire",
 			"internal/snapshot", "internal/change", "internal/fault", "checkpoint")),
-		with(layer{pattern: "processors/*", imports: []string{"internal/step", "internal/tablefilter", "internal/change", "internal/envelope", "internal/format"}, tests: []string{"internal/testenv/steptest", "internal/envelope/*"}}),
+		with(layer{pattern: "processors/*", imports: []string{"internal/step", "internal/guard", "internal/tablefilter", "internal/change", "internal/envelope", "internal/format"}, tests: []string{"internal/testenv/steptest", "internal/envelope/*"}}),
 		with(layer{pattern: "internal/deadletter", imports: []string{"internal/change", "internal/envelope", "internal/guard", "internal/sink"}}),
 		with(layer{pattern: "outputs/*", imports: []string{"internal/deadletter", "internal/sink", "internal/loopback", "internal/change", "internal/envelope", "internal/exactly", "checkpoint"}, tests: []string{"internal/envelope/*"}}),
 		with(layer{pattern: "internal/coordinator", imports: []string{

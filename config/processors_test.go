@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -147,4 +148,38 @@ func TestFormat(t *testing.T) {
 	assert.Equal(t, []uint64{1, 3}, ids(t, out))
 	assert.Equal(t, `{"id":1,"status":"new","total":"10.00"}`, steptest.Payload(t, out[0]))
 	assert.Equal(t, `{"id":2,"status":"paid","total":"1.00"}`, steptest.Payload(t, out[1]))
+}
+
+func TestJavascript(t *testing.T) {
+	o, table := steptest.Origin(), orders()
+	out := run(t, "javascript.yaml",
+		steptest.Event(o, 1, change.Create, table, nil, order(1, "draft", "1.00")),
+		steptest.Event(o, 2, change.Create, table, nil, order(2, "paid", "19.99")),
+		steptest.Event(o, 3, change.Delete, table, order(2, "paid", "19.99"), nil))
+	assert.Equal(t, []uint64{2, 3}, ids(t, out))
+	assert.Contains(t, steptest.Payload(t, out[0]), `"after":{"id":2,"status":"paid","total":"19.99","total_cents":1999},`)
+}
+
+// The engine's processors work on our events, and each message keeps its own event, whatever was dropped before it.
+func TestStock(t *testing.T) {
+	o, table := steptest.Origin(), orders()
+	out := run(t, "stock.yaml",
+		steptest.Event(o, 1, change.Create, table, nil, order(1, "draft", "1.00")),
+		steptest.Event(o, 2, change.Create, table, nil, order(2, "paid", "19.99")),
+		steptest.Event(o, 3, change.Update, table, order(2, "paid", "19.99"), order(2, "new", "1000.00")),
+		steptest.Event(o, 4, change.Delete, table, order(2, "new", "1000.00"), nil),
+		steptest.Event(o, 4, change.Delete, table, order(2, "new", "1000.00"), nil)) // again
+	assert.Equal(t, []uint64{2, 3, 4}, ids(t, out))
+	var got []string
+	for _, m := range out {
+		v, err := m.AsStructured()
+		require.NoError(t, err)
+		e := v.(map[string]any)
+		topic, _ := m.MetaGet("topic")
+		key, _, _ := change.Meta(m, change.MetaKey, nil)
+		op, _, _ := change.Meta(m, change.MetaOp, nil)
+		after, _ := e["after"].(map[string]any)
+		got = append(got, fmt.Sprint(topic, " ", string(key), " ", string(op), " ", e["label"], " ", after["total_cents"], " ", after["status_name"]))
+	}
+	assert.Equal(t, []string{`orders {"id":2} c there 1999 Paid in full`, `orders.large {"id":2} u there 100000 unknown`, `orders {"id":2} d gone <nil> <nil>`}, got)
 }

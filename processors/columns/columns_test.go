@@ -323,7 +323,7 @@ func BenchmarkColumns(b *testing.B) {
 func TestAgainstNaiveRows(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	names := []string{"id", "a", "b", "c", "d", "e"}
-	for range 500 {
+	for range 150 {
 		var columns []change.Column
 		var values []change.Value
 		type cell struct{ name, value string }

@@ -77,14 +77,14 @@ pipeline:
 }
 
 type processor struct {
-	tables     step.Tables
-	columns    []string
-	separator  string
-	depth      int
-	index      bool
-	first      bool
-	plans      step.Cache[*plan]
-	bySpelling spellings
+	tables    step.Tables
+	columns   []string
+	separator string
+	depth     int
+	index     bool
+	first     bool
+	plans     step.Cache[*plan]
+	shapes    step.Shapes
 }
 
 // plan says what is flattened in a table.
@@ -172,7 +172,7 @@ func (p *processor) derive(c step.Change) (*change.Event, error) {
 		}
 	}
 	d := ev.Derive()
-	d.Table = p.bySpelling.table(ev.Table, w.columns)
+	d.Table = p.shapes.Table(ev.Table, w.columns)
 	d.Before, d.After = w.row(0, ev.Before), w.row(1, ev.After)
 	return d, nil
 }
@@ -200,15 +200,9 @@ func (p *processor) compile(t *change.Table) *plan {
 // walk gathers the columns of the two rows of an event.
 type walk struct {
 	p       *processor
-	columns []made
+	columns []step.Column
 	places  map[string]int // by name, in columns
 	values  [2][]change.Value
-}
-
-// made is a column of what comes out, and the column of the table that it is of.
-type made struct {
-	change.Column
-	from int
 }
 
 var (
@@ -279,8 +273,8 @@ func (w *walk) put(c change.Column, from, n int, v change.Value) error {
 		}
 		at = len(w.columns)
 		w.places[c.Name] = at
-		w.columns = append(w.columns, made{c, from})
-	case w.columns[at].from == from && (at >= len(w.values[n]) || w.values[n][at].Kind() == change.Absent):
+		w.columns = append(w.columns, step.Column{Column: c, From: from})
+	case w.columns[at].From == from && (at >= len(w.values[n]) || w.values[n][at].Kind() == change.Absent):
 		// the other row has made it
 	case w.p.first:
 		return nil

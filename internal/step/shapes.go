@@ -1,4 +1,4 @@
-package flatten
+package step
 
 import (
 	"strings"
@@ -7,8 +7,15 @@ import (
 	"github.com/deltaforge/deltaforge/internal/change"
 )
 
-// spellings keeps the tables that were made, by the table they were made of and their columns: rows with the same fields share one.
-type spellings struct {
+// Column is a column of a derived table, and the index of the column that it is of; -1 for one of none.
+type Column struct {
+	change.Column
+	From int
+}
+
+// Shapes keeps the tables that a processor has derived, by the table they are of and their columns: rows with the same columns share one. It
+// may be used by many goroutines. The zero Shapes is ready.
+type Shapes struct {
 	mu     sync.Mutex
 	tables map[spelling]*change.Table // guarded by mu
 }
@@ -18,10 +25,8 @@ type spelling struct {
 	names string
 }
 
-// mostTables bounds how many are kept.
-const mostTables = 4096
-
-func (s *spellings) table(of *change.Table, columns []made) *change.Table {
+// Table returns the table with other columns. If a column of the key is not among them, it has no key.
+func (s *Shapes) Table(of *change.Table, columns []Column) *change.Table {
 	var b strings.Builder
 	for _, c := range columns {
 		b.WriteString(c.Name)
@@ -39,22 +44,22 @@ func (s *spellings) table(of *change.Table, columns []made) *change.Table {
 	for i, c := range columns {
 		all[i] = c.Column
 		for k, from := range of.Key {
-			if c.from == from {
+			if c.From == from {
 				key[k] = i
 			}
 		}
 	}
-	for _, from := range of.Key { // an image without it (MINIMAL): then the event has no key
+	for _, from := range of.Key {
 		found := false
 		for _, c := range columns {
-			found = found || c.from == from
+			found = found || c.From == from
 		}
 		if !found {
 			key = nil
 		}
 	}
 	t := of.With(all, key)
-	if s.tables == nil || len(s.tables) >= mostTables {
+	if s.tables == nil || len(s.tables) >= most {
 		s.tables = map[spelling]*change.Table{}
 	}
 	s.tables[name] = t
