@@ -52,6 +52,11 @@ func exactSinks(t *testing.T) map[string]func(t *testing.T, partitions int) sink
 			s.output += "    exactly_once: true\n"
 			return s
 		},
+		"kafka": func(t *testing.T, partitions int) sink {
+			s := kafkaSink(t, testenv.Kafka(t), partitions)
+			s.output += "    exactly_once: true\n"
+			return s
+		},
 	}
 }
 

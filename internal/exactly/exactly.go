@@ -218,3 +218,18 @@ func Last(marks []*Mark) *Mark {
 	}
 	return last
 }
+
+// Fit returns how many of the rows that are left go into the next transaction: as many as limit has room for, as far as it may end there, and at
+// least up to its first end. A transaction does not go over a row at which part is true, where it may end before it.
+func Fit(ends []bool, limit int, size func(k int) int, part func(k int) bool) (n int) {
+	total := 0
+	for k, end := range ends {
+		if total += size(k); n > 0 && (total > limit || n == k && part(k)) {
+			break
+		}
+		if end {
+			n = k + 1
+		}
+	}
+	return n
+}

@@ -149,3 +149,29 @@ func TestPipeline(t *testing.T) {
 		require.NoError(t, p.Attach(&struct{ Sink }{}))
 	})
 }
+
+// What goes into a transaction ends where it may, at the limit where that is possible.
+func TestFit(t *testing.T) {
+	never := func(int) bool { return false }
+	for name, c := range map[string]struct {
+		ends  string
+		limit int
+		part  func(int) bool
+		want  int
+	}{
+		"all":                      {"yyyy", 40, never, 4},
+		"the limit":                {"yyyy", 25, never, 2},
+		"the last end before it":   {"ynny", 35, never, 1},
+		"no end before it":         {"nnny", 15, never, 4},
+		"one is too large":         {"yyyy", 5, never, 1},
+		"before a failed row":      {"yyyy", 100, func(k int) bool { return k == 2 }, 2},
+		"no end before that row":   {"ynyy", 100, func(k int) bool { return k == 2 }, 4},
+		"it is the first that row": {"yyyy", 100, func(k int) bool { return k == 0 }, 4},
+	} {
+		ends := make([]bool, len(c.ends))
+		for i := range ends {
+			ends[i] = c.ends[i] == 'y'
+		}
+		assert.Equal(t, c.want, Fit(ends, c.limit, func(int) int { return 10 }, c.part), name)
+	}
+}

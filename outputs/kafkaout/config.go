@@ -48,6 +48,10 @@ const (
 	fieldCTConfig        = "config"
 	fieldMaxInFlight     = "max_in_flight"
 	fieldBatching        = "batching"
+	fieldExactly         = "exactly_once"
+	fieldCheckpointTopic = "checkpoint_topic"
+	fieldTransactionalID = "transactional_id"
+	fieldTxTimeout       = "transaction_timeout"
 )
 
 // recordOverhead is an upper bound of what the format adds to the key, value and headers of a record that is alone in
@@ -84,6 +88,10 @@ type config struct {
 	maxInFlight     int
 	dead            *deadletter.Config // nil: none
 	batching        service.BatchPolicy
+	exactly         bool
+	checkpointTopic string
+	transactionalID string // empty: one made of the topic and the key of the position
+	txTimeout       time.Duration
 }
 
 // header is a user's header: a name and what its value is built from.
@@ -140,6 +148,9 @@ func parseConfig(p *service.ParsedConfig) (*config, error) {
 	read(deadletter.FieldDeadLetter, func() (e error) { c.dead, e = deadletter.Of(p); return e })
 	read(fieldMaxInFlight, func() (e error) { c.maxInFlight, e = sink.IntBetween(p, 1, 1<<20, fieldMaxInFlight); return e })
 	read(fieldBatching, func() (e error) { c.batching, e = sink.Batching(p, fieldBatching); return e })
+	if err == nil {
+		err = c.parseExactly(p)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -188,6 +199,33 @@ func (c *config) parseTopic(p *service.ParsedConfig) (err error) {
 	}
 	if name, static := c.topic.Static(); static {
 		return checkTopicName(name)
+	}
+	return nil
+}
+
+// parseExactly is called last.
+func (c *config) parseExactly(p *service.ParsedConfig) (err error) {
+	if c.exactly, err = p.FieldBool(fieldExactly); err == nil && c.exactly {
+		err = sink.CheckExactly(c.maxInFlight, c.batching)
+	}
+	if err != nil {
+		return fmt.Errorf("field %s: %w", fieldExactly, err)
+	}
+	if c.checkpointTopic, err = p.FieldString(fieldCheckpointTopic); err == nil {
+		err = checkTopicName(c.checkpointTopic)
+	}
+	if err != nil {
+		return fmt.Errorf("field %s: %w", fieldCheckpointTopic, err)
+	}
+	if c.transactionalID, err = p.FieldString(fieldTransactionalID); err != nil {
+		return fmt.Errorf("field %s: %w", fieldTransactionalID, err)
+	}
+	c.txTimeout, err = sink.DurationAtLeast(p, fieldTxTimeout, time.Second)
+	if err == nil && c.exactly && c.txTimeout < 2*c.timeout {
+		err = fmt.Errorf("%s is shorter than twice the %s of %s, in which a transaction is written and committed", c.txTimeout, fieldTimeout, c.timeout)
+	}
+	if err != nil {
+		return fmt.Errorf("field %s: %w", fieldTxTimeout, err)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/deadletter"
+	"github.com/deltaforge/deltaforge/internal/exactly"
 	"github.com/deltaforge/deltaforge/internal/sink"
 )
 
@@ -55,6 +56,8 @@ type output struct {
 	building sync.Mutex
 	build    builder // guarded by building
 
+	exact *exact // nil: at least once
+
 	hooks  *hooks
 	gate   sink.Gate
 	parked sink.Parking[*attempt]
@@ -84,6 +87,9 @@ func newOutput(c *config, res *service.Resources) *output {
 	}
 	if c.dead != nil {
 		o.dead = deadletter.New(*c.dead, res, stats)
+	}
+	if c.exactly {
+		o.exact = newExactSink(o, res)
 	}
 	return o
 }
@@ -123,6 +129,15 @@ func (o *output) connect(ctx context.Context) error {
 	if err := o.dead.Open(ctx); err != nil {
 		o.stats.Failed(sink.KindOf(err))
 		return err
+	}
+	if o.exact != nil {
+		if err := o.exact.meet(ctx); err != nil {
+			o.stats.Failed(sink.KindOf(err))
+			return err
+		}
+		if err := o.exact.pipeline.Attach(o.exact); err != nil {
+			return err
+		}
 	}
 	return o.gate.Pass()
 }
@@ -182,11 +197,20 @@ func (o *output) write(ctx context.Context, batch service.MessageBatch) error {
 		o.stats.Retried()
 	}
 	var refused map[int]error
-	err := o.deliver(ctx, cl, a)
+	var err error
+	if o.exact != nil {
+		err = o.exact.write(ctx, a, batch)
+	} else {
+		err = o.deliver(ctx, cl, a)
+	}
 	if err == nil {
 		if refused, err = o.dead.Keep(ctx, batch, a.failed); err == nil && refused == nil {
 			o.stats.Kept(a.failed)
 		}
+	}
+	if errors.Is(err, exactly.ErrFenced) {
+		o.stats.Failed(sink.Fenced)
+		return err // for good: the source stops
 	}
 	if err != nil {
 		return o.park(ctx, a, err)
@@ -351,6 +375,9 @@ func (o *output) Close(ctx context.Context) error {
 }
 
 func (o *output) close(ctx context.Context) error {
+	if o.exact != nil {
+		o.exact.close()
+	}
 	o.mu.Lock()
 	cl := o.cl
 	o.cl, o.closed = nil, true

@@ -20,7 +20,16 @@ func spec() *service.ConfigSpec {
 				Description("How many batches may be on their way at once. Above 1, a batch can be written before an earlier one that had to be repeated: order is then kept inside a batch only."),
 			sink.BatchingField(fieldBatching),
 			deadletter.Field(),
-		)
+			sink.ExactlyField(fieldExactly, "The rows and the position are one Kafka transaction; consumers read with `isolation.level=read_committed`. "+
+				"The position is a record of the topic `checkpoint_topic`."),
+			service.NewStringField(fieldCheckpointTopic).Default("deltaforge-checkpoints").Advanced().
+				Description("The topic of the positions, with `exactly_once`. It is made where it is missing, with one partition and `cleanup.policy=compact`. Pipelines may share it."),
+			service.NewStringField(fieldTransactionalID).Default("").Advanced().
+				Description("The transactional id, with `exactly_once`. Two instances of a pipeline must have the same, and no other pipeline may. Empty: `deltaforge-<checkpoint_topic>-<key of the source>`."),
+			service.NewDurationField(fieldTxTimeout).Default("60s").Advanced().
+				Description("After what time the brokers give up a transaction of a process that is gone, with `exactly_once`. Its successor ends it at once; until then consumers with `read_committed` wait. At least twice `timeout`, at most the brokers' `transaction.max.timeout.ms`."),
+		).
+		LintRule(sink.ExactlyRule)
 	for _, e := range examples() {
 		s = s.Example(e.title, e.summary, e.yaml)
 	}
@@ -89,7 +98,8 @@ The value of a record is the payload of the message. Key, topic, headers and tim
 
 == Delivery
 
-A batch is acknowledged when the brokers have acknowledged every record of it (at-least-once). The producer is idempotent, so
+A batch is acknowledged when the brokers have acknowledged every record of it (at-least-once). With ` + "`exactly_once`" + ` it is
+acknowledged when the transaction with its rows and their position is committed. The producer is idempotent, so
 repeated requests leave no duplicates, with one exception: a broker that restarts forgets a producer whose records have timestamps older
 than its ` + "`producer.id.expiration.ms`" + ` (one day), and the timestamp of a record is the commit time of the change. So old changes that were on
 their way when a broker restarted can be there twice, as can changes that were on their way when this process restarted.

@@ -61,9 +61,9 @@ func (x *exact) types(ctx context.Context, a *attempt) error {
 func (x *exact) write(ctx context.Context, a *attempt, batch service.MessageBatch) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	marks, err := x.marks(batch)
+	marks, err := change.Marks(batch, x.ledger)
 	if err != nil {
-		return err
+		return sink.Errorf(sink.Other, "%s: %w", fieldExactly, err)
 	}
 	if err := x.finish(ctx); err != nil {
 		return err
@@ -140,23 +140,6 @@ func (x *exact) fencedOr(err error) error {
 	return err
 }
 
-// marks returns the places of the messages' events.
-func (x *exact) marks(batch service.MessageBatch) ([]*exactly.Mark, error) {
-	marks := make([]*exactly.Mark, len(batch))
-	for i, m := range batch {
-		if err := change.Untold(m); err != nil {
-			return nil, sink.Errorf(sink.Other, "%s: message %d of the batch: %w", fieldExactly, i, err)
-		}
-		ev, ok := change.FromMessage(m)
-		if !ok || ev.Mark == nil || ev.Mark.Ledger != x.ledger {
-			return nil, sink.Errorf(sink.Other, "%s: message %d of the batch is not an event of the source that keeps its position here: a processor has made it, or "+
-				"it comes from another input", fieldExactly, i)
-		}
-		marks[i] = ev.Mark
-	}
-	return marks, nil
-}
-
 // errDone takes an entry out of the queue that is in the sink.
 var errDone = errors.New("in the sink")
 
@@ -186,16 +169,9 @@ func (a *attempt) cut(marks []*exactly.Mark, limit int) (n int, hold bool) {
 	for k, i := range a.queue {
 		queue[k] = marks[a.entries[i].message]
 	}
-	ends := exactly.Ends(queue)
-	size := 0
-	for k, i := range a.queue {
-		e := &a.entries[i]
-		if size += e.size; n > 0 && (size > limit || e.message > first && a.entries[a.queue[k-1]].message < first && ends[k-1]) {
-			break
-		}
-		if ends[k] {
-			n = k + 1
-		}
-	}
-	return n, a.entries[a.queue[n-1]].message > first
+	entry := func(k int) *entry { return &a.entries[a.queue[k]] }
+	n = exactly.Fit(exactly.Ends(queue), limit, func(k int) int { return entry(k).size }, func(k int) bool {
+		return entry(k).message > first && entry(k-1).message < first
+	})
+	return n, entry(n-1).message > first
 }
