@@ -1,6 +1,7 @@
 package postgrescdc
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -53,6 +54,30 @@ func (s *stream) messages(n int) (batch service.MessageBatch) {
 	}
 }
 
+// payloads takes the schemas out of records.
+func payloads(t *testing.T, records []testenv.DebeziumRecord) []testenv.DebeziumRecord {
+	t.Helper()
+	payload := func(text string) string {
+		var whole struct{ Payload json.RawMessage }
+		require.NoError(t, json.Unmarshal([]byte(text), &whole))
+		return string(whole.Payload)
+	}
+	out := slices.Clone(records)
+	for i := range out {
+		r := &out[i]
+		for _, b := range []*[]byte{&r.Key, &r.Value} {
+			if *b != nil {
+				*b = []byte(payload(string(*b)))
+			}
+		}
+		r.Headers = maps.Clone(r.Headers)
+		for name, h := range r.Headers {
+			r.Headers[name] = payload(h)
+		}
+	}
+	return out
+}
+
 // sameRecord compares a message with Debezium's record, but for what is told apart by a clock, and returns where they differ.
 func sameRecord(t *testing.T, want testenv.DebeziumRecord, m *service.Message) (differ []string) {
 	t.Helper()
@@ -65,17 +90,27 @@ func sameRecord(t *testing.T, want testenv.DebeziumRecord, m *service.Message) (
 	} else {
 		assert.Equal(t, want.Topic, ev.Table.Source.Name+"."+ev.Table.FullName())
 	}
-	assert.Equal(t, string(want.Key), string(ev.Key()), "%s", want.Value)
+	var key []byte
+	if len(ev.Key()) > 0 {
+		key = ev.Key()
+	}
+	differ, err = typematrix.Differences(want.Key, key)
+	require.NoError(t, err)
 	headers := map[string]string{}
 	for _, h := range ev.Headers {
 		headers[h.Name] = string(h.Value)
 	}
 	maps.DeleteFunc(want.Headers, func(name, _ string) bool { return strings.HasPrefix(name, "__debezium.context.") })
-	assert.Equal(t, want.Headers, headers)
+	assert.Equal(t, slices.Sorted(maps.Keys(want.Headers)), slices.Sorted(maps.Keys(headers)))
+	for name, h := range headers {
+		d, err := typematrix.Differences([]byte(want.Headers[name]), []byte(h))
+		require.NoError(t, err)
+		differ = append(differ, d...)
+	}
 	all, err := typematrix.Differences(want.Value, payload)
 	require.NoError(t, err)
 	for _, d := range all {
-		switch path, _, _ := strings.Cut(d, ":"); path {
+		switch path, _, _ := strings.Cut(strings.TrimPrefix(d, "payload."), ":"); path {
 		case "ts_ms", "ts_us", "ts_ns", "source.version", "source.sequence":
 		case "source.ts_ms", "source.ts_us", "source.ts_ns": // of a message outside of a transaction, which has no time in the log
 			assert.Zero(t, ev.Tx.XID, d)
@@ -111,10 +146,12 @@ func TestDebezium(t *testing.T) {
 		"ALTER TABLE ops ALTER big SET STORAGE EXTERNAL, ALTER raw SET STORAGE EXTERNAL, ALTER l SET STORAGE EXTERNAL, ALTER i SET STORAGE EXTERNAL, ALTER u SET STORAGE EXTERNAL",
 		"CREATE TABLE whole (id int PRIMARY KEY, v text)", "ALTER TABLE whole REPLICA IDENTITY FULL", "CREATE TABLE keyless (n int NOT NULL)", "ALTER TABLE keyless REPLICA IDENTITY FULL",
 		"CREATE TABLE z (id int PRIMARY KEY)", "INSERT INTO z VALUES (1)")
-	reference := d.debezium(t, nil)
+	reference := d.debezium(t, map[string]string{"key.converter.schemas.enable": "true", "value.converter.schemas.enable": "true", "header.converter.schemas.enable": "true"})
 	reference.Until(t, isEnd) // the snapshot
 	source, _ := d.source("format: debezium")
 	s := d.run(source, checkpoint.Token{})
+	source, _ = d.source("format: debezium\ndebezium: {schemas: true}\nslot: " + d.name + "_described")
+	described := d.run(source, checkpoint.Token{})
 	d.exec(statements...)
 	d.exec("INSERT INTO ops VALUES (1, 1.5, 'a', 1, '2024-02-29', repeat('x', 9000), convert_to(repeat('x', 9000), 'UTF8'), ARRAY[repeat('x', 9000)], array_fill(7, ARRAY[5000]), array_fill('3e11fa47-71ca-11e1-9e33-c80aa9429562'::uuid, ARRAY[500]))",
 		"UPDATE ops SET v = 'b'", "UPDATE ops SET id = 2", "UPDATE ops SET d = -1", "DELETE FROM ops",
@@ -124,8 +161,9 @@ func TestDebezium(t *testing.T) {
 	batch := s.messages(len(records))
 	require.Len(t, batch, len(records))
 	var differ []string
+	bare := payloads(t, records)
 	for i, m := range batch {
-		for _, d := range sameRecord(t, records[i], m) {
+		for _, d := range sameRecord(t, bare[i], m) {
 			if i < len(chunks) {
 				var j int
 				_, err := fmt.Sscanf(d, "after.c%d:", &j)
@@ -137,6 +175,30 @@ func TestDebezium(t *testing.T) {
 		}
 	}
 	assert.Equal(t, debeziumDiffers(), differ)
+	schemas := map[string]bool{}
+	for i, m := range described.messages(len(records)) {
+		for _, d := range sameRecord(t, records[i], m) {
+			path, both, _ := strings.Cut(d, ": ")
+			leftOut := strings.HasPrefix(both, "nothing, here {") // which is among the values, too
+			image, column, ofColumn := strings.Cut(path, ".fields.c")
+			switch {
+			case strings.HasPrefix(d, "payload."), ofColumn && image == "schema.fields.before", leftOut: // before has the same fields as after
+			case ofColumn && i < len(chunks):
+				n, rest, _ := strings.Cut(column, ".")
+				j, err := strconv.Atoi(n)
+				require.NoError(t, err)
+				schemas[chunks[i][j].typ+" "+rest] = true
+			default:
+				schemas[d] = true
+			}
+		}
+	}
+	// Enums are text in our schemas, and arrays of bits are arrays.
+	assert.Equal(t, []string{
+		"bit(1)[] type", "bit(3)[] name", "bit(3)[] parameters", "bit(3)[] type", "bit(3)[] version",
+		"mood name", "mood parameters", "mood version", "mood[] items.name", "mood[] items.optional", "mood[] items.parameters", "mood[] items.version",
+		"numeric(5,-2) parameters.scale", "tsvector[] items.optional",
+	}, slices.Sorted(maps.Keys(schemas)))
 }
 
 // special reports numbers that end Debezium with an error, or ours with one.

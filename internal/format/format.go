@@ -19,6 +19,7 @@ const (
 	fieldDeleteRows = "delete_rows"
 
 	fieldDebezium       = "debezium"
+	fieldSchemas        = "schemas"
 	fieldTombstones     = "tombstones"
 	fieldTruncates      = "truncates"
 	fieldDecimal        = "decimal"
@@ -84,6 +85,8 @@ func debeziumFields() []*service.ConfigField {
 		return service.NewStringEnumField(name, values...).Default(values[0]).Description(what)
 	}
 	return []*service.ConfigField{
+		service.NewBoolField(fieldSchemas).Default(false).Description("Whether each payload and key has its schema beside it, `{\"schema\":…,\"payload\":…}`, as with " +
+			"`schemas.enable=true` of the JSON converter. A message is then several times as large."),
 		service.NewBoolField(fieldTombstones).Default(true).Description("Whether a delete is followed by a message without payload, by which a compacted " +
 			"topic forgets the key. Leave `tombstones` of `deltaforge_kafka` alone: it adds none where there is one. Redis has no use for them."),
 		service.NewBoolField(fieldTruncates).Default(false).Description("Whether truncates are delivered. They have no key, so a consumer that reads several " +
@@ -130,6 +133,7 @@ func parseDebezium(conf *service.ParsedConfig) (*debezium.Format, error) {
 		}
 		return v
 	}
+	flag(&f.Schemas, fieldSchemas)
 	flag(&f.Tombstones, fieldTombstones)
 	flag(&f.Truncates, fieldTruncates)
 	f.Decimal = debezium.Decimal(enum(decimals(), fieldDecimal))

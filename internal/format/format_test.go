@@ -23,8 +23,8 @@ func parseFormat(t *testing.T, yaml string) (change.Format, error) {
 func TestParse(t *testing.T) {
 	for yaml, want := range map[string]change.Format{
 		"format: debezium": debezium.Default(),
-		"format: debezium\ndebezium: {tombstones: false, truncates: true, decimal: string, time_precision: isostring, binary: hex, bigint_unsigned: precise, interval: string, hstore: map, unavailable_value: gone}": &debezium.Format{
-			Truncates: true, Decimal: debezium.DecimalString, Time: debezium.TimeISO, Binary: debezium.BinaryHex, PreciseUnsigned: true, IntervalText: true, HstoreMap: true, Placeholder: "gone",
+		"format: debezium\ndebezium: {schemas: true, tombstones: false, truncates: true, decimal: string, time_precision: isostring, binary: hex, bigint_unsigned: precise, interval: string, hstore: map, unavailable_value: gone}": &debezium.Format{
+			Schemas: true, Truncates: true, Decimal: debezium.DecimalString, Time: debezium.TimeISO, Binary: debezium.BinaryHex, PreciseUnsigned: true, IntervalText: true, HstoreMap: true, Placeholder: "gone",
 		},
 		"":                                      envelope.Native{},
 		"format: row":                           envelope.Row{Deletes: envelope.DeleteKeep},

@@ -9,7 +9,8 @@ import (
 	"slices"
 )
 
-// Differences returns where two JSON values differ, by the path of each place: "after.id: 1, here 2". Numbers are compared as numbers.
+// Differences returns where two JSON values differ, by the path of each place: "after.id: 1, here 2". Numbers are compared as numbers, and
+// the fields of schemas by their names.
 func Differences(want, got []byte) ([]string, error) {
 	var values [2]any
 	for i, text := range [2][]byte{want, got} {
@@ -60,6 +61,9 @@ func differ(path string, want, got any, out []string) []string {
 			}
 		}
 	case []any:
+		if x, y := byField(w), byField(got); x != nil && y != nil {
+			return differ(path, x, y, out)
+		}
 		if g, ok := got.([]any); ok && len(w) == len(g) {
 			for i := range w {
 				if len(differ("", w[i], g[i], nil)) > 0 {
@@ -74,6 +78,24 @@ func differ(path string, want, got any, out []string) []string {
 		}
 	}
 	return append(out, fmt.Sprintf("%s: %s, here %s", path, shown(want, true), shown(got, true)))
+}
+
+// byField returns the fields of a schema of Kafka Connect by their names, or nil for another list.
+func byField(v any) map[string]any {
+	list, _ := v.([]any)
+	fields := map[string]any{}
+	for _, e := range list {
+		f, _ := e.(map[string]any)
+		name, ok := f["field"].(string)
+		if !ok {
+			return nil
+		}
+		fields[name] = f
+	}
+	if len(fields) == 0 {
+		return nil
+	}
+	return fields
 }
 
 func shown(v any, there bool) string {

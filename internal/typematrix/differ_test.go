@@ -20,6 +20,7 @@ func TestDifferences(t *testing.T) {
 		{`{}`, `{"a":null}`, []string{"a: nothing, here null"}},
 		{`[1,2]`, `[1]`, []string{": [1,2], here [1]"}},
 		{`9007199254740993`, `9007199254740992`, []string{": 9007199254740993, here 9007199254740992"}},
+		{`{"fields":[{"field":"a","type":1},{"field":"b"}]}`, `{"fields":[{"field":"b"},{"field":"a","type":2}]}`, []string{"fields.a.type: 1, here 2"}},
 		{`null`, `false`, []string{": null, here false"}},
 	} {
 		got, err := typematrix.Differences([]byte(c.want), []byte(c.got))

@@ -119,7 +119,7 @@ func (f *Format) column(postgres bool, c *change.Column) *column {
 			x.form = formPoint
 		}
 	case change.LogicalArray:
-		f.array(x, postgres, c)
+		f.array(x, postgres, name)
 	default:
 		f.text(x, postgres, name, args)
 	}
@@ -163,11 +163,11 @@ func (f *Format) text(x *column, postgres bool, name string, args []string) {
 }
 
 // array works out arrays, and vectors, whose elements are numbers.
-func (f *Format) array(x *column, postgres bool, c *change.Column) {
+func (f *Format) array(x *column, postgres bool, name string) {
 	x.form, x.filler = formRaw, "[]"
-	if len(c.Parts) == 1 && c.Parts[0].Type != "" {
+	if parts := x.col.Parts; len(parts) == 1 && parts[0].Type != "" && (postgres || name != "vector") {
 		x.form = formArray
-		x.element = f.column(postgres, &c.Parts[0])
+		x.element = f.column(postgres, &parts[0])
 	}
 }
 

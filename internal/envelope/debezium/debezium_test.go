@@ -134,6 +134,36 @@ func ids(all []told) (out []string) {
 	return out
 }
 
+func TestSchemas(t *testing.T) {
+	f := Default()
+	f.Schemas = true
+	got := tell(t, f, mysqlEvent(change.Create, nil, row(1, text("a"))))
+	require.Len(t, got, 1)
+	fields := `{"type":"int32","optional":false,"field":"id"},{"type":"string","optional":true,"field":"na\"me"},{"type":"bytes","optional":false,"field":"b"}`
+	image := func(name string) string {
+		return `{"type":"struct","fields":[` + fields + `],"optional":true,"name":"shop.db.t.Value","field":"` + name + `"},`
+	}
+	assert.Equal(t, told{
+		Payload: `{"schema":{"type":"struct","fields":[` + image("before") + image("after") + mysqlSource + "," + transaction + "," + envelopeTail +
+			`"shop.db.t.Envelope","version":2},"payload":` + payload("null", `{"id":1,"na\"me":"a","b":"AQI="}`, "c") + "}",
+		Key:       `{"schema":{"type":"struct","fields":[{"type":"int32","optional":false,"field":"id"}],"optional":false,"name":"shop.db.t.Key"},"payload":{"id":1}}`,
+		Operation: "insert", ID: "u:7:4",
+	}, got[0])
+	assert.True(t, json.Valid([]byte(got[0].Payload)))
+	for _, x := range tell(t, f, mysqlEvent(change.Update, row(1, text("a")), row(2, text("a")))) {
+		assert.True(t, x.Null || json.Valid([]byte(x.Payload)))
+		assert.True(t, json.Valid([]byte(x.Key)))
+		for _, h := range x.Headers {
+			assert.True(t, json.Valid([]byte(h)))
+		}
+	}
+	ev := mysqlEvent(change.Schema, nil, nil)
+	ev.Change = &change.SchemaChange{New: mysqlTable()}
+	shape := tell(t, f, ev)
+	assert.Equal(t, `{"schema":null,"payload":{"databaseName":"db"}}`, shape[0].Key)
+	assert.True(t, json.Valid([]byte(shape[0].Payload)))
+}
+
 // Neighbours of another origin, table or operation take nothing from each other.
 func TestNeighbours(t *testing.T) {
 	first, second := mysqlEvent(change.Create, nil, row(1, text("a"))), mysqlEvent(change.Read, nil, row(1, text("a")))

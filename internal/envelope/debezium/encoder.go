@@ -72,6 +72,9 @@ func (f *Format) makeText(t *change.Table) any {
 	} else {
 		x.table = envelope.AppendString(append(x.table, `,"table":`...), t.Name)
 	}
+	if f.Schemas {
+		f.addSchemas(x, t)
+	}
 	return x
 }
 
@@ -285,7 +288,7 @@ func appendOrNull(dst []byte, n uint64) []byte {
 func (e *encoder) appendKey(dst []byte, ev *change.Event) []byte {
 	switch {
 	case ev.Op == change.Schema:
-		dst = append(dst, e.names.keyHead...)
+		dst = e.appendNoSchema(dst)
 		dst = append(envelope.AppendString(append(dst, `{"databaseName":`...), ev.Table.Database), '}')
 		return append(dst, e.names.tail...)
 	case e.hasKey(ev.After):
@@ -320,7 +323,7 @@ func (e *encoder) appendLogical(dst []byte, ev *change.Event) []byte {
 // appendSchemaChange appends the payload of a change of a table's shape.
 func (e *encoder) appendSchemaChange(dst []byte, ev *change.Event) []byte {
 	c := ev.Change
-	dst = append(dst, e.names.valueHead...)
+	dst = e.appendNoSchema(dst)
 	start := len(dst)
 	dst = e.appendSource(dst, ev)
 	dst[start] = '{' // in place of the comma
@@ -344,6 +347,14 @@ func (e *encoder) appendSchemaChange(dst []byte, ev *change.Event) []byte {
 	dst = envelope.AppendString(dst, id+`."`+ev.Table.Name+`"`)
 	dst = appendShape(append(dst, `,"table":`...), shown)
 	return append(append(dst, `}]}`...), e.names.tail...)
+}
+
+// appendNoSchema appends the head of a payload that has no schema.
+func (e *encoder) appendNoSchema(dst []byte) []byte {
+	if !e.format.Schemas {
+		return dst
+	}
+	return append(dst, noSchema...)
 }
 
 func appendTextOrNull(dst []byte, s string) []byte {
