@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/envelope"
+	"github.com/deltaforge/deltaforge/internal/envelope/debezium"
 	"github.com/deltaforge/deltaforge/internal/testenv/steptest"
 )
 
@@ -226,6 +228,32 @@ func TestThroughTheEngine(t *testing.T) {
 					assert.NoError(t, m.GetError())
 				}
 			}
+		})
+	}
+}
+
+// All messages of a change stay together, also through the engine, which loses track of contexts.
+func TestEveryFormat(t *testing.T) {
+	for name, format := range map[string]change.Format{"native": envelope.Native{}, "row": envelope.Row{Deletes: envelope.DeleteNull}, "debezium": debezium.Default()} {
+		t.Run(name, func(t *testing.T) {
+			table, o := steptest.With(orders(), format), steptest.Origin()
+			moved := set(row(), 0, change.UintValue(7))
+			batch := steptest.Batch(
+				steptest.Event(o, 1, change.Create, table, nil, row()), steptest.Event(o, 2, change.Update, table, row(), moved),
+				steptest.Event(o, 3, change.Create, table, nil, row()), steptest.Event(o, 4, change.Delete, table, moved, nil))
+			var want, got []string
+			for _, m := range batch {
+				if ev, _ := change.FromMessage(m); !ev.Silent && ev.Whole().Op != change.Create {
+					want = append(want, fmt.Sprint(ev.Index, ev.Part, ev.Tombstone, steptest.Payload(t, m)))
+				}
+			}
+			for _, m := range steptest.Through(t, []service.MessageBatch{batch}, "deltaforge_filter: { ops: [ u, d ] }") {
+				ev, ok := change.FromMessage(m)
+				require.True(t, ok)
+				got = append(got, fmt.Sprint(ev.Index, ev.Part, ev.Tombstone, steptest.Payload(t, m)))
+			}
+			assert.Equal(t, want, got)
+			assert.GreaterOrEqual(t, len(got), 2)
 		})
 	}
 }
