@@ -12,6 +12,7 @@ import (
 	_ "github.com/deltaforge/deltaforge/inputs/postgrescdc"
 	_ "github.com/deltaforge/deltaforge/metrics"
 	_ "github.com/deltaforge/deltaforge/outputs/dlqout"
+	_ "github.com/deltaforge/deltaforge/outputs/fanoutout"
 	_ "github.com/deltaforge/deltaforge/outputs/kafkaout"
 	_ "github.com/deltaforge/deltaforge/outputs/redisout"
 	_ "github.com/deltaforge/deltaforge/processors/columns"

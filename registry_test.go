@@ -32,7 +32,7 @@ func TestRegistry(t *testing.T) {
 	assert.Equal(t, map[string][]string{
 		"input":     {"deltaforge_mysql", "deltaforge_postgres"},
 		"processor": {"deltaforge_columns", "deltaforge_filter", "deltaforge_flatten", "deltaforge_format", "deltaforge_javascript", "deltaforge_outbox", "deltaforge_route"},
-		"output":    {"deltaforge_dlq", "deltaforge_kafka", "deltaforge_redis"},
+		"output":    {"deltaforge_dlq", "deltaforge_fanout", "deltaforge_kafka", "deltaforge_redis"},
 		"cache":     {"deltaforge_checkpoint"},
 		"metrics":   {"deltaforge"},
 	}, got)

@@ -160,6 +160,10 @@ func sinkRows() []row {
 		r("dead_letter_entries", gaugeKind, "Dead letters of the pipeline in the file of the output."),
 		r("dead_letter_bytes", gaugeKind, "Bytes of these."),
 		r("dead_letter_oldest_seconds", gaugeKind, "Age of the oldest of these, from its first failure; 0 when there is none."),
+		r("spool_events", gaugeKind, "Events that a late output of deltaforge_fanout has still to deliver.", "output"),
+		r("spool_bytes", gaugeKind, "Bytes of these on the disk.", "output"),
+		r("spool_dropped_total", counterKind, "Events that a late output never gets, because its part of the spool was full.", "output"),
+		r("spool_retries_total", counterKind, "Deliveries to a late output that failed and are tried again.", "output"),
 		r("sink_txn_commits_total", counterKind, "Transactions committed; exactly-once only.").waitsFor("exactly-once delivery"),
 		r("sink_txn_aborts_total", counterKind, "Transactions aborted; exactly-once only.").waitsFor("exactly-once delivery"),
 	}

@@ -54,7 +54,7 @@ func (c *checker) exactly(input *yaml.Node) {
 		}
 	}
 	for i, o := range outputs {
-		broker := strings.Contains(o.path, ".broker.") || strings.Contains(o.path, ".switch.") || strings.Contains(o.path, ".dynamic.")
+		broker := strings.Contains(o.path, ".broker.") || strings.Contains(o.path, ".switch.") || strings.Contains(o.path, ".dynamic.") || strings.Contains(o.path, ".deltaforge_fanout.")
 		switch {
 		case len(sources) == 0:
 			c.add(o.key, o.path, "exactly once: the source keeps its position elsewhere. Set `checkpoint: {exactly_once: true}` on it, or remove `exactly_once` here")

@@ -20,6 +20,7 @@ func TestExactly(t *testing.T) {
 		"the source alone":  {source + "output: {deltaforge_redis: {prefix: x}}", []string{"input.deltaforge_mysql"}},
 		"a part":            {source, nil},
 		"the output alone":  {"input: {deltaforge_mysql: {}}\noutput: {" + out + "}", []string{"output.deltaforge_redis"}},
+		"one of a fanout":   {source + "output: {deltaforge_fanout: {outputs: [ {name: a, output: {" + out + "}}, {name: b, output: {drop: {}}} ]}}", []string{"output.deltaforge_fanout.outputs.0.output.deltaforge_redis"}},
 		"one of two":        {source + "output: {broker: {outputs: [ {" + out + "}, {drop: {}} ]}}", []string{"output.broker.outputs.0.deltaforge_redis"}},
 		"behind a switch":   {source + "output: {switch: {cases: [ {output: {" + out + "}} ]}}", []string{"output.switch.cases.0.output.deltaforge_redis"}},
 		"two outputs":       {source + "output: {fallback: [ {" + out + "}, {" + out + "} ]}", []string{"output.fallback.1.deltaforge_redis"}},

@@ -11,8 +11,8 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/deltaforge/deltaforge/internal/change"
-	"github.com/deltaforge/deltaforge/internal/envelope"
 	"github.com/deltaforge/deltaforge/internal/sink"
+	"github.com/deltaforge/deltaforge/internal/stored"
 )
 
 // fallbackError is the metadata key under which the engine's fallback output says why the output before it has failed.
@@ -198,25 +198,16 @@ func Cause(m *service.Message) error {
 
 // NewEntry returns the entry of a message that has failed. It is the message as it is now: with what processors have done to it.
 func NewEntry(m *service.Message, cause error) (Entry, error) {
-	e := Entry{Kind: kindOf(cause), Error: cause.Error(), Metadata: map[string]string{}}
-	var err error
-	if e.Payload, err = m.AsBytes(); err != nil {
-		return e, fmt.Errorf("the payload: %w", err)
+	e := Entry{Kind: kindOf(cause), Error: cause.Error()}
+	s, ev, err := stored.Of(m)
+	if err != nil {
+		return e, err
 	}
-	if err := m.MetaWalk(func(key, value string) error {
-		if key != fallbackError {
-			e.Metadata[key] = value
-		}
-		return nil
-	}); err != nil {
-		return e, fmt.Errorf("the metadata: %w", err)
-	}
-	if ev, ok := change.FromMessage(m); ok {
+	delete(s.Metadata, fallbackError)
+	e.Payload, e.Metadata, e.Event = s.Payload, s.Metadata, s.Event
+	if ev != nil {
 		e.Source, e.Table, e.Op = ev.Table.Source.Name, ev.Table.FullName(), string(rune(ev.Op))
 		e.EventID, e.Position = string(ev.AppendID(nil)), ev.Tx.Position
-		if e.Event, err = ev.Marshal(envelope.Native{}); err != nil {
-			return e, fmt.Errorf("the event: %w", err)
-		}
 		return e, nil
 	}
 	e.EventID, e.Op = e.Metadata[change.MetaEventID], e.Metadata[change.MetaOp]
@@ -224,34 +215,14 @@ func NewEntry(m *service.Message, cause error) (Entry, error) {
 	return e, nil
 }
 
-// Message returns the message of an entry again, as it was. With typed it is for processors, which need the event in its format.
+// Message returns the message of an entry again, as it was, but for its error. With typed it is for processors, which need the event in its format.
 func (e Entry) Message(typed bool) (*service.Message, error) {
-	m := service.NewMessage(nil)
-	if e.Event != nil {
-		s, err := change.Unmarshal(e.Event)
-		if err != nil {
-			return nil, fmt.Errorf("dead letter %d: %w", e.ID, err)
-		}
-		if typed && s.Formatted {
-			return nil, fmt.Errorf("dead letter %d: its source has a format other than native, in which processors cannot make it again: replay it without --processors", e.ID)
-		}
-		m = change.NewMessage(s.Event, s.Payload, s.Key)
-		var gone []string
-		_ = m.MetaWalk(func(k, _ string) error { // the function does not fail
-			if _, there := e.Metadata[k]; !there {
-				gone = append(gone, k)
-			}
-			return nil
-		})
-		for _, k := range gone {
-			m.MetaDelete(k)
-		}
-	}
-	m.SetBytes(e.Payload)
-	for k, v := range e.Metadata {
-		if old, there := m.MetaGet(k); !there || old != v {
-			m.MetaSetMut(k, v)
-		}
+	m, err := stored.Message{Payload: e.Payload, Metadata: e.Metadata, Event: e.Event}.Restore(typed)
+	switch {
+	case errors.Is(err, stored.ErrFormat):
+		return nil, fmt.Errorf("dead letter %d: %w: replay it without --processors", e.ID, err)
+	case err != nil:
+		return nil, fmt.Errorf("dead letter %d: %w", e.ID, err)
 	}
 	return m, nil
 }

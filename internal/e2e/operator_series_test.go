@@ -42,6 +42,7 @@ func scenarios() map[string]string {
 		"TestOperatorDeadLetters": {
 			"dead_letter_events_total", "dead_letter_evicted_total", "dead_letter_entries", "dead_letter_bytes", "dead_letter_oldest_seconds",
 		},
+		"TestOperatorFanout":   {"spool_events", "spool_bytes", "spool_dropped_total", "spool_retries_total"},
 		"TestOperatorLag":      {"source_read_lag_seconds"},
 		"TestOperatorSnapshot": {"snapshot_rows_total", "snapshot_progress_ratio"},
 		"TestOperatorFailed":   {"pipelines", "pipeline_status"},
