@@ -145,8 +145,12 @@ func (b *batcher) run(lanes []lane) error {
 			timer.Reset(min(quiet, b.in.cfg.MaxWait))
 			wait = timer.C
 		}
+		in, held := lanes[n].out, b.s.join.Held()
+		if held != nil {
+			in = nil
+		}
 		select {
-		case d := <-lanes[n].out:
+		case d := <-in:
 			if n++; n == len(lanes) {
 				n = 0
 			}
@@ -156,6 +160,7 @@ func (b *batcher) run(lanes []lane) error {
 			b.still = true
 			b.waits(time.Now())
 		case <-b.s.asked:
+		case <-held:
 		case <-b.s.chunkReady():
 			b.still = false
 			b.chunks()

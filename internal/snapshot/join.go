@@ -26,6 +26,7 @@ type Join struct {
 	begun   uint64          // chunks that were begun
 	active  map[uint64]bool // those of them that are not in the stream yet
 	key     []byte
+	hold    *hold // nil: the stream goes on
 }
 
 // track is what the stream has changed in a table since a place in the log.
@@ -295,6 +296,7 @@ func (j *Join) put(r *result) *Due {
 	for _, key := range lacking {
 		j.readAgain(r.reading, key)
 	}
+	r.reading.settled(r, len(lacking) == 0)
 	return j.deliver(r)
 }
 

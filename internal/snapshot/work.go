@@ -43,6 +43,7 @@ type reading struct {
 	rereading        bool
 	broken           bool // something of a whole table was dropped
 	tries            int  // that have failed, one after the other
+	chased           int  // times in a row that rows which were read again have to be read once more
 	retryAt          time.Time
 }
 
@@ -82,6 +83,17 @@ func (r *reading) advance(c *result) {
 	}
 }
 
+// settled notes whether the rows of a chunk are in the stream for good, or some of them have to be read again. It counts for rows that were read again.
+func (r *reading) settled(c *result, all bool) {
+	switch {
+	case c.part >= 0:
+	case all:
+		r.chased = 0
+	default:
+		r.chased++
+	}
+}
+
 // release notes that a chunk is to be read anew.
 func (r *reading) release(c *result) {
 	if c.part < 0 {
@@ -106,7 +118,7 @@ type task struct {
 	from    Bound
 	to      Bound
 	again   []again
-	n       int // of the tries
+	hold    bool // the stream is held meanwhile
 }
 
 // List keeps the list of tables until ctx ends.
@@ -266,7 +278,7 @@ func (r *reading) pick(d *load) (task, bool) {
 		}
 		if len(keys) > 0 {
 			r.rereading, r.asked = true, keys[len(keys)-1].N
-			return task{reading: r, part: -1, again: keys}, true
+			return task{reading: r, part: -1, again: keys, hold: r.chased >= holdAfter}, true
 		}
 	}
 	for i := range r.parts {
@@ -295,22 +307,25 @@ func (j *Join) do(ctx context.Context, r Reader, t task) error {
 			j.l.mu.Unlock()
 		}
 	}()
+	after, goOn := track.after, func() {}
+	if t.hold {
+		if after, goOn, err = j.stop(ctx, t.reading); err != nil {
+			return err
+		}
+		defer goOn()
+	}
 	began, cancel := context.WithTimeout(ctx, beginTimeout)
 	defer cancel()
-	view, err := r.Begin(began, t.reading.table, track.after)
+	view, err := r.Begin(began, t.reading.table, after)
 	if err != nil {
 		return err
 	}
 	j.l.mu.Lock()
 	opened := j.begun
 	j.l.mu.Unlock()
-	c := Chunk{Table: t.reading.table, Where: t.reading.where, From: t.from, To: t.to, Limit: j.l.cfg.ChunkRows}
-	for _, a := range t.again {
-		key, err := a.Key.values()
-		if err != nil {
-			return err
-		}
-		c.Keys = append(c.Keys, key)
+	c, err := j.chunk(t)
+	if err != nil {
+		return err
 	}
 	for n := 0; ; {
 		rows, err := read(ctx, r, c)
@@ -327,6 +342,7 @@ func (j *Join) do(ctx context.Context, r Reader, t task) error {
 		if err := j.hand(ctx, res); err != nil {
 			return err
 		}
+		goOn()
 		if !rows.Held {
 			return j.l.slow(ctx, len(rows.Events))
 		}
@@ -335,6 +351,19 @@ func (j *Join) do(ctx context.Context, r Reader, t task) error {
 		}
 		c.From = rows.Next
 	}
+}
+
+// chunk returns what a task reads.
+func (j *Join) chunk(t task) (Chunk, error) {
+	c := Chunk{Table: t.reading.table, Where: t.reading.where, From: t.from, To: t.to, Limit: j.l.cfg.ChunkRows}
+	for _, a := range t.again {
+		key, err := a.Key.values()
+		if err != nil {
+			return c, err
+		}
+		c.Keys = append(c.Keys, key)
+	}
+	return c, nil
 }
 
 // read reads a chunk, in bounded time.
