@@ -66,16 +66,10 @@ func layers() []layer {
 		with(mysqlPart("resolve", "product", "charset", "statement", "binlog", "row", "shape", "catalog", "internal/change", "internal/fault")),
 		with(mysqlPart("chunk", "product", "charset", "statement", "binlog", "gtid", "row", "shape", "catalog", "filter", "resolve", "wire",
 			"internal/snapshot", "internal/change", "internal/fault", "checkpoint")),
-<<<<<<< HEAD
 		with(layer{pattern: "processors/*", imports: []string{"internal/step", "internal/guard", "internal/tablefilter", "internal/change", "internal/envelope", "internal/format"}, tests: []string{"internal/testenv/steptest", "internal/envelope/*"}}),
-		with(layer{pattern: "internal/deadletter", imports: []string{"internal/change", "internal/envelope", "internal/guard", "internal/sink"}}),
-		with(layer{pattern: "outputs/*", imports: []string{"internal/deadletter", "internal/sink", "internal/loopback", "internal/change", "internal/envelope", "internal/exactly", "checkpoint"}, tests: []string{"internal/envelope/*"}}),
-=======
-		with(layer{pattern: "processors/*", imports: []string{"internal/step", "internal/tablefilter", "internal/change", "internal/envelope", "internal/format"}, tests: []string{"internal/testenv/steptest"}}),
 		with(layer{pattern: "internal/stored", imports: []string{"internal/change", "internal/envelope"}}),
 		with(layer{pattern: "internal/deadletter", imports: []string{"internal/change", "internal/guard", "internal/sink", "internal/stored"}, tests: []string{"internal/envelope"}}),
 		with(layer{pattern: "outputs/*", imports: []string{"internal/deadletter", "internal/stored", "internal/sink", "internal/loopback", "internal/change", "internal/envelope", "internal/exactly", "checkpoint"}, tests: []string{"internal/envelope/*"}}),
->>>>>>> a45430f (deltaforge_fanout: each batch to several outputs, of which some may be late)
 		with(layer{pattern: "internal/coordinator", imports: []string{
 			"internal/coordinator/internal/*", "internal/change", "internal/fault", "internal/guard", "internal/plane",
 			"internal/snapshot", "internal/exactly", "checkpoint",
