@@ -72,7 +72,6 @@ func TestBundleIsLean(t *testing.T) {
 	bundle := modules(".")
 	for _, m := range []string{
 		"github.com/fergusstrange/embedded-postgres", "github.com/twmb/franz-go/pkg/kfake", "github.com/stretchr/testify", "go.uber.org/goleak",
-		"github.com/google/pprof",
 	} {
 		assert.NotContains(t, bundle, m)
 	}
