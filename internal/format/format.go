@@ -3,6 +3,7 @@ package format
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -169,10 +170,8 @@ func oneOf(conf *service.ParsedConfig, options []string, path ...string) (string
 	if err != nil {
 		return "", err
 	}
-	for _, o := range options {
-		if v == o {
-			return v, nil
-		}
+	if slices.Contains(options, v) {
+		return v, nil
 	}
 	return "", fmt.Errorf("%s: want one of %s, got %q", strings.Join(path, "."), strings.Join(options, ", "), v)
 }

@@ -75,6 +75,15 @@ func (f *Format) column(postgres bool, c *change.Column) *column {
 	if c.Base != "" {
 		text = c.Base
 	}
+	f.shape(x, postgres, text)
+	f.precision(x, postgres)
+	x.missing = f.missing(x)
+	return x
+}
+
+// shape works out the form of a column by its type, as the database writes it.
+func (f *Format) shape(x *column, postgres bool, text string) {
+	c := x.col
 	name, args := typeOf(text)
 	switch c.Logical {
 	case change.LogicalBool:
@@ -123,9 +132,6 @@ func (f *Format) column(postgres bool, c *change.Column) *column {
 	default:
 		f.text(x, postgres, name, args)
 	}
-	f.precision(x, postgres)
-	x.missing = f.missing(x)
-	return x
 }
 
 // unsigned works out unsigned integers of 64 bits. PostgreSQL's xid8 has no type in Debezium: it is text, so that no number is changed.

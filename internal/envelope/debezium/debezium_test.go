@@ -107,7 +107,8 @@ func TestOperations(t *testing.T) {
 			{Payload: payload(one, "null", "d"), Key: `{"id":1}`, Operation: "delete", ID: "u:7:4", Followed: true}, tombstone,
 		}},
 		{"key", mysqlEvent(change.Update, row(1, text("a")), row(2, change.NullValue())), []told{
-			{Payload: payload(one, "null", "d"), Key: `{"id":1}`, Operation: "delete", ID: "u:7:4", Followed: true, Headers: newKey}, moved,
+			{Payload: payload(one, "null", "d"), Key: `{"id":1}`, Operation: "delete", ID: "u:7:4", Followed: true, Headers: newKey},
+			moved,
 			{Payload: payload("null", two, "c"), Key: `{"id":2}`, Operation: "insert", ID: "u:7:4-2", Headers: oldKey},
 		}},
 		{"truncate", mysqlEvent(change.Truncate, nil, nil), []told{{Operation: "truncate", ID: "u:7:4", Null: true, Silent: true}}},
@@ -369,8 +370,15 @@ func FuzzTexts(f *testing.F) {
 		f.Add([]byte(s), uint8(3))
 	}
 	columns := []change.Column{
-		{Logical: change.LogicalDate}, {Logical: change.LogicalDateTime, Scale: 6}, {Logical: change.LogicalTimestamp, Scale: 3}, {Logical: change.LogicalTime, Scale: 3},
-		{Type: "time with time zone", Logical: change.LogicalTime}, {Type: "interval"}, {Type: "money"}, {Type: "bit(9)"}, {Logical: change.LogicalDecimal, Precision: 9, Scale: 2},
+		{Logical: change.LogicalDate},
+		{Logical: change.LogicalDateTime, Scale: 6},
+		{Logical: change.LogicalTimestamp, Scale: 3},
+		{Logical: change.LogicalTime, Scale: 3},
+		{Type: "time with time zone", Logical: change.LogicalTime},
+		{Type: "interval"},
+		{Type: "money"},
+		{Type: "bit(9)"},
+		{Logical: change.LogicalDecimal, Precision: 9, Scale: 2},
 		{Logical: change.LogicalDecimal},
 	}
 	formats := []*Format{Default(), {Decimal: DecimalString, Time: TimeISO, IntervalText: true}, {Decimal: DecimalDouble, Time: TimeConnect}, {Decimal: DecimalPrecise, Time: TimeNanoseconds}}

@@ -91,32 +91,17 @@ func (f *Format) kind(x *column) kind {
 		return kind{typ: "string"}
 	case formDecimal, formVariable, formMoney:
 		return f.decimalKind(x)
-	case formDate, formTime, formTimestamp:
+	case formDate, formTime, formTimestamp, formZoned, formZonedTime, formInterval:
 		return f.timeKind(x)
-	case formZoned:
-		return kind{typ: "string", name: "io.debezium.time.ZonedTimestamp"}
-	case formZonedTime:
-		return kind{typ: "string", name: "io.debezium.time.ZonedTime"}
-	case formInterval:
-		if f.IntervalText {
-			return kind{typ: "string", name: "io.debezium.time.Interval"}
-		}
-		return kind{typ: "int64", name: "io.debezium.time.MicroDuration"}
 	case formJSON:
 		if x.col.Logical == change.LogicalObject {
 			return kind{typ: "string"}
 		}
 		return kind{typ: "string", name: "io.debezium.data.Json"}
 	case formPoint:
-		return kind{
-			typ: "struct", name: "io.debezium.data.geometry.Point", doc: "Geometry (POINT)",
-			fields: `{"type":"double","optional":false,"field":"x"},{"type":"double","optional":false,"field":"y"},{"type":"bytes","optional":true,"field":"wkb"},{"type":"int32","optional":true,"field":"srid"}`,
-		}
+		return kind{typ: "struct", name: "io.debezium.data.geometry.Point", doc: "Geometry (POINT)", fields: pointFields}
 	case formGeometry:
-		return kind{
-			typ: "struct", name: "io.debezium.data.geometry.Geometry", doc: "Geometry",
-			fields: `{"type":"bytes","optional":false,"field":"wkb"},{"type":"int32","optional":true,"field":"srid"}`,
-		}
+		return kind{typ: "struct", name: "io.debezium.data.geometry.Geometry", doc: "Geometry", fields: geometryFields}
 	case formArray:
 		return kind{typ: "array", items: `,"items":` + string(f.appendSchema(nil, x.element))}
 	case formRaw:
@@ -161,6 +146,16 @@ func (f *Format) decimalKind(x *column) kind {
 }
 
 func (f *Format) timeKind(x *column) kind {
+	switch {
+	case x.form == formZoned:
+		return kind{typ: "string", name: "io.debezium.time.ZonedTimestamp"}
+	case x.form == formZonedTime:
+		return kind{typ: "string", name: "io.debezium.time.ZonedTime"}
+	case x.form == formInterval && f.IntervalText:
+		return kind{typ: "string", name: "io.debezium.time.Interval"}
+	case x.form == formInterval:
+		return kind{typ: "int64", name: "io.debezium.time.MicroDuration"}
+	}
 	what := map[form]string{formDate: "Date", formTime: "Time", formTimestamp: "Timestamp"}[x.form]
 	switch {
 	case x.unit < 0:
@@ -221,6 +216,13 @@ func allowed(typ string) string {
 	}
 	return strings.Join(labels, ",")
 }
+
+// The fields of geometries.
+const (
+	pointFields = `{"type":"double","optional":false,"field":"x"},{"type":"double","optional":false,"field":"y"},` +
+		`{"type":"bytes","optional":true,"field":"wkb"},{"type":"int32","optional":true,"field":"srid"}`
+	geometryFields = `{"type":"bytes","optional":false,"field":"wkb"},{"type":"int32","optional":true,"field":"srid"}`
+)
 
 // The schemas of what is the same for all tables.
 const (
