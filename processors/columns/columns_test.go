@@ -84,8 +84,11 @@ func TestCases(t *testing.T) {
 		{"keep last", `rules: [ { include: [ card ], mask: [ { columns: [ card ], with: keep_last } ] } ]`, change.Update, row(1), row(1), `{"id":1,"card":"************1234"} {"id":1,"card":"************1234"} {"id":1}`},
 		{"keep last of what is short", `rules: [ { include: [ pin ], mask: [ { columns: [ pin ], with: keep_last } ] } ]`, change.Create, nil, row(1), `null {"id":1,"pin":"****"} {"id":1}`},
 		{"truncate", `rules: [ { include: [ email, photo ], truncate: [ { columns: [ email ], length: 3 }, { columns: [ photo ], length: 1 } ] } ]`, change.Create, nil, row(1), `null {"id":1,"email":"ann","photo":{"_base64":"Yg=="}} {"id":1}`},
-		{"NULL and unavailable stay", `rules: [ { include: [ email, card ], mask: [ { columns: [ email, card ], with: fixed } ] } ]`, change.Update, nil,
-			[]change.Value{change.IntValue(1), change.NullValue(), change.UnavailableValue()}, `null {"id":1,"email":null,"card":{"_unchanged":true}} {"id":1}`},
+		{
+			"NULL and unavailable stay", `rules: [ { include: [ email, card ], mask: [ { columns: [ email, card ], with: fixed } ] } ]`, change.Update, nil,
+			[]change.Value{change.IntValue(1), change.NullValue(), change.UnavailableValue()},
+			`null {"id":1,"email":null,"card":{"_unchanged":true}} {"id":1}`,
+		},
 		{"rules one after the other", `rules: [ { include: [ email ], rename: { email: a } }, { mask: [ { columns: [ a ], with: fixed, text: x } ] } ]`, change.Create, nil, row(1), `null {"id":1,"a":"x"} {"id":1}`},
 		{"a truncate", `rules: [ { exclude: [ email ] } ]`, change.Truncate, nil, nil, `null null `},
 	} {

@@ -33,8 +33,10 @@ func orders() *change.Table {
 func text(s string) change.Value { return change.TextValue([]byte(s)) }
 
 func row(id uint64) []change.Value {
-	return []change.Value{change.UintValue(id), text("é\"😀"), change.DecimalValue([]byte("12345678901234567890.10")), change.IntValue(-5), change.Float32Value(3.3),
-		change.JSONValue([]byte(`{"big": 12345678901234567890}`)), change.BytesValue([]byte{0, 255}), change.BoolValue(true)}
+	return []change.Value{
+		change.UintValue(id), text("é\"😀"), change.DecimalValue([]byte("12345678901234567890.10")), change.IntValue(-5), change.Float32Value(3.3),
+		change.JSONValue([]byte(`{"big": 12345678901234567890}`)), change.BytesValue([]byte{0, 255}), change.BoolValue(true),
+	}
 }
 
 // unchangedRow is that row in the envelope.
@@ -86,8 +88,10 @@ func TestCases(t *testing.T) {
 	}
 	for _, c := range []struct{ name, body, more, want string }{
 		{"nothing", "", "", whole},
-		{"values", `e.metadata.x = [typeof e.after.id, e.after.id.toString(), e.after.name, e.after.total, e.after.n, e.after.f, JSON.parse(e.after.doc).big, new Uint8Array(e.after.bin)[1], e.after.ok, e.op, e.table, e.event_id].join("|")`, "",
-			whole + "bigint|18446744073709551615|é\"😀|12345678901234567890.10|-5|3.3|12345678901234567000|255|true|c|orders|uuid:7:1"},
+		{
+			"values", `e.metadata.x = [typeof e.after.id, e.after.id.toString(), e.after.name, e.after.total, e.after.n, e.after.f, JSON.parse(e.after.doc).big, new Uint8Array(e.after.bin)[1], e.after.ok, e.op, e.table, e.event_id].join("|")`, "",
+			whole + "bigint|18446744073709551615|é\"😀|12345678901234567890.10|-5|3.3|12345678901234567000|255|true|c|orders|uuid:7:1",
+		},
 		{"integers as strings", `e.metadata.x = typeof e.after.id`, "bigint: string", whole + "string"},
 		{"a text", only("name") + with("name", "'a'"), "", `{"id":18446744073709551615,"name":"a"} {"id":18446744073709551615} `},
 		{"a decimal", only("total") + with("total", "'-1.50'"), "", `{"id":18446744073709551615,"total":"-1.50"} {"id":18446744073709551615} `},
@@ -98,8 +102,10 @@ func TestCases(t *testing.T) {
 		{"binary", only("bin") + "new Uint8Array(e.after.bin)[0] = 7", "", `{"id":18446744073709551615,"bin":{"_base64":"B/8="}} {"id":18446744073709551615} `},
 		{"NULL", only("name") + "e.after.name = null", "", `{"id":18446744073709551615,"name":null} {"id":18446744073709551615} `},
 		{"unavailable", only("name") + "e.after.name = UNAVAILABLE", "", `{"id":18446744073709551615,"name":{"_unchanged":true}} {"id":18446744073709551615} `},
-		{"new columns", only("x") + "Object.assign(e.after, { a: 1, b: 1.5, c: 'x', d: true, e: { f: 1 }, g: 2n ** 64n, h: null })", "",
-			`{"id":18446744073709551615,"a":1,"b":1.5,"c":"x","d":true,"e":{"f":1},"g":"18446744073709551616","h":null} {"id":18446744073709551615} `},
+		{
+			"new columns", only("x") + "Object.assign(e.after, { a: 1, b: 1.5, c: 'x', d: true, e: { f: 1 }, g: 2n ** 64n, h: null })", "",
+			`{"id":18446744073709551615,"a":1,"b":1.5,"c":"x","d":true,"e":{"f":1},"g":"18446744073709551616","h":null} {"id":18446744073709551615} `,
+		},
 		{"metadata of an object", "e.metadata.x = { a: 1 }", "", whole + `{"a":1}`},
 		{"a fraction for an integer", "e.after.n = 1.5", "", "deltaforge_javascript: table shop.orders: column n: its type is int, and the script has set it to something else"},
 		{"too large", "e.after.n = 2147483648", "", "deltaforge_javascript: table shop.orders: column n: its type is int, and the script has set it to something else"},

@@ -102,7 +102,7 @@ func (p *processor) limited(ctx context.Context, m *machine, run func() error) e
 		}
 		m.Interrupt(why)
 		select {
-		case <-ended:
+		case <-ended: //nolint:errcheck // that it was stopped is the error
 		case <-time.After(grace):
 		}
 		return why

@@ -129,14 +129,14 @@ func (p *processor) compile(t *change.Table) *table {
 }
 
 // check finds what the configuration names in a table.
-func (p *config) check(t *change.Table) *table {
-	out := &table{outbox: true, payload: t.Column(p.payload)}
+func (c *config) check(t *change.Table) *table {
+	out := &table{outbox: true, payload: t.Column(c.payload)}
 	if out.payload < 0 {
-		out.err = fmt.Errorf("there is no column %s; set %s.%s to the column that has the payload", p.payload, fieldFields, fieldPayload)
+		out.err = fmt.Errorf("there is no column %s; set %s.%s to the column that has the payload", c.payload, fieldFields, fieldPayload)
 		return out
 	}
-	for _, name := range slices.Sorted(maps.Keys(p.templates)) {
-		if err := p.templates[name].Check(t); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(c.templates)) {
+		if err := c.templates[name].Check(t); err != nil {
 			out.err = fmt.Errorf("%s: %w", name, err)
 			return out
 		}
@@ -171,21 +171,21 @@ func (p *processor) message(c step.Change, row *change.Event, t *table) (*servic
 }
 
 // payloadOf returns the bytes of a payload.
-func (p *config) payloadOf(v change.Value) ([]byte, error) {
-	switch v.Kind() {
-	case change.Null:
+func (c *config) payloadOf(v change.Value) ([]byte, error) {
+	if v.IsNull() {
 		return nil, errors.New("the payload is NULL; an outbox row needs one")
-	case change.Bytes:
-		if !p.expand {
-			return v.Bytes(), nil
+	}
+	text := v.Bytes()
+	if v.Kind() != change.Bytes {
+		var err error
+		if text, err = step.AppendText(nil, v); err != nil {
+			return nil, err
 		}
-		return expand(v.Bytes())
 	}
-	text, err := step.AppendText(nil, v)
-	if err != nil || !p.expand {
-		return text, err
+	if c.expand {
+		return expand(text)
 	}
-	return expand(text)
+	return text, nil
 }
 
 // expand returns the JSON that a payload is. A string that holds JSON is what it holds.

@@ -98,12 +98,18 @@ func TestCases(t *testing.T) {
 		"a truncate":            {one, &truncated, "dropped"},
 		"no such column":        {one + "fields: { payload: body }", good, "deltaforge_outbox: table shop.outbox: there is no column body; set fields.payload to the column that has the payload"},
 		"no such column either": {one + "topic: '{row.nowhere}'", good, "deltaforge_outbox: table shop.outbox: topic: \"{row.nowhere}\": there is no column nowhere; mend the template, or limit the rule to other `tables`"},
-		"a logical message": {"message_prefixes: [ 'out%' ]", logical("outbox", `{"id":"a-1","aggregatetype":"order","aggregateid":7,"type":"paid","payload":{"total": 1.0}}`),
-			`outbox.event.order|7|a-1|paid||c|{"total": 1.0}`},
-		"a logical message, not an object": {"message_prefixes: [ outbox ]", logical("outbox", `[1]`),
-			`deltaforge_outbox: table pg_logical.message: message with the prefix "outbox": its content is not a JSON object with the fields of an outbox`},
-		"a logical message that lacks a field": {"message_prefixes: [ outbox ]", logical("outbox", `{"payload":1,"aggregatetype":"a","aggregateid":1,"type":"x"}`),
-			"deltaforge_outbox: table pg_logical.message: id: \"{row.id}\": there is no column id; mend the template, or limit the rule to other `tables`"},
+		"a logical message": {
+			"message_prefixes: [ 'out%' ]", logical("outbox", `{"id":"a-1","aggregatetype":"order","aggregateid":7,"type":"paid","payload":{"total": 1.0}}`),
+			`outbox.event.order|7|a-1|paid||c|{"total": 1.0}`,
+		},
+		"a logical message, not an object": {
+			"message_prefixes: [ outbox ]", logical("outbox", `[1]`),
+			`deltaforge_outbox: table pg_logical.message: message with the prefix "outbox": its content is not a JSON object with the fields of an outbox`,
+		},
+		"a logical message that lacks a field": {
+			"message_prefixes: [ outbox ]", logical("outbox", `{"payload":1,"aggregatetype":"a","aggregateid":1,"type":"x"}`),
+			"deltaforge_outbox: table pg_logical.message: id: \"{row.id}\": there is no column id; mend the template, or limit the rule to other `tables`",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.Equal(t, c.want, said(t, build(t, c.yaml).Process(t.Context(), steptest.Batch(c.ev))))

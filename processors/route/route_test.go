@@ -60,28 +60,44 @@ func TestCases(t *testing.T) {
 		before, after []change.Value
 		want          string
 	}{
-		{"shards to one topic", `rules: [ { tables: [ "shard_%.orders%" ], topic: "all{2}", key_fields: [ { name: shard, value: "{1}" }, { name: id, value: "{row.id}" } ], headers: { s: "{database}" } } ]`,
-			change.Create, nil, row(5, text("eu")), `all_2024|{"shard":"7","id":5}|shard_7`},
+		{
+			"shards to one topic", `rules: [ { tables: [ "shard_%.orders%" ], topic: "all{2}", key_fields: [ { name: shard, value: "{1}" }, { name: id, value: "{row.id}" } ], headers: { s: "{database}" } } ]`,
+			change.Create, nil, row(5, text("eu")), `all_2024|{"shard":"7","id":5}|shard_7`,
+		},
 		{"the first rule counts", `rules: [ { tables: [ "shard_7.*" ], topic: a }, { topic: b } ]`, change.Create, nil, row(5, text("eu")), `a|{"id":5}|`},
-		{"everything of an event", `rules: [ { topic: "{source}.{database}.{schema}.{table}.{op}.{operation}.{{x}", key: "{row.region}/{row.id}" } ]`, change.Delete, row(5, text("eu")), nil,
-			`shop.shard_7..orders_2024.d.delete.{x}|eu/5|`},
+		{
+			"everything of an event", `rules: [ { topic: "{source}.{database}.{schema}.{table}.{op}.{operation}.{{x}", key: "{row.region}/{row.id}" } ]`, change.Delete, row(5, text("eu")), nil,
+			`shop.shard_7..orders_2024.d.delete.{x}|eu/5|`,
+		},
 		{"what is not after the change is before it", `rules: [ { topic: "{row.region}" } ]`, change.Update, row(5, text("eu")), row(5, change.UnavailableValue()), `eu|{"id":5}|`},
 		{"NULL in JSON", `rules: [ { key_fields: [ { name: r, value: "{row.region}" } ] } ]`, change.Create, nil, row(5, change.NullValue()), `|{"r":null}|`},
 		{"binary in JSON", `rules: [ { key_fields: [ { name: r, value: "{row.photo}" } ] } ]`, change.Create, nil, row(5, change.NullValue()), `|{"r":{"_base64":"AQ=="}}|`},
 		{"a truncate", `rules: [ { topic: t, key: "{row.id}", headers: { s: "{row.id}" } } ]`, change.Truncate, nil, nil, `t||`},
 		{"no rule", `rules: [ { tables: [ "x.y" ], topic: t } ]`, change.Create, nil, row(5, text("eu")), `|{"id":5}|`},
-		{"NULL", `rules: [ { topic: "{row.region}" } ]`, change.Create, nil, row(5, change.NullValue()),
-			`deltaforge_route: table shard_7.orders_2024: topic: "{row.region}": column region: it is NULL, which has no text; use another column`},
-		{"not in the log", `rules: [ { key: "{row.region}" } ]`, change.Update, nil, row(5, change.UnavailableValue()),
-			`deltaforge_route: table shard_7.orders_2024: key: "{row.region}": column region: the log does not have its value; set REPLICA IDENTITY FULL (PostgreSQL) or binlog_row_image=FULL (MySQL), or use another column`},
-		{"binary", `rules: [ { headers: { h: "{row.photo}" } } ]`, change.Create, nil, row(5, text("eu")),
-			`deltaforge_route: table shard_7.orders_2024: headers: h: "{row.photo}": column photo: it is binary, which has no text; use another column`},
-		{"no such column", `rules: [ { headers: { h: "{row.nowhere}" } } ]`, change.Create, nil, row(5, text("eu")),
-			"deltaforge_route: table shard_7.orders_2024: \"{row.nowhere}\": there is no column nowhere; mend the template, or limit the rule to other `tables`"},
-		{"no rule, which is an error", `{ unmatched: error, rules: [ { tables: [ "x.y" ], topic: t } ] }`, change.Create, nil, row(5, text("eu")),
-			`deltaforge_route: table shard_7.orders_2024: no rule is for it; add one, or set unmatched`},
-		{"a topic of a row for a truncate", `rules: [ { topic: "{row.id}" } ]`, change.Truncate, nil, nil,
-			`deltaforge_route: table shard_7.orders_2024: topic: "{row.id}": column id: the log does not have its value; set REPLICA IDENTITY FULL (PostgreSQL) or binlog_row_image=FULL (MySQL), or use another column`},
+		{
+			"NULL", `rules: [ { topic: "{row.region}" } ]`, change.Create, nil, row(5, change.NullValue()),
+			`deltaforge_route: table shard_7.orders_2024: topic: "{row.region}": column region: it is NULL, which has no text; use another column`,
+		},
+		{
+			"not in the log", `rules: [ { key: "{row.region}" } ]`, change.Update, nil, row(5, change.UnavailableValue()),
+			`deltaforge_route: table shard_7.orders_2024: key: "{row.region}": column region: the log does not have its value; set REPLICA IDENTITY FULL (PostgreSQL) or binlog_row_image=FULL (MySQL), or use another column`,
+		},
+		{
+			"binary", `rules: [ { headers: { h: "{row.photo}" } } ]`, change.Create, nil, row(5, text("eu")),
+			`deltaforge_route: table shard_7.orders_2024: headers: h: "{row.photo}": column photo: it is binary, which has no text; use another column`,
+		},
+		{
+			"no such column", `rules: [ { headers: { h: "{row.nowhere}" } } ]`, change.Create, nil, row(5, text("eu")),
+			"deltaforge_route: table shard_7.orders_2024: \"{row.nowhere}\": there is no column nowhere; mend the template, or limit the rule to other `tables`",
+		},
+		{
+			"no rule, which is an error", `{ unmatched: error, rules: [ { tables: [ "x.y" ], topic: t } ] }`, change.Create, nil, row(5, text("eu")),
+			`deltaforge_route: table shard_7.orders_2024: no rule is for it; add one, or set unmatched`,
+		},
+		{
+			"a topic of a row for a truncate", `rules: [ { topic: "{row.id}" } ]`, change.Truncate, nil, nil,
+			`deltaforge_route: table shard_7.orders_2024: topic: "{row.id}": column id: the log does not have its value; set REPLICA IDENTITY FULL (PostgreSQL) or binlog_row_image=FULL (MySQL), or use another column`,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			out := build(t, c.yaml).Process(t.Context(), steptest.Batch(steptest.Event(steptest.Origin(), 1, c.op, orders("shard_7"), c.before, c.after)))
