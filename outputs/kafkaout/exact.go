@@ -31,8 +31,9 @@ type exact struct {
 	ledger *exactly.Ledger // guarded by mu, as are all the others
 	cl     *kgo.Client     // the producer; nil: there is none
 	values map[string][]byte
-	dirty  bool         // something was written since values were read
-	open   *transaction // of which the outcome is not known; nil: there is none
+	loaded map[string]bool // topics whose partitions the producer shows
+	dirty  bool            // something was written since values were read
+	open   *transaction    // of which the outcome is not known; nil: there is none
 }
 
 // transaction is rows and the records that belong to them.
@@ -158,6 +159,7 @@ func (x *exact) drop() {
 	case <-time.After(closeLimit):
 	}
 	x.cl = nil
+	clear(x.loaded)
 }
 
 // refusedRecords is an error of records that the broker refuses for what they are: the transaction was given up.
@@ -241,6 +243,9 @@ func (x *exact) commitRecords(ctx context.Context, cl *kgo.Client, recs []*kgo.R
 		return nil, classify(ctx.Err(), "writing the transaction "+x.id())
 	}
 	left.Wait() // no longer than the flush
+	if err := x.awaitLoaded(ctx, cl, recs); err != nil {
+		return nil, err
+	}
 	if len(failed) > 0 {
 		return failed, errors.New("records have failed")
 	}
@@ -248,6 +253,26 @@ func (x *exact) commitRecords(ctx context.Context, cl *kgo.Client, recs []*kgo.R
 		return nil, classify(err, "committing the transaction "+x.id())
 	}
 	return nil, nil
+}
+
+// awaitLoaded returns when the producer shows the partitions of the records' topics. It writes the first records of a topic before that; if it is told
+// to commit in between, it finds that nothing was written, gives the transaction up, and returns no error.
+func (x *exact) awaitLoaded(ctx context.Context, cl *kgo.Client, recs []*kgo.Record) error {
+	for _, r := range recs {
+		for !x.loaded[r.Topic] {
+			leader, _, err := cl.PartitionLeader(r.Topic, 0)
+			if leader >= 0 || err != nil {
+				x.loaded[r.Topic] = true
+				break
+			}
+			select {
+			case <-time.After(loadPoll):
+			case <-ctx.Done():
+				return classify(ctx.Err(), "waiting for the partitions of topic "+r.Topic)
+			}
+		}
+	}
+	return nil
 }
 
 // id returns the transactional id.
@@ -275,7 +300,7 @@ func (x *exact) explain(err error, what string) *sink.Error {
 var _ exactly.Sink = (*exact)(nil)
 
 func newExactSink(o *output, res *service.Resources) *exact {
-	return &exact{o: o, pipeline: exactly.Of(res)}
+	return &exact{o: o, pipeline: exactly.Of(res), loaded: map[string]bool{}}
 }
 
 // close gives the producer up.

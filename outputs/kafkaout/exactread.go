@@ -66,7 +66,7 @@ func (x *exact) fence(ctx context.Context, cl *kgo.Client) error {
 		}
 		return x.explain(err, "writing to the topic "+c.checkpointTopic)
 	}
-	values, err := x.read(ctx, nonce)
+	values, err := x.read(ctx, nonce, mark.Offset)
 	if err != nil {
 		return err
 	}
@@ -77,16 +77,51 @@ func (x *exact) fence(ctx context.Context, cl *kgo.Client) error {
 // readTimeout bounds the reading of the topic.
 const readTimeout = time.Minute
 
-// read returns the newest values of the source's keys, up to the record with the nonce.
-func (x *exact) read(ctx context.Context, nonce string) (map[string][]byte, error) {
-	c := x.o.conf
+// readable returns when consumers see the record with the offset: the brokers answer a commit before that.
+func (x *exact) readable(ctx context.Context, offset int64) error {
+	cl, err := x.o.client()
+	if err != nil {
+		return err
+	}
+	adm, topic := kadm.NewClient(cl), x.o.conf.checkpointTopic
+	for {
+		ends, err := adm.ListCommittedOffsets(ctx, topic)
+		if end, ok := ends.Lookup(topic, 0); err == nil && ok && end.Err == nil && end.Offset > offset {
+			return nil
+		}
+		select {
+		case <-time.After(loadPoll):
+		case <-ctx.Done():
+			if err == nil {
+				err = ctx.Err()
+			}
+			return classify(err, "waiting for what is committed to the topic "+topic)
+		}
+	}
+}
+
+// stalled is how long a consumer may get nothing of what is there before another one is made.
+const stalled = 3 * time.Second
+
+// read returns the newest values of the source's keys, up to the record with the nonce at the offset.
+func (x *exact) read(ctx context.Context, nonce string, offset int64) (values map[string][]byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
+	if err := x.readable(ctx, offset); err != nil {
+		return nil, err
+	}
+	for values == nil && err == nil {
+		values, err = x.consume(ctx, nonce)
+	}
+	return values, err
+}
+
+// consume reads the topic with a consumer of its own. It returns nil when that gets nothing more.
+func (x *exact) consume(ctx context.Context, nonce string) (map[string][]byte, error) {
+	c := x.o.conf
 	opts := append(clientOptions(c, x.o.log, &sink.Stats{}, newHooks(x.o.log, &sink.Stats{})),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{c.checkpointTopic: {0: kgo.NewOffset().AtStart()}}),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		// In a session a broker may leave a partition out in which only the end of what is committed has moved.
-		kgo.DisableFetchSessions())
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()))
 	cl, err := kgo.NewClient(opts...)
 	if err != nil {
 		return nil, classify(err, "making a Kafka client")
@@ -95,11 +130,16 @@ func (x *exact) read(ctx context.Context, nonce string) (map[string][]byte, erro
 	key := x.ledger.Key()
 	values := make(map[string][]byte)
 	for {
-		fetches := cl.PollFetches(ctx)
+		wait, cancel := context.WithTimeout(ctx, stalled)
+		fetches := cl.PollFetches(wait)
+		cancel()
 		for _, e := range fetches.Errors() {
-			if c := classify(e.Err, "reading the topic "+e.Topic); ctx.Err() != nil || c.Kind == sink.Permission {
+			if c := classify(e.Err, "reading the topic "+x.o.conf.checkpointTopic); ctx.Err() != nil || c.Kind == sink.Permission {
 				return nil, c
 			}
+		}
+		if fetches.NumRecords() == 0 && wait.Err() != nil {
+			return nil, nil
 		}
 		for _, r := range fetches.Records() {
 			k := string(r.Key)
