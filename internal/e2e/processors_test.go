@@ -58,7 +58,7 @@ output:
 	}
 	var got string
 	eventually(t, time.Minute, "the rows delivered", func() bool {
-		text, _ := os.ReadFile(filepath.Join(p.dir, "out.jsonl")) //nolint:errcheck // not there yet
+		text, _ := os.ReadFile(filepath.Join(p.dir, "out.jsonl"))
 		got = string(text)
 		return strings.Count(got, "\n") >= len(want)
 	})
