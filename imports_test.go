@@ -76,7 +76,7 @@ func layers() []layer {
 		}, tests: []string{"internal/envelope", "internal/envelope/*"}}),
 		with(layer{pattern: "internal/coordinator/internal/*", imports: []string{"internal/change", "internal/fault", "internal/plane", "internal/exactly", "checkpoint"}}),
 		with(layer{pattern: "internal/snapshot", imports: []string{
-			"internal/change", "internal/envelope", "internal/fault", "internal/plane", "internal/tablefilter",
+			"internal/change", "internal/envelope", "internal/fault", "internal/guard", "internal/plane", "internal/tablefilter",
 			"checkpoint",
 		}}),
 		with(layer{pattern: "internal/envelope", imports: []string{"internal/change"}}),

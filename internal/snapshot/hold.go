@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
+	"github.com/deltaforge/deltaforge/internal/guard"
 )
 
 // A row that is to be read again, and that the stream changes each time before its place has come, by events that lack values, would be read again for ever. So after
@@ -69,7 +70,9 @@ func (j *Join) stop(ctx context.Context, r *reading) (at checkpoint.Position, go
 		l.mu.Lock()
 	}
 	goOn = func() { l.locked(func() { j.letGo(own) }) }
-	time.AfterFunc(holdMost, goOn)
+	time.AfterFunc(holdMost, func() {
+		_ = guard.Do("snapshot", func(int64) {}, func(*guard.Panic) {}, func() error { goOn(); return nil }) // it returns nil
+	})
 	return j.at, goOn, nil
 }
 
