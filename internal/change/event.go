@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"sync"
 	"time"
+	"weak"
 
 	"github.com/deltaforge/deltaforge/internal/exactly"
 )
@@ -155,8 +156,10 @@ type Event struct {
 	payload, key []byte
 	err          error
 
-	batch *siblings // the events that its message was handed out with
-	at    int       // its index among them
+	// The events that its message was handed out with, and its index among them. The pointer is weak: events that were decoded together share their
+	// memory, and some are handed out with these, some with those, so that a chain of strong ones would keep every event there ever was.
+	batch weak.Pointer[Siblings]
+	at    int
 	of    *Event    // what Derive made it of
 }
 

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"unsafe"
+	"weak"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 )
@@ -39,7 +40,7 @@ func FromMessage(m *service.Message) (*Event, bool) {
 	if !ok {
 		return nil, false
 	}
-	return own.batch.find(m)
+	return own.batch.Value().find(m)
 }
 
 // Untold returns ErrUntold for a message of a source whose event is not known any more, else nil. Where the source gives the metadata that
@@ -163,8 +164,8 @@ func (e *Event) replaceKey(m *service.Message, old *Event) {
 	}
 }
 
-// siblings are the events of the messages that were handed out together. Contexts change places among them only.
-type siblings struct {
+// Siblings are the events of the messages that were handed out together. Contexts change places among them only.
+type Siblings struct {
 	events []*Event
 	last   atomic.Int64 // where one was found
 
@@ -172,22 +173,25 @@ type siblings struct {
 	index map[*byte]*Event
 }
 
-// Siblings notes that messages of the source are about to be handed out together.
-func Siblings(messages service.MessageBatch) {
-	s := &siblings{events: make([]*Event, 0, len(messages))}
+// NewSiblings notes that messages of the source are about to be handed out together. The caller keeps what it returns for as long as they are on
+// their way: without it, a message whose context has changed places cannot be told.
+func NewSiblings(messages service.MessageBatch) *Siblings {
+	s := &Siblings{events: make([]*Event, 0, len(messages))}
+	w := weak.Make(s)
 	for _, m := range messages {
 		if ev, ok := Own(m); ok {
-			ev.batch, ev.at = s, len(s.events)
+			ev.batch, ev.at = w, len(s.events)
 			s.events = append(s.events, ev)
 		}
 	}
+	return s
 }
 
 // near is how far find looks before it makes an index: what was not dropped stays in order.
 const near = 64
 
 // find returns the event that has the payload of the message.
-func (s *siblings) find(m *service.Message) (*Event, bool) {
+func (s *Siblings) find(m *service.Message) (*Event, bool) {
 	if s == nil || !m.HasBytes() {
 		return nil, false
 	}

@@ -3,9 +3,12 @@ package change_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/assert"
@@ -53,9 +56,12 @@ func numbered(n int, keys ...string) service.MessageBatch {
 	for i := range n {
 		batch[i] = change.NewMessage(&change.Event{Op: change.Create, Table: table, Origin: origin, Index: uint64(i)}, fmt.Appendf(nil, `{"n":%d}`, i), nil)
 	}
-	change.Siblings(batch)
+	kept.Store(batch[0], change.NewSiblings(batch))
 	return batch
 }
+
+// kept are the siblings of batches, which their source keeps.
+var kept sync.Map
 
 // The engine gives what comes out of a processor of batches the contexts of what went in, by place.
 func TestEventGoesWithItsMessage(t *testing.T) {
@@ -105,7 +111,7 @@ func TestEventGoesWithItsMessage(t *testing.T) {
 	for i := range 5 {
 		batch = append(batch, change.NewMessage(&change.Event{Table: table, Origin: &change.Origin{Tx: &change.Tx{}}, Index: uint64(i)}, nil, nil))
 	}
-	change.Siblings(batch)
+	kept.Store(batch[0], change.NewSiblings(batch))
 	for _, m := range through(t, batch, `mapping: 'root = if @event_id == ":0" { deleted() }'`) {
 		ev, ok := change.FromMessage(m)
 		require.True(t, ok)
@@ -159,4 +165,16 @@ func TestReplace(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Events that were decoded together lie in one piece of memory, and are handed out with others. What is handed out later does not keep what was
+// handed out before.
+func TestSiblingsAreLetGo(t *testing.T) {
+	batch := numbered(10)
+	first := weak.Make(change.NewSiblings(batch[:6]))
+	second := change.NewSiblings(batch[6:])
+	runtime.GC()
+	assert.Nil(t, first.Value())
+	runtime.KeepAlive(second)
+	runtime.KeepAlive(batch)
 }

@@ -24,6 +24,7 @@ type batch struct {
 	oldest   time.Time // when its first event was read
 	trigger  string    // what cut it
 	delivery *delivery // in the books
+	siblings *change.Siblings
 	used     bool      // the pipeline has had the messages, and may have changed them; of the engine's reading goroutine
 }
 
@@ -92,7 +93,7 @@ func (b *batch) split(at []int) (parts []*batch) {
 		}
 		part := &batch{
 			stretch: stretch{source: b.source, base: b.after(from), first: b.first + uint64(from), messages: b.messages[from:to:to]},
-			end:     b.after(to), oldest: b.oldest, trigger: b.trigger, used: b.used,
+			end:     b.after(to), oldest: b.oldest, trigger: b.trigger, used: b.used, siblings: b.siblings,
 		}
 		if from == 0 {
 			part.base = b.base
@@ -425,7 +426,7 @@ func (b *batcher) cut(n int, trigger string) bool {
 		b.ends[i].n -= n
 	}
 	b.base, b.sent = out.end, out.end.token.Sent > 0
-	change.Siblings(out.messages)
+	out.siblings = change.NewSiblings(out.messages)
 	out.mark(b.in.exact)
 	// Here and nowhere later, so that batches and bare positions are in the books in log order.
 	b.in.deliver.cut(out)

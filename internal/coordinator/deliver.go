@@ -325,6 +325,7 @@ func (d *deliveries) accepted(dl *delivery) {
 	n := 0
 	for n < len(d.pending) && d.pending[n].state == isDone {
 		d.safe = d.pending[n].end
+		d.pending[n].batch.unmark()
 		d.pending[n] = nil
 		n++
 	}

@@ -247,6 +247,16 @@ func (b *batch) mark(x *exact) {
 	}
 }
 
+// unmark lets go of a batch that is done with: what is decoded together is not handed out together, so that through their marks the events of
+// one batch would keep all those of the batches before it.
+func (b *batch) unmark() {
+	for _, m := range b.messages {
+		if ev, ok := change.Own(m); ok && ev.Mark != nil {
+			ev.Mark.Batch = nil
+		}
+	}
+}
+
 // remark gives the events of a part of a batch their places in the part.
 func (b *batch) remark() {
 	for i, m := range b.messages {

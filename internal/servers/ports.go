@@ -3,42 +3,34 @@ package servers
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"net"
+	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
 )
 
-// reserved are the locked files of the ports that FreePort has returned. They are open until the process ends, which ends the locks.
+// reserved are the sockets of the ports that FreePort has returned. They are open until the process ends.
 var reserved struct { //nolint:gochecknoglobals // a port is the machine's
-	mu    sync.Mutex
-	files []*os.File
+	mu   sync.Mutex
+	held []net.Listener
 }
 
-// reserve takes a port for this process, and reports whether it was to be had.
+// reserve takes a port for this process, and reports whether it was to be had. Processes agree on it by a socket that has a name and no file (an
+// abstract one, unix(7)); where there are none, nothing is reserved.
 func reserve(port int) (bool, error) {
-	dir := filepath.Join(os.TempDir(), fmt.Sprintf("deltaforge-ports-%d", os.Getuid()))
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return false, fmt.Errorf("reserving a port: %w", err)
+	if runtime.GOOS != "linux" {
+		return true, nil
 	}
-	f, err := os.OpenFile(filepath.Join(dir, strconv.Itoa(port)), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
+	socket, err := net.Listen("unix", "@deltaforge-port-"+strconv.Itoa(port)) //nolint:noctx // it does not wait
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return false, nil
+	case err != nil:
 		return false, fmt.Errorf("reserving a port: %w", err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		err = errors.Join(f.Close(), unlessTaken(err))
-		return false, err
 	}
 	reserved.mu.Lock()
 	defer reserved.mu.Unlock()
-	reserved.files = append(reserved.files, f)
+	reserved.held = append(reserved.held, socket)
 	return true, nil
-}
-
-func unlessTaken(err error) error {
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return nil
-	}
-	return fmt.Errorf("reserving a port: %w", err)
 }

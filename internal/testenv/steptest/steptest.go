@@ -3,6 +3,7 @@ package steptest
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -45,13 +46,16 @@ func Event(origin *change.Origin, index int, op change.Op, t *change.Table, befo
 	return &change.Event{Op: op, Table: t, Origin: origin, Index: uint64(index), Before: before, After: after}
 }
 
+// kept are the siblings of batches, which their source keeps.
+var kept sync.Map //nolint:gochecknoglobals // for as long as the test runs
+
 // Batch returns the messages of events, as a source hands them out.
 func Batch(events ...*change.Event) service.MessageBatch {
 	var batch service.MessageBatch
 	for _, ev := range events {
 		batch = envelope.AppendMessages(batch, ev)
 	}
-	change.Siblings(batch)
+	kept.Store(batch[0], change.NewSiblings(batch))
 	return batch
 }
 
