@@ -538,13 +538,17 @@ func simRun(t *testing.T, d *simDB, crashes int, lose bool) *simConsumer {
 		cfg.MaxEvents, cfg.RespectTx = d.maxEvents, false
 	}
 	stop := make(chan struct{})
+	pause := 3 * time.Millisecond
+	if d.maxEvents > 0 {
+		pause = 15 * time.Millisecond // small batches take their time, and a stream that falls back for ever ends no load
+	}
 	var writers sync.WaitGroup
 	writers.Go(func() {
 		for {
 			select {
 			case <-stop:
 				return
-			case <-time.After(3 * time.Millisecond):
+			case <-time.After(pause):
 				d.write()
 			}
 		}

@@ -55,11 +55,11 @@ func sinks() []slip {
 		{name: "the last topic is that of another schema", file: "outputs/kafkaout/record.go",
 			old: " && string(schema) == b.lastTable.schema {", new: " {"},
 		{name: "an empty payload becomes a tombstone", file: "outputs/kafkaout/record.go",
-			old: "\tif value == nil {", new: "\tif false {"},
+			old: "\tcase value == nil:", new: "\tcase false:"},
 		{name: "a record that was damaged on the way is dropped", file: "outputs/kafkaout/errors.go",
 			old: "return !errors.Is(cause, kerr.CorruptMessage)", new: "return true"},
 		{name: "an entry above the buffer is lost", file: "outputs/redisout/attempt.go",
-			old: "size > limit && len(tx) > 0 {", new: "size > limit {"},
+			old: "len(tx) > 0 && (size > limit || e.sweep != \"\") {", new: "size > limit || len(tx) > 0 && e.sweep != \"\" {"},
 		{name: "another batch is taken for the parked one", file: "outputs/redisout/entry.go",
 			old: "\n\t\te.event == o.event", new: "\n\t\tlen(e.event) == len(o.event)"},
 	}
