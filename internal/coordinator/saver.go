@@ -21,6 +21,8 @@ type saver struct {
 	wake   chan struct{} // one pending wish to save
 	worker *worker       // the only one that saves, until it has ended
 
+	confirming sync.Mutex // held while the log is told; before mu
+
 	mu     sync.Mutex
 	want   place         // newest safe position; guarded by mu, as are all the others
 	since  time.Time     // when want first differed from what is saved
@@ -178,8 +180,8 @@ func (s *saver) done(p place) {
 
 // confirm tells the log what is saved, unless the log is another one by now.
 func (s *saver) confirm(p place) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.confirming.Lock() // and not mu: who answers a batch takes that, and may hold what Confirm wants
+	defer s.confirming.Unlock()
 	if p.era == s.era {
 		s.in.log.Confirm(p.token)
 	}
@@ -187,6 +189,8 @@ func (s *saver) confirm(p place) {
 
 // turn goes to an era: until something of it is saved, nothing is confirmed and nothing counts as begun.
 func (s *saver) turn(era uint64) {
+	s.confirming.Lock()
+	defer s.confirming.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.era, s.begun = era, make(chan struct{})
