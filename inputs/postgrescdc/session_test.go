@@ -250,7 +250,9 @@ func (d *database) anew(r *replication, statement, want string) {
 	d.t.Helper()
 	// A server without synchronous commits moves a slot no further than what is on its disk.
 	committed := d.queryText("SELECT pg_current_wal_insert_lsn()::text")
-	require.Eventually(d.t, func() bool { return d.queryText("SELECT (pg_current_wal_flush_lsn() >= '"+committed+"')::text") == "true" }, waitFor, tick)
+	require.Eventually(d.t, func() bool {
+		return d.queryText("SELECT (pg_current_wal_flush_lsn() >= '"+committed+"')::text") == "true"
+	}, waitFor, tick)
 	end := d.queryText("SELECT pg_current_wal_flush_lsn()::text")
 	for range 2 { // the process may end after the first
 		require.NoError(d.t, r.Renew(d.t.Context()))

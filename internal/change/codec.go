@@ -13,7 +13,7 @@ type savedEvent struct {
 	Old, New *savedTable   `json:",omitzero"` // of Change
 	DDL      *string       `json:"ddl,omitempty"`
 	Op       Op            `json:"op"`
-	Tx       savedTx       `json:"tx"`
+	Tx       *Tx           `json:"tx"`
 	ReadAt   time.Time     `json:"read_at"`
 	Snapshot Snapshot      `json:"snapshot,omitempty"`
 	File     string        `json:"file,omitempty"`
@@ -49,17 +49,6 @@ type savedSource struct {
 	Formatted bool
 }
 
-type savedTx struct {
-	ID, Position string
-	CommitTime   time.Time
-	ServerID     uint32
-	GTID         string
-	File         string
-	Pos          uint64
-	XA           bool
-	XID          uint32
-}
-
 // savedValue has the bits of a value, or its bytes.
 type savedValue struct {
 	Kind  Kind   `json:"k"`
@@ -88,7 +77,7 @@ func (m *Metadata) UnmarshalJSON(data []byte) (err error) {
 // Marshal returns an event with the payload and the key of its message, for Unmarshal. Native is the format that a restored event has.
 func (e *Event) Marshal(native Format) ([]byte, error) {
 	s := savedEvent{
-		Table: saveTable(e.Table, native), Op: e.Op, Tx: saveTx(e.Tx), ReadAt: e.ReadAt, Snapshot: e.Snapshot, File: e.File, Index: e.Index, Sub: e.Sub,
+		Table: saveTable(e.Table, native), Op: e.Op, Tx: e.Tx, ReadAt: e.ReadAt, Snapshot: e.Snapshot, File: e.File, Index: e.Index, Sub: e.Sub,
 		Ident: e.Ident, Pos: e.Pos, Row: e.Row, LSN: e.LSN, Before: saveRow(e.Before), After: saveRow(e.After), Payload: e.payload, Key: e.key,
 		Part: e.Part, Tombstone: e.Tombstone, Followed: e.Followed, Headers: e.Headers,
 	}
@@ -108,7 +97,7 @@ type Saved struct {
 
 // Unmarshal reads an event that Marshal has written.
 func Unmarshal(data []byte) (*Saved, error) {
-	var s savedEvent
+	s := savedEvent{Tx: &Tx{}}
 	if err := json.Unmarshal(data, &s); err != nil {
 		return nil, fmt.Errorf("not a saved event: %w", err)
 	}
@@ -117,7 +106,7 @@ func Unmarshal(data []byte) (*Saved, error) {
 	}
 	t := s.Table.restore()
 	ev := &Event{
-		Op: s.Op, Table: t, Origin: &Origin{Tx: s.Tx.restore(), ReadAt: s.ReadAt, Snapshot: s.Snapshot, File: s.File}, Index: s.Index, Sub: s.Sub,
+		Op: s.Op, Table: t, Origin: &Origin{Tx: s.Tx, ReadAt: s.ReadAt, Snapshot: s.Snapshot, File: s.File}, Index: s.Index, Sub: s.Sub,
 		Ident: s.Ident, Pos: s.Pos, Row: s.Row, LSN: s.LSN,
 		Part: s.Part, Tombstone: s.Tombstone, Followed: s.Followed, Headers: s.Headers,
 	}
@@ -148,14 +137,6 @@ func (s *savedTable) restore() *Table {
 	}
 	src := &Source{Connector: s.Source.Connector, Name: s.Source.Name, Tenant: s.Source.Tenant, Version: s.Source.Version, Metadata: s.Source.Metadata}
 	return &Table{Source: src, Database: s.Database, Schema: s.Schema, Name: s.Name, Columns: s.Columns, Key: s.Key}
-}
-
-func saveTx(t *Tx) savedTx {
-	return savedTx{t.ID, t.Position, t.CommitTime, t.ServerID, t.GTID, t.File, t.Pos, t.XA, t.XID}
-}
-
-func (s *savedTx) restore() *Tx {
-	return &Tx{ID: s.ID, Position: s.Position, CommitTime: s.CommitTime, ServerID: s.ServerID, GTID: s.GTID, File: s.File, Pos: s.Pos, XA: s.XA, XID: s.XID}
 }
 
 func saveRow(row []Value) *[]savedValue {

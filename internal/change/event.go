@@ -160,7 +160,7 @@ type Event struct {
 	// memory, and some are handed out with these, some with those, so that a chain of strong ones would keep every event there ever was.
 	batch weak.Pointer[Siblings]
 	at    int
-	of    *Event    // what Derive made it of
+	of    *Event // what Derive made it of
 }
 
 // Derive returns an event in the same place of the log, with the same id, for a processor that changes what the event says. Replace makes

@@ -46,14 +46,19 @@ func FromMessage(m *service.Message) (*Event, bool) {
 // Untold returns ErrUntold for a message of a source whose event is not known any more, else nil. Where the source gives the metadata that
 // would tell, a message without it is one that a processor has made: it has no event.
 func Untold(m *service.Message) error {
-	own, ours := Own(m)
-	if !ours || own.Table.Source.Metadata.Has(MetaEventID) {
-		return nil
+	_, err := Told(m)
+	return err
+}
+
+// Told is FromMessage and Untold in one: the event, nil for a message that has none, or ErrUntold.
+func Told(m *service.Message) (*Event, error) {
+	if ev, ok := FromMessage(m); ok {
+		return ev, nil
 	}
-	if _, ok := FromMessage(m); !ok {
-		return ErrUntold
+	if own, ours := Own(m); ours && !own.Table.Source.Metadata.Has(MetaEventID) {
+		return nil, ErrUntold
 	}
-	return nil
+	return nil, nil
 }
 
 // payloadOf reports whether the payload of the message is the event's, in the same memory.

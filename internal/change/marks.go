@@ -13,11 +13,11 @@ import (
 func Marks(batch service.MessageBatch, l *exactly.Ledger) ([]*exactly.Mark, error) {
 	marks := make([]*exactly.Mark, len(batch))
 	for i, m := range batch {
-		if err := Untold(m); err != nil {
+		ev, err := Told(m)
+		if err != nil {
 			return nil, fmt.Errorf("message %d of the batch: %w", i, err)
 		}
-		ev, ok := FromMessage(m)
-		if !ok || ev.Mark == nil || ev.Mark.Ledger != l {
+		if ev == nil || ev.Mark == nil || ev.Mark.Ledger != l {
 			return nil, fmt.Errorf("message %d of the batch is not an event of the source that keeps its position here: a processor has made it, or it comes from "+
 				"another input", i)
 		}

@@ -25,7 +25,7 @@ type batch struct {
 	trigger  string    // what cut it
 	delivery *delivery // in the books
 	siblings *change.Siblings
-	used     bool      // the pipeline has had the messages, and may have changed them; of the engine's reading goroutine
+	used     bool // the pipeline has had the messages, and may have changed them; of the engine's reading goroutine
 }
 
 // stretch is a part of the log: messages, and the ends of transactions among them.
@@ -189,7 +189,7 @@ func (b *batcher) add(d decoded) {
 		if seg.Source != "" {
 			b.source = seg.Source
 		}
-		b.take(d.messages[from:to], d.sizes[from:to])
+		b.take(d, from, to)
 		b.follow(d.messages[from:to], seg)
 		from = to
 		b.ended(seg)
@@ -197,18 +197,24 @@ func (b *batcher) add(d decoded) {
 	}
 }
 
-// take adds messages for the pipeline to what there is.
-func (b *batcher) take(messages service.MessageBatch, sizes []int) {
+// take adds messages of what was decoded, those for the pipeline, to what there is.
+func (b *batcher) take(d decoded, from, to int) {
 	had := len(b.messages)
-	for i, m := range messages {
-		if ev, ok := change.Own(m); ok && ev.Silent {
+	for i := from; i < to; i++ {
+		if d.silent && silent(d.messages[i]) {
 			continue
 		}
-		b.messages = append(b.messages, m)
-		b.sizes = append(b.sizes, sizes[i])
-		b.bytes += sizes[i]
+		b.messages = append(b.messages, d.messages[i])
+		b.sizes = append(b.sizes, d.sizes[i])
+		b.bytes += d.sizes[i]
 	}
 	b.s.wait(len(b.messages) - had)
+}
+
+// silent reports whether the pipeline does not get a message.
+func silent(m *service.Message) bool {
+	ev, ok := change.Own(m)
+	return ok && ev.Silent
 }
 
 // follow tells the snapshot what the stream brings.

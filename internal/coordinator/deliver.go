@@ -325,7 +325,9 @@ func (d *deliveries) accepted(dl *delivery) {
 	n := 0
 	for n < len(d.pending) && d.pending[n].state == isDone {
 		d.safe = d.pending[n].end
-		d.pending[n].batch.unmark()
+		if d.in.exact != nil {
+			d.pending[n].batch.unmark()
+		}
 		d.pending[n] = nil
 		n++
 	}

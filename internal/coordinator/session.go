@@ -180,6 +180,7 @@ type decoded struct {
 	counts   []int     // messages of each segment
 	messages service.MessageBatch
 	sizes    []int // payload bytes of each message
+	silent   bool  // some messages are not for the pipeline
 	took     time.Duration
 }
 
@@ -290,6 +291,7 @@ func decodeGroup(group []Segment) (decoded, error) {
 		if b, err := m.AsBytes(); err == nil {
 			d.sizes[n] = len(b)
 		}
+		d.silent = d.silent || silent(m)
 	}
 	d.took = time.Since(began)
 	return d, nil

@@ -64,14 +64,14 @@ func (b *builder) one(a *attempt, i int, m *service.Message) error {
 		return sink.Errorf(sink.Serialization, "message carries an error of an earlier step: %w; "+
 			"route it with a switch on errored(), clear it with a catch processor, or set %s: false", err, fieldRejectErrored)
 	}
-	if err := change.Untold(m); err != nil {
+	ev, err := change.Told(m)
+	if err != nil {
 		return sink.Errorf(sink.Routing, "%w", err)
 	}
 	value, err := m.AsBytes()
 	if err != nil {
 		return sink.Errorf(sink.Serialization, "reading the payload: %w", err)
 	}
-	ev, _ := change.FromMessage(m)
 	tombstone := ev != nil && ev.Tombstone && len(value) == 0
 	switch {
 	case tombstone:
