@@ -68,8 +68,8 @@ func layers() []layer {
 			"internal/snapshot", "internal/change", "internal/fault", "checkpoint")),
 		with(layer{pattern: "processors/*", imports: []string{"internal/step", "internal/guard", "internal/tablefilter", "internal/change", "internal/envelope", "internal/format"}, tests: []string{"internal/testenv/steptest", "internal/envelope/*"}}),
 		with(layer{pattern: "internal/stored", imports: []string{"internal/change", "internal/envelope"}}),
-		with(layer{pattern: "internal/deadletter", imports: []string{"internal/change", "internal/guard", "internal/sink", "internal/stored"}, tests: []string{"internal/envelope"}}),
-		with(layer{pattern: "outputs/*", imports: []string{"internal/deadletter", "internal/stored", "internal/sink", "internal/loopback", "internal/change", "internal/envelope", "internal/exactly", "checkpoint"}, tests: []string{"internal/envelope/*"}}),
+		with(layer{pattern: "internal/deadletter", imports: []string{"internal/change", "internal/guard", "internal/sink", "internal/sqlitefile", "internal/stored"}, tests: []string{"internal/envelope"}}),
+		with(layer{pattern: "outputs/*", imports: []string{"internal/deadletter", "internal/sqlitefile", "internal/stored", "internal/sink", "internal/loopback", "internal/change", "internal/envelope", "internal/exactly", "checkpoint"}, tests: []string{"internal/envelope/*"}}),
 		with(layer{pattern: "internal/coordinator", imports: []string{
 			"internal/coordinator/internal/*", "internal/change", "internal/fault", "internal/guard", "internal/plane",
 			"internal/snapshot", "internal/exactly", "checkpoint",
@@ -86,7 +86,8 @@ func layers() []layer {
 		with(layer{pattern: "internal/exactly"}),
 		with(layer{pattern: "internal/sink", imports: []string{"internal/guard"}}),
 		with(layer{pattern: "internal/step", imports: []string{"internal/change", "internal/envelope", "internal/guard", "internal/tablefilter"}, tests: []string{"internal/testenv/steptest"}}),
-		with(layer{pattern: "checkpoint"}),
+		with(layer{pattern: "checkpoint", imports: []string{"internal/sqlitefile"}}),
+		{pattern: "internal/sqlitefile"},
 		with(layer{pattern: "metrics"}),
 		with(layer{pattern: "internal/control", imports: []string{
 			"internal/control/*", "internal/control/internal/*", "internal/advice", "internal/deadletter", "internal/guard", "internal/loopback",

@@ -6,14 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	"github.com/deltaforge/deltaforge/internal/sqlitefile"
 )
 
 // SQLite is the embedded store: one file, one row a key, that an operator can open with the sqlite3 shell.
@@ -92,14 +91,8 @@ func OpenExistingSQLite(ctx context.Context, path string) (*SQLite, error) {
 }
 
 func openSQLite(ctx context.Context, path, mode string) (*SQLite, error) {
-	q := url.Values{"mode": {mode}, "_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)"}}
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+q.Encode())
+	db, err := sqlitefile.Open(ctx, path, mode)
 	if err != nil {
-		return nil, fmt.Errorf("opening checkpoint store %s: %w", path, err)
-	}
-	db.SetMaxOpenConns(1) // one writer; saves are rare
-	if err := db.PingContext(ctx); err != nil {
-		_ = db.Close()
 		return nil, fmt.Errorf("opening checkpoint store %s: %w", path, err)
 	}
 	return &SQLite{db: db, path: path, held: map[string]struct{}{}, saved: map[string]struct{}{}, marks: marks{path + keysSuffix}}, nil

@@ -8,15 +8,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	"github.com/deltaforge/deltaforge/internal/sqlitefile"
 )
 
 // Errors of a store.
@@ -108,43 +105,16 @@ func Open(ctx context.Context, path string, create bool) (*Store, error) {
 		s.used++
 		return s, nil
 	}
-	s := &Store{path: path, used: 1}
-	if err := s.open(ctx, full, create); err != nil {
+	db, err := sqlitefile.Make(ctx, full, create, schema)
+	if err != nil {
 		return nil, fmt.Errorf("opening the dead letters in %s: %w", path, err)
 	}
+	s := &Store{db: db, path: path, used: 1}
 	if open.stores == nil {
 		open.stores = map[string]*Store{}
 	}
 	open.stores[full] = s
 	return s, nil
-}
-
-func (s *Store) open(ctx context.Context, full string, create bool) error {
-	flags := os.O_RDWR
-	if create {
-		flags |= os.O_CREATE
-	}
-	f, err := os.OpenFile(full, flags, 0o600) // rows of tables are in it
-	if err != nil {
-		if pe, ok := errors.AsType[*fs.PathError](err); ok {
-			err = pe.Err
-		}
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	q := url.Values{"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)"}, "_txlock": {"immediate"}}
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: full}).EscapedPath()+"?"+q.Encode())
-	if err != nil {
-		return err
-	}
-	db.SetMaxOpenConns(1)
-	if _, err := db.ExecContext(ctx, schema); err != nil {
-		return errors.Join(err, db.Close())
-	}
-	s.db = db
-	return nil
 }
 
 // Close closes the file when nobody uses it any more.
@@ -164,29 +134,24 @@ func (s *Store) Close() error {
 
 // Keep saves entries of one pipeline, in their order, all or none. An event that is there already keeps its place; its error is
 // the new one, and its attempts grow. It returns ErrFull if there is no room.
-func (s *Store) Keep(ctx context.Context, pipeline string, entries []Entry, l Limits, now time.Time) (out Evicted, err error) {
-	tx, err := s.db.BeginTx(ctx, nil)
+func (s *Store) Keep(ctx context.Context, pipeline string, entries []Entry, l Limits, now time.Time) (Evicted, error) {
+	var out Evicted
+	err := sqlitefile.InTx(ctx, s.db, func(tx *sql.Tx) (err error) {
+		if out.Age, err = expire(ctx, tx, pipeline, l, now); err != nil {
+			return err
+		}
+		for i := range entries {
+			if err := keepOne(ctx, tx, pipeline, &entries[i], now); err != nil {
+				return err
+			}
+		}
+		out.Full, err = s.bound(ctx, tx, pipeline, l)
+		return err
+	})
 	if err != nil {
-		return out, s.wrap(err)
+		return Evicted{}, s.wrap(err)
 	}
-	defer func() {
-		if err != nil {
-			_ = tx.Rollback() // err says what there is to say
-			out = Evicted{}
-		}
-	}()
-	if out.Age, err = expire(ctx, tx, pipeline, l, now); err != nil {
-		return out, s.wrap(err)
-	}
-	for i := range entries {
-		if err := keepOne(ctx, tx, pipeline, &entries[i], now); err != nil {
-			return out, s.wrap(err)
-		}
-	}
-	if out.Full, err = s.bound(ctx, tx, pipeline, l); err != nil {
-		return out, err
-	}
-	return out, s.wrap(tx.Commit())
+	return out, nil
 }
 
 func keepOne(ctx context.Context, tx *sql.Tx, pipeline string, e *Entry, now time.Time) error {
@@ -220,7 +185,7 @@ func expire(ctx context.Context, tx *sql.Tx, pipeline string, l Limits, now time
 func (s *Store) bound(ctx context.Context, tx *sql.Tx, pipeline string, l Limits) (dropped int, err error) {
 	n, err := count(ctx, tx, pipeline)
 	if err != nil {
-		return 0, s.wrap(err)
+		return 0, err
 	}
 	over := func() bool { return l.Count > 0 && n.Entries > l.Count || l.Bytes > 0 && n.Bytes > l.Bytes }
 	for over() {
@@ -230,7 +195,7 @@ func (s *Store) bound(ctx context.Context, tx *sql.Tx, pipeline string, l Limits
 		var id, size int64
 		if err := tx.QueryRowContext(ctx, `DELETE FROM dead_letters WHERE id = (SELECT min(id) FROM dead_letters WHERE pipeline = ?) RETURNING id, bytes`,
 			pipeline).Scan(&id, &size); err != nil {
-			return 0, s.wrap(err)
+			return 0, err
 		}
 		dropped++
 		n.Entries--
@@ -251,14 +216,9 @@ func (l Limits) String() string {
 	return strings.Join(parts, " and ")
 }
 
-// querier is a database or a transaction.
-type querier interface {
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-}
-
-func count(ctx context.Context, q querier, pipeline string) (n Numbers, err error) {
+func count(ctx context.Context, tx *sql.Tx, pipeline string) (n Numbers, err error) {
 	var oldest sql.NullInt64
-	err = q.QueryRowContext(ctx, `SELECT count(*), coalesce(sum(bytes), 0), min(first_at) FROM dead_letters WHERE pipeline = ?`, pipeline).
+	err = tx.QueryRowContext(ctx, `SELECT count(*), coalesce(sum(bytes), 0), min(first_at) FROM dead_letters WHERE pipeline = ?`, pipeline).
 		Scan(&n.Entries, &n.Bytes, &oldest)
 	if oldest.Valid {
 		n.Oldest = time.UnixMilli(oldest.Int64).UTC()
@@ -268,22 +228,14 @@ func count(ctx context.Context, q querier, pipeline string) (n Numbers, err erro
 
 // Count returns what the entries of a pipeline take, after it has dropped those that are too old.
 func (s *Store) Count(ctx context.Context, pipeline string, l Limits, now time.Time) (n Numbers, out Evicted, err error) {
-	tx, err := s.db.BeginTx(ctx, nil)
-	if err != nil {
-		return n, out, s.wrap(err)
-	}
-	defer func() {
-		if err != nil {
-			_ = tx.Rollback() // err says what there is to say
+	err = sqlitefile.InTx(ctx, s.db, func(tx *sql.Tx) (err error) {
+		if out.Age, err = expire(ctx, tx, pipeline, l, now); err != nil {
+			return err
 		}
-	}()
-	if out.Age, err = expire(ctx, tx, pipeline, l, now); err != nil {
-		return n, out, s.wrap(err)
-	}
-	if n, err = count(ctx, tx, pipeline); err != nil {
-		return n, out, s.wrap(err)
-	}
-	return n, out, s.wrap(tx.Commit())
+		n, err = count(ctx, tx, pipeline)
+		return err
+	})
+	return n, out, s.wrap(err)
 }
 
 // Filter chooses entries.
@@ -390,21 +342,21 @@ func (s *Store) Failed(ctx context.Context, id int64, cause error, now time.Time
 
 // Delivered removes entries that were replayed, but for those that have come back meanwhile.
 func (s *Store) Delivered(ctx context.Context, replayed []Entry) (removed int, err error) {
-	tx, err := s.db.BeginTx(ctx, nil)
-	if err != nil {
-		return 0, s.wrap(err)
-	}
-	for _, e := range replayed {
-		r, err := tx.ExecContext(ctx, `DELETE FROM dead_letters WHERE id = ? AND attempts = ?`, e.ID, e.Attempts)
-		if err != nil {
-			_ = tx.Rollback() // err says what there is to say
-			return 0, s.wrap(err)
-		}
-		if n, err := r.RowsAffected(); err == nil {
+	err = sqlitefile.InTx(ctx, s.db, func(tx *sql.Tx) error {
+		for _, e := range replayed {
+			r, err := tx.ExecContext(ctx, `DELETE FROM dead_letters WHERE id = ? AND attempts = ?`, e.ID, e.Attempts)
+			if err != nil {
+				return err
+			}
+			n, err := r.RowsAffected()
+			if err != nil {
+				return err
+			}
 			removed += int(n)
 		}
-	}
-	return removed, s.wrap(tx.Commit())
+		return nil
+	})
+	return removed, s.wrap(err)
 }
 
 // wrap names the file in an error.

@@ -7,14 +7,11 @@ import (
 	"encoding/gob"
 	"errors"
 	"fmt"
-	"io/fs"
-	"net/url"
-	"os"
 	"path/filepath"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
-	_ "modernc.org/sqlite" // the driver "sqlite"
 
+	"github.com/deltaforge/deltaforge/internal/sqlitefile"
 	"github.com/deltaforge/deltaforge/internal/stored"
 )
 
@@ -44,27 +41,11 @@ func openSpool(ctx context.Context, path, owner string) (*spool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the spool %s: %w", path, err)
 	}
-	f, err := os.OpenFile(full, os.O_RDWR|os.O_CREATE, 0o600) // rows of tables are in it
-	if err != nil {
-		if pe, ok := errors.AsType[*fs.PathError](err); ok {
-			err = pe.Err
-		}
-		return nil, fmt.Errorf("opening the spool %s: %w", path, err)
-	}
-	if err := f.Close(); err != nil {
-		return nil, fmt.Errorf("opening the spool %s: %w", path, err)
-	}
-	q := url.Values{"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)"}, "_txlock": {"immediate"}}
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: full}).EscapedPath()+"?"+q.Encode())
+	db, err := sqlitefile.Make(ctx, full, true, spoolSchema)
 	if err != nil {
 		return nil, fmt.Errorf("opening the spool %s: %w", path, err)
 	}
-	db.SetMaxOpenConns(1)
-	s := &spool{db: db, path: path, owner: owner}
-	if _, err := db.ExecContext(ctx, spoolSchema); err != nil {
-		return nil, errors.Join(s.wrap(err), db.Close())
-	}
-	return s, nil
+	return &spool{db: db, path: path, owner: owner}, nil
 }
 
 func (s *spool) wrap(err error) error {
@@ -110,29 +91,26 @@ func (s *spool) put(ctx context.Context, outputs []string, batch service.Message
 	if err != nil {
 		return nil, nil, err
 	}
-	tx, err := s.db.BeginTx(ctx, nil)
+	ids, dropped = map[string]int64{}, map[string]int{}
+	err = sqlitefile.InTx(ctx, s.db, func(tx *sql.Tx) error {
+		for _, output := range outputs {
+			r, err := tx.ExecContext(ctx, `INSERT INTO batches (owner, output, events, bytes, data) VALUES (?, ?, ?, ?, ?)`, s.owner, output, len(batch), len(data), data)
+			if err != nil {
+				return err
+			}
+			if ids[output], err = r.LastInsertId(); err != nil {
+				return err
+			}
+			if dropped[output], err = s.bound(ctx, tx, output, limit, drop); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, nil, s.wrap(err)
 	}
-	defer func() {
-		if err != nil {
-			_ = tx.Rollback() // err says what there is to say
-		}
-	}()
-	ids, dropped = map[string]int64{}, map[string]int{}
-	for _, output := range outputs {
-		r, err := tx.ExecContext(ctx, `INSERT INTO batches (owner, output, events, bytes, data) VALUES (?, ?, ?, ?, ?)`, s.owner, output, len(batch), len(data), data)
-		if err != nil {
-			return nil, nil, s.wrap(err)
-		}
-		if ids[output], err = r.LastInsertId(); err != nil {
-			return nil, nil, s.wrap(err)
-		}
-		if dropped[output], err = s.bound(ctx, tx, output, limit, drop); err != nil {
-			return nil, nil, err
-		}
-	}
-	return ids, dropped, s.wrap(tx.Commit())
+	return ids, dropped, nil
 }
 
 // bound makes room for the newest batch of an output, which stays.
@@ -141,7 +119,7 @@ func (s *spool) bound(ctx context.Context, tx *sql.Tx, output string, limit int6
 		var size, n int64
 		if err := tx.QueryRowContext(ctx, `SELECT coalesce(sum(bytes), 0), count(*) FROM batches WHERE owner = ? AND output = ?`, s.owner, output).
 			Scan(&size, &n); err != nil {
-			return 0, s.wrap(err)
+			return 0, err
 		}
 		if size <= limit || n <= 1 {
 			return dropped, nil
@@ -152,7 +130,7 @@ func (s *spool) bound(ctx context.Context, tx *sql.Tx, output string, limit int6
 		var events int
 		if err := tx.QueryRowContext(ctx, `DELETE FROM batches WHERE id = (SELECT min(id) FROM batches WHERE owner = ? AND output = ?) RETURNING events`,
 			s.owner, output).Scan(&events); err != nil {
-			return 0, s.wrap(err)
+			return 0, err
 		}
 		dropped += events
 	}
