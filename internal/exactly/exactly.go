@@ -233,3 +233,53 @@ func Fit(ends []bool, limit int, size func(k int) int, part func(k int) bool) (n
 	}
 	return n
 }
+
+// Rows are the rows of one attempt at a batch that are left, in the order in which they are to be written.
+type Rows struct {
+	// Marks are the places of the messages of the batch.
+	Marks []*Mark
+	// Failed are the messages that have failed for good, by their index.
+	Failed map[int]error
+	// Left is how many rows there are. Message returns of which message the k-th of them is, and Size its bytes.
+	Left    int
+	Message func(k int) int
+	Size    func(k int) int
+}
+
+func (r Rows) marks(n int) []*Mark {
+	marks := make([]*Mark, n)
+	for k := range marks {
+		marks[k] = r.Marks[r.Message(k)]
+	}
+	return marks
+}
+
+// Fit returns how many rows go into the next transaction: at most limit bytes, as far as it can end there. Hold says that an event before its last
+// one has failed.
+func (r Rows) Fit(limit int) (n int, hold bool) {
+	first := len(r.Marks) // message that has failed
+	for i := range r.Failed {
+		first = min(first, i)
+	}
+	n = Fit(Ends(r.marks(r.Left)), limit, r.Size, func(k int) bool { return r.Message(k) > first && r.Message(k-1) < first })
+	return n, r.Message(n-1) > first
+}
+
+// Take returns what a transaction of the first n rows says: the event that it ends with, nil if an event before it is not delivered, which a crash must
+// bring again; and the events that are done with it.
+func (r Rows) Take(n int, hold bool) (last *Mark, done []*Mark) {
+	failed := map[*Mark]bool{}
+	for i := range r.Failed {
+		failed[r.Marks[i]] = true
+	}
+	marks := r.marks(n)
+	for _, m := range marks {
+		if !failed[m] {
+			done = append(done, m)
+		}
+	}
+	if !hold {
+		last = Last(marks)
+	}
+	return last, done
+}

@@ -57,6 +57,18 @@ func (p *Parking[A]) Close() {
 	p.parked, p.closed = nil, true
 }
 
+// Written counts a batch of which every message is where it should be.
+func (s *Stats) Written(batch service.MessageBatch) {
+	var size int64
+	for _, m := range batch {
+		if b, err := m.AsBytes(); err == nil {
+			size += int64(len(b))
+		}
+	}
+	s.Delivered(len(batch), size)
+	s.batches.Incr(1)
+}
+
 // Kept counts the failures of messages that were kept as dead letters, by index: the source does not hear of them.
 func (s *Stats) Kept(failed map[int]error) {
 	for _, err := range failed {

@@ -135,18 +135,8 @@ func (o *output) write(ctx context.Context, batch service.MessageBatch) error {
 		return o.gate.Shut(err)
 	}
 	o.gate.Open()
-	return o.done(batch)
-}
-
-func (o *output) done(batch service.MessageBatch) error {
-	var size int64
-	for _, m := range batch {
-		if b, err := m.AsBytes(); err == nil {
-			size += int64(len(b))
-		}
-	}
-	o.stats.Delivered(len(batch), size)
-	return o.stats.Finished(batch, nil)
+	o.stats.Written(batch)
+	return nil
 }
 
 // document is a dead letter for another output.
@@ -195,7 +185,8 @@ func (o *output) pass(ctx context.Context, batch service.MessageBatch) error {
 	if err := o.other.WriteBatch(ctx, docs); err != nil {
 		return err
 	}
-	return o.done(batch)
+	o.stats.Written(batch)
+	return nil
 }
 
 // Close closes the file, or the other output.

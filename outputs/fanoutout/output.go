@@ -237,14 +237,8 @@ func (o *output) write(ctx context.Context, batch service.MessageBatch) error {
 	o.put, o.putOf = nil, nil
 	o.mu.Unlock()
 	o.gate.Open()
-	var size int64
-	for _, m := range batch {
-		if b, err := m.AsBytes(); err == nil {
-			size += int64(len(b))
-		}
-	}
-	o.stats.Delivered(len(batch), size)
-	return o.stats.Finished(batch, nil)
+	o.stats.Written(batch)
+	return nil
 }
 
 // keep puts a batch into the spool, once: a batch that is written again because a direct output has refused it is there already.

@@ -33,8 +33,10 @@ func (x *exact) write(ctx context.Context, a *attempt, batch service.MessageBatc
 		if len(queue) == 0 {
 			return nil
 		}
-		n, hold := a.fit(marks, queue, x.o.conf.maxBuffered, most)
-		err := x.part(ctx, a, marks, queue[:n], hold)
+		rows := a.rows(marks, queue, x.o.conf.maxBuffered, most)
+		n, hold := rows.Fit(x.o.conf.maxBuffered)
+		last, done := rows.Take(n, hold)
+		err := x.part(ctx, a, queue[:n], last, done)
 		if r, ok := errors.AsType[refusedRecords](err); ok {
 			most = x.isolate(ctx, a, queue[:n], r)
 			continue
@@ -101,51 +103,32 @@ func (a *attempt) left(marks []*exactly.Mark) segment {
 	return left
 }
 
-// fit returns how many of the records go into the next transaction. Hold says that an event before its last one has failed.
-func (a *attempt) fit(marks []*exactly.Mark, queue segment, limit, most int) (n int, hold bool) {
-	first := int32(len(marks)) // message that has failed
-	for i := range a.failed {
-		first = min(first, int32(i))
+// rows returns what is left, of which at most so many go into one transaction.
+func (a *attempt) rows(marks []*exactly.Mark, queue segment, limit, most int) exactly.Rows {
+	return exactly.Rows{
+		Marks: marks, Failed: a.failed, Left: len(queue), Message: func(k int) int { return int(a.msgs[queue[k]]) },
+		Size: func(k int) int {
+			if k >= most {
+				return limit + 1 // no more than that
+			}
+			return int(a.sizes[queue[k]])
+		},
 	}
-	of := make([]*exactly.Mark, len(queue))
-	for k, i := range queue {
-		of[k] = marks[a.msgs[i]]
-	}
-	n = exactly.Fit(exactly.Ends(of), limit, func(k int) int {
-		if k >= most {
-			return limit + 1 // no more than that
-		}
-		return int(a.sizes[queue[k]])
-	}, func(k int) bool { return a.msgs[queue[k]] > first && a.msgs[queue[k-1]] < first })
-	return n, a.msgs[queue[n-1]] > first
 }
 
 // part writes records in one transaction.
-func (x *exact) part(ctx context.Context, a *attempt, marks []*exactly.Mark, queue segment, hold bool) error {
-	t := &transaction{recs: make([]*kgo.Record, len(queue))}
-	failed := map[*exactly.Mark]bool{}
-	for i := range a.failed {
-		failed[marks[i]] = true
-	}
-	all := make([]*exactly.Mark, len(queue))
+func (x *exact) part(ctx context.Context, a *attempt, queue segment, last *exactly.Mark, done []*exactly.Mark) error {
+	t := &transaction{recs: make([]*kgo.Record, len(queue)), marks: done}
 	for k, i := range queue {
-		t.recs[k], all[k] = &a.recs[i], marks[a.msgs[i]]
-		if !failed[all[k]] {
-			t.marks = append(t.marks, all[k])
-		}
+		t.recs[k] = &a.recs[i]
 	}
-	last := exactly.Last(all)
-	if hold {
-		last = nil // an event before it is not delivered: a crash must bring it again
-	}
-	tx, err := x.ledger.Rows(ctx, last)
-	if err != nil {
+	var err error
+	if t.tx, err = x.ledger.Rows(ctx, last); err != nil {
 		if errors.Is(err, exactly.ErrFenced) {
 			return &sink.Error{Kind: sink.Fenced, Err: err}
 		}
 		return err
 	}
-	t.tx = tx
 	return x.transact(ctx, t)
 }
 

@@ -78,8 +78,13 @@ func (x *exact) write(ctx context.Context, a *attempt, batch service.MessageBatc
 		return err
 	}
 	for len(a.queue) > 0 {
-		n, hold := a.cut(marks, x.conf.maxBuffered)
-		if err := x.part(ctx, a, marks, n, hold); err != nil {
+		rows := exactly.Rows{
+			Marks: marks, Failed: a.failed, Left: len(a.queue),
+			Message: func(k int) int { return a.entries[a.queue[k]].message }, Size: func(k int) int { return a.entries[a.queue[k]].size },
+		}
+		n, hold := rows.Fit(x.conf.maxBuffered)
+		last, done := rows.Take(n, hold)
+		if err := x.part(ctx, a, n, last, done); err != nil {
 			return err
 		}
 	}
@@ -87,30 +92,15 @@ func (x *exact) write(ctx context.Context, a *attempt, batch service.MessageBatc
 }
 
 // part adds the first n entries of the queue in one transaction.
-func (x *exact) part(ctx context.Context, a *attempt, marks []*exactly.Mark, n int, hold bool) error {
-	t := &transaction{}
-	failed := map[*exactly.Mark]bool{}
-	for i := range a.failed {
-		failed[marks[i]] = true
-	}
-	var all []*exactly.Mark
+func (x *exact) part(ctx context.Context, a *attempt, n int, last *exactly.Mark, done []*exactly.Mark) error {
+	t := &transaction{marks: done}
 	for _, i := range a.queue[:n] {
-		e := &a.entries[i]
-		t.entries = append(t.entries, e)
-		m := marks[e.message]
-		if all = append(all, m); !failed[m] {
-			t.marks = append(t.marks, m)
-		}
+		t.entries = append(t.entries, &a.entries[i])
 	}
-	last := exactly.Last(all)
-	if hold {
-		last = nil // an event before it is not delivered: a crash must bring it again
-	}
-	tx, err := x.ledger.Rows(ctx, last)
-	if err != nil {
+	var err error
+	if t.tx, err = x.ledger.Rows(ctx, last); err != nil {
 		return x.fencedOr(err)
 	}
-	t.tx = tx
 	err = x.transact(ctx, t)
 	if c, ok := errors.AsType[culprit](err); ok {
 		a.drop(func(e *entry) error {
@@ -156,22 +146,4 @@ func (a *attempt) drop(why func(*entry) error) {
 		}
 	}
 	a.queue = kept
-}
-
-// cut returns how many entries go into the next transaction: at most limit bytes, as far as it can end there. Hold says that an event before its
-// last one has failed.
-func (a *attempt) cut(marks []*exactly.Mark, limit int) (n int, hold bool) {
-	first := len(marks) // message that has failed
-	for i := range a.failed {
-		first = min(first, i)
-	}
-	queue := make([]*exactly.Mark, len(a.queue))
-	for k, i := range a.queue {
-		queue[k] = marks[a.entries[i].message]
-	}
-	entry := func(k int) *entry { return &a.entries[a.queue[k]] }
-	n = exactly.Fit(exactly.Ends(queue), limit, func(k int) int { return entry(k).size }, func(k int) bool {
-		return entry(k).message > first && entry(k-1).message < first
-	})
-	return n, entry(n-1).message > first
 }
