@@ -1,7 +1,6 @@
 package mysqlcdc
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net"
@@ -18,7 +17,7 @@ import (
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/testenv"
-	"github.com/deltaforge/deltaforge/internal/typematrix"
+	"github.com/deltaforge/deltaforge/internal/testenv/debeziumtest"
 )
 
 // debezium runs Debezium's connector on the bench's database. Its topics have the prefix that a log of newLog has for a name.
@@ -55,68 +54,13 @@ func (r *run) messages(t *testing.T, n int) (batch service.MessageBatch) {
 	}
 }
 
-// payloads takes the schemas out of records.
-func payloads(t *testing.T, records []testenv.DebeziumRecord) []testenv.DebeziumRecord {
-	t.Helper()
-	payload := func(text string) string {
-		var whole struct{ Payload json.RawMessage }
-		require.NoError(t, json.Unmarshal([]byte(text), &whole))
-		return string(whole.Payload)
-	}
-	out := slices.Clone(records)
-	for i := range out {
-		r := &out[i]
-		for _, b := range []*[]byte{&r.Key, &r.Value} {
-			if *b != nil {
-				*b = []byte(payload(string(*b)))
-			}
-		}
-		r.Headers = maps.Clone(r.Headers)
-		for name, h := range r.Headers {
-			r.Headers[name] = payload(h)
-		}
-	}
-	return out
-}
-
 // sameRecord compares a message with Debezium's record, but for what is told apart by a clock or a connection, and returns where they differ.
 func sameRecord(t *testing.T, want testenv.DebeziumRecord, m *service.Message) (differ []string) {
 	t.Helper()
 	ev, ok := change.FromMessage(m)
 	require.True(t, ok)
-	payload, err := m.AsBytes()
-	require.NoError(t, err)
-	assert.Equal(t, want.Topic, ev.Table.Source.Name+"."+ev.Table.FullName())
-	var key []byte
-	if len(ev.Key()) > 0 {
-		key = ev.Key()
-	}
-	differ, err = typematrix.Differences(want.Key, key)
-	require.NoError(t, err)
-	headers := map[string]string{}
-	for _, h := range ev.Headers {
-		headers[h.Name] = string(h.Value)
-	}
-	maps.DeleteFunc(want.Headers, func(name, _ string) bool { return strings.HasPrefix(name, "__debezium.context.") })
-	assert.Equal(t, slices.Sorted(maps.Keys(want.Headers)), slices.Sorted(maps.Keys(headers)))
-	for name, h := range headers {
-		d, err := typematrix.Differences([]byte(want.Headers[name]), []byte(h))
-		require.NoError(t, err)
-		differ = append(differ, d...)
-	}
-	all, err := typematrix.Differences(want.Value, payload)
-	require.NoError(t, err)
-	for _, d := range all {
-		switch path, _, _ := strings.Cut(strings.TrimPrefix(d, "payload."), ":"); path {
-		case "ts_ms", "ts_us", "ts_ns", "source.version", "source.thread":
-		default:
-			differ = append(differ, d)
-		}
-	}
-	return differ
+	return debeziumtest.Same(t, want, m, ev.Table.Source.Name+"."+ev.Table.FullName(), func(path, _ string) bool { return path == "source.thread" })
 }
-
-func isEnd(r testenv.DebeziumRecord) bool { return strings.HasSuffix(r.Topic, ".z") }
 
 // TestDebezium compares the format debezium with what Debezium makes of the same log, field by field: every type, and every operation.
 func TestDebezium(t *testing.T) {
@@ -137,19 +81,19 @@ func TestDebezium(t *testing.T) {
 	b.exec(t, "CREATE TABLE ops (id INT, d DECIMAL(5,2), v VARCHAR(10), b BLOB, PRIMARY KEY (id, d))", "CREATE TABLE keyless (n INT NOT NULL)",
 		"CREATE TABLE z (id INT PRIMARY KEY)", "INSERT INTO z VALUES (1)")
 	d := b.debezium(t, map[string]string{"key.converter.schemas.enable": "true", "value.converter.schemas.enable": "true", "header.converter.schemas.enable": "true"})
-	d.Until(t, isEnd) // the snapshot
+	d.Until(t, debeziumtest.IsEnd) // the snapshot
 	r := start(t, b.newLog(t, "format: debezium"), checkpoint.Token{}).connected(t)
 	described := start(t, b.newLog(t, "format: debezium\ndebezium: {schemas: true}\nserver_id: 77002"), checkpoint.Token{}).connected(t)
 	b.exec(t, append(statements, "INSERT INTO ops VALUES (1, 1.5, 'a', NULL)", "UPDATE ops SET v = 'b'", "UPDATE ops SET id = 2", "UPDATE ops SET d = -1, v = NULL", "DELETE FROM ops",
 		"BEGIN", "INSERT INTO ops VALUES (3, 0, 'x', 'y'), (4, 0, '', '')", "INSERT INTO keyless VALUES (1)", "UPDATE keyless SET n = 2", "DELETE FROM keyless", "COMMIT",
 		"TRUNCATE ops", "INSERT INTO z VALUES (2)")...)
-	records := d.Until(t, isEnd)
+	records := d.Until(t, debeziumtest.IsEnd)
 	// A tombstone without a key tells nothing, and a compacted topic refuses it.
 	records = slices.DeleteFunc(records, func(r testenv.DebeziumRecord) bool { return r.Key == nil && r.Value == nil })
 	batch := r.messages(t, len(records))
 	require.Len(t, batch, len(records))
 	var differ []string
-	bare := payloads(t, records)
+	bare := debeziumtest.Payloads(t, records)
 	for i, m := range batch {
 		for _, d := range sameRecord(t, bare[i], m) {
 			if i < len(chunks) {

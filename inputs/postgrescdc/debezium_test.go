@@ -1,7 +1,6 @@
 package postgrescdc
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -18,7 +17,7 @@ import (
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/testenv"
-	"github.com/deltaforge/deltaforge/internal/typematrix"
+	"github.com/deltaforge/deltaforge/internal/testenv/debeziumtest"
 )
 
 // debezium runs Debezium's connector on the database. Its topics have the prefix that a source of the database has for a name.
@@ -54,74 +53,26 @@ func (s *stream) messages(n int) (batch service.MessageBatch) {
 	}
 }
 
-// payloads takes the schemas out of records.
-func payloads(t *testing.T, records []testenv.DebeziumRecord) []testenv.DebeziumRecord {
-	t.Helper()
-	payload := func(text string) string {
-		var whole struct{ Payload json.RawMessage }
-		require.NoError(t, json.Unmarshal([]byte(text), &whole))
-		return string(whole.Payload)
-	}
-	out := slices.Clone(records)
-	for i := range out {
-		r := &out[i]
-		for _, b := range []*[]byte{&r.Key, &r.Value} {
-			if *b != nil {
-				*b = []byte(payload(string(*b)))
-			}
-		}
-		r.Headers = maps.Clone(r.Headers)
-		for name, h := range r.Headers {
-			r.Headers[name] = payload(h)
-		}
-	}
-	return out
-}
-
 // sameRecord compares a message with Debezium's record, but for what is told apart by a clock, and returns where they differ.
 func sameRecord(t *testing.T, want testenv.DebeziumRecord, m *service.Message) (differ []string) {
 	t.Helper()
 	ev, ok := change.FromMessage(m)
 	require.True(t, ok)
-	payload, err := m.AsBytes()
-	require.NoError(t, err)
+	topic := ev.Table.Source.Name + "." + ev.Table.FullName()
 	if ev.Op == change.Message {
-		assert.Equal(t, ev.Table.Source.Name+".message", want.Topic)
-	} else {
-		assert.Equal(t, want.Topic, ev.Table.Source.Name+"."+ev.Table.FullName())
+		topic = ev.Table.Source.Name + ".message"
 	}
-	var key []byte
-	if len(ev.Key()) > 0 {
-		key = ev.Key()
-	}
-	differ, err = typematrix.Differences(want.Key, key)
-	require.NoError(t, err)
-	headers := map[string]string{}
-	for _, h := range ev.Headers {
-		headers[h.Name] = string(h.Value)
-	}
-	maps.DeleteFunc(want.Headers, func(name, _ string) bool { return strings.HasPrefix(name, "__debezium.context.") })
-	assert.Equal(t, slices.Sorted(maps.Keys(want.Headers)), slices.Sorted(maps.Keys(headers)))
-	for name, h := range headers {
-		d, err := typematrix.Differences([]byte(want.Headers[name]), []byte(h))
-		require.NoError(t, err)
-		differ = append(differ, d...)
-	}
-	all, err := typematrix.Differences(want.Value, payload)
-	require.NoError(t, err)
-	for _, d := range all {
-		switch path, _, _ := strings.Cut(strings.TrimPrefix(d, "payload."), ":"); path {
-		case "ts_ms", "ts_us", "ts_ns", "source.version", "source.sequence":
+	return debeziumtest.Same(t, want, m, topic, func(path, difference string) bool {
+		switch path {
+		case "source.sequence":
+			return true
 		case "source.ts_ms", "source.ts_us", "source.ts_ns": // of a message outside of a transaction, which has no time in the log
-			assert.Zero(t, ev.Tx.XID, d)
+			return assert.Zero(t, ev.Tx.XID, difference)
 		default:
-			differ = append(differ, d)
+			return false
 		}
-	}
-	return differ
+	})
 }
-
-func isEnd(r testenv.DebeziumRecord) bool { return strings.HasSuffix(r.Topic, ".z") }
 
 // TestDebezium compares the format debezium with what Debezium makes of the same log, field by field: every type, and every operation.
 func TestDebezium(t *testing.T) {
@@ -147,7 +98,7 @@ func TestDebezium(t *testing.T) {
 		"CREATE TABLE whole (id int PRIMARY KEY, v text)", "ALTER TABLE whole REPLICA IDENTITY FULL", "CREATE TABLE keyless (n int NOT NULL)", "ALTER TABLE keyless REPLICA IDENTITY FULL",
 		"CREATE TABLE z (id int PRIMARY KEY)", "INSERT INTO z VALUES (1)")
 	reference := d.debezium(t, map[string]string{"key.converter.schemas.enable": "true", "value.converter.schemas.enable": "true", "header.converter.schemas.enable": "true"})
-	reference.Until(t, isEnd) // the snapshot
+	reference.Until(t, debeziumtest.IsEnd) // the snapshot
 	source, _ := d.source("format: debezium")
 	s := d.run(source, checkpoint.Token{})
 	source, _ = d.source("format: debezium\ndebezium: {schemas: true}\nslot: " + d.name + "_described")
@@ -157,11 +108,11 @@ func TestDebezium(t *testing.T) {
 		"UPDATE ops SET v = 'b'", "UPDATE ops SET id = 2", "UPDATE ops SET d = -1", "DELETE FROM ops",
 		"BEGIN; INSERT INTO whole VALUES (1, 'a'), (2, NULL); UPDATE whole SET v = 'b'; UPDATE whole SET id = 3 WHERE id = 1; DELETE FROM whole; INSERT INTO keyless VALUES (1); COMMIT",
 		"TRUNCATE ops", "SELECT pg_logical_emit_message(true, 'foo', 'bar')", "SELECT pg_logical_emit_message(false, '', '')", "INSERT INTO z VALUES (2)")
-	records := reference.Until(t, isEnd)
+	records := reference.Until(t, debeziumtest.IsEnd)
 	batch := s.messages(len(records))
 	require.Len(t, batch, len(records))
 	var differ []string
-	bare := payloads(t, records)
+	bare := debeziumtest.Payloads(t, records)
 	for i, m := range batch {
 		for _, d := range sameRecord(t, bare[i], m) {
 			if i < len(chunks) {

@@ -1,48 +1,24 @@
 package change_test
 
 import (
-	"context"
 	"fmt"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 	"weak"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	_ "github.com/redpanda-data/benthos/v4/public/components/pure"
-
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/testenv/steptest"
 )
 
 // through sends a batch through processors of the engine and returns what comes out.
 func through(t *testing.T, batch service.MessageBatch, processors ...string) service.MessageBatch {
 	t.Helper()
-	b := service.NewStreamBuilder()
-	require.NoError(t, b.SetLoggerYAML("level: none"))
-	b.SetThreads(1)
-	for _, p := range processors {
-		require.NoError(t, b.AddProcessorYAML(p))
-	}
-	produce, err := b.AddBatchProducerFunc()
-	require.NoError(t, err)
-	var out service.MessageBatch
-	require.NoError(t, b.AddBatchConsumerFunc(func(_ context.Context, batch service.MessageBatch) error {
-		out = append(out, batch...)
-		return nil
-	}))
-	s, err := b.Build()
-	require.NoError(t, err)
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(context.Background()) }()
-	require.NoError(t, produce(t.Context(), batch))
-	require.NoError(t, s.StopWithin(time.Minute))
-	require.NoError(t, <-ended)
-	return out
+	return steptest.Through(t, []service.MessageBatch{batch}, processors...)
 }
 
 func numbered(n int, keys ...string) service.MessageBatch {
@@ -56,12 +32,9 @@ func numbered(n int, keys ...string) service.MessageBatch {
 	for i := range n {
 		batch[i] = change.NewMessage(&change.Event{Op: change.Create, Table: table, Origin: origin, Index: uint64(i)}, fmt.Appendf(nil, `{"n":%d}`, i), nil)
 	}
-	kept.Store(batch[0], change.NewSiblings(batch))
+	steptest.Keep(batch)
 	return batch
 }
-
-// kept are the siblings of batches, which their source keeps.
-var kept sync.Map
 
 // The engine gives what comes out of a processor of batches the contexts of what went in, by place.
 func TestEventGoesWithItsMessage(t *testing.T) {
@@ -111,7 +84,7 @@ func TestEventGoesWithItsMessage(t *testing.T) {
 	for i := range 5 {
 		batch = append(batch, change.NewMessage(&change.Event{Table: table, Origin: &change.Origin{Tx: &change.Tx{}}, Index: uint64(i)}, nil, nil))
 	}
-	kept.Store(batch[0], change.NewSiblings(batch))
+	steptest.Keep(batch)
 	for _, m := range through(t, batch, `mapping: 'root = if @event_id == ":0" { deleted() }'`) {
 		ev, ok := change.FromMessage(m)
 		require.True(t, ok)

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"maps"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -122,15 +121,7 @@ func TestExactlyOnceKilledWhileLoading(t *testing.T) {
 			p.kill()
 			p.start()
 		}
-		eventually(t, patience, "the end of the load", func() bool { return strings.Contains(p.log.String(), "is done:") })
-		w.end()
-		w.sentinel()
-		eventually(t, patience, "the last row", func() bool { return complete(dst.all(t)) })
-		p.stop()
-		o := replay(t, dst.all(t))
-		assert.Empty(t, o.older)
-		assert.True(t, maps.Equal(w.contents(), o.state), "the replay of all events differs from the table")
-		assert.Greater(t, o.reads, 1000)
+		o := finishLoad(t, p, w, dst)
 		assert.Zero(t, o.again, "events delivered again")
 		t.Logf("%d rows of the snapshot", o.reads)
 	})

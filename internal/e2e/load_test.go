@@ -119,6 +119,21 @@ type loadOracle struct {
 	again  int
 }
 
+// finishLoad ends the writers after the load, awaits what they wrote last, stops the process, and holds what was delivered against the table.
+func finishLoad(t *testing.T, p *process, w *workload, dst sink) *loadOracle {
+	t.Helper()
+	eventually(t, patience, "the end of the load", func() bool { return strings.Contains(p.log.String(), "is done:") })
+	w.end()
+	w.sentinel()
+	eventually(t, patience, "the last row", func() bool { return complete(dst.all(t)) })
+	p.stop()
+	o := replay(t, dst.all(t))
+	assert.Empty(t, o.older)
+	assert.True(t, maps.Equal(w.contents(), o.state), "the replay of all events differs from the table")
+	assert.Greater(t, o.reads, 1000)
+	return o
+}
+
 func replay(t *testing.T, messages []delivered) *loadOracle {
 	t.Helper()
 	o := &loadOracle{state: map[int]account{}, newest: map[int]int{}, older: map[int]int{}, ids: map[string]bool{}}
@@ -271,15 +286,7 @@ func TestLoadedUnderLoad(t *testing.T) {
 				p.kill()
 				p.start()
 			}
-			eventually(t, patience, "the end of the load", func() bool { return strings.Contains(p.log.String(), "is done:") })
-			w.end()
-			w.sentinel()
-			eventually(t, patience, "the last row", func() bool { return complete(dst.all(t)) })
-			p.stop()
-			o := replay(t, dst.all(t))
-			assert.Empty(t, o.older)
-			assert.True(t, maps.Equal(w.contents(), o.state), "the replay of all events differs from the table")
-			assert.Greater(t, o.reads, 1000)
+			o := finishLoad(t, p, w, dst)
 			t.Logf("%d rows of the snapshot, %d of them the last of the table, %d events delivered again", o.reads, o.last, o.again)
 		})
 	}

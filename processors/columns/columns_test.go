@@ -2,7 +2,6 @@ package columns
 
 import (
 	"bytes"
-	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -14,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -218,7 +216,7 @@ func TestMaskedStaysMasked(t *testing.T) {
 				)
 				w := &written{}
 				log := slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug - 8}))
-				out := streamed(t, log, batch, c.steps...)
+				out := steptest.ThroughLogged(t, log, []service.MessageBatch{batch}, c.steps...)
 				require.NotEmpty(t, out)
 				for _, m := range out {
 					w.message(m)
@@ -236,31 +234,6 @@ func TestMaskedStaysMasked(t *testing.T) {
 			})
 		}
 	}
-}
-
-// streamed is steptest.Through with a logger.
-func streamed(t *testing.T, log *slog.Logger, batch service.MessageBatch, steps ...string) (out service.MessageBatch) {
-	t.Helper()
-	b := service.NewStreamBuilder()
-	b.SetLogger(log)
-	b.SetThreads(1)
-	for _, s := range steps {
-		require.NoError(t, b.AddProcessorYAML(s))
-	}
-	produce, err := b.AddBatchProducerFunc()
-	require.NoError(t, err)
-	require.NoError(t, b.AddBatchConsumerFunc(func(_ context.Context, batch service.MessageBatch) error {
-		out = append(out, batch...)
-		return nil
-	}))
-	s, err := b.Build()
-	require.NoError(t, err)
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(context.Background()) }()
-	require.NoError(t, produce(t.Context(), batch))
-	require.NoError(t, s.StopWithin(time.Minute))
-	require.NoError(t, <-ended)
-	return out
 }
 
 // A panic lets nothing through either.

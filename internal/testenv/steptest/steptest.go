@@ -3,6 +3,7 @@ package steptest
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -49,13 +50,16 @@ func Event(origin *change.Origin, index int, op change.Op, t *change.Table, befo
 // kept are the siblings of batches, which their source keeps.
 var kept sync.Map //nolint:gochecknoglobals // for as long as the test runs
 
+// Keep does for a batch what its source does while it is on its way.
+func Keep(batch service.MessageBatch) { kept.Store(batch[0], change.NewSiblings(batch)) }
+
 // Batch returns the messages of events, as a source hands them out.
 func Batch(events ...*change.Event) service.MessageBatch {
 	var batch service.MessageBatch
 	for _, ev := range events {
 		batch = envelope.AppendMessages(batch, ev)
 	}
-	kept.Store(batch[0], change.NewSiblings(batch))
+	Keep(batch)
 	return batch
 }
 
@@ -68,18 +72,30 @@ func Through(t testing.TB, batches []service.MessageBatch, processors ...string)
 // ThroughWith is Through with cache resources.
 func ThroughWith(t testing.TB, caches []string, batches []service.MessageBatch, processors ...string) service.MessageBatch {
 	t.Helper()
+	return run(t, func(b *service.StreamBuilder) {
+		require.NoError(t, b.SetLoggerYAML("level: none"))
+		for _, c := range caches {
+			require.NoError(t, b.AddCacheYAML(c))
+		}
+	}, batches, processors)
+}
+
+// ThroughLogged is Through with a logger.
+func ThroughLogged(t testing.TB, log *slog.Logger, batches []service.MessageBatch, processors ...string) service.MessageBatch {
+	t.Helper()
+	return run(t, func(b *service.StreamBuilder) { b.SetLogger(log) }, batches, processors)
+}
+
+func run(t testing.TB, configure func(*service.StreamBuilder), batches []service.MessageBatch, processors []string) (out service.MessageBatch) {
+	t.Helper()
 	b := service.NewStreamBuilder()
-	require.NoError(t, b.SetLoggerYAML("level: none"))
-	for _, c := range caches {
-		require.NoError(t, b.AddCacheYAML(c))
-	}
+	configure(b)
 	b.SetThreads(1)
 	for _, p := range processors {
 		require.NoError(t, b.AddProcessorYAML(p))
 	}
 	produce, err := b.AddBatchProducerFunc()
 	require.NoError(t, err)
-	var out service.MessageBatch
 	require.NoError(t, b.AddBatchConsumerFunc(func(_ context.Context, batch service.MessageBatch) error {
 		out = append(out, batch...)
 		return nil
