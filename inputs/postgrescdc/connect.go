@@ -86,7 +86,7 @@ func (r *replication) open(ctx context.Context, from checkpoint.Token) (_ *sessi
 	if s.source, err = r.identify(ctx, repl, from.Source, saved); err != nil {
 		return nil, err
 	}
-	if err := r.startPosition(ctx, repl, s, have.slot, saved); err != nil {
+	if err := r.startPosition(ctx, repl, s, have, saved); err != nil {
 		return nil, err
 	}
 	r.schemas.Reset(s.source)
@@ -165,8 +165,8 @@ func (r *replication) connectReplication(ctx context.Context) (*pgconn.PgConn, *
 }
 
 // startPosition works out where the stream starts, making the slot when there is none and nothing is saved.
-func (r *replication) startPosition(ctx context.Context, repl *pgconn.PgConn, s *session, slot *slotRow, saved Position) error {
-	confirmed, err := r.slotPosition(ctx, repl, slot)
+func (r *replication) startPosition(ctx context.Context, repl *pgconn.PgConn, s *session, have *preconditions, saved Position) error {
+	confirmed, err := r.slotPosition(ctx, repl, have)
 	if err != nil {
 		return err
 	}

@@ -232,8 +232,8 @@ func (f *fakeServer) rows(sql string) (types []uint32, rows [][]any) {
 	one := func(typ uint32, v any) ([]uint32, [][]any) { return []uint32{typ}, [][]any{{v}} }
 	switch {
 	case has("server_version_num"):
-		return []uint32{fakeInt, fakeText, fakeInt, fakeInt, fakeInt, fakeInt, fakeBool, fakeBool, fakeText, fakeText, fakeBool},
-			[][]any{{f.version, "logical", 10, 10, 1, 1, tf(f.super), "t", "u", "shop", "t"}}
+		return []uint32{fakeInt, fakeText, fakeInt, fakeInt, fakeInt, fakeInt, fakeBool, fakeBool, fakeText, fakeText, fakeBool, fakeBool},
+			[][]any{{f.version, "logical", 10, 10, 1, 1, tf(f.super), "t", "u", "shop", "t", tf(f.standby)}}
 	case has("pg_control_system"):
 		return one(fakeText, f.system)
 	case has("row_to_json(s)"):

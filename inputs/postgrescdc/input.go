@@ -77,7 +77,7 @@ func spec() *service.ConfigSpec {
 		Field(service.NewStringField(fieldPublication).
 			Description("The publication. Empty: `deltaforge_<name>`. One that was not made by the source is never changed.").
 			Default("")).
-		Field(service.NewBoolField(fieldCreateSlot).Description("Make the slot when it is missing and no position is saved.").
+		Field(service.NewBoolField(fieldCreateSlot).Description("Make the slot when it is missing and no position is saved. On PostgreSQL 17 and later it is made with `failover`, so that a standby can have it.").
 			Default(true).Advanced()).
 		Field(service.NewBoolField(fieldCreatePublication).Description("Make the publication when it is missing, and add tables to " +
 			"one that the source made.").Default(true).Advanced()).

@@ -205,6 +205,18 @@ func TestOfflineStart(t *testing.T) {
 		"slot in use": {func(f *fakeServer) {
 			f.slot = `{"plugin":"pgoutput","slot_type":"logical","database":"shop","active_pid":5,"confirmed_flush_lsn":"0/1000"}`
 		}, "", checkpoint.Token{}, []string{"in use by the server process 5"}, false, fault.KindConnect},
+		"slot of the primary": {func(f *fakeServer) {
+			f.slot, f.standby = `{"plugin":"pgoutput","slot_type":"logical","database":"shop","confirmed_flush_lsn":"0/1000","synced":true}`, true
+		}, "", token(Position{At: 0x1000}, 0), []string{"has the replication slot deltaforge_shop from its primary: waiting until it is promoted"}, false, fault.KindConnect},
+		"slot of a former primary": {func(f *fakeServer) {
+			f.slot = `{"plugin":"pgoutput","slot_type":"logical","database":"shop","confirmed_flush_lsn":"0/1000","synced":true}`
+		}, "", token(Position{At: 0x1000}, 0), nil, false, ""},
+		"standby without a publication": {
+			func(f *fakeServer) { delete(f.pubs, "deltaforge_shop"); f.standby = true }, "",
+			checkpoint.Token{},
+			[]string{`takes no statements that write: run on its primary: CREATE PUBLICATION "deltaforge_shop" FOR TABLE ONLY`},
+			false, fault.KindOther,
+		},
 		"slot unreadable": {func(f *fakeServer) { f.slot = `{` }, "", checkpoint.Token{}, []string{"looking up the replication slot"}, false, fault.KindOther},
 		"slot without place": {func(f *fakeServer) {
 			f.slot = `{"plugin":"pgoutput","slot_type":"logical","database":"shop","confirmed_flush_lsn":"x"}`

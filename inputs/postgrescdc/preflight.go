@@ -20,6 +20,7 @@ const minServerVersion = 140000
 // preconditions is what preflight found on the server.
 type preconditions struct {
 	slot  *slotRow // nil when there is none
+	make  slotKind // of a slot that there is not
 	role  publication.Role
 	state *publication.State
 	plan  *publication.Plan
@@ -34,6 +35,7 @@ type slotRow struct {
 	Confirmed          string `json:"confirmed_flush_lsn"`
 	WALStatus          string `json:"wal_status"`
 	InvalidationReason string `json:"invalidation_reason"` // since 17
+	Synced             bool   `json:"synced"`              // since 17: a standby has it from its primary
 	Conflicting        bool   `json:"conflicting"`         // since 16
 }
 
@@ -47,6 +49,7 @@ type serverRow struct {
 	role                 string
 	database             string
 	create               bool // may create publications
+	standby              bool
 }
 
 // problems gathers every unmet precondition. The first one's kind counts.
@@ -100,8 +103,12 @@ func (r *replication) preflight(ctx context.Context, conn *pgx.Conn, source stri
 	have.role = publication.Role{
 		Name: server.role, Database: server.database, Version: server.version, Super: server.super, Create: server.create, Fresh: have.slot == nil,
 	}
+	have.make = kindOfSlot(server)
 	if err := r.checkPublication(ctx, conn, &p, have); err != nil {
 		return nil, classify(err)
+	}
+	if len(have.plan.Problems) == 0 && len(have.plan.Statements) > 0 && server.standby {
+		p.add(fault.KindOther, "the server is a standby, which takes no statements that write: run on its primary: %s", strings.Join(have.plan.Statements, "; "))
 	}
 	return have, p.err()
 }
@@ -130,10 +137,11 @@ func queryServer(ctx context.Context, conn *pgx.Conn) (s serverRow, err error) {
 		(SELECT count(*) FROM pg_replication_slots)::int, (SELECT count(*) FROM pg_stat_replication)::int,
 		r.rolsuper, r.rolreplication OR EXISTS (SELECT 1 FROM pg_roles m WHERE m.rolname = 'rds_replication'
 			AND pg_has_role(r.oid, m.oid, 'MEMBER')),
-		r.rolname, current_database(), has_database_privilege(current_database(), 'CREATE')
+		r.rolname, current_database(), has_database_privilege(current_database(), 'CREATE'),
+		pg_is_in_recovery()
 		FROM pg_roles r WHERE r.rolname = current_user`).
 		Scan(&s.version, &s.walLevel, &s.maxSlots, &s.maxSenders, &s.slots, &s.senders, &s.super, &s.replication, &s.role,
-			&s.database, &s.create)
+			&s.database, &s.create, &s.standby)
 	if err != nil {
 		return s, fmt.Errorf("reading the server's settings: %w", err)
 	}
@@ -199,6 +207,11 @@ func (r *replication) checkSlot(p *problems, server serverRow, slot *slotRow, sa
 	if slot.ActivePID != 0 && !r.testing {
 		p.add(fault.KindConnect, "replication slot %s is in use by the server process %d: stop the other reader, or SELECT "+
 			"pg_terminate_backend(%d)", name, slot.ActivePID, slot.ActivePID)
+	}
+	if slot.Synced && server.standby {
+		p.add(fault.KindConnect, "the server is a standby, and has the replication slot %s from its primary: waiting until it is promoted; until then, connect to the "+
+			"primary", name)
+		return
 	}
 	if slot.lost() {
 		reason := slot.InvalidationReason

@@ -28,9 +28,10 @@ var (
 )
 
 // slotPosition returns the position of the slot, which it makes when there is none.
-func (r *replication) slotPosition(ctx context.Context, repl *pgconn.PgConn, slot *slotRow) (lsn.LSN, error) {
+func (r *replication) slotPosition(ctx context.Context, repl *pgconn.PgConn, have *preconditions) (lsn.LSN, error) {
+	slot := have.slot
 	if slot == nil {
-		start, err := r.createSlot(ctx, repl)
+		start, err := r.createSlot(ctx, repl, have.make)
 		if err != nil {
 			return 0, err
 		}
@@ -48,8 +49,25 @@ func (r *replication) slotPosition(ctx context.Context, repl *pgconn.PgConn, slo
 	return confirmed, nil
 }
 
+// slotKind is how a slot is made: the end of the command.
+type slotKind string
+
+const (
+	plainSlot slotKind = "NOEXPORT_SNAPSHOT"
+	// failoverSlot is one that the server gives to its standbys, if they ask for it. A standby cannot have one.
+	failoverSlot  slotKind = "(SNAPSHOT 'nothing', FAILOVER)"
+	failoverSince          = 170000
+)
+
+func kindOfSlot(server serverRow) slotKind {
+	if server.version >= failoverSince && !server.standby {
+		return failoverSlot
+	}
+	return plainSlot
+}
+
 // createSlot makes the slot. The server waits for every transaction that is open.
-func (r *replication) createSlot(ctx context.Context, repl *pgconn.PgConn) (lsn.LSN, error) {
+func (r *replication) createSlot(ctx context.Context, repl *pgconn.PgConn, kind slotKind) (lsn.LSN, error) {
 	made := make(chan struct{})
 	told := make(chan struct{})
 	pid := repl.PID()
@@ -57,9 +75,7 @@ func (r *replication) createSlot(ctx context.Context, repl *pgconn.PgConn) (lsn.
 		defer close(told)
 		_ = r.guard.Do("wait", func() error { r.tellWait(ctx, pid, made); return nil }) // it is counted and logged; the slot is made all the same
 	}()
-	slot, err := pglogrepl.CreateReplicationSlot(ctx, repl, publication.Ident(r.cfg.slot), "pgoutput", pglogrepl.CreateReplicationSlotOptions{
-		Mode: pglogrepl.LogicalReplication, SnapshotAction: "NOEXPORT_SNAPSHOT",
-	})
+	slot, err := pglogrepl.ParseCreateReplicationSlot(repl.Exec(ctx, fmt.Sprintf("CREATE_REPLICATION_SLOT %s LOGICAL pgoutput %s", publication.Ident(r.cfg.slot), kind)))
 	close(made)
 	<-told
 	r.waiting.Store(nil)
@@ -146,7 +162,20 @@ func (r *replication) blocker(ctx context.Context, pid uint32) (string, error) {
 			"pg_terminate_backend(%d)", blocker, user, application, state, since, blocker)
 		return nil
 	})
+	if err == nil && what == "" {
+		what, err = r.awaitsPrimary(ctx, conn)
+	}
 	return what, err
+}
+
+// awaitsPrimary tells what a standby waits for; empty: the server is none.
+func (r *replication) awaitsPrimary(ctx context.Context, conn *pgx.Conn) (what string, err error) {
+	var standby bool
+	if err := conn.QueryRow(ctx, `SELECT pg_is_in_recovery()`).Scan(&standby); err != nil || !standby {
+		return "", err
+	}
+	return fmt.Sprintf("the server is a standby: the replication slot %s can only be made when the transactions that are open on its primary have ended, and the primary "+
+		"has written that to its log; an idle primary does that when it is told to: SELECT pg_log_standby_snapshot()", r.cfg.slot), nil
 }
 
 // Remember implements coordinator.Rememberer: what the slot has confirmed was delivered and saved.

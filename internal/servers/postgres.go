@@ -22,6 +22,7 @@ import (
 type Postgres struct {
 	*Server
 	admin url.URL
+	bin   string // of its programs; empty: somebody else runs it
 }
 
 // StartPostgres starts a PostgreSQL: an installed one, else one that is fetched. With Options.TLS it accepts encrypted
@@ -34,13 +35,12 @@ func StartPostgres(ctx context.Context, opts Options) (*Postgres, error) {
 	return startPostgres(ctx, bin, "", nil, opts)
 }
 
-// StartPostgresReplica starts a physical standby of an installed PostgreSQL that StartPostgres has started.
+// StartPostgresReplica starts a physical standby of a PostgreSQL that was started here.
 func StartPostgresReplica(ctx context.Context, of *Postgres, opts Options) (*Postgres, error) {
-	bin, err := findPostgres(ctx)
-	if err != nil {
-		return nil, err
+	if of.bin == "" {
+		return nil, errors.New("somebody else runs the primary, so its programs are not known")
 	}
-	return startPostgres(ctx, bin, "", of, opts)
+	return startPostgres(ctx, of.bin, "", of, opts)
 }
 
 // StartFetchedPostgres starts the PostgreSQL that is fetched where none is installed, also where one is: it is a newer one than that of
@@ -78,7 +78,7 @@ func startPostgres(ctx context.Context, bin, vector string, of *Postgres, opts O
 	if err != nil {
 		return nil, err
 	}
-	s := &Postgres{Server: server, admin: url.URL{
+	s := &Postgres{Server: server, bin: bin, admin: url.URL{
 		Scheme: "postgres", User: url.UserPassword("postgres", Password), Host: server.addr, RawQuery: "sslmode=disable",
 	}}
 	if err := s.setUp(ctx, bin, vector, of, opts); err != nil {
@@ -171,7 +171,7 @@ func (s *Postgres) setUp(ctx context.Context, bin, vector string, of *Postgres, 
 		return s.Start(ctx)
 	}
 	if of != nil {
-		if err := s.copyOf(ctx, bin, data, cred, of); err != nil {
+		if err := s.copyOf(ctx, data, cred, of); err != nil {
 			return err
 		}
 		return s.Start(ctx)
@@ -198,20 +198,6 @@ func (s *Postgres) initDB(ctx context.Context, bin, data string, cred *syscall.C
 		args: []string{
 			filepath.Join(bin, "initdb"), "--pgdata", data, "--username=postgres", "--pwfile", pwFile,
 			"--auth-host=scram-sha-256", "--auth-local=reject", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync",
-		},
-		cred: cred,
-	})
-}
-
-// copyOf makes the data directory of a standby.
-func (s *Postgres) copyOf(ctx context.Context, bin, data string, cred *syscall.Credential, of *Postgres) error {
-	if err := chownAll(s.dir, cred); err != nil {
-		return err
-	}
-	return runTool(ctx, "copying the PostgreSQL data directory", command{
-		args: []string{
-			filepath.Join(bin, "pg_basebackup"), "--pgdata", data, "--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync",
-			"--dbname", of.DSN(""),
 		},
 		cred: cred,
 	})

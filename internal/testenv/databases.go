@@ -27,7 +27,7 @@ func StartPostgres(t testing.TB, opts servers.Options) *PostgresServer {
 	return &PostgresServer{privateServer(t, opts, servers.StartPostgres)}
 }
 
-// StartPostgresReplica starts, for this test alone, a physical standby of a PostgreSQL that StartPostgres has started.
+// StartPostgresReplica starts, for this test alone, a physical standby of a PostgreSQL that this process has started.
 func StartPostgresReplica(t testing.TB, of *PostgresServer, opts servers.Options) *PostgresServer {
 	t.Helper()
 	return &PostgresServer{privateServer(t, opts, func(ctx context.Context, opts servers.Options) (*servers.Postgres, error) {
