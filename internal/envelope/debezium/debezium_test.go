@@ -15,6 +15,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/envelope"
+	"github.com/deltaforge/deltaforge/internal/envelope/parse"
 )
 
 func text(s string) change.Value { return change.TextValue([]byte(s)) }
@@ -356,12 +357,12 @@ func TestMoments(t *testing.T) {
 			continue
 		}
 		s := at.Format("2006-01-02T15:04:05.000000")
-		m, ok := parseMoment([]byte(s))
+		m, ok := parse.Moment([]byte(s))
 		require.True(t, ok, s)
-		n, ok := m.in(1)
+		n, ok := m.In(1)
 		require.True(t, ok)
 		require.Equal(t, at.UnixMicro(), n, s)
-		require.Equal(t, s, string(appendClock(append(appendDate(nil, m.days), 'T'), m.micros, 6)))
+		require.Equal(t, s, string(appendClock(append(appendDate(nil, m.Days), 'T'), m.Micros, 6)))
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/envelope"
+	"github.com/deltaforge/deltaforge/internal/envelope/parse"
 )
 
 // appendArray appends the elements of an array in their form, and returns what follows the array. Raw is what the inputs deliver: JSON in
@@ -26,7 +27,7 @@ func (e *encoder) appendArray(dst []byte, x *column, raw []byte) (out, rest []by
 		case raw[0] == '[' && x.form != formJSON && x.form != formRaw && x.form != formArray:
 			dst, raw = e.appendArray(dst, x, raw)
 		default:
-			n := tokenSize(raw)
+			n := parse.TokenSize(raw)
 			dst = e.appendElement(dst, x, raw[:n])
 			raw = raw[n:]
 		}
@@ -35,35 +36,6 @@ func (e *encoder) appendArray(dst []byte, x *column, raw []byte) (out, rest []by
 		raw = raw[1:]
 	}
 	return append(dst, ']'), raw
-}
-
-// tokenSize returns the size of the JSON value at the start of b.
-func tokenSize(b []byte) int {
-	depth, inString := 0, false
-	for i := 0; i < len(b); i++ {
-		c := b[i]
-		switch {
-		case inString && c == '\\':
-			i++
-		case c == '"':
-			if inString = !inString; !inString && depth == 0 {
-				return i + 1
-			}
-		case inString:
-		case c == '[' || c == '{':
-			depth++
-		case c == ']' || c == '}':
-			if depth == 0 {
-				return i
-			}
-			if depth--; depth == 0 {
-				return i + 1
-			}
-		case c == ',' && depth == 0:
-			return i
-		}
-	}
-	return len(b)
 }
 
 // appendElement appends one element, a JSON value in the native form.

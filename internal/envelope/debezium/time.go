@@ -4,158 +4,24 @@ import (
 	"bytes"
 	"math"
 	"strconv"
+
+	"github.com/deltaforge/deltaforge/internal/envelope/parse"
 )
 
 const (
-	second = 1_000_000 // microseconds
-	minute = 60 * second
-	hour   = 60 * minute
-	day    = 24 * hour
+	second = parse.Second
+	minute = parse.Minute
+	hour   = parse.Hour
+	day    = parse.Day
 	// The infinities of PostgreSQL's timestamps, in microseconds, as its JDBC driver has them.
 	plusInfinity  = 9223372036825200000
 	minusInfinity = -9223372036832400000
 )
 
-// moment is a date and time of the calendar, Gregorian also before there was one.
-type moment struct {
-	days   int64 // since 1970-01-01
-	micros int64 // of the day
-	year   int64
-	zero   bool // a date that no calendar has: "0000-00-00", "2024-00-10"
-}
-
-// parseMoment reads what the inputs deliver: "2024-02-29", "2024-02-29T13:51:30.123456", "…Z", "12024-…", "0044-03-15 00:00:00+00 BC".
-func parseMoment(b []byte) (m moment, ok bool) {
-	text, bc := bytes.CutSuffix(b, []byte(" BC"))
-	n := bytes.IndexByte(text, '-')
-	if n < 4 || len(text) < n+6 || text[n+3] != '-' {
-		return m, false
-	}
-	var month, dayOf int64
-	if m.year, ok = number(text[:n]); !ok {
-		return m, false
-	}
-	if month, ok = number(text[n+1 : n+3]); !ok || month > 12 {
-		return m, false
-	}
-	if dayOf, ok = number(text[n+4 : n+6]); !ok || dayOf > 31 {
-		return m, false
-	}
-	if bc {
-		m.year = 1 - m.year
-	}
-	m.zero = month == 0 || dayOf == 0
-	m.days = daysOf(m.year, month, dayOf)
-	if text = text[n+6:]; len(text) == 0 {
-		return m, true
-	}
-	text = text[1:] // T or a space
-	clock := text
-	if end := bytes.IndexAny(text, "Z+"); end >= 0 { // always UTC
-		clock = text[:end]
-	}
-	m.micros, ok = parseClock(clock)
-	return m, ok
-}
-
-// daysOf counts days since 1970-01-01 ("chrono-Compatible Low-Level Date Algorithms", days_from_civil).
-func daysOf(year, month, dayOf int64) int64 {
-	if month <= 2 {
-		year--
-	}
-	era := floor(year, 400)
-	yearOfEra := year - era*400
-	dayOfYear := (153*((month+9)%12)+2)/5 + dayOf - 1
-	return era*146097 + yearOfEra*365 + yearOfEra/4 - yearOfEra/100 + dayOfYear - 719468
-}
-
-// parseClock reads "13:51:30.123456" or "-838:59:59" as microseconds.
-func parseClock(b []byte) (micros int64, ok bool) {
-	b, negative := bytes.CutPrefix(b, []byte{'-'})
-	n := bytes.IndexByte(b, ':')
-	if n < 2 || len(b) < n+6 || b[n+3] != ':' {
-		return 0, false
-	}
-	for _, part := range [3]struct {
-		text []byte
-		unit int64
-	}{{b[:n], hour}, {b[n+1 : n+3], minute}, {b[n+4 : n+6], second}} {
-		v, ok := number(part.text)
-		if !ok {
-			return 0, false
-		}
-		micros += v * part.unit
-	}
-	if b = b[n+6:]; len(b) > 0 {
-		if b[0] != '.' || len(b) > 7 {
-			return 0, false
-		}
-		v, ok := number(b[1:])
-		if !ok {
-			return 0, false
-		}
-		for range 7 - len(b) {
-			v *= 10
-		}
-		micros += v
-	}
-	if negative {
-		micros = -micros
-	}
-	return micros, true
-}
-
-func number(b []byte) (n int64, ok bool) {
-	if len(b) == 0 || len(b) > 18 {
-		return 0, false
-	}
-	for _, c := range b {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		n = n*10 + int64(c-'0')
-	}
-	return n, true
-}
-
-func floor(a, b int64) int64 {
-	q := a / b
-	if a%b < 0 {
-		q--
-	}
-	return q
-}
-
-// in returns the moment as a number of units since 1970, each of so many microseconds, or 0 for nanoseconds. It reports false when the
-// number has more than 64 bits.
-func (m moment) in(unit int64) (int64, bool) {
-	if m.days > math.MaxInt64/day || m.days < math.MinInt64/day {
-		if unit <= 1 {
-			return 0, false
-		}
-		return m.days*(day/unit) + m.micros/unit, true
-	}
-	n := m.days * day
-	if n > math.MaxInt64-m.micros {
-		if unit <= 1 {
-			return 0, false
-		}
-		return m.days*(day/unit) + m.micros/unit, true
-	}
-	n += m.micros
-	if unit > 0 {
-		return floor(n, unit), true
-	}
-	if n > math.MaxInt64/1000 || n < math.MinInt64/1000 {
-		return 0, false
-	}
-	return n * 1000, true
-}
-
 // appendDate appends "2024-02-29", with the sign that ISO 8601 wants for years of more than four digits.
 func appendDate(dst []byte, days int64) []byte {
 	z := days + 719468
-	era := floor(z, 146097)
+	era := parse.Floor(z, 146097)
 	dayOfEra := z - era*146097
 	yearOfEra := (dayOfEra - dayOfEra/1460 + dayOfEra/36524 - dayOfEra/146096) / 365
 	year := yearOfEra + era*400
@@ -214,13 +80,13 @@ func zoned(b []byte) (micros int64, ok bool) {
 	if n < 0 {
 		return 0, false
 	}
-	if micros, ok = parseClock(b[:n]); !ok {
+	if micros, ok = parse.Clock(b[:n]); !ok {
 		return 0, false
 	}
 	var offset int64
 	unit := int64(hour)
 	for part := range bytes.SplitSeq(b[n+1:], []byte{':'}) {
-		v, ok := number(part)
+		v, ok := parse.Number(part)
 		if !ok {
 			return 0, false
 		}
@@ -253,13 +119,13 @@ func parseInterval(b []byte) (v interval, ok bool) {
 		}
 		text, negative := bytes.CutPrefix(b[:n], []byte{'-'})
 		whole, fraction, _ := bytes.Cut(text, []byte{'.'})
-		x, ok := number(whole)
+		x, ok := parse.Number(whole)
 		if !ok || len(fraction) > 6 {
 			return v, false
 		}
 		var micros int64
 		if len(fraction) > 0 {
-			if micros, ok = number(fraction); !ok {
+			if micros, ok = parse.Number(fraction); !ok {
 				return v, false
 			}
 			for range 6 - len(fraction) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/envelope"
+	"github.com/deltaforge/deltaforge/internal/envelope/parse"
 )
 
 const null = "null"
@@ -204,24 +205,24 @@ func (e *encoder) appendMoment(dst []byte, x *column, text []byte) []byte {
 	if infinity := bytes.HasSuffix(text, []byte("infinity")); infinity {
 		return e.appendInfinity(dst, x, text[0] == '-')
 	}
-	m, ok := parseMoment(text)
+	m, ok := parse.Moment(text)
 	if !ok {
 		return e.fail(dst, x, "it is no date or time")
 	}
-	if m.zero {
+	if m.Zero {
 		return x.appendZero(dst)
 	}
 	switch {
 	case x.unit < 0:
-		dst = appendDate(append(dst, '"'), m.days)
+		dst = appendDate(append(dst, '"'), m.Days)
 		if x.form == formTimestamp {
-			dst = appendClock(append(dst, 'T'), m.micros, -1)
+			dst = appendClock(append(dst, 'T'), m.Micros, -1)
 		}
 		return append(dst, `Z"`...)
 	case x.form == formDate:
-		return strconv.AppendInt(dst, m.days, 10)
+		return strconv.AppendInt(dst, m.Days, 10)
 	}
-	n, ok := m.in(x.unit)
+	n, ok := m.In(x.unit)
 	if !ok {
 		return e.fail(dst, x, "it is no number of 64 bits; time_precision: connect or isostring have it")
 	}
@@ -257,7 +258,7 @@ func (x *column) appendZero(dst []byte) []byte {
 }
 
 func (e *encoder) appendTime(dst []byte, x *column, text []byte) []byte {
-	micros, ok := parseClock(text)
+	micros, ok := parse.Clock(text)
 	switch {
 	case !ok:
 		return e.fail(dst, x, "it is no time")
@@ -278,15 +279,15 @@ func (e *encoder) appendZoned(dst []byte, x *column, text []byte) []byte {
 	if len(text) > dateT && text[dateT-1] == 'T' || bytes.HasSuffix(text, []byte("infinity")) {
 		return append(append(append(dst, '"'), text...), '"')
 	}
-	m, ok := parseMoment(text)
+	m, ok := parse.Moment(text)
 	if !ok {
 		return e.fail(dst, x, "it is no timestamp")
 	}
-	if m.zero {
+	if m.Zero {
 		return x.appendZero(dst)
 	}
-	dst = append(appendDate(append(dst, '"'), m.days), 'T')
-	return append(appendClock(dst, m.micros, x.scale), `Z"`...)
+	dst = append(appendDate(append(dst, '"'), m.Days), 'T')
+	return append(appendClock(dst, m.Micros, x.scale), `Z"`...)
 }
 
 func (e *encoder) appendInterval(dst []byte, x *column, text []byte) []byte {
