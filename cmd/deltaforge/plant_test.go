@@ -108,7 +108,7 @@ type testRow struct {
 	position string
 }
 
-func (r testRow) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
+func (r testRow) Decode(_ context.Context, dst service.MessageBatch) (service.MessageBatch, error) {
 	r.log.explode("decode")
 	source := &change.Source{Connector: "test", Name: "test", Version: "test"}
 	return append(slices.Clip(dst), change.NewMessage(&change.Event{

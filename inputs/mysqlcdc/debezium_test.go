@@ -44,7 +44,7 @@ func (r *run) messages(t *testing.T, n int) (batch service.MessageBatch) {
 		seg := r.segment(t)
 		if seg.Rows != nil {
 			var err error
-			batch, err = seg.Rows.Decode(batch)
+			batch, err = seg.Rows.Decode(t.Context(), batch)
 			require.NoError(t, err)
 			batch = slices.DeleteFunc(batch, func(m *service.Message) bool { ev, _ := change.FromMessage(m); return ev.Silent })
 		}

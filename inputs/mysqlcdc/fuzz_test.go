@@ -44,7 +44,7 @@ func checkSegments(t *testing.T, segments []coordinator.Segment) (payloads []str
 		if seg.Rows == nil {
 			continue
 		}
-		batch, err := seg.Rows.Decode(nil)
+		batch, err := seg.Rows.Decode(t.Context(), nil)
 		if err != nil {
 			continue
 		}
@@ -137,7 +137,7 @@ func FuzzRowsEvent(f *testing.F) {
 			Tx: &change.Tx{ID: "x:1", Position: "x:1", CommitTime: playedAt.UTC()},
 		}
 		n, err := m.tm.CountRows(ev)
-		batch, decodeErr := seg.Decode(nil)
+		batch, decodeErr := seg.Decode(t.Context(), nil)
 		if (err == nil) != (decodeErr == nil) || err == nil && len(batch) != n {
 			t.Fatalf("%d rows (%v), %d decoded (%v)", n, err, len(batch), decodeErr)
 		}

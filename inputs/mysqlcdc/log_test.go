@@ -172,7 +172,7 @@ func (g received) positionAfter(t *testing.T, _ *run, l *mysqlLog) checkpoint.Po
 		if seg.Rows == nil {
 			continue
 		}
-		batch, err := seg.Rows.Decode(nil)
+		batch, err := seg.Rows.Decode(t.Context(), nil)
 		require.NoError(t, err)
 		if rc := receive(t, batch[0]); rc.event.Tx.Position == g.event.Tx.Position {
 			require.NotNil(t, seg.Commit)
@@ -351,7 +351,7 @@ func TestLargeTransaction(t *testing.T) {
 			if seg.Rows == nil {
 				continue
 			}
-			batch, err := seg.Rows.Decode(nil)
+			batch, err := seg.Rows.Decode(t.Context(), nil)
 			require.NoError(t, err)
 			for _, m := range batch {
 				ev, ok := change.FromMessage(m)
@@ -377,7 +377,7 @@ func TestLargeTransaction(t *testing.T) {
 		for seg.Rows == nil {
 			seg = again.segment(t)
 		}
-		batch, err := seg.Rows.Decode(nil)
+		batch, err := seg.Rows.Decode(t.Context(), nil)
 		require.NoError(t, err)
 		require.Equal(t, uint64(99_991), receive(t, batch[0]).event.Index)
 	})

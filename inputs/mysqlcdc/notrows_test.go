@@ -44,7 +44,7 @@ func (r *run) untilEnd(t *testing.T) (lines []string, err error) {
 			if seg.Rows == nil {
 				continue
 			}
-			batch, err := seg.Rows.Decode(nil)
+			batch, err := seg.Rows.Decode(t.Context(), nil)
 			if err != nil {
 				return lines, err
 			}

@@ -255,7 +255,7 @@ func (f *follower) follow(t *testing.T, want []string) error {
 		select {
 		case seg := <-f.run.out:
 			if seg.Rows != nil {
-				batch, err := seg.Rows.Decode(nil)
+				batch, err := seg.Rows.Decode(t.Context(), nil)
 				require.NoError(t, err)
 				var got []received
 				for _, m := range batch {

@@ -176,7 +176,7 @@ func TestRecorded(t *testing.T) {
 		var got []received
 		for _, seg := range segments {
 			if seg.Rows != nil {
-				batch, err := seg.Rows.Decode(nil)
+				batch, err := seg.Rows.Decode(t.Context(), nil)
 				require.NoError(t, err)
 				for _, m := range batch {
 					got = append(got, receive(t, m))

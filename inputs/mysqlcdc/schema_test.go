@@ -255,7 +255,7 @@ func TestCorpus(t *testing.T) {
 				if seg.Rows == nil {
 					continue
 				}
-				batch, err := seg.Rows.Decode(nil)
+				batch, err := seg.Rows.Decode(t.Context(), nil)
 				require.NoError(t, err)
 				for _, m := range batch {
 					got := receive(t, m)

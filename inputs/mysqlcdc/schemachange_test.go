@@ -136,7 +136,7 @@ func TestSchemaChanges(t *testing.T) {
 			for n < len(want) {
 				seg := r.segment(t)
 				if seg.Rows != nil {
-					batch, err := seg.Rows.Decode(nil)
+					batch, err := seg.Rows.Decode(t.Context(), nil)
 					require.NoError(t, err)
 					for i, m := range batch {
 						again := receive(t, m)

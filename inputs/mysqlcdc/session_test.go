@@ -92,7 +92,7 @@ func texts(t *testing.T, segments []coordinator.Segment) (lines []string) {
 		if seg.Rows == nil {
 			continue
 		}
-		batch, err := seg.Rows.Decode(nil)
+		batch, err := seg.Rows.Decode(t.Context(), nil)
 		require.NoError(t, err)
 		for _, m := range batch {
 			g := receive(t, m)

@@ -135,7 +135,7 @@ func (w *walker) drain() {
 	for w.seen < len(w.want) {
 		seg := w.run.segment(w.t)
 		if seg.Rows != nil {
-			batch, err := seg.Rows.Decode(nil)
+			batch, err := seg.Rows.Decode(w.t.Context(), nil)
 			require.NoError(w.t, err)
 			for _, m := range batch {
 				ev, ok := change.FromMessage(m)

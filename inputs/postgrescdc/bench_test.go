@@ -33,7 +33,7 @@ func BenchmarkStream(b *testing.B) {
 			if rows == 0 {
 				began, cpu = time.Now(), cpuTime(b)
 			}
-			batch, err := seg.Rows.Decode(nil)
+			batch, err := seg.Rows.Decode(b.Context(), nil)
 			require.NoError(b, err)
 			rows += len(batch)
 			segments++

@@ -43,7 +43,7 @@ func (s *stream) messages(n int) (batch service.MessageBatch) {
 		seg := s.next()
 		if seg.Rows != nil {
 			var err error
-			batch, err = seg.Rows.Decode(batch)
+			batch, err = seg.Rows.Decode(s.t.Context(), batch)
 			require.NoError(s.t, err)
 			batch = slices.DeleteFunc(batch, func(m *service.Message) bool { ev, _ := change.FromMessage(m); return ev.Silent })
 		}

@@ -325,7 +325,7 @@ func TestLargeTransaction(t *testing.T) {
 		seg := s.next()
 		bytes += seg.Bytes
 		if seg.Rows != nil {
-			batch, err := seg.Rows.Decode(nil)
+			batch, err := seg.Rows.Decode(t.Context(), nil)
 			require.NoError(t, err)
 			require.LessOrEqual(t, len(batch), maxSegmentRows)
 			for _, m := range batch {

@@ -83,7 +83,7 @@ func TestOfflineKeepalive(t *testing.T) {
 		seg := s.next()
 		require.Nil(t, seg.Commit, "inside of the transaction")
 		if seg.Rows != nil {
-			batch, err := seg.Rows.Decode(nil)
+			batch, err := seg.Rows.Decode(t.Context(), nil)
 			require.NoError(t, err)
 			got = append(got, shorts(t, batch)...)
 		}

@@ -1,6 +1,10 @@
 package change
 
-import "github.com/redpanda-data/benthos/v4/public/service"
+import (
+	"context"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+)
 
 // Format is what the messages of a source look like. It is immutable and used by many goroutines.
 type Format interface {
@@ -56,4 +60,19 @@ func (e *Event) Whole() *Event {
 		return e.Of
 	}
 	return e
+}
+
+// Preparer is implemented by a format that has to do something before the first message of a table, such as to register its schema.
+type Preparer interface {
+	// Prepare returns once the messages of a table can be made. It may wait for a server. It is called from any goroutine, and soon returns
+	// for a table that it was called for before. After an error, the messages of the table have that error.
+	Prepare(ctx context.Context, t *Table) error
+}
+
+// Prepare is called before messages of a table are made, see Preparer.
+func Prepare(ctx context.Context, t *Table) error {
+	if p, ok := t.Source.Format.(Preparer); ok {
+		return p.Prepare(ctx, t)
+	}
+	return nil
 }

@@ -71,7 +71,7 @@ type rows struct {
 	boom bool  // Decode panics
 }
 
-func (r *rows) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
+func (r *rows) Decode(_ context.Context, dst service.MessageBatch) (service.MessageBatch, error) {
 	if r.boom {
 		panic("decoder broken on purpose")
 	}

@@ -412,9 +412,9 @@ type panickingRows struct {
 	explode func(string)
 }
 
-func (p panickingRows) Decode(dst service.MessageBatch) (batch service.MessageBatch, err error) {
+func (p panickingRows) Decode(ctx context.Context, dst service.MessageBatch) (batch service.MessageBatch, err error) {
 	p.explode("decode")
-	batch, err = p.Rows.Decode(dst)
+	batch, err = p.Rows.Decode(ctx, dst)
 	defer func() {
 		if recover() != nil {
 			ev, _ := change.FromMessage(batch[0])

@@ -191,7 +191,7 @@ type simRows struct {
 	now      time.Time
 }
 
-func (s *simRows) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
+func (s *simRows) Decode(_ context.Context, dst service.MessageBatch) (service.MessageBatch, error) {
 	for n := s.from; n < s.to; n++ {
 		dst = append(dst, envelope.AppendMessages(nil, s.d.event(s.tx, n, s.now))...)
 	}

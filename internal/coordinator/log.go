@@ -144,6 +144,6 @@ type Rows interface {
 	//
 	// A change that cannot be represented exactly becomes a message with an error set (SetError), if the rest of the segment
 	// can still be trusted. If not, Decode returns an error that names table and position. It is called once, from any
-	// goroutine, while other segments are being decoded.
-	Decode(dst service.MessageBatch) (service.MessageBatch, error)
+	// goroutine, while other segments are being decoded. It may wait for a server that the format needs (change.Prepare).
+	Decode(ctx context.Context, dst service.MessageBatch) (service.MessageBatch, error)
 }

@@ -259,7 +259,10 @@ func (s *session) decode(l lane) error {
 		case <-s.ctx.Done():
 			return nil
 		}
-		d, err := decodeGroup(group)
+		d, err := decodeGroup(s.ctx, group)
+		if s.ctx.Err() != nil {
+			return nil
+		}
 		if err != nil {
 			return fault.OrKind(fault.KindDecode, err)
 		}
@@ -271,7 +274,7 @@ func (s *session) decode(l lane) error {
 	}
 }
 
-func decodeGroup(group []Segment) (decoded, error) {
+func decodeGroup(ctx context.Context, group []Segment) (decoded, error) {
 	d := decoded{segments: group, counts: make([]int, len(group))}
 	began := time.Now()
 	for n := range group {
@@ -280,7 +283,7 @@ func decodeGroup(group []Segment) (decoded, error) {
 		}
 		before := len(d.messages)
 		var err error
-		if d.messages, err = group[n].Rows.Decode(d.messages); err != nil {
+		if d.messages, err = group[n].Rows.Decode(ctx, d.messages); err != nil {
 			return d, err
 		}
 		group[n].Rows = nil

@@ -332,6 +332,11 @@ func (j *Join) do(ctx context.Context, r Reader, t task) error {
 		if err != nil {
 			return err
 		}
+		if len(rows.Events) > 0 {
+			if err := change.Prepare(ctx, rows.Events[0].Table); err != nil {
+				return err
+			}
+		}
 		res := j.encode(t, &rows, n)
 		res.track, res.view, res.begun, res.opened = track, view, begun, opened
 		n += len(rows.Events)

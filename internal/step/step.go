@@ -2,6 +2,7 @@
 package step
 
 import (
+	"context"
 	"sync"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -69,8 +70,23 @@ type Maker struct {
 }
 
 // Append appends the messages of a derived event, in the format of its source, in place of those that the change had. Silent messages are
-// left out.
-func (k *Maker) Append(dst service.MessageBatch, c Change, ev *change.Event) service.MessageBatch {
+// left out. If the format cannot make messages of the table, they are empty and have the error.
+func (k *Maker) Append(ctx context.Context, dst service.MessageBatch, c Change, ev *change.Event) service.MessageBatch {
+	failed := change.Prepare(ctx, ev.Table)
+	k.make(ev)
+	if failed != nil {
+		change.SetErrors(k.made, failed)
+	}
+	return k.replace(dst, c)
+}
+
+// Blank returns the messages of a derived event that says nothing about rows, for messages that fail. The format need not be prepared.
+func (k *Maker) Blank(c Change, ev *change.Event) service.MessageBatch {
+	k.make(ev)
+	return k.replace(nil, c)
+}
+
+func (k *Maker) make(ev *change.Event) {
 	if k.source != ev.Table.Source {
 		k.source, k.encoder = ev.Table.Source, envelope.NewEncoder(ev.Table.Source)
 	}
@@ -78,11 +94,18 @@ func (k *Maker) Append(dst service.MessageBatch, c Change, ev *change.Event) ser
 		k.buf = make([]byte, 0, 64<<10)
 	}
 	k.made, k.buf = k.encoder.AppendMessages(k.made[:0], k.buf, ev)
+}
+
+func (k *Maker) replace(dst service.MessageBatch, c Change) service.MessageBatch {
 	for i, made := range k.made {
 		if e, ok := change.Own(made); ok && e.Silent {
 			continue
 		}
-		dst = append(dst, change.Replace(c.Messages[min(i, len(c.Messages)-1)], made))
+		m := change.Replace(c.Messages[min(i, len(c.Messages)-1)], made)
+		if err := made.GetError(); err != nil {
+			m.SetError(err)
+		}
+		dst = append(dst, m)
 	}
 	return dst
 }

@@ -26,7 +26,7 @@ type processor struct {
 var errNoEvent = errors.New("deltaforge_columns: the message is not the event of a row any more: a processor before this one has replaced it; put this one first")
 
 // Process implements step.Processor.
-func (p *processor) Process(_ context.Context, batch service.MessageBatch) service.MessageBatch {
+func (p *processor) Process(ctx context.Context, batch service.MessageBatch) service.MessageBatch {
 	out := make(service.MessageBatch, 0, len(batch))
 	var maker step.Maker
 	step.Changes(batch, func(c step.Change) {
@@ -41,7 +41,7 @@ func (p *processor) Process(_ context.Context, batch service.MessageBatch) servi
 		case ev == nil:
 			out = append(out, c.Messages...)
 		default:
-			out = maker.Append(out, c, ev)
+			out = maker.Append(ctx, out, c, ev)
 		}
 	})
 	return out
@@ -80,7 +80,7 @@ func (p *processor) blank(messages service.MessageBatch, err error) service.Mess
 			if whole.Op == change.Schema {
 				whole.Op = change.Update
 			}
-			if all := maker.Append(nil, step.Change{Event: ev, Messages: service.MessageBatch{m}}, whole); len(all) > 0 {
+			if all := maker.Blank(step.Change{Event: ev, Messages: service.MessageBatch{m}}, whole); len(all) > 0 {
 				made = all[0]
 			}
 		}

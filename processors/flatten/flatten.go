@@ -132,7 +132,7 @@ func (p *processor) parse(conf *service.ParsedConfig) (err error) {
 }
 
 // Process implements step.Processor.
-func (p *processor) Process(_ context.Context, batch service.MessageBatch) service.MessageBatch {
+func (p *processor) Process(ctx context.Context, batch service.MessageBatch) service.MessageBatch {
 	out := make(service.MessageBatch, 0, len(batch))
 	var maker step.Maker
 	step.Changes(batch, func(c step.Change) {
@@ -141,7 +141,7 @@ func (p *processor) Process(_ context.Context, batch service.MessageBatch) servi
 			if err != nil {
 				c.Fail(fmt.Errorf("deltaforge_flatten: table %s: %w", c.Event.Table.FullName(), err))
 			} else if ev != nil {
-				out = maker.Append(out, c, ev)
+				out = maker.Append(ctx, out, c, ev)
 				return
 			}
 		}

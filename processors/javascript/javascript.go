@@ -200,7 +200,7 @@ func (p *processor) run(ctx context.Context, changes []step.Change) (service.Mes
 		if err != nil {
 			return err
 		}
-		out, dropped, err = p.collect(m, changes, objects, result) // may run parts of the script: getters, toJSON
+		out, dropped, err = p.collect(ctx, m, changes, objects, result) // may run parts of the script: getters, toJSON
 		return err
 	})
 	if err != nil {
@@ -214,7 +214,7 @@ func (p *processor) run(ctx context.Context, changes []step.Change) (service.Mes
 }
 
 // collect makes the messages of what the script has returned.
-func (p *processor) collect(m *machine, changes []step.Change, objects *objects, result goja.Value) (out service.MessageBatch, dropped int64, err error) {
+func (p *processor) collect(ctx context.Context, m *machine, changes []step.Change, objects *objects, result goja.Value) (out service.MessageBatch, dropped int64, err error) {
 	kept, err := objects.kept(result)
 	if err != nil {
 		return nil, 0, err
@@ -237,7 +237,7 @@ func (p *processor) collect(m *machine, changes []step.Change, objects *objects,
 			if d == nil {
 				out = append(out, c.Messages...)
 			} else {
-				out = maker.Append(out, c, d)
+				out = maker.Append(ctx, out, c, d)
 			}
 			for j := first; len(metadata) > 0 && j < len(out); j++ {
 				if d == nil {

@@ -3,6 +3,7 @@
 package row
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -62,7 +63,10 @@ const (
 )
 
 // Decode implements coordinator.Rows.
-func (s *Segment) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
+func (s *Segment) Decode(ctx context.Context, dst service.MessageBatch) (service.MessageBatch, error) {
+	if err := change.Prepare(ctx, s.Layout.Table); err != nil {
+		return dst, fault.WithTable(s.Layout.Table.FullName(), err)
+	}
 	d, err := newRowDecoder(s)
 	if err != nil {
 		return dst, s.wrap(s.Row, err)
@@ -335,6 +339,9 @@ type TableSegment struct{ Event change.Event }
 var _ coordinator.Rows = (*TableSegment)(nil)
 
 // Decode implements coordinator.Rows.
-func (s *TableSegment) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
+func (s *TableSegment) Decode(ctx context.Context, dst service.MessageBatch) (service.MessageBatch, error) {
+	if err := change.Prepare(ctx, s.Event.Table); err != nil {
+		return dst, fault.WithTable(s.Event.Table.FullName(), err)
+	}
 	return envelope.AppendMessages(dst, &s.Event), nil
 }

@@ -87,7 +87,7 @@ func TestDecodeGolden(t *testing.T) {
 	seg, err := sampleSegment(t, sampleRows(2))
 	require.NoError(t, err)
 	seg.Skip = 1
-	batch, err := seg.Decode(nil)
+	batch, err := seg.Decode(t.Context(), nil)
 	require.NoError(t, err)
 	require.Len(t, batch, 1)
 	raw, err := batch[0].AsBytes()
@@ -105,7 +105,7 @@ func TestUndecodableValue(t *testing.T) {
 	rows[bad] = 0xff
 	seg, err := sampleSegment(t, rows)
 	require.NoError(t, err)
-	batch, err := seg.Decode(nil)
+	batch, err := seg.Decode(t.Context(), nil)
 	require.NoError(t, err)
 	require.Len(t, batch, 3)
 	require.ErrorIs(t, batch[0].GetError(), charset.ErrNotText)
@@ -125,7 +125,7 @@ func TestTruncatedRows(t *testing.T) {
 			continue
 		}
 		require.NoError(t, err)
-		batch, err := seg.Decode(nil)
+		batch, err := seg.Decode(t.Context(), nil)
 		if (n-head)%row == 0 {
 			require.NoError(t, err)
 			require.Len(t, batch, (n-head)/row)
@@ -162,7 +162,7 @@ func checkRows(t *testing.T, rows []byte) {
 	if err != nil || seg.Event.Columns != len(seg.TableMap.Types) {
 		return
 	}
-	batch, err := seg.Decode(nil)
+	batch, err := seg.Decode(t.Context(), nil)
 	if err != nil {
 		return
 	}
@@ -273,7 +273,7 @@ func TestAllocationsPerRow(t *testing.T) {
 			seg.Layout.Table.Source.Metadata = metadata
 			batch := make(service.MessageBatch, 0, n)
 			return testing.AllocsPerRun(20, func() {
-				if _, err := seg.Decode(batch); err != nil {
+				if _, err := seg.Decode(t.Context(), batch); err != nil {
 					t.Fatal(err)
 				}
 			})
@@ -294,7 +294,7 @@ func BenchmarkDecode(b *testing.B) {
 	b.ReportAllocs()
 	b.SetBytes(int64(len(rows)))
 	for b.Loop() {
-		batch, err := seg.Decode(nil)
+		batch, err := seg.Decode(b.Context(), nil)
 		if err != nil || len(batch) != n {
 			b.Fatal(err)
 		}
@@ -321,7 +321,7 @@ func TestRowsOfAnotherWidth(t *testing.T) {
 	rows[10] = 6 // columns
 	seg, err := sampleSegment(t, rows)
 	require.NoError(t, err)
-	_, err = seg.Decode(nil)
+	_, err = seg.Decode(t.Context(), nil)
 	require.ErrorContains(t, err, "shop.c at b.000001:4")
 	require.ErrorContains(t, err, "has 6 columns, its table map has 7")
 }

@@ -2,6 +2,7 @@
 package row
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -62,7 +63,7 @@ func (r *Rows) Add(m Change) {
 }
 
 // Decode implements coordinator.Rows.
-func (r *Rows) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
+func (r *Rows) Decode(ctx context.Context, dst service.MessageBatch) (service.MessageBatch, error) {
 	d := decoder{values: make([]change.Value, 0, r.values), parts: value.Decoder{Trust: r.Trust}}
 	events := make([]change.Event, len(r.Msgs))
 	origin := &change.Origin{Tx: r.Tx, ReadAt: r.ReadAt, Snapshot: change.SnapshotFalse}
@@ -78,6 +79,12 @@ func (r *Rows) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
 			return dst, fault.WithTable(m.Rel.Table.FullName(),
 				fmt.Errorf("decoding a change of %s at %s: %w", m.Rel.Table.FullName(), m.LSN, err))
 		}
+		if ev.Table != d.prepared {
+			if err := change.Prepare(ctx, ev.Table); err != nil {
+				return dst, fault.WithTable(ev.Table.FullName(), err)
+			}
+			d.prepared = ev.Table
+		}
 		first := len(dst)
 		dst, buf = d.encoder.AppendMessages(dst, buf, ev)
 		if d.parts.Invalid != nil {
@@ -89,9 +96,10 @@ func (r *Rows) Decode(dst service.MessageBatch) (service.MessageBatch, error) {
 
 // decoder turns row messages into events. Its slabs are shared by all values of a segment.
 type decoder struct {
-	encoder change.Encoder
-	values  []change.Value
-	parts   value.Decoder
+	encoder  change.Encoder
+	prepared *change.Table // the last one whose messages can be made
+	values   []change.Value
+	parts    value.Decoder
 }
 
 // event fills in the operation and the images.

@@ -26,7 +26,7 @@ func TestInexactRow(t *testing.T) {
 	for i, body := range [][]byte{good, bad, good} {
 		r.Add(Change{Rel: rel, Body: body, LSN: 0x2A, Index: uint64(i + 1)})
 	}
-	batch, err := r.Decode(nil)
+	batch, err := r.Decode(t.Context(), nil)
 	require.NoError(t, err)
 	require.Len(t, batch, 3)
 	require.NoError(t, batch[0].GetError())
@@ -34,7 +34,7 @@ func TestInexactRow(t *testing.T) {
 	require.NoError(t, batch[2].GetError())
 
 	r.Add(Change{Rel: rel, Body: good[:len(good)-1], LSN: 0x2B, Index: 4})
-	_, err = r.Decode(nil)
+	_, err = r.Decode(t.Context(), nil)
 	require.ErrorContains(t, err, "decoding a change of public.orders at 0/2B: row is cut short")
 }
 
@@ -45,14 +45,14 @@ func TestTruncatedRow(t *testing.T) {
 	for n := 8; n < len(good); n++ { // after the number of columns
 		r := &Rows{Tx: benchTx(), ReadAt: time.UnixMilli(1)}
 		r.Add(Change{Rel: rel, Body: good[:n], LSN: 0x2A, Index: 1})
-		_, err := r.Decode(nil)
+		_, err := r.Decode(t.Context(), nil)
 		require.ErrorContains(t, err, "decoding a change of public.orders at 0/2A: row is cut short in column ")
 		require.ErrorContains(t, err, "the source reads it again when it reconnects")
 	}
 	few := insertMessage("1")
 	r := &Rows{Tx: benchTx(), ReadAt: time.UnixMilli(1)}
 	r.Add(Change{Rel: rel, Body: few, LSN: 0x2A, Index: 1})
-	_, err := r.Decode(nil)
+	_, err := r.Decode(t.Context(), nil)
 	require.ErrorContains(t, err, "public.orders at 0/2A: row has 1 columns, its table 7: ")
 }
 
@@ -88,7 +88,7 @@ func FuzzRow(f *testing.F) {
 			return
 		}
 		r.Add(m)
-		batch, err := r.Decode(nil)
+		batch, err := r.Decode(t.Context(), nil)
 		if err != nil {
 			return
 		}
@@ -157,7 +157,7 @@ func BenchmarkDecode(b *testing.B) {
 	b.ResetTimer()
 	for range b.N {
 		var err error
-		if batch, err = r.Decode(batch[:0]); err != nil {
+		if batch, err = r.Decode(b.Context(), batch[:0]); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -175,7 +175,7 @@ func TestAllocationsPerRow(t *testing.T) {
 			r.Msgs[0].Rel.Table.Source.Metadata = metadata
 			batch := make(service.MessageBatch, 0, n)
 			return testing.AllocsPerRun(20, func() {
-				if _, err := r.Decode(batch); err != nil {
+				if _, err := r.Decode(t.Context(), batch); err != nil {
 					t.Fatal(err)
 				}
 			})
