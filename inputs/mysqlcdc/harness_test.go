@@ -89,7 +89,7 @@ func newTestLog(t *testing.T, dsn, db, yaml string) *mysqlLog {
 	}
 	conf, err := spec().ParseYAML(fmt.Sprintf("name: test_%s\ndsn: %q\n%s", db, dsn, yaml), nil)
 	require.NoError(t, err)
-	cfg, err := parseConfig(conf, "test")
+	cfg, err := parseConfig(conf, "test", service.MockResources())
 	require.NoError(t, err)
 	return newLog(cfg, testenv.Resources())
 }
@@ -187,7 +187,7 @@ func (r *run) take(t *testing.T, n int) []received {
 	for {
 		seg := r.segment(t)
 		if seg.Rows != nil {
-			batch, err := seg.Rows.Decode(nil)
+			batch, err := seg.Rows.Decode(t.Context(), nil)
 			require.NoError(t, err)
 			for _, m := range batch {
 				got = append(got, receive(t, m))

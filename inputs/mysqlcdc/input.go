@@ -161,7 +161,7 @@ type config struct {
 // queryTimeout bounds the answers of everything but the binlog.
 const queryTimeout = time.Minute
 
-func parseConfig(conf *service.ParsedConfig, version string) (c config, err error) {
+func parseConfig(conf *service.ParsedConfig, version string, res *service.Resources) (c config, err error) {
 	if c.coordinator, err = coordinator.ParseConfig(conf); err != nil {
 		return c, err
 	}
@@ -220,7 +220,7 @@ func parseConfig(conf *service.ParsedConfig, version string) (c config, err erro
 	if err := c.parseSnapshot(); err != nil {
 		return c, err
 	}
-	messages, err := format.Parse(conf)
+	messages, err := format.Parse(conf, res)
 	if err != nil {
 		return c, err
 	}
@@ -303,7 +303,7 @@ func (c *config) parseTimes(conf *service.ParsedConfig) (err error) {
 }
 
 func newInput(conf *service.ParsedConfig, res *service.Resources) (*coordinator.Input, error) {
-	c, err := parseConfig(conf, version.String())
+	c, err := parseConfig(conf, version.String(), res)
 	if err != nil {
 		return nil, err
 	}

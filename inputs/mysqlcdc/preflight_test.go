@@ -57,7 +57,7 @@ func TestServerIDs(t *testing.T) {
 	parse := func(yaml string) config {
 		conf, err := spec().ParseYAML("dsn: \"u:p@tcp(h)/\"\n"+yaml, nil)
 		require.NoError(t, err)
-		c, err := parseConfig(conf, "test")
+		c, err := parseConfig(conf, "test", service.MockResources())
 		require.NoError(t, err)
 		return c
 	}

@@ -112,7 +112,7 @@ func makeSource(name, dsn, yaml string) (*replication, *testLog, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	messages, err := format.Parse(conf)
+	messages, err := format.Parse(conf, service.MockResources())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -197,7 +197,7 @@ func (s *stream) events(n int) []*service.Message {
 		seg := s.next()
 		if seg.Rows != nil {
 			var err error
-			batch, err = seg.Rows.Decode(batch)
+			batch, err = seg.Rows.Decode(s.t.Context(), batch)
 			require.NoError(s.t, err)
 		}
 		if len(batch) >= n && seg.Commit != nil {

@@ -265,7 +265,7 @@ func newInput(conf *service.ParsedConfig, res *service.Resources) (service.Batch
 	if err != nil {
 		return nil, err
 	}
-	messages, err := format.Parse(conf)
+	messages, err := format.Parse(conf, res)
 	if err != nil {
 		return nil, err
 	}

@@ -37,6 +37,7 @@ const (
 	formatNative   = "native"
 	formatRow      = "row"
 	formatDebezium = "debezium"
+	formatAvro     = "avro"
 )
 
 // The values of the options of the format debezium, the defaults first.
@@ -66,10 +67,10 @@ func texts[S ~string](values ...S) (out []string) {
 // Fields are the fields of the configuration that say what messages look like.
 func Fields() []*service.ConfigField {
 	return []*service.ConfigField{
-		service.NewStringEnumField(fieldFormat, formatNative, formatRow, formatDebezium).Default(formatNative).
+		service.NewStringEnumField(fieldFormat, formats()...).Default(formatNative).
 			Description("What messages look like. `native`: our envelope, with the row before and after the change, and where it comes from. `row`: the row " +
 				"alone, flat; what happened to it is in the metadata `operation`. `debezium`: what Debezium's JSON converter writes, for consumers that " +
-				"are there already. See [Formats](../formats.md)."),
+				"are there already. `avro`: Avro with a schema registry, in Confluent's wire format. See [Formats](../formats.md)."),
 		service.NewObjectField(fieldRow,
 			// null is a word of YAML: the linter must let it pass with and without quotes.
 			service.NewAnyField(fieldDeleteRows).Default(string(envelope.DeleteKeep)).
@@ -78,13 +79,17 @@ func Fields() []*service.ConfigField {
 				LintRule(`root = if ![null, "keep", "null", "drop"].contains(this) { ["want keep, null or drop"] }`),
 		).Description("Options of the format `row`.").Optional().Advanced(),
 		service.NewObjectField(fieldDebezium, debeziumFields()...).Description("Options of the format `debezium`. The defaults are Debezium's.").Optional().Advanced(),
+		service.NewObjectField(fieldAvro, avroFields()...).Description("Options of the format `avro`.").Optional().Advanced(),
+		service.NewObjectField(fieldRegistry, registryFields()...).Description("The schema registry of the format `avro`.").Optional().Advanced(),
 	}
 }
 
+// enum is a field with a list of values, the default first.
+func enum(name string, values []string, what string) *service.ConfigField {
+	return service.NewStringEnumField(name, values...).Default(values[0]).Description(what)
+}
+
 func debeziumFields() []*service.ConfigField {
-	enum := func(name string, values []string, what string) *service.ConfigField {
-		return service.NewStringEnumField(name, values...).Default(values[0]).Description(what)
-	}
 	return []*service.ConfigField{
 		service.NewBoolField(fieldSchemas).Default(false).Description("Whether each payload and key has its schema beside it, `{\"schema\":…,\"payload\":…}`, as with " +
 			"`schemas.enable=true` of the JSON converter. A message is then several times as large."),
@@ -105,9 +110,11 @@ func debeziumFields() []*service.ConfigField {
 	}
 }
 
+func formats() []string { return []string{formatNative, formatRow, formatDebezium, formatAvro} }
+
 // Parse reads those fields.
-func Parse(conf *service.ParsedConfig) (change.Format, error) {
-	name, err := oneOf(conf, []string{formatNative, formatRow, formatDebezium}, fieldFormat)
+func Parse(conf *service.ParsedConfig, res *service.Resources) (change.Format, error) {
+	name, err := oneOf(conf, formats(), fieldFormat)
 	switch {
 	case err != nil:
 		return nil, err
@@ -115,6 +122,8 @@ func Parse(conf *service.ParsedConfig) (change.Format, error) {
 		return parseRow(conf)
 	case name == formatDebezium:
 		return parseDebezium(conf)
+	case name == formatAvro:
+		return parseAvro(conf, res.Logger())
 	default:
 		return envelope.Native{}, nil
 	}
@@ -150,17 +159,23 @@ func parseDebezium(conf *service.ParsedConfig) (*debezium.Format, error) {
 }
 
 func parseRow(conf *service.ParsedConfig) (envelope.Row, error) {
-	v, err := conf.FieldAny(fieldRow, fieldDeleteRows)
+	v, err := deleteRows(conf, fieldRow, fieldDeleteRows)
+	return envelope.Row{Deletes: envelope.DeleteRows(v)}, err
+}
+
+// deleteRows reads what becomes of deletes. null is a word of YAML.
+func deleteRows(conf *service.ParsedConfig, path ...string) (string, error) {
+	v, err := conf.FieldAny(path...)
 	if err != nil {
-		return envelope.Row{}, err
+		return "", err
 	}
 	switch v {
 	case nil:
-		return envelope.Row{Deletes: envelope.DeleteNull}, nil
+		return string(envelope.DeleteNull), nil
 	case string(envelope.DeleteKeep), string(envelope.DeleteNull), string(envelope.DeleteDrop):
-		return envelope.Row{Deletes: envelope.DeleteRows(fmt.Sprint(v))}, nil
+		return fmt.Sprint(v), nil
 	default:
-		return envelope.Row{}, fmt.Errorf("%s.%s: want keep, null or drop, got %v", fieldRow, fieldDeleteRows, v)
+		return "", fmt.Errorf("%s: want keep, null or drop, got %v", strings.Join(path, "."), v)
 	}
 }
 

@@ -1,6 +1,10 @@
 package format_test
 
 import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
 	"testing"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -9,6 +13,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/envelope"
+	"github.com/deltaforge/deltaforge/internal/envelope/avro"
 	"github.com/deltaforge/deltaforge/internal/envelope/debezium"
 	"github.com/deltaforge/deltaforge/internal/format"
 )
@@ -17,7 +22,7 @@ func parseFormat(t *testing.T, yaml string) (change.Format, error) {
 	t.Helper()
 	conf, err := service.NewConfigSpec().Fields(format.Fields()...).ParseYAML(yaml, nil)
 	require.NoError(t, err)
-	return format.Parse(conf)
+	return format.Parse(conf, service.MockResources())
 }
 
 func TestParse(t *testing.T) {
@@ -37,11 +42,56 @@ func TestParse(t *testing.T) {
 		assert.Equal(t, want, got, yaml)
 	}
 	for yaml, want := range map[string]string{
-		"format: avro": `format: want one of native, row, debezium, got "avro"`,
-		"format: debezium\ndebezium: {decimal: money}": `debezium.decimal: want one of precise, string, double, got "money"`,
-		"format: row\nrow: {delete_rows: no}":          "row.delete_rows: want keep, null or drop, got no",
+		"format: xml":  `format: want one of native, row, debezium, avro, got "xml"`,
+		"format: avro": "registry.urls: the format needs a schema registry: set its address",
+		"format: avro\nregistry: {urls: ['http://u:hunter2@host:8081']}":                                                   "registry.urls: the URL of host:8081 has a user: set registry.basic_auth",
+		"format: avro\nregistry: {urls: ['host:8081']}":                                                                    `registry.urls: want http://host:port or https://host:port, got "host:8081"`,
+		"format: avro\nregistry: {urls: ['http://host:1'], bearer_token: t, basic_auth: {username: u, password: hunter2}}": "registry: set basic_auth or bearer_token, not both",
+		"format: avro\nregistry: {urls: ['http://host:1'], subject: table}":                                                `registry.subject: want one of topic, record, topic_record, got "table"`,
+		"format: avro\nregistry: {urls: ['http://host:1']}\navro: {times: text}":                                           `avro.times: want one of logical, string, got "text"`,
+		"format: avro\nregistry: {urls: ['http://host:1']}\navro: {delete_rows: no}":                                       "avro.delete_rows: want keep, null or drop, got no",
+		"format: debezium\ndebezium: {decimal: money}":                                                                     `debezium.decimal: want one of precise, string, double, got "money"`,
+		"format: row\nrow: {delete_rows: no}":                                                                              "row.delete_rows: want keep, null or drop, got no",
 	} {
 		_, err := parseFormat(t, yaml)
 		assert.EqualError(t, err, want, yaml)
 	}
+}
+
+// The format avro asks the registry for subjects that are made of the table's topic.
+func TestAvro(t *testing.T) {
+	var mu sync.Mutex
+	var asked []string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		asked = append(asked, r.URL.Path)
+		_, _ = io.WriteString(w, `{"id":1}`)
+	}))
+	defer s.Close()
+	for topic, want := range map[string][]string{
+		"":                                   {"/subjects/shop.db.t-value", "/subjects/shop.db.t-key"},
+		`, topic: '${! metadata("table") }'`: {"/subjects/t-value", "/subjects/t-key"},
+	} {
+		f, err := parseFormat(t, "format: avro\nregistry: {urls: ['"+s.URL+"']"+topic+"}\navro: {shape: row, nullability: always, decimals: string, times: string, arrays: string, enums: enum, delete_rows: null}")
+		require.NoError(t, err)
+		got, ok := f.(*avro.Format)
+		require.True(t, ok)
+		tab := &change.Table{
+			Source: &change.Source{Connector: "mysql", Name: "shop", Format: f}, Database: "db", Name: "t", Key: []int{0},
+			Columns: []change.Column{{Name: "id", Logical: change.LogicalInt32}},
+		}
+		require.NoError(t, change.Prepare(t.Context(), tab))
+		assert.Equal(t, want, asked)
+		asked = nil
+		got.Registry, got.Topic = nil, nil
+		assert.Equal(t, &avro.Format{
+			Shape: avro.ShapeRow, Deletes: avro.DeleteNull, Subject: avro.SubjectTopic, Tombstones: true, Optional: true, DecimalText: true, TimeText: true, ArrayText: true, Enums: true,
+			Placeholder: debezium.DefaultPlaceholder,
+		}, got)
+	}
+	f, err := parseFormat(t, "format: avro\nregistry: {urls: ['"+s.URL+`'], topic: '${! metadata("operation") }'}`)
+	require.NoError(t, err)
+	err = change.Prepare(t.Context(), &change.Table{Source: &change.Source{Format: f}, Database: "db", Name: "t", Columns: make([]change.Column, 1)})
+	assert.EqualError(t, err, "the Avro schema of table db.t: registry.topic is empty for it: it may use the metadata source, database, schema_name and table")
 }

@@ -26,7 +26,7 @@ func spec() *service.ConfigSpec {
 
 func init() {
 	step.Register("deltaforge_format", spec(), func(conf *service.ParsedConfig, res *service.Resources) (*processor, error) {
-		f, err := format.Parse(conf)
+		f, err := format.Parse(conf, res)
 		if err != nil {
 			return nil, err
 		}
@@ -45,7 +45,7 @@ type processor struct {
 const reasonFormat = "format"
 
 // Process implements step.Processor.
-func (p *processor) Process(_ context.Context, batch service.MessageBatch) service.MessageBatch {
+func (p *processor) Process(ctx context.Context, batch service.MessageBatch) service.MessageBatch {
 	out := make(service.MessageBatch, 0, len(batch))
 	var maker step.Maker
 	step.Changes(batch, func(c step.Change) {
@@ -61,7 +61,7 @@ func (p *processor) Process(_ context.Context, batch service.MessageBatch) servi
 		ev := c.Event.Derive()
 		ev.Table = p.tables.Get(ev.Table, p.table)
 		before := len(out)
-		if out = maker.Append(out, c, ev); len(out) == before {
+		if out = maker.Append(ctx, out, c, ev); len(out) == before {
 			p.dropped.Incr(1, reasonFormat)
 		}
 	})

@@ -96,8 +96,8 @@ func TestForeignMessagesPass(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
-	err := service.NewStreamBuilder().AddProcessorYAML("deltaforge_format: {format: avro}")
-	require.ErrorContains(t, err, "avro")
+	err := service.NewStreamBuilder().AddProcessorYAML("deltaforge_format: {format: xml}")
+	require.ErrorContains(t, err, "xml")
 }
 
 // BenchmarkProcess makes batches of a thousand updates again.
@@ -131,4 +131,12 @@ func TestAllocations(t *testing.T) {
 	perRow := testing.AllocsPerRun(10, func() { p.Process(t.Context(), batch) }) / float64(len(all))
 	assert.LessOrEqual(t, perRow, 12.0)
 	t.Log(perRow)
+}
+
+// A value that the format has no form for is an error of the message, as it is with a source of that format.
+func TestNoForm(t *testing.T) {
+	ev := steptest.Event(steptest.Origin(), 1, change.Create, table(), nil, row(1, "NaN"))
+	got := steptest.Through(t, []service.MessageBatch{steptest.Batch(ev)}, "deltaforge_format: {format: debezium}")
+	require.Len(t, got, 1)
+	require.EqualError(t, got[0].GetError(), "column total of shop.orders has a value with no form in the format debezium: NaN is no decimal; decimal: string or double have it")
 }
