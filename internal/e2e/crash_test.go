@@ -298,7 +298,9 @@ func hugeTransaction(t *testing.T, w *workload, rows int) {
 		require.NoError(t, err)
 	}
 	require.NoError(t, tx.Commit())
+	w.known = map[int][]step{}
 	for id := range rows {
-		w.history[id] = []step{{"c", 1}}
+		w.known[id] = []step{{"c", 1}}
 	}
+	w.count(rows)
 }

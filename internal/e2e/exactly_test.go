@@ -115,13 +115,14 @@ func TestExactlyOnceKilledWhileLoading(t *testing.T) {
 		w.churn(4)
 		p.start()
 		awaitKept(t, p)
+		from := w.audited()
 		r := rand.New(rand.NewPCG(3, uint64(len(src.name))))
 		for range exactKills() {
 			time.Sleep(time.Duration(50+r.IntN(400)) * time.Millisecond)
 			p.kill()
 			p.start()
 		}
-		o := finishLoad(t, p, w, dst)
+		o := finishLoad(t, p, w, dst, from)
 		assert.Zero(t, o.again, "events delivered again")
 		t.Logf("%d rows of the snapshot", o.reads)
 	})

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -55,9 +56,7 @@ func (w *workload) churn(workers int) {
 					w.t.Errorf("workload: %v", err)
 					return
 				}
-				w.mu.Lock()
-				w.history[n] = append(w.history[n], step{"u", version})
-				w.mu.Unlock()
+				w.count(1)
 				time.Sleep(time.Duration(r.IntN(4)) * time.Millisecond)
 			}
 		})
@@ -77,36 +76,73 @@ func (w *workload) churned(r *rand.Rand, n, workers, version int) error {
 			return err
 		}
 	}
+	var steps auditRows
 	for range 1 + r.IntN(5) {
 		id := r.IntN(loadedRows/workers)*workers + n // nobody else's
-		switch r.IntN(6) {
-		case 0:
-			_, err = tx.ExecContext(ctx, w.sql("DELETE FROM "+w.table+" WHERE id = ?"), id)
-		case 1:
-			_, err = tx.ExecContext(ctx, w.sql("DELETE FROM "+w.table+" WHERE id = ?"), id)
-			if err == nil {
-				_, err = tx.ExecContext(ctx, w.sql("INSERT INTO "+w.table+" (id, version, note, amount) VALUES (?, ?, ?, ?)"), id, version, "new", "1.00")
-			}
-		case 2:
-			to := id + loadedRows
-			if r.IntN(2) == 0 {
-				id, to = to, id
-			}
-			if _, err = tx.ExecContext(ctx, w.sql("DELETE FROM "+w.table+" WHERE id = ?"), to); err == nil {
-				_, err = tx.ExecContext(ctx, w.sql("UPDATE "+w.table+" SET id = ?, version = ? WHERE id = ?"), to, version, id)
-			}
-		default:
-			_, err = tx.ExecContext(ctx, w.sql("UPDATE "+w.table+" SET version = ? WHERE id = ?"), version, id)
-		}
-		if err != nil {
+		if err := w.churnRow(ctx, tx, r, id, version, &steps); err != nil {
 			return err
 		}
+	}
+	if err := steps.write(ctx, tx); err != nil {
+		return err
 	}
 	if r.IntN(8) == 0 {
 		return tx.Rollback()
 	}
 	return tx.Commit()
 }
+
+// churnRow changes one row, if it is there.
+func (w *workload) churnRow(ctx context.Context, tx *sql.Tx, r *rand.Rand, id, version int, steps *auditRows) error {
+	run := func(q string, args ...any) (rows int64, err error) {
+		res, err := tx.ExecContext(ctx, w.sql(q), args...)
+		if err != nil {
+			return 0, err
+		}
+		return res.RowsAffected()
+	}
+	remove := func(id int) error {
+		n, err := run("DELETE FROM "+w.table+" WHERE id = ?", id)
+		if n > 0 {
+			steps.add(id, "d", 0)
+		}
+		return err
+	}
+	switch r.IntN(6) {
+	case 0:
+		return remove(id)
+	case 1:
+		if err := remove(id); err != nil {
+			return err
+		}
+		steps.add(id, "c", version)
+		_, err := run("INSERT INTO "+w.table+" (id, version, note, amount) VALUES (?, ?, ?, ?)", id, version, "new", "1.00")
+		return err
+	case 2:
+		to := id + loadedRows
+		if r.IntN(2) == 0 {
+			id, to = to, id
+		}
+		if err := remove(to); err != nil {
+			return err
+		}
+		n, err := run("UPDATE "+w.table+" SET id = ?, version = ? WHERE id = ?", to, version, id)
+		if n > 0 {
+			steps.add(id, opMoved, 0)
+			steps.add(to, "u", version)
+		}
+		return err
+	default:
+		n, err := run("UPDATE "+w.table+" SET version = ? WHERE id = ?", version, id)
+		if n > 0 {
+			steps.add(id, "u", version)
+		}
+		return err
+	}
+}
+
+// opMoved stands in the audit for a row that has got another key.
+const opMoved = "m"
 
 // loadOracle replays what is delivered.
 type loadOracle struct {
@@ -117,10 +153,12 @@ type loadOracle struct {
 	last   int
 	ids    map[string]bool
 	again  int
+	steps  map[int][]step // of the stream, without repetitions
 }
 
-// finishLoad ends the writers after the load, awaits what they wrote last, stops the process, and holds what was delivered against the table.
-func finishLoad(t *testing.T, p *process, w *workload, dst sink) *loadOracle {
+// finishLoad ends the writers after the load, awaits what they wrote last, stops the process, and holds what was delivered against the table, and against the changes
+// that were made. Those after a place in the audit table were made after the source had begun.
+func finishLoad(t *testing.T, p *process, w *workload, dst sink, from int) *loadOracle {
 	t.Helper()
 	eventually(t, patience, "the end of the load", func() bool { return strings.Contains(p.log.String(), "is done:") })
 	w.end()
@@ -131,12 +169,13 @@ func finishLoad(t *testing.T, p *process, w *workload, dst sink) *loadOracle {
 	assert.Empty(t, o.older)
 	assert.True(t, maps.Equal(w.contents(), o.state), "the replay of all events differs from the table")
 	assert.Greater(t, o.reads, 1000)
+	w.checkSteps(o.steps, from)
 	return o
 }
 
 func replay(t *testing.T, messages []delivered) *loadOracle {
 	t.Helper()
-	o := &loadOracle{state: map[int]account{}, newest: map[int]int{}, older: map[int]int{}, ids: map[string]bool{}}
+	o := &loadOracle{state: map[int]account{}, newest: map[int]int{}, older: map[int]int{}, ids: map[string]bool{}, steps: map[int][]step{}}
 	for _, m := range messages {
 		var e struct {
 			event
@@ -145,14 +184,16 @@ func replay(t *testing.T, messages []delivered) *loadOracle {
 			} `json:"source"`
 		}
 		require.NoError(t, json.Unmarshal(m.value, &e), "value %s", m.value)
-		if o.ids[e.EventID] {
-			o.again++
-		}
-		o.ids[e.EventID] = true
 		before, after := partial(t, e.Before), partial(t, e.After)
 		if after.ID == 0 && !bytes.Contains([]byte(raw(e.After)), []byte(`"id"`)) {
 			after.ID = before.ID // row image MINIMAL
 		}
+		if o.ids[e.EventID] {
+			o.again++
+		} else {
+			o.step(e.event, before, after)
+		}
+		o.ids[e.EventID] = true
 		switch e.Op {
 		case "d":
 			delete(o.state, before.ID)
@@ -184,6 +225,20 @@ func replay(t *testing.T, messages []delivered) *loadOracle {
 		o.state[after.ID] = after
 	}
 	return o
+}
+
+// step notes what an event of the stream does to its row.
+func (o *loadOracle) step(e event, before, after account) {
+	switch {
+	case e.Op == "r":
+	case e.Op == "d":
+		o.steps[before.ID] = append(o.steps[before.ID], step{"d", 0})
+	case e.Before != nil && before.ID != after.ID:
+		o.steps[before.ID] = append(o.steps[before.ID], step{opMoved, 0})
+		fallthrough
+	default:
+		o.steps[after.ID] = append(o.steps[after.ID], step{e.Op, after.Version})
+	}
 }
 
 // missing is what stands for a value that no event has brought.
@@ -280,13 +335,14 @@ func TestLoadedUnderLoad(t *testing.T) {
 			w.churn(8)
 			p.start()
 			awaitSaved(t, p)
+			from := w.audited()
 			r := rand.New(rand.NewPCG(1, uint64(len(name))))
 			for range killed {
 				time.Sleep(time.Duration(50+r.IntN(500)) * time.Millisecond)
 				p.kill()
 				p.start()
 			}
-			o := finishLoad(t, p, w, dst)
+			o := finishLoad(t, p, w, dst, from)
 			t.Logf("%d rows of the snapshot, %d of them the last of the table, %d events delivered again", o.reads, o.last, o.again)
 		})
 	}

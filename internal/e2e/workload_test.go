@@ -22,8 +22,8 @@ type step struct {
 	version int
 }
 
-// workload changes a table from several connections at once and remembers every committed change of every row. Each row
-// belongs to one worker, so the order in which a worker commits is the order of the row's changes.
+// workload changes a table from several connections at once. Each transaction writes its changes to an audit table, too, to which rows are only added: what is there
+// was committed, whatever the client was told. Each row belongs to one worker, so the order in the audit table is the order of the row's changes.
 type workload struct {
 	t       *testing.T
 	db      *sql.DB
@@ -31,8 +31,11 @@ type workload struct {
 	dollars bool     // PostgreSQL's placeholders
 	begin   []string // what churn says in each transaction
 
-	mu      sync.Mutex
-	history map[int][]step // by id; guarded by mu
+	mu   sync.Mutex
+	done int // changes that were committed; guarded by mu
+	base int // the first row of the workers
+
+	known map[int][]step // changes that are not in the audit table
 
 	stop context.CancelFunc
 	wg   sync.WaitGroup
@@ -45,11 +48,17 @@ func newWorkload(t *testing.T, db *sql.DB, table string, dollars bool) *workload
 	t.Helper()
 	_, err := db.ExecContext(t.Context(), fmt.Sprintf(createAccounts, table))
 	require.NoError(t, err)
+	seq := "BIGINT AUTO_INCREMENT"
+	if dollars {
+		seq = "BIGSERIAL"
+	}
+	_, err = db.ExecContext(t.Context(), fmt.Sprintf(createAudit, seq))
+	require.NoError(t, err)
 	if dollars { // only the owner of a table may publish it
 		_, err = db.ExecContext(t.Context(), "ALTER TABLE "+table+" OWNER TO "+servers.User)
 		require.NoError(t, err)
 	}
-	return &workload{t: t, db: db, table: table, dollars: dollars, history: map[int][]step{}}
+	return &workload{t: t, db: db, table: table, dollars: dollars}
 }
 
 // run starts the workers. Between transactions each waits about pause.
@@ -91,18 +100,14 @@ func (w *workload) worker(ctx context.Context, n int, pause time.Duration) {
 		}
 		if steps != nil { // committed
 			rows = next
-			w.mu.Lock()
-			for id, s := range steps {
-				w.history[id] = append(w.history[id], s...)
-			}
-			w.mu.Unlock()
+			w.count(len(steps))
 		}
 		time.Sleep(time.Duration(r.Int64N(int64(2*pause) + 1)))
 	}
 }
 
 // transaction makes one to eight random changes; one in ten is rolled back (steps is nil then).
-func (w *workload) transaction(r *rand.Rand, n int, rows map[int]row) (map[int]row, map[int][]step, error) {
+func (w *workload) transaction(r *rand.Rand, n int, rows map[int]row) (map[int]row, auditRows, error) {
 	ctx := context.Background() // a transaction that has begun is finished
 	tx, err := w.db.BeginTx(ctx, nil)
 	if err != nil {
@@ -111,9 +116,9 @@ func (w *workload) transaction(r *rand.Rand, n int, rows map[int]row) (map[int]r
 	defer func() { _ = tx.Rollback() }()
 	next := map[int]row{}
 	maps.Copy(next, rows)
-	steps := map[int][]step{}
+	var steps auditRows
 	for range 1 + r.IntN(8) {
-		id := n*1000 + r.IntN(40)
+		id := w.base + n*1000 + r.IntN(40)
 		cur := next[id]
 		note := strings.Repeat("é\"n\\", r.IntN(60))
 		switch {
@@ -121,21 +126,24 @@ func (w *workload) transaction(r *rand.Rand, n int, rows map[int]row) (map[int]r
 			cur = row{version: cur.version + 1, there: true}
 			_, err = tx.ExecContext(ctx, w.sql("INSERT INTO "+w.table+" (id, version, note, amount) VALUES (?, ?, ?, ?)"),
 				id, cur.version, note, amount(cur.version))
-			steps[id] = append(steps[id], step{"c", cur.version})
+			steps.add(id, "c", cur.version)
 		case r.IntN(5) == 0:
 			cur = row{version: cur.version + 1}
 			_, err = tx.ExecContext(ctx, w.sql("DELETE FROM "+w.table+" WHERE id = ?"), id)
-			steps[id] = append(steps[id], step{"d", 0})
+			steps.add(id, "d", 0)
 		default:
 			cur.version++
 			_, err = tx.ExecContext(ctx, w.sql("UPDATE "+w.table+" SET version = ?, note = ?, amount = ? WHERE id = ?"),
 				cur.version, note, amount(cur.version), id)
-			steps[id] = append(steps[id], step{"u", cur.version})
+			steps.add(id, "u", cur.version)
 		}
 		if err != nil {
 			return nil, nil, err
 		}
 		next[id] = cur
+	}
+	if err := steps.write(ctx, tx); err != nil {
+		return nil, nil, err
 	}
 	if r.IntN(10) == 0 {
 		return nil, nil, tx.Rollback()
@@ -163,36 +171,34 @@ func (w *workload) sql(q string) string {
 	return b.String()
 }
 
-// committed returns a copy of the history.
-func (w *workload) committed() map[int][]step {
+// count notes changes that were committed.
+func (w *workload) count(n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	out := map[int][]step{}
-	for id, s := range w.history {
-		out[id] = append([]step(nil), s...)
-	}
-	return out
+	w.done += n
 }
 
 // changes counts what was committed.
-func (w *workload) changes() (n int) {
+func (w *workload) changes() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, s := range w.history {
-		n += len(s)
-	}
-	return n
+	return w.done
 }
 
 // sentinel inserts one last row, whose arrival says that everything before it has arrived.
 func (w *workload) sentinel() {
 	w.t.Helper()
-	_, err := w.db.ExecContext(w.t.Context(),
+	tx, err := w.db.BeginTx(w.t.Context(), nil)
+	require.NoError(w.t, err)
+	defer func() { _ = tx.Rollback() }()
+	_, err = tx.ExecContext(w.t.Context(),
 		w.sql("INSERT INTO "+w.table+" (id, version, note, amount) VALUES (?, ?, ?, ?)"), sentinelID, 1, "the end", "1.00")
 	require.NoError(w.t, err)
-	w.mu.Lock()
-	w.history[sentinelID] = []step{{"c", 1}}
-	w.mu.Unlock()
+	var steps auditRows
+	steps.add(sentinelID, "c", 1)
+	require.NoError(w.t, steps.write(w.t.Context(), tx))
+	require.NoError(w.t, tx.Commit())
+	w.count(1)
 }
 
 const sentinelID = -1

@@ -13,13 +13,13 @@ import (
 // Proxy is a TCP proxy on 127.0.0.1 that breaks the connections through it on request. Its methods may be called from any
 // goroutine, at any time; what they set holds for open and for new connections.
 type Proxy struct {
-	target   string
 	listener net.Listener
 	ctx      context.Context //nolint:containedctx // the lifetime of the proxy, ended by close
 	cancel   context.CancelFunc
 	group    sync.WaitGroup
 
 	mu      sync.Mutex
+	target  string // guarded by mu
 	faults  faults
 	count   int           // of the connections so far; guarded by mu
 	changed chan struct{} // closed and replaced when faults change; guarded by mu
@@ -89,6 +89,14 @@ func (p *Proxy) Slow(latency time.Duration, bytesPerSecond int) {
 	p.set(faults{latency: latency, rate: bytesPerSecond})
 }
 
+// Redirect resets all open connections. New ones lead to another target, as when an address is given to another server.
+func (p *Proxy) Redirect(target string) {
+	p.mu.Lock()
+	p.target = target
+	p.mu.Unlock()
+	p.Cut()
+}
+
 // Connections is the number of open connections to the proxy.
 func (p *Proxy) Connections() int {
 	p.mu.Lock()
@@ -150,8 +158,11 @@ func (p *Proxy) serve(client net.Conn, number int) {
 	if _, ok := p.passable(ctx, number); !ok {
 		return
 	}
+	p.mu.Lock()
+	target := p.target
+	p.mu.Unlock()
 	var dialer net.Dialer
-	server, err := dialer.DialContext(ctx, "tcp", p.target)
+	server, err := dialer.DialContext(ctx, "tcp", target)
 	if err != nil {
 		reset(client)
 		return
