@@ -11,6 +11,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"slices"
 	"sync"
 )
 
@@ -53,6 +55,9 @@ type Mark struct {
 	Done bool
 }
 
+// written is how many of the records that were in the sink are remembered.
+const written = 4096
+
 // Ledger is how a source and an output agree on what the sink has. A Ledger has one source and one sink.
 type Ledger struct {
 	key    string
@@ -61,6 +66,9 @@ type Ledger struct {
 
 	known []byte // the record of the position in the sink; nil: none; of who has the turn
 	armed bool   // the position is this instance's; of who has the turn
+	// written are the newest records that were known to be in the sink, as sums; of who has the turn. A sink that has one of them again has lost what came after it.
+	written [written]uint64
+	next    int
 
 	mu     sync.Mutex
 	fenced error // guarded by mu
@@ -133,6 +141,8 @@ func (t *Tx) Committed() {
 		return
 	}
 	t.l.known = t.value()
+	t.l.written[t.l.next%written] = sum(t.l.known)
+	t.l.next++
 	t.p.Saved()
 	t.end()
 }
@@ -161,6 +171,9 @@ func (t *Tx) Found(value []byte) (committed bool, err error) {
 		return false, nil
 	}
 	what := "has another value than the one that this instance wrote or read last: another instance of the pipeline has taken over"
+	if slices.Contains(t.l.written[:], sum(value)) {
+		what = "is an older one than the sink has acknowledged: the sink has lost what came after it, as in a fail-over to a replica that was late"
+	}
 	if value == nil {
 		what = "is gone from the sink: it was deleted, or the sink was emptied"
 	}
@@ -170,6 +183,13 @@ func (t *Tx) Found(value []byte) (committed bool, err error) {
 	}
 	t.end()
 	return false, err
+}
+
+// sum is not 0.
+func sum(value []byte) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write(value)
+	return h.Sum64() | 1
 }
 
 func (t *Tx) value() []byte { return t.p.Records[len(t.p.Records)-1].Value }

@@ -98,6 +98,25 @@ func TestFound(t *testing.T) {
 	}
 }
 
+// A sink that has an older record again has lost what it had acknowledged: that is said, and is an end, too.
+func TestFoundAgain(t *testing.T) {
+	s := &fakeSource{}
+	l := NewLedger("pos", s)
+	l.Arm()
+	for _, s.value = range []string{"first", "second"} {
+		tx, err := l.Rows(t.Context(), nil)
+		require.NoError(t, err)
+		tx.Committed()
+	}
+	s.value = "third"
+	tx, err := l.Rows(t.Context(), nil)
+	require.NoError(t, err)
+	_, err = tx.Found([]byte("first"))
+	require.ErrorIs(t, err, ErrFenced)
+	require.EqualError(t, err, `fenced: the position under key "pos" is an older one than the sink has acknowledged: the sink has lost what came after it, as in a `+
+		`fail-over to a replica that was late; this instance stops, and goes on from there when it is started again`)
+}
+
 // Who waits for the turn gives up with its context; who gives up has no turn to give back.
 func TestTurn(t *testing.T) {
 	l := NewLedger("pos", &fakeSource{value: "new"})

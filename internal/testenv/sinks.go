@@ -3,6 +3,8 @@ package testenv
 import (
 	"context"
 	"errors"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -194,6 +196,83 @@ func (s *RedisServer) Stream(t testing.TB, key string, n int) []redis.XMessage {
 		case <-ctx.Done():
 			t.Fatalf("reading the Redis stream %s: %d of %d entries came; last answer: %v", key, len(entries), n, err)
 		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// StartSentinels starts, for this test alone, a Redis with two replicas, and three sentinels that watch them.
+func StartSentinels(t testing.TB) (nodes, sentinels []*RedisServer) {
+	t.Helper()
+	for range 3 {
+		nodes = append(nodes, StartRedis(t, servers.Options{Args: []string{"--repl-diskless-sync-delay", "0"}}))
+	}
+	host, port, _ := strings.Cut(nodes[0].Addr(), ":")
+	for _, n := range nodes[1:] {
+		if err := n.Client(t).Do(t.Context(), "replicaof", host, port).Err(); err != nil {
+			t.Fatalf("making a replica: %v", err)
+		}
+	}
+	for range 3 {
+		sentinels = append(sentinels, &RedisServer{privateServer(t, servers.Options{}, func(ctx context.Context, opts servers.Options) (*servers.Redis, error) {
+			return servers.StartSentinel(ctx, nodes[0].Redis, 2, opts)
+		})})
+	}
+	for _, s := range sentinels { // the sentinels and the replicas find each other by way of the primary
+		await(t, "the sentinels know each other", func() bool {
+			known, err := s.Client(t).Do(t.Context(), "sentinel", "ckquorum", servers.SentinelMaster).Text()
+			replicas, err2 := s.Client(t).Do(t.Context(), "sentinel", "replicas", servers.SentinelMaster).Slice()
+			return err == nil && err2 == nil && strings.HasPrefix(known, "OK 3 ") && len(replicas) == 2
+		})
+	}
+	return nodes, sentinels
+}
+
+// StartCluster starts, for this test alone, a Redis Cluster of three primaries that share the slots. The first one has a replica, which is the fourth server.
+func StartCluster(t testing.TB) (nodes []*RedisServer) {
+	t.Helper()
+	var buses []string
+	for range 4 {
+		bus, err := servers.FreePort()
+		if err != nil {
+			t.Fatalf("a port for a Redis Cluster: %v", err)
+		}
+		buses = append(buses, strconv.Itoa(bus))
+		nodes = append(nodes, StartRedis(t, servers.Options{Args: []string{
+			"--cluster-enabled", "yes", "--cluster-port", buses[len(buses)-1], "--cluster-node-timeout", "2000", "--repl-diskless-sync-delay", "0",
+		}}))
+	}
+	do := func(n *RedisServer, args ...any) string {
+		t.Helper()
+		text, err := n.Client(t).Do(t.Context(), args...).Text()
+		if err != nil {
+			t.Fatalf("%v: %v", args, err)
+		}
+		return text
+	}
+	for i, slots := range [][2]int{{0, 5460}, {5461, 10922}, {10923, 16383}} {
+		do(nodes[i], "cluster", "addslotsrange", slots[0], slots[1])
+	}
+	for i, n := range nodes {
+		do(n, "cluster", "set-config-epoch", i+1)
+		host, port, _ := strings.Cut(n.Addr(), ":")
+		do(nodes[0], "cluster", "meet", host, port, buses[i])
+	}
+	for _, n := range nodes {
+		await(t, "the servers of the Cluster know each other", func() bool {
+			return strings.Count(do(n, "cluster", "nodes"), "connected") >= len(nodes) && strings.Contains(do(n, "cluster", "info"), "cluster_state:ok")
+		})
+	}
+	do(nodes[3], "cluster", "replicate", do(nodes[0], "cluster", "myid"))
+	await(t, "the replica is in step", func() bool { return strings.Contains(do(nodes[3], "info", "replication"), "master_link_status:up") })
+	return nodes
+}
+
+// await waits for what other processes have to do.
+func await(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(2 * time.Minute); !done(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in two minutes: %s", what)
 		}
 	}
 }

@@ -39,6 +39,7 @@ const (
 
 type config struct {
 	redis           redis.Options
+	topology        topology
 	encrypted       bool
 	shown           string                      // the server without its credentials, for errors
 	stream          *service.InterpolatedString // nil: <prefix>:<schema or database>.<table>
@@ -70,6 +71,7 @@ func parseConfig(p *service.ParsedConfig) (*config, error) {
 		}
 	}
 	read(fieldURL, func() error { return c.parseServer(p) })
+	read(fieldKind, func() error { return c.parseTopology(p) })
 	read(fieldWrite, func() error {
 		w, e := p.FieldString(fieldWrite)
 		c.write = w
@@ -77,6 +79,7 @@ func parseConfig(p *service.ParsedConfig) (*config, error) {
 	})
 	read(fieldStream, func() error { return c.parseStream(p) })
 	read(fieldGuardKey, func() error { return c.parseGuardKey(p) })
+	read(fieldKind, c.checkSlot)
 	read(fieldMaxLen, func() (e error) {
 		n, e := sink.IntBetween(p, 0, 1<<53, fieldMaxLen)
 		c.maxLen = int64(n)
@@ -137,10 +140,9 @@ func (c *config) parseServer(p *service.ParsedConfig) error {
 	if raw == "" {
 		return errors.New("give redis://host:port, rediss://host:port or unix:///path")
 	}
-	o, err := redis.ParseURL(raw)
+	o, err := c.topology.parseURLs(raw)
 	if err != nil {
-		return errors.New("it is not redis://[user[:password]@]host[:port][/db], rediss://... or unix://[user[:password]@]/path[?db=n]; " +
-			"special characters in a password are percent-encoded")
+		return err
 	}
 	user, err := p.FieldString(fieldUsername)
 	if err != nil {

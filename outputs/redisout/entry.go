@@ -98,7 +98,15 @@ func (b *builder) build(batch service.MessageBatch) *attempt {
 			continue
 		}
 		for n := range a.entries[from:] {
-			a.entries[from+n].message = i
+			e := &a.entries[from+n]
+			e.message = i
+			if err == nil {
+				err = b.conf.topology.inSlot(e.stream.text)
+			}
+		}
+		if err != nil {
+			a.fail(i, err)
+			a.entries = a.entries[:from]
 		}
 	}
 	return a

@@ -24,7 +24,7 @@ type answer struct {
 }
 
 func answers() []answer {
-	const cluster = "the server is part of a Redis Cluster, and this output writes to a single primary: give it one"
+	const cluster = "the server is part of a Redis Cluster: set kind to cluster; where it is set, the output looks again for the primary of its keys"
 	return []answer{
 		{"OOM", sink.OutOfMemory, "raise maxmemory, or bound the streams with max_len"},
 		{"READONLY", sink.ReadOnly, "point url at the primary"},

@@ -180,31 +180,38 @@ func (o *output) adopt(cl *redis.Client) {
 func (o *output) dial(ctx context.Context) (*redis.Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, o.conf.connectTimeout)
 	defer cancel()
-	opts := o.conf.redis
-	cl := redis.NewClient(&opts)
+	cl, err := o.conf.open(ctx)
+	if err != nil {
+		return nil, o.unreached(err)
+	}
 	multi, exec, watch := redis.NewStatusCmd(ctx, "multi"), redis.NewSliceCmd(ctx, "exec"), o.conf.watch(ctx)
 	limit := redis.NewMapStringStringCmd(ctx, "config", "get", bulkLimit)
 	pipe := cl.Pipeline()
 	for _, cmd := range []redis.Cmder{multi, exec, watch, limit} {
 		_ = pipe.Process(ctx, cmd) // only queues
 	}
-	_, err := pipe.Exec(ctx)
+	_, err = pipe.Exec(ctx)
 	if isAnswer(limit.Err()) || errors.Is(exec.Err(), redis.Nil) {
 		// A user may be forbidden to ask for the limit; another writer may have connected. What counts is the others' answers.
 		err = cmp.Or(multi.Err(), notNil(exec.Err()), watch.Err())
 	}
 	if err != nil {
 		_ = cl.Close() // err says what there is to say
-		c := classify(err, fmt.Sprintf("connecting to Redis at %s", o.conf.shown))
-		if c.Kind == sink.Other && !isAnswer(err) {
-			c.Kind = sink.Connect // certificates, a server of another protocol
-		}
-		return nil, c
+		return nil, o.unreached(err)
 	}
 	// What it does not tell is 0. Then it refuses what is larger, and closes the connection with it.
 	n, _ := strconv.ParseInt(limit.Val()[bulkLimit], 10, 64)
 	o.bulk.Store(n)
 	return cl, nil
+}
+
+// unreached is the error of a server that is not there, or does not do what is needed.
+func (o *output) unreached(err error) error {
+	c := classify(err, "connecting to Redis at "+o.conf.shown)
+	if c.Kind == sink.Other && !isAnswer(err) {
+		c.Kind = sink.Connect // certificates, a server of another protocol
+	}
+	return c
 }
 
 // bulkLimit is the server's setting for the most bytes that a field of an entry may have.

@@ -14,6 +14,7 @@ func spec() *service.ConfigSpec {
 		Summary("Writes change events to Redis streams, in order, or keeps a live copy of each row.").
 		Description(description).
 		Fields(serverFields()...).
+		Fields(topologyFields()...).
 		Fields(entryFields()...).
 		Fields(
 			service.NewOutputMaxInFlightField().Default(1).
@@ -56,6 +57,18 @@ that a server that runs out of memory in the middle refuses a whole transaction 
 When a connection is lost, what was sent through it can still be on its way, in a proxy or in a server that is paused, and can arrive
 late. So a new connection first raises a guard key (` + "`INCR`" + `), and each connection watches it (` + "`WATCH`" + `): from then on the server runs no
 transaction of an older connection, also not of a process that was killed. The field ` + "`guard_key`" + ` names the key.
+
+== Sentinel and Cluster
+
+The output writes to one primary. With ` + "`kind: failover`" + ` it is the one that Sentinel names, with ` + "`kind: cluster`" + ` the one that has the slot of the output's keys. When another server takes over, the
+output goes on there. Redis replicates after it has acknowledged: what the primary had and no replica, is lost with it. ` + "`min-replicas-to-write 1` and `min-replicas-max-lag`" + ` on the primary bound
+that: without a replica that answers, it refuses to write, and the output waits. They do not make it zero.
+
+With ` + "`exactly_once`" + ` the position is in the same transaction as the entries, so a server that has lost entries has lost their position, too. The output sees that, the source stops as
+` + "`fenced`" + `, and says that the sink has lost what came after it. When it is started again, it goes on from the position that is left: all that was lost is delivered again. With at-least-once delivery
+it is not seen.
+
+In a Cluster all keys of an output are in one slot: those of the entries, the guard key, and the key of the position. So ` + "`prefix`" + ` needs a hash tag, such as ` + "`{shop}`" + `. What goes to another slot fails alone.
 
 == A live copy of each row
 
