@@ -211,7 +211,10 @@ func lsn(t *testing.T, s string) uint64 {
 // The sink goes away under load and comes back; the source keeps its connection meanwhile.
 func TestSinkStopped(t *testing.T) {
 	binary(t)
-	const away = 15 * time.Second
+	away := 8 * time.Second
+	if long() {
+		away = time.Minute
+	}
 	for name, open := range sources(t) {
 		t.Run(name+"/kafka", func(t *testing.T) {
 			srv := testenv.StartKafka(t, servers.Options{})

@@ -35,6 +35,8 @@ type workload struct {
 	done int // changes that were committed; guarded by mu
 	base int // the first row of the workers
 
+	fragile bool // a worker that gets an error ends
+
 	known map[int][]step // changes that are not in the audit table
 
 	stop context.CancelFunc
@@ -94,6 +96,9 @@ func (w *workload) worker(ctx context.Context, n int, pause time.Duration) {
 	rows := map[int]row{}
 	for ctx.Err() == nil {
 		next, steps, err := w.transaction(r, n, rows)
+		if err != nil && w.fragile {
+			return
+		}
 		if err != nil {
 			w.t.Errorf("workload: %v", err)
 			return
