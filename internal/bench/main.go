@@ -147,6 +147,7 @@ type group struct {
 func cases() []group {
 	return []group{
 		{[]string{"mysql_drop", "mysql_kafka", "mysql_redis"}, mysqlCases},
+		{[]string{"mysql_kafka_eos", "mysql_redis_eos", "redis_hash"}, exactlyCases},
 		{[]string{"postgres_drop", "postgres_kafka"}, postgresCases},
 		{[]string{"mysql_single_row_tx", "postgres_single_row_tx"}, singleRowCases},
 		{[]string{"huge_tx"}, hugeCase},

@@ -53,6 +53,8 @@ func runReference(ctx context.Context, args []string) error {
 		m, err = produce(ctx, *addr, *from, *to, *rows)
 	case "go-redis":
 		m, err = addEntries(ctx, *addr, *from, *to, *rows)
+	case "hset":
+		m, err = setHashes(ctx, *addr, *from, *to, *rows)
 	default:
 		err = fmt.Errorf("reference: there is no %q", args[0])
 	}
