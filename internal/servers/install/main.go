@@ -1,5 +1,5 @@
 // Command install brings the servers that tests, benchmarks and the demo run: Debian packages for PostgreSQL, MariaDB, Redis,
-// Prometheus, Java and Maven, and, in a private directory, MySQL, Apache Kafka, Debezium and a newer PostgreSQL with pgvector. It does nothing when everything is there,
+// Prometheus, Java and Maven, and, in a private directory, MySQL, Apache Kafka, Debezium, a schema registry and a newer PostgreSQL with pgvector. It does nothing when everything is there,
 // and finishes what an interrupted run left half done.
 package main
 
@@ -28,7 +28,7 @@ func main() {
 }
 
 func install(ctx context.Context) error {
-	if len(missingPackages()) == 0 && !mysqlMissing() && !kafkaMissing() && !debeziumMissing() && !newPostgresMissing() && !pgvectorMissing() {
+	if len(missingPackages()) == 0 && !mysqlMissing() && !kafkaMissing() && !debeziumMissing() && !registryMissing() && !newPostgresMissing() && !pgvectorMissing() {
 		return nil
 	}
 	prefix, err := binaries.Prefix()
@@ -62,6 +62,11 @@ func install(ctx context.Context) error {
 	if debeziumMissing() {
 		if err := installDebezium(ctx); err != nil {
 			return fmt.Errorf("installing Debezium: %w", err)
+		}
+	}
+	if registryMissing() {
+		if err := installRegistry(ctx); err != nil {
+			return fmt.Errorf("installing the schema registry: %w", err)
 		}
 	}
 	return installNewPostgres(ctx, prefix)
@@ -128,7 +133,7 @@ func missingPackages() []string {
 		func() error { _, _, err := binaries.Prometheus(); return err },
 		func() error { _, err := binaries.Java(); return err },
 	}
-	if kafkaMissing() || debeziumMissing() {
+	if kafkaMissing() || debeziumMissing() || registryMissing() {
 		checks = append(checks, func() error { _, err := binaries.Maven(); return err })
 	}
 	var packages []string
