@@ -31,6 +31,8 @@ func TestParse(t *testing.T) {
 		"format: debezium\ndebezium: {schemas: true, tombstones: false, truncates: true, decimal: string, time_precision: isostring, binary: hex, bigint_unsigned: precise, interval: string, hstore: map, unavailable_value: gone}": &debezium.Format{
 			Schemas: true, Truncates: true, Decimal: debezium.DecimalString, Time: debezium.TimeISO, Binary: debezium.BinaryHex, PreciseUnsigned: true, IntervalText: true, HstoreMap: true, Placeholder: "gone",
 		},
+		"format: cloudevents": &envelope.CloudEvents{},
+		"format: cloudevents\ncloudevents: {mode: binary, data: row}": &envelope.CloudEvents{Binary: true, Row: true},
 		"":                                      envelope.Native{},
 		"format: row":                           envelope.Row{Deletes: envelope.DeleteKeep},
 		"format: row\nrow: {delete_rows: drop}": envelope.Row{Deletes: envelope.DeleteDrop},
@@ -42,7 +44,7 @@ func TestParse(t *testing.T) {
 		assert.Equal(t, want, got, yaml)
 	}
 	for yaml, want := range map[string]string{
-		"format: xml":  `format: want one of native, row, debezium, avro, got "xml"`,
+		"format: xml":  `format: want one of native, row, debezium, avro, cloudevents, got "xml"`,
 		"format: avro": "registry.urls: the format needs a schema registry: set its address",
 		"format: avro\nregistry: {urls: ['http://u:hunter2@host:8081']}":                                                   "registry.urls: the URL of host:8081 has a user: set registry.basic_auth",
 		"format: avro\nregistry: {urls: ['host:8081']}":                                                                    `registry.urls: want http://host:port or https://host:port, got "host:8081"`,

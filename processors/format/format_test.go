@@ -55,6 +55,7 @@ func told(t *testing.T, batch service.MessageBatch) (lines []string) {
 func TestSameAsTheSource(t *testing.T) {
 	formats := map[string]change.Format{
 		"format: native": envelope.Native{}, "format: row\n  row: {delete_rows: drop}": envelope.Row{Deletes: envelope.DeleteDrop}, "format: debezium": debezium.Default(),
+		"format: cloudevents": &envelope.CloudEvents{}, "format: cloudevents\n  cloudevents: {mode: binary, data: row}": &envelope.CloudEvents{Binary: true, Row: true},
 	}
 	for yaml, want := range formats {
 		var all service.MessageBatch
