@@ -25,18 +25,37 @@ func openReader(t *testing.T, l *mysqlLog) snapshot.Reader {
 	return r
 }
 
+// chunkRows are the rows of a chunk.
+type chunkRows struct {
+	Events []change.Event
+	Errs   map[int]error
+	snapshot.End
+}
+
+// readRows reads a chunk in the transaction that is open.
+func readRows(r snapshot.Reader, c snapshot.Chunk) (rows chunkRows, err error) {
+	rows.Errs = map[int]error{}
+	rows.End, err = r.Read(context.Background(), c, func(t *change.Table, values []change.Value, inexact error) {
+		if inexact != nil {
+			rows.Errs[len(rows.Events)] = inexact
+		}
+		rows.Events = append(rows.Events, change.Event{Table: t, After: values})
+	})
+	return rows, err
+}
+
 // readChunk reads a chunk in a transaction of its own.
-func readChunk(t *testing.T, r snapshot.Reader, after checkpoint.Position, c snapshot.Chunk) snapshot.Rows {
+func readChunk(t *testing.T, r snapshot.Reader, after checkpoint.Position, c snapshot.Chunk) chunkRows {
 	t.Helper()
 	_, err := r.Begin(t.Context(), c.Table, after)
 	require.NoError(t, err)
-	rows, err := r.Read(t.Context(), c)
+	rows, err := readRows(r, c)
 	require.NoError(t, err)
 	return rows
 }
 
 // asReceived makes messages of the rows of a chunk.
-func asReceived(t *testing.T, rows snapshot.Rows) (got []received) {
+func asReceived(t *testing.T, rows chunkRows) (got []received) {
 	t.Helper()
 	origin := &change.Origin{Tx: &change.Tx{}, Snapshot: change.SnapshotTrue}
 	for i := range rows.Events {
@@ -106,7 +125,7 @@ func TestSnapshotTables(t *testing.T) {
 			defer r.Close() // or its transaction would keep the table
 			_, err = r.Begin(t.Context(), c.Table, at)
 			require.NoError(t, err)
-			_, err = r.Read(t.Context(), c)
+			_, err = readRows(r, c)
 			return err
 		}
 		require.ErrorIs(t, fails(snapshot.Chunk{Table: b.db + ".gone", Limit: 2}), snapshot.ErrGone)

@@ -68,7 +68,7 @@ func readAll(t *testing.T, r snapshot.Reader, at *gtid.Position, c snapshot.Chun
 			_, err := r.Begin(t.Context(), c.Table, at)
 			require.NoError(t, err)
 		}
-		rows, err := r.Read(t.Context(), c)
+		rows, err := readRows(r, c)
 		require.NoError(t, err)
 		require.Empty(t, rows.Errs)
 		require.LessOrEqual(t, len(rows.Events), c.Limit)
@@ -167,8 +167,10 @@ func TestSnapshotReadsLittle(t *testing.T) {
 		l := b.newLog(t, "")
 		at := firstPosition(t, b, l)
 		r := openReader(t, l)
-		for i, columns := range []string{"a INT, b INT, PRIMARY KEY (a, b)", "a ENUM('y','x'), b CHAR(5), PRIMARY KEY (a, b)",
-			"a INT, b ENUM('y','x'), c DATETIME(6) DEFAULT '2024-02-29', d INT AUTO_INCREMENT UNIQUE, PRIMARY KEY (a, b, c, d)", "a VARCHAR(9) COLLATE latin1_swedish_ci, b INT UNSIGNED, UNIQUE (a, b)"} {
+		for i, columns := range []string{
+			"a INT, b INT, PRIMARY KEY (a, b)", "a ENUM('y','x'), b CHAR(5), PRIMARY KEY (a, b)",
+			"a INT, b ENUM('y','x'), c DATETIME(6) DEFAULT '2024-02-29', d INT AUTO_INCREMENT UNIQUE, PRIMARY KEY (a, b, c, d)", "a VARCHAR(9) COLLATE latin1_swedish_ci, b INT UNSIGNED, UNIQUE (a, b)",
+		} {
 			table := fmt.Sprintf("m%d", i)
 			columns = strings.ReplaceAll(columns, "COLLATE latin1", "CHARACTER SET latin1 COLLATE latin1")
 			columns = strings.ReplaceAll(columns, ", b INT UNSIGNED", " NOT NULL, b INT UNSIGNED NOT NULL")

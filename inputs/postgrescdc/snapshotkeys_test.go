@@ -174,13 +174,13 @@ func TestChunksWithoutKey(t *testing.T) {
 	// In one transaction, whatever is changed meanwhile.
 	_, err := reader.Begin(t.Context(), "public.notes", Position{})
 	require.NoError(t, err)
-	rows, err := reader.Read(t.Context(), snapshot.Chunk{Table: "public.notes", Limit: 1000})
+	rows, err := readRows(reader, snapshot.Chunk{Table: "public.notes", Limit: 1000})
 	require.NoError(t, err)
 	require.True(t, rows.Held)
 	d.exec("UPDATE notes SET id = -id", "INSERT INTO notes VALUES (0, '')")
 	all := rows.Events
 	for rows.Held {
-		rows, err = reader.Read(t.Context(), snapshot.Chunk{Table: "public.notes", Limit: 1000, From: rows.Next})
+		rows, err = readRows(reader, snapshot.Chunk{Table: "public.notes", Limit: 1000, From: rows.Next})
 		require.NoError(t, err)
 		all = append(all, rows.Events...)
 	}

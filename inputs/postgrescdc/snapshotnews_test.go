@@ -101,7 +101,7 @@ func TestAppearances(t *testing.T) {
 	_, err = open.Exec(t.Context(), "COMMIT")
 	require.NoError(t, err)
 	require.NoError(t, <-begun)
-	rows, err := reader.Read(t.Context(), snapshot.Chunk{Table: "public.order_z"})
+	rows, err := readRows(reader, snapshot.Chunk{Table: "public.order_z"})
 	require.NoError(t, err)
 	require.Equal(t, []string{`c order_z {"before":null,"after":{"id":1,"v":"before"}}`, `c order_z {"before":null,"after":{"id":2,"v":"after"}}`}, asInserts(t, rows.Events))
 	require.Equal(t, []string{`c order_z {"before":null,"after":{"id":2,"v":"after"}}`}, shorts(t, s.events(1)), "what was written before is in no stream")

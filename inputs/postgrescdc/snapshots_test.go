@@ -24,12 +24,31 @@ func openReader(t testing.TB, r *replication) snapshot.Reader {
 	return reader
 }
 
+// chunkRows are the rows of a chunk.
+type chunkRows struct {
+	Events []change.Event
+	Errs   map[int]error
+	snapshot.End
+}
+
+// readRows reads a chunk in the transaction that is open.
+func readRows(r snapshot.Reader, c snapshot.Chunk) (rows chunkRows, err error) {
+	rows.Errs = map[int]error{}
+	rows.End, err = r.Read(context.Background(), c, func(t *change.Table, values []change.Value, inexact error) {
+		if inexact != nil {
+			rows.Errs[len(rows.Events)] = inexact
+		}
+		rows.Events = append(rows.Events, change.Event{Table: t, After: values})
+	})
+	return rows, err
+}
+
 // readChunk reads a chunk in a transaction of its own.
-func readChunk(t testing.TB, r snapshot.Reader, c snapshot.Chunk) (snapshot.Rows, snapshot.View) {
+func readChunk(t testing.TB, r snapshot.Reader, c snapshot.Chunk) (chunkRows, snapshot.View) {
 	t.Helper()
 	v, err := r.Begin(context.Background(), c.Table, Position{})
 	require.NoError(t, err)
-	rows, err := r.Read(context.Background(), c)
+	rows, err := readRows(r, c)
 	require.NoError(t, err)
 	return rows, v
 }
@@ -44,7 +63,7 @@ func readTable(t testing.TB, r snapshot.Reader, c snapshot.Chunk) (all []change.
 		for chunks++; rows.Held; chunks++ {
 			var err error
 			c.From = rows.Next
-			rows, err = r.Read(context.Background(), c)
+			rows, err = readRows(r, c)
 			require.NoError(t, err)
 			all = append(all, rows.Events...)
 		}

@@ -50,8 +50,11 @@ func TestChunksAreWhatIsPublished(t *testing.T) {
 		tables[i].Rows = 0
 	}
 	require.Equal(t, []snapshot.Table{
-		{Name: "public.child", Key: []string{"id"}}, {Name: "public.parent", Key: []string{"id"}}, {Name: "public.partly", Key: []string{"id"}},
-		{Name: "public.plain", Key: []string{"id"}}, {Name: "public.root", Key: []string{"day", "id"}},
+		{Name: "public.child", Key: []string{"id"}},
+		{Name: "public.parent", Key: []string{"id"}},
+		{Name: "public.partly", Key: []string{"id"}},
+		{Name: "public.plain", Key: []string{"id"}},
+		{Name: "public.root", Key: []string{"day", "id"}},
 	}, tables)
 	d.exec("VACUUM ANALYZE")
 	tables, err = r.Snapshots().Tables(t.Context())
@@ -97,7 +100,7 @@ func TestUnreadable(t *testing.T) {
 		defer reader.Close()
 		_, err := reader.Begin(t.Context(), c.Table, Position{})
 		if err == nil {
-			_, err = reader.Read(t.Context(), c)
+			_, err = readRows(reader, c)
 		}
 		require.Error(t, err)
 		require.Equal(t, c.Table, fault.TableOf(err))
@@ -175,10 +178,12 @@ func TestAlteredMeanwhile(t *testing.T) {
 	}, waitFor, tick)
 	require.NoError(t, tx.Commit(t.Context()))
 	require.NoError(t, <-begun)
-	rows, err := reader.Read(t.Context(), snapshot.Chunk{Table: "public.item", Limit: 2})
+	rows, err := readRows(reader, snapshot.Chunk{Table: "public.item", Limit: 2})
 	require.NoError(t, err)
-	require.Equal(t, []string{`c item {"before":null,"after":{"id":1,"p":{"a":1,"b":"b","c":null},"v":"7"}}`,
-		`c item {"before":null,"after":{"id":2,"p":{"a":2,"b":"b","c":null},"v":"7"}}`}, asInserts(t, rows.Events))
+	require.Equal(t, []string{
+		`c item {"before":null,"after":{"id":1,"p":{"a":1,"b":"b","c":null},"v":"7"}}`,
+		`c item {"before":null,"after":{"id":2,"p":{"a":2,"b":"b","c":null},"v":"7"}}`,
+	}, asInserts(t, rows.Events))
 
 	// One that takes longer is not waited for.
 	tx, err = open.BeginTx(t.Context(), pgx.TxOptions{})

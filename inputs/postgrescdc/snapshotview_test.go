@@ -101,7 +101,7 @@ func readItem(t testing.TB, r snapshot.Reader, after checkpoint.Position) ([]str
 	defer cancel()
 	v, err := r.Begin(ctx, "public.item", after)
 	require.NoError(t, err)
-	rows, err := r.Read(ctx, snapshot.Chunk{Table: "public.item", Limit: 100})
+	rows, err := readRows(r, snapshot.Chunk{Table: "public.item", Limit: 100})
 	require.NoError(t, err)
 	return asInserts(t, rows.Events), v
 }
@@ -123,8 +123,10 @@ func TestLateCommits(t *testing.T) {
 	end, err := lsn.ParseServer(d.queryText("SELECT pg_current_wal_lsn()::text"))
 	require.NoError(t, err)
 	rows, v := readItem(t, reader, begun)
-	require.Equal(t, []string{`c item {"before":null,"after":{"id":1,"v":"old"}}`, `c item {"before":null,"after":{"id":2,"v":"old"}}`,
-		`c item {"before":null,"after":{"id":3,"v":"old"}}`}, rows)
+	require.Equal(t, []string{
+		`c item {"before":null,"after":{"id":1,"v":"old"}}`, `c item {"before":null,"after":{"id":2,"v":"old"}}`,
+		`c item {"before":null,"after":{"id":3,"v":"old"}}`,
+	}, rows)
 	commit, err := lsn.Parse(txOf(t, first[0]).Position)
 	require.NoError(t, err)
 	require.Less(t, commit, end)
@@ -134,8 +136,10 @@ func TestLateCommits(t *testing.T) {
 	d.exec("SET synchronous_commit = local", "UPDATE item SET v = 'new' WHERE id = 2")
 	second := s.events(1)
 	rows, v = readItem(t, reader, begun)
-	require.Equal(t, []string{`c item {"before":null,"after":{"id":1,"v":"old"}}`, `c item {"before":null,"after":{"id":2,"v":"new"}}`,
-		`c item {"before":null,"after":{"id":3,"v":"old"}}`}, rows)
+	require.Equal(t, []string{
+		`c item {"before":null,"after":{"id":1,"v":"old"}}`, `c item {"before":null,"after":{"id":2,"v":"new"}}`,
+		`c item {"before":null,"after":{"id":3,"v":"old"}}`,
+	}, rows)
 	require.False(t, v.Sees(txOf(t, first[0])))
 	require.True(t, v.Sees(txOf(t, second[0])))
 	require.Eventually(t, func() bool { return v.Reached(s.last.Commit) || v.Reached(s.next().Commit) }, waitFor, tick)

@@ -125,6 +125,7 @@ type batcher struct {
 	still bool      // the log has been quiet since the last message
 	due   time.Time // since when what there is waits only for the pipeline; zero: it does not
 	mark  uint64    // of the newest chunk of a snapshot that it has had
+	more  bool      // there may be chunks whose place is here
 }
 
 func newBatcher(s *session) *batcher {
@@ -168,8 +169,14 @@ func (b *batcher) run(lanes []lane) error {
 		case <-b.s.ctx.Done():
 			return nil
 		}
-		if !b.cutDue() {
-			return nil
+		for {
+			if !b.cutDue() {
+				return nil
+			}
+			if !b.more || b.full() {
+				break
+			}
+			b.chunks()
 		}
 	}
 }
@@ -224,13 +231,18 @@ func (b *batcher) follow(messages service.MessageBatch, seg *Segment) {
 	}
 }
 
-// chunks takes in the chunks of snapshots whose place is here: after what there is, and before what comes.
+// chunks takes in the chunks of snapshots whose place is here: after what there is, and before what comes. While there is a batch of
+// messages, the others stay where they are: what waits there bounds how many are read.
 func (b *batcher) chunks() {
 	j := b.s.join
 	if j == nil || !j.Pending() {
 		return
 	}
-	for c := j.Next(); c != nil; c = j.Next() {
+	for b.more = b.full(); !b.more; b.more = b.full() {
+		c := j.Next()
+		if c == nil {
+			return
+		}
 		b.mark = c.Mark
 		if len(c.Messages) > 0 {
 			b.chunk(c)
@@ -315,6 +327,11 @@ func (b *batcher) count(d decoded) {
 	}
 }
 
+// full reports whether a batch is reached.
+func (b *batcher) full() bool {
+	return len(b.messages) >= b.in.cfg.MaxEvents || b.bytes >= b.in.cfg.MaxBytes
+}
+
 // cutDue cuts batches while a limit is reached. It cuts what there is when the pipeline asks and no more comes, or when the
 // first message has waited for long enough. It reports false when the session has ended.
 func (b *batcher) cutDue() bool {
@@ -322,7 +339,7 @@ func (b *batcher) cutDue() bool {
 	for len(b.messages) > 0 {
 		n, trigger := 0, ""
 		switch {
-		case len(b.messages) >= cfg.MaxEvents || b.bytes >= cfg.MaxBytes:
+		case b.full():
 			n, trigger = b.fitting()
 			n = b.joined(b.wholeAtMost(apart(b.messages, n)))
 		case b.whole() > 0 && b.still:

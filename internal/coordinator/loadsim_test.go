@@ -372,7 +372,7 @@ func (r *simReader) begin(passed int) snapshot.View {
 	return v
 }
 
-func (r *simReader) Read(ctx context.Context, c snapshot.Chunk) (snapshot.Rows, error) {
+func (r *simReader) Read(ctx context.Context, c snapshot.Chunk, add snapshot.Add) (end snapshot.End, err error) {
 	r.d.mu.Lock()
 	wait := time.Duration(r.d.r.IntN(60)) * time.Millisecond
 	if r.d.slow {
@@ -380,21 +380,21 @@ func (r *simReader) Read(ctx context.Context, c snapshot.Chunk) (snapshot.Rows, 
 	}
 	if r.d.faults > 0 && r.d.r.IntN(r.d.faults) == 0 {
 		r.d.mu.Unlock()
-		return snapshot.Rows{}, errors.New("the connection is gone")
+		return end, errors.New("the connection is gone")
 	}
 	r.d.mu.Unlock()
 	if err := sleep(ctx, wait); err != nil {
-		return snapshot.Rows{}, err
+		return end, err
 	}
 	from, to := 0, 1<<30
 	for b, n := range map[*int]snapshot.Bound{&from: c.From, &to: c.To} {
 		if n != nil {
 			if err := json.Unmarshal(n, b); err != nil {
-				return snapshot.Rows{}, err
+				return end, err
 			}
 		}
 	}
-	var rows snapshot.Rows
+	n, last := 0, 0
 	for _, k := range slices.Sorted(maps.Keys(r.rows)) {
 		if len(c.Keys) > 0 {
 			if !slices.ContainsFunc(c.Keys, func(v []change.Value) bool { return int(v[0].Int()) == k }) {
@@ -403,19 +403,18 @@ func (r *simReader) Read(ctx context.Context, c snapshot.Chunk) (snapshot.Rows, 
 		} else if k <= from || k > to {
 			continue
 		}
-		if len(c.Keys) == 0 && len(rows.Events) == c.Limit {
-			rows.Next = snapshot.Bound(itoa(int(rows.Events[c.Limit-1].After[0].Int())))
+		if len(c.Keys) == 0 && n == c.Limit {
+			end.Next = snapshot.Bound(itoa(last))
 			break
 		}
 		row := r.rows[k]
-		rows.Events = append(rows.Events, change.Event{Table: r.d.table, After: []change.Value{
-			change.IntValue(int64(k)), change.IntValue(int64(row.version)), change.IntValue(int64(row.large)),
-		}})
+		add(r.d.table, []change.Value{change.IntValue(int64(k)), change.IntValue(int64(row.version)), change.IntValue(int64(row.large))}, nil)
+		n, last = n+1, k
 	}
 	r.d.mu.Lock()
-	r.d.reads[string(c.From)] += len(rows.Events)
+	r.d.reads[string(c.From)] += n
 	r.d.mu.Unlock()
-	return rows, nil
+	return end, nil
 }
 
 func (r *simReader) Close() {}

@@ -94,7 +94,7 @@ func control() []slip {
 		// Loading tables.
 		{
 			name: "a chunk's row is delivered though the stream has changed it", file: "internal/snapshot/join.go",
-			old: "if f := fates[r.keys[i]]; f != nil {", new: "if f := fates[r.keys[i]]; f != nil && false {", pkgs: []string{"./internal/coordinator"},
+			old: "if f := j.fateOf(fates, m); f != nil {", new: "if f := j.fateOf(fates, m); f != nil && false {", pkgs: []string{"./internal/coordinator"},
 		},
 		{
 			name: "a row whose event lacks values is not read again", file: "internal/snapshot/join.go",

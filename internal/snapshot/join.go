@@ -276,7 +276,7 @@ func (j *Join) put(r *result) *Due {
 		if emptied {
 			break
 		}
-		if f := fates[r.keys[i]]; f != nil {
+		if f := j.fateOf(fates, m); f != nil {
 			if f.lacks != nil && !f.whole && r.part >= 0 {
 				lacking = append(lacking, f.lacks)
 			}
@@ -313,12 +313,23 @@ func (j *Join) deliver(r *result) *Due {
 		rd.advance(r)
 	}
 	l.steps = append(l.steps, s)
-	if n := len(r.messages); n > 0 && rd.allSent() && !r.held {
-		if d := l.rec.find(rd.table); d == nil || !slices.ContainsFunc(d.Again, func(a again) bool { return a.N > rd.asked }) {
-			r.messages[n-1], r.sizes[n-1] = markLast(r.messages[n-1], r.sizes[n-1])
-		}
+	n := len(r.messages)
+	switch {
+	case r.held || !rd.allSent() || j.toRead(rd):
+		rd.remember(r.messages)
+	case n > 0:
+		r.messages[n-1], r.sizes[n-1] = markLast(r.messages[n-1], r.sizes[n-1])
+	case rd.newest != nil: // nothing has come that could be the last row
+		j.readAgain(rd, rd.newest)
+		rd.newest = nil
 	}
 	return &Due{Messages: r.messages, Sizes: r.sizes, Mark: s.mark}
+}
+
+// toRead reports whether keys of a table have to be read again that nobody reads yet.
+func (j *Join) toRead(rd *reading) bool {
+	d := j.l.rec.find(rd.table)
+	return d != nil && slices.ContainsFunc(d.Again, func(a again) bool { return a.N > rd.asked })
 }
 
 // markLast makes the message of a table's last row say so.
@@ -376,6 +387,19 @@ func (t *track) since(r *result) (stale, emptied bool, fates map[string]*fate) {
 		}
 	}
 	return false, emptied, fates
+}
+
+// fateOf returns what became of the key of a row that was read.
+func (j *Join) fateOf(fates map[string]*fate, m *service.Message) *fate {
+	if len(fates) == 0 {
+		return nil
+	}
+	ev, ok := change.Own(m)
+	if !ok {
+		return nil
+	}
+	j.key = envelope.AppendKey(j.key[:0], ev)
+	return fates[string(j.key)]
 }
 
 // prune forgets what every view sees that is still to come: what the chunk's view sees, unless another one may be older.

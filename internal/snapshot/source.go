@@ -62,10 +62,10 @@ type Reader interface {
 	// the log has up to after, the place that the stream had passed: Begin waits for that, as long as ctx lasts, and says what it
 	// waits for if that takes long. Two calls one after the other have views of which the second sees whatever the first does.
 	Begin(ctx context.Context, table string, after checkpoint.Position) (View, error)
-	// Read reads a chunk in the transaction that Begin opened, and ends the transaction. The shape of the events' table is the
-	// one that the rows were read under, and equals the stream's: same columns, key and fingerprint, and the same value for the
-	// same datum.
-	Read(ctx context.Context, c Chunk) (Rows, error)
+	// Read reads a chunk in the transaction that Begin opened, and ends the transaction. It calls add for each row, in order, while more
+	// rows are on their way. After an error those that were added count for nothing. The shape of the table is the one that the rows were
+	// read under, and equals the stream's: same columns, key and fingerprint, and the same value for the same datum.
+	Read(ctx context.Context, c Chunk, add Add) (End, error)
 	// Close closes the connection. It does not block for long.
 	Close()
 }
@@ -88,11 +88,11 @@ type Chunk struct {
 	Keys [][]change.Value
 }
 
-// Rows are the rows of a chunk.
-type Rows struct {
-	// Events have Table and After set, nothing else. Where a value cannot be represented, Err of the same index says why.
-	Events []change.Event
-	Errs   map[int]error
+// Add takes a row of a chunk: one value for each column of its table, which are kept. Where one of them cannot be represented, inexact says why.
+type Add func(t *change.Table, values []change.Value, inexact error)
+
+// End is what comes after the rows of a chunk.
+type End struct {
 	// Next is where the next chunk of the range begins, its From; nil: the range ends here.
 	Next Bound
 	// Held says that the transaction is still open, and that Read is to be called again with Next, without Begin. So is a table without

@@ -2,18 +2,14 @@ package snapshot
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/deltaforge/deltaforge/internal/change"
-	"github.com/deltaforge/deltaforge/internal/envelope"
 )
 
 const (
@@ -41,9 +37,10 @@ type reading struct {
 	planning         bool
 	asked            uint64 // the newest of the keys to be read again that was asked for
 	rereading        bool
-	broken           bool // something of a whole table was dropped
-	tries            int  // that have failed, one after the other
-	chased           int  // times in a row that rows which were read again have to be read once more
+	broken           bool           // something of a whole table was dropped
+	newest           []change.Value // the key of a row that is in the stream; nil: none, or the rows have no keys
+	tries            int            // that have failed, one after the other
+	chased           int            // times in a row that rows which were read again have to be read once more
 	retryAt          time.Time
 }
 
@@ -67,7 +64,6 @@ type result struct {
 	table    *change.Table // nil: no rows
 	messages service.MessageBatch
 	sizes    []int
-	keys     []string
 }
 
 // advance notes that a chunk is in the stream.
@@ -91,6 +87,16 @@ func (r *reading) settled(c *result, all bool) {
 		r.chased = 0
 	default:
 		r.chased++
+	}
+}
+
+// remember keeps the key of a row that is in the stream: it is read again, as the last one, if no row comes after it.
+func (r *reading) remember(messages service.MessageBatch) {
+	if len(messages) == 0 {
+		return
+	}
+	if ev, ok := change.Own(messages[len(messages)-1]); ok && len(ev.Table.Key) > 0 {
+		r.newest = keyOf(ev)
 	}
 }
 
@@ -204,7 +210,7 @@ func (j *Join) take(ctx context.Context) (task, bool) {
 
 // pick chooses what to read: of tables that are begun before others. Wait is the time until something may be tried again; 0: unknown.
 func (j *Join) pick(now time.Time) (t task, wait time.Duration, ok bool) {
-	if j.l.rec.Paused || j.at == nil || len(j.waiting) >= j.l.cfg.Parallel { // so that memory does not grow while the sink is slow
+	if j.l.rec.Paused || j.at == nil || j.held() > j.l.cfg.Parallel { // so that memory does not grow while the sink is slow
 		return task{}, 0, false
 	}
 	for _, state := range []State{Loading, Waiting} {
@@ -228,6 +234,21 @@ func (j *Join) pick(now time.Time) (t task, wait time.Duration, ok bool) {
 		}
 	}
 	return task{}, wait, false
+}
+
+// held returns how many chunks are in memory: those that are being read, and those that wait for their place.
+func (j *Join) held() (n int) {
+	for _, r := range j.reads {
+		if r.rereading {
+			n++
+		}
+		for i := range r.parts {
+			if r.parts[i].busy {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // reading returns how far a load is read in this session.
@@ -328,33 +349,25 @@ func (j *Join) do(ctx context.Context, r Reader, t task) error {
 		return err
 	}
 	for n := 0; ; {
-		rows, err := read(ctx, r, c)
+		res, err := read(ctx, r, c, newRows(t, n))
 		if err != nil {
 			return err
 		}
-		if len(rows.Events) > 0 {
-			if err := change.Prepare(ctx, rows.Events[0].Table); err != nil {
-				return err
-			}
-		}
-		res := j.encode(t, &rows, n)
 		res.track, res.view, res.begun, res.opened = track, view, begun, opened
-		n += len(rows.Events)
-		if len(rows.Events) > 0 {
-			j.l.numbers.Rows(t.reading.table, len(rows.Events))
+		rows := len(res.messages)
+		n += rows
+		if rows > 0 {
+			j.l.numbers.Rows(t.reading.table, rows)
 		}
-		handed = handed || !rows.Held
+		handed = handed || !res.held
 		if err := j.hand(ctx, res); err != nil {
 			return err
 		}
 		goOn()
-		if !rows.Held {
-			return j.l.slow(ctx, len(rows.Events))
-		}
-		if err := j.l.slow(ctx, len(rows.Events)); err != nil {
+		if err := j.l.slow(ctx, rows); err != nil || !res.held {
 			return err
 		}
-		c.From = rows.Next
+		c.From = res.next
 	}
 }
 
@@ -372,10 +385,18 @@ func (j *Join) chunk(t task) (Chunk, error) {
 }
 
 // read reads a chunk, in bounded time.
-func read(ctx context.Context, r Reader, c Chunk) (Rows, error) {
+func read(ctx context.Context, r Reader, c Chunk, into *rows) (*result, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	return r.Read(ctx, c)
+	into.prepare = func(t *change.Table) error { return change.Prepare(ctx, t) }
+	end, err := r.Read(ctx, c, into.add)
+	if err == nil {
+		err = into.failed
+	}
+	if err != nil {
+		return nil, err
+	}
+	return into.result(end), nil
 }
 
 // plan cuts a table into parts.
@@ -473,92 +494,6 @@ func (j *Join) failed(t task, err error) {
 	rd.retryAt = time.Now().Add(min(retryMin<<min(rd.tries, 10), retryMax))
 	rd.tries++
 	l.refuse(d, fmt.Errorf("reading it: %w", err))
-}
-
-// encode makes the messages of a chunk's rows; before is how many rows of the same view were read before.
-func (j *Join) encode(t task, rows *Rows, before int) *result {
-	res := &result{
-		reading: t.reading, part: t.part, next: rows.Next, held: rows.Held, again: t.again,
-		messages: make(service.MessageBatch, 0, len(rows.Events)), sizes: make([]int, len(rows.Events)), keys: make([]string, len(rows.Events)),
-	}
-	if len(rows.Events) == 0 {
-		return res
-	}
-	res.table = rows.Events[0].Table
-	now := time.Now().UTC()
-	place := "snapshot-" + t.reading.id + ":" + t.reading.table + ":"
-	if t.part >= 0 {
-		place += strconv.Itoa(t.part)
-	} else {
-		place += "again" + strconv.FormatUint(t.again[0].N, 10)
-	}
-	if len(res.table.Key) == 0 { // such rows have no names: each time they are read they get new ones
-		place += "-" + strconv.FormatInt(now.UnixNano(), 36)
-	}
-	origin := &change.Origin{Tx: &change.Tx{Position: place, CommitTime: now}, ReadAt: now, Snapshot: change.SnapshotTrue}
-	e := envelope.NewEncoder(res.table.Source)
-	var key []byte
-	idents := make([]byte, 0, len(rows.Events)*12)
-	buf, most := make([]byte, 0, len(rows.Events)*256), 1024
-	for i := range rows.Events {
-		ev := &rows.Events[i]
-		ev.Op, ev.Origin = change.Read, origin
-		start := len(idents)
-		idents = appendIdent(idents, ev, before+i)
-		ev.Ident = idents[start:len(idents):len(idents)]
-		key = envelope.AppendKey(key[:0], ev)
-		res.keys[i] = string(key)
-		if cap(buf)-len(buf) < most { // a new one, and not a copy of what there is
-			buf = make([]byte, 0, max(64<<10, 16*most))
-		}
-		at := len(buf)
-		res.messages, buf = e.AppendMessages(res.messages, buf, ev)
-		res.sizes[i] = len(ev.Payload())
-		most = max(most, len(buf)-at)
-		if err := rows.Errs[i]; err != nil {
-			change.SetError(res.messages[i], err)
-		}
-	}
-	return res
-}
-
-// appendIdent appends what identifies a row in the event ids of its load: the values of its key; n for a row without one.
-func appendIdent(dst []byte, ev *change.Event, n int) []byte {
-	if len(ev.Table.Key) == 0 {
-		return strconv.AppendInt(dst, int64(n), 10)
-	}
-	for i, c := range ev.Table.Key {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		v := ev.After[c]
-		switch v.Kind() {
-		case change.Int:
-			dst = strconv.AppendInt(dst, v.Int(), 10)
-		case change.Uint:
-			dst = strconv.AppendUint(dst, v.Uint(), 10)
-		default:
-			dst = appendIdentText(dst, v)
-		}
-	}
-	return dst
-}
-
-// appendIdentText appends a text as it is if it is short and plain, and has no look of a digest; else its digest.
-func appendIdentText(dst []byte, v change.Value) []byte {
-	text := v.Bytes()
-	if text == nil {
-		text = envelope.AppendValue(nil, v)
-	}
-	if len(text) <= 40 && v.Kind() != change.Bytes && len(text) > 0 && !slices.ContainsFunc(text, func(b byte) bool { return !plain(b) }) {
-		return append(dst, text...)
-	}
-	sum := sha256.Sum256(append([]byte{byte(v.Kind())}, text...))
-	return append(append(dst, '_'), hex.EncodeToString(sum[:16])...)
-}
-
-func plain(b byte) bool {
-	return b >= '0' && b <= '9' || b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b == '-' || b == '.'
 }
 
 // untrackIdle forgets what is followed for nothing, when no chunk is read.

@@ -86,44 +86,44 @@ func (r *reader) Close() {
 }
 
 // Read implements snapshot.Reader.
-func (r *reader) Read(ctx context.Context, c snapshot.Chunk) (snapshot.Rows, error) {
+func (r *reader) Read(ctx context.Context, c snapshot.Chunk, add snapshot.Add) (snapshot.End, error) {
 	defer r.conn.Interrupt(ctx)()
-	rows, err := r.read(ctx, c)
+	end, err := r.read(ctx, c, add)
 	if err != nil {
-		return rows, fault.WithTable(c.Table, fmt.Errorf("reading rows of %s: %w", c.Table, err))
+		return end, fault.WithTable(c.Table, fmt.Errorf("reading rows of %s: %w", c.Table, err))
 	}
-	return rows, nil
+	return end, nil
 }
 
-func (r *reader) read(ctx context.Context, c snapshot.Chunk) (rows snapshot.Rows, err error) {
+func (r *reader) read(ctx context.Context, c snapshot.Chunk, add snapshot.Add) (end snapshot.End, err error) {
 	in := r.held
 	if in == nil {
 		t, err := r.table(ctx, r.source.name(c.Table))
 		if err != nil {
-			return rows, err
+			return end, err
 		}
 		if in, err = r.query(ctx, t, c); err != nil {
-			return rows, err
+			return end, err
 		}
 	}
 	r.held = nil
-	if err := in.fill(ctx, &rows, c.Limit); err != nil {
-		return rows, err
+	if end, err = in.rows(ctx, c.Limit, add); err != nil {
+		return end, err
 	}
-	if rows.Held {
+	if end.Held {
 		r.held = in
-		return rows, nil
+		return end, nil
 	}
 	if !in.table.transactional && r.view != nil {
 		// Its rows are visible before they are logged, and no later than the statement ends that locks the table.
 		high, err := r.logEnd(ctx)
 		if err != nil {
-			return rows, err
+			return end, err
 		}
 		r.view.high.Store(high)
 	}
 	_, err = r.conn.Query(ctx, "COMMIT")
-	return rows, err
+	return end, err
 }
 
 // table returns how a table is read. It stays locked against statements that change it until the transaction ends.

@@ -18,88 +18,67 @@ type rowReader struct {
 	decoder *row.Result
 	// paged says that the rows come in the order of the key, as many as the limit; whole that they are all there are.
 	paged, whole bool
-	// values and arena are what is left of the memory for values and their texts.
-	values []change.Value
-	arena  []byte
+	// slab and arena are what is left of the memory for values and their texts.
+	slab  []change.Value
+	arena []byte
 }
 
-// How much memory is taken at once: values of that many rows, that many bytes of texts, and that many events.
+// How much memory is taken at once: so many values, and so many bytes of texts. The allocator has pieces of this size at hand.
 const (
-	slabRows  = 512
-	slabArena = 64 << 10
-	maxEvents = 64 << 10
+	slabValues = 1 << 10
+	slabArena  = 28 << 10
 )
 
-// fill reads the rows of a chunk; of a table that is read whole, as many as the limit.
-func (in *rowReader) fill(ctx context.Context, rows *snapshot.Rows, limit int) error {
+// rows reads the rows of a chunk; of a table that is read whole, as many as the limit.
+func (in *rowReader) rows(ctx context.Context, limit int, add snapshot.Add) (end snapshot.End, err error) {
 	var last []byte
-	for limit <= 0 || len(rows.Events) < limit || !in.whole {
+	for n := 0; limit <= 0 || n < limit || !in.whole; n++ {
 		p, err := in.result.Next(ctx)
 		if err != nil {
-			return err
+			return end, err
 		}
 		if p == nil {
-			return in.end(rows, limit, last)
+			if in.paged && limit > 0 && n >= limit {
+				end.Next, err = in.bound(last)
+			}
+			return end, err
 		}
 		last = p
-		if err := in.add(rows, p, limit); err != nil {
-			return err
+		values, inexact, err := in.values(p)
+		if err != nil {
+			return end, err
 		}
+		add(in.table.layout.Table, values, inexact)
 	}
-	rows.Held, rows.Next = true, snapshot.Bound("[]")
-	return nil
+	return snapshot.End{Held: true, Next: snapshot.Bound("[]")}, nil
 }
 
-// end says where the next chunk begins.
-func (in *rowReader) end(rows *snapshot.Rows, limit int, last []byte) error {
-	if !in.paged || limit <= 0 || len(rows.Events) < limit {
-		return nil
+// bound returns the key of a row.
+func (in *rowReader) bound(p []byte) (snapshot.Bound, error) {
+	raw, err := in.decoder.Raw(p)
+	if err != nil {
+		return nil, err
 	}
-	raw, err := in.decoder.Raw(last)
-	if err == nil {
-		rows.Next, err = in.table.bound(raw)
-	}
-	return err
+	return in.table.bound(raw)
 }
 
-// add makes an event of a row.
-func (in *rowReader) add(rows *snapshot.Rows, p []byte, limit int) error {
+// values decodes a row.
+func (in *rowReader) values(p []byte) (values []change.Value, inexact, err error) {
 	l := in.table.layout
 	width := len(l.Table.Columns)
-	if len(in.values) < width {
-		in.values = make([]change.Value, width*slabRows)
+	if len(in.slab) < width {
+		in.slab = make([]change.Value, max(width, slabValues))
 	}
-	values := in.values[:width:width]
-	in.values = in.values[width:]
+	values, in.slab = in.slab[:width:width], in.slab[width:]
 	if room := 2*len(p) + 32*width; cap(in.arena)-len(in.arena) < room {
 		in.arena = make([]byte, 0, max(slabArena, room))
 	}
-	var inexact, err error
 	if in.arena, inexact, err = in.decoder.Decode(p, values, in.arena); err != nil {
-		return fault.WithKind(fault.KindProtocol, err)
-	}
-	if len(rows.Events) == cap(rows.Events) {
-		in.grow(rows, limit)
+		return nil, nil, fault.WithKind(fault.KindProtocol, err)
 	}
 	if inexact != nil {
-		if rows.Errs == nil {
-			rows.Errs = map[int]error{}
-		}
-		rows.Errs[len(rows.Events)] = fault.WithTable(l.Table.FullName(), fault.WithKind(fault.KindDecode,
+		inexact = fault.WithTable(l.Table.FullName(), fault.WithKind(fault.KindDecode,
 			fmt.Errorf("decoding a row of %s in a snapshot: %w", l.Table.FullName(), inexact)))
 	}
-	rows.Events = append(rows.Events, change.Event{Table: l.Table, After: values})
-	return nil
-}
-
-// grow makes room for events: for few, which is what most tables have, then for as many as there may be.
-func (in *rowReader) grow(rows *snapshot.Rows, limit int) {
-	n := 2 * len(rows.Events)
-	switch {
-	case n == 0:
-		n = slabRows
-	case n < limit:
-		n = min(limit, max(n, maxEvents))
-	}
-	rows.Events = append(make([]change.Event, 0, n), rows.Events...)
+	return values, inexact, nil
 }

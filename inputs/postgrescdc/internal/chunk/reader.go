@@ -199,27 +199,27 @@ func queryState(ctx context.Context, conn *pgx.Conn, schema, name string) (*stat
 }
 
 // Read implements snapshot.Reader.
-func (r *reader) Read(ctx context.Context, c snapshot.Chunk) (snapshot.Rows, error) {
+func (r *reader) Read(ctx context.Context, c snapshot.Chunk, add snapshot.Add) (snapshot.End, error) {
 	t := r.table
 	if t == nil || t.fullName() != c.Table {
-		return snapshot.Rows{}, fmt.Errorf("%s: no transaction was begun for the table", c.Table)
+		return snapshot.End{}, fmt.Errorf("%s: no transaction was begun for the table", c.Table)
 	}
 	r.table = nil
-	rows, err := r.read(ctx, t, c)
-	if err == nil && !rows.Held {
+	end, err := r.read(ctx, t, c, add)
+	if err == nil && !end.Held {
 		err = r.shapeHeld(ctx, t)
 	}
 	if err != nil {
-		return snapshot.Rows{}, r.explain(c.Table, c.Where, err)
+		return snapshot.End{}, r.explain(c.Table, c.Where, err)
 	}
-	if rows.Held {
+	if end.Held {
 		r.table = t
 	}
-	r.used = rows.Held
-	if r.ahead && !rows.Held {
+	r.used = end.Held
+	if r.ahead && !end.Held {
 		r.writeOut(ctx)
 	}
-	return rows, nil
+	return end, nil
 }
 
 // writeOut has the server write out its log soon: what open transactions have added to it, or what reading has, stays in memory until
@@ -231,16 +231,16 @@ func (r *reader) writeOut(ctx context.Context) {
 	}
 }
 
-func (r *reader) read(ctx context.Context, t *table, c snapshot.Chunk) (snapshot.Rows, error) {
+func (r *reader) read(ctx context.Context, t *table, c snapshot.Chunk, add snapshot.Add) (snapshot.End, error) {
 	switch {
 	case len(c.Keys) > 0:
-		return r.readKeys(ctx, t, c)
+		return r.readKeys(ctx, t, c, add)
 	case len(t.key) > 0:
-		return r.readRange(ctx, t, c)
+		return r.readRange(ctx, t, c, add)
 	case t.followed:
-		return r.readPages(ctx, t, c)
+		return r.readPages(ctx, t, c, add)
 	default:
-		return r.readWhole(ctx, t, c)
+		return r.readWhole(ctx, t, c, add)
 	}
 }
 
@@ -273,7 +273,7 @@ func (t *table) where(c snapshot.Chunk, conditions ...string) string {
 }
 
 // readRange reads a chunk in the order of the key.
-func (r *reader) readRange(ctx context.Context, t *table, c snapshot.Chunk) (snapshot.Rows, error) {
+func (r *reader) readRange(ctx context.Context, t *table, c snapshot.Chunk, add snapshot.Add) (snapshot.End, error) {
 	var p params
 	var conditions []string
 	for _, b := range []struct {
@@ -285,7 +285,7 @@ func (r *reader) readRange(ctx context.Context, t *table, c snapshot.Chunk) (sna
 		}
 		values, err := parseBound(t.key, b.bound)
 		if err != nil {
-			return snapshot.Rows{}, err
+			return snapshot.End{}, err
 		}
 		conditions = append(conditions, compare(t.key, b.side, values, &p))
 	}
@@ -293,31 +293,31 @@ func (r *reader) readRange(ctx context.Context, t *table, c snapshot.Chunk) (sna
 	if c.Limit > 0 {
 		sql += fmt.Sprintf(" LIMIT %d", c.Limit)
 	}
-	rows, last, err := r.query(ctx, sql, p, t.result(c.Limit))
+	res := t.result(add)
+	if err := r.query(ctx, sql, p, res); err != nil {
+		return snapshot.End{}, err
+	}
+	if c.Limit <= 0 || res.rows < c.Limit {
+		return snapshot.End{}, nil
+	}
+	values, err := t.keyOf(res.last)
 	if err != nil {
-		return snapshot.Rows{}, err
+		return snapshot.End{}, err
 	}
-	if c.Limit > 0 && len(rows.Events) >= c.Limit {
-		values, err := t.keyOf(last)
-		if err != nil {
-			return snapshot.Rows{}, err
-		}
-		rows.Next = appendBound(t.key, values)
-	}
-	return rows, nil
+	return snapshot.End{Next: appendBound(t.key, values)}, nil
 }
 
 // readPages reads the rows of a table without a key by the pages that they are in. A row that an UPDATE moves meanwhile is in the stream.
-func (r *reader) readPages(ctx context.Context, t *table, c snapshot.Chunk) (snapshot.Rows, error) {
+func (r *reader) readPages(ctx context.Context, t *table, c snapshot.Chunk, add snapshot.Add) (snapshot.End, error) {
 	e, err := queryExtent(ctx, r.conn, t)
 	if err != nil {
-		return snapshot.Rows{}, err
+		return snapshot.End{}, err
 	}
 	from, to := place{e.files, 0}, int64(0)
 	if c.From != nil {
 		p, err := parsePlace(c.From)
 		if err != nil {
-			return snapshot.Rows{}, err
+			return snapshot.End{}, err
 		}
 		if p.Files == e.files { // else the table was written anew, and its rows are elsewhere
 			from = p
@@ -326,7 +326,7 @@ func (r *reader) readPages(ctx context.Context, t *table, c snapshot.Chunk) (sna
 	if c.To != nil {
 		p, err := parsePlace(c.To)
 		if err != nil {
-			return snapshot.Rows{}, err
+			return snapshot.End{}, err
 		}
 		if p.Files == e.files {
 			to = p.Page
@@ -343,14 +343,13 @@ func (r *reader) readPages(ctx context.Context, t *table, c snapshot.Chunk) (sna
 	if end < maxPage {
 		conditions = append(conditions, fmt.Sprintf("ctid < '(%d,0)'", end))
 	}
-	rows, _, err := r.query(ctx, t.selectFrom()+t.where(c, conditions...), nil, t.result(c.Limit))
-	if err != nil {
-		return snapshot.Rows{}, err
+	if err := r.query(ctx, t.selectFrom()+t.where(c, conditions...), nil, t.result(add)); err != nil {
+		return snapshot.End{}, err
 	}
 	if end < e.pages && (to == 0 || end < to) {
-		rows.Next = place{e.files, end}.bound()
+		return snapshot.End{Next: place{e.files, end}.bound()}, nil
 	}
-	return rows, nil
+	return snapshot.End{}, nil
 }
 
 // cursor is the Next of a table that is read in one transaction.
@@ -358,7 +357,7 @@ var cursor = snapshot.Bound(`"open"`)
 
 // readWhole reads the next part of a table without a key in one transaction. Updates of its rows are not in the stream, so one that is
 // moved meanwhile could be missed by two.
-func (r *reader) readWhole(ctx context.Context, t *table, c snapshot.Chunk) (snapshot.Rows, error) {
+func (r *reader) readWhole(ctx context.Context, t *table, c snapshot.Chunk, add snapshot.Add) (snapshot.End, error) {
 	sql := fmt.Sprintf("FETCH FORWARD %d FROM deltaforge", c.Limit)
 	if c.Limit <= 0 {
 		sql = "FETCH ALL FROM deltaforge"
@@ -366,14 +365,12 @@ func (r *reader) readWhole(ctx context.Context, t *table, c snapshot.Chunk) (sna
 	if !r.held {
 		sql = "DECLARE deltaforge NO SCROLL CURSOR FOR " + t.selectFrom() + t.where(c) + "; " + sql
 	}
-	rows, err := r.fetch(ctx, sql, t.result(c.Limit))
-	if err != nil {
-		return snapshot.Rows{}, err
+	res := t.result(add)
+	if err := r.fetch(ctx, sql, res); err != nil {
+		return snapshot.End{}, err
 	}
-	if c.Limit > 0 && len(rows.Events) >= c.Limit {
-		r.held, rows.Held, rows.Next = true, true, cursor
-		return rows, nil
+	if r.held = c.Limit > 0 && res.rows >= c.Limit; r.held {
+		return snapshot.End{Next: cursor, Held: true}, nil
 	}
-	r.held = false
-	return rows, r.conn.PgConn().Exec(ctx, "COMMIT").Close()
+	return snapshot.End{}, r.conn.PgConn().Exec(ctx, "COMMIT").Close()
 }

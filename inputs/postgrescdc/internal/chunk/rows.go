@@ -13,18 +13,18 @@ import (
 )
 
 // readKeys reads the rows with the keys of events.
-func (r *reader) readKeys(ctx context.Context, t *table, c snapshot.Chunk) (snapshot.Rows, error) {
+func (r *reader) readKeys(ctx context.Context, t *table, c snapshot.Chunk, add snapshot.Add) (snapshot.End, error) {
 	key := t.rel.Table.Key
 	if len(t.key) == 0 {
-		return snapshot.Rows{}, fmt.Errorf("the table has no key any more: %w", snapshot.ErrAnew)
+		return snapshot.End{}, fmt.Errorf("the table has no key any more: %w", snapshot.ErrAnew)
 	}
 	for _, values := range c.Keys {
 		if len(values) != len(key) {
-			return snapshot.Rows{}, fmt.Errorf("a key of %d values, where the table's has %d now: %w", len(values), len(key), snapshot.ErrAnew)
+			return snapshot.End{}, fmt.Errorf("a key of %d values, where the table's has %d now: %w", len(values), len(key), snapshot.ErrAnew)
 		}
 	}
 	if slices.ContainsFunc(key, func(column int) bool { return !printed(&t.rel.Table.Columns[column]) }) {
-		return r.readAllFor(ctx, t, c)
+		return snapshot.End{}, r.readAllFor(ctx, t, c, add)
 	}
 	var p params
 	arrays, names, conditions := make([]string, len(t.key)), make([]string, len(t.key)), make([]string, len(t.key))
@@ -34,7 +34,7 @@ func (r *reader) readKeys(ctx context.Context, t *table, c snapshot.Chunk) (snap
 		for _, values := range c.Keys {
 			text, err := textOf(&t.rel.Table.Columns[k.column], values[slices.Index(key, k.column)])
 			if err != nil {
-				return snapshot.Rows{}, fmt.Errorf("key column %s: %w", k.name, err)
+				return snapshot.End{}, fmt.Errorf("key column %s: %w", k.name, err)
 			}
 			list = appendElement(list, text)
 		}
@@ -44,8 +44,7 @@ func (r *reader) readKeys(ctx context.Context, t *table, c snapshot.Chunk) (snap
 	}
 	sql := "SELECT " + t.columns + " FROM unnest(" + strings.Join(arrays, ", ") + ") AS deltaforge_keys (" + strings.Join(names, ", ") + ") JOIN " +
 		t.from() + " ON " + strings.Join(conditions, " AND ") + t.where(c)
-	rows, _, err := r.query(ctx, sql, p, t.result(len(c.Keys)))
-	return rows, err
+	return snapshot.End{}, r.query(ctx, sql, p, t.result(add))
 }
 
 // printed reports whether the values of a column are what the server prints, so that it can be asked for them.
@@ -59,14 +58,13 @@ func printed(c *change.Column) bool {
 }
 
 // readAllFor reads the whole table, and keeps the rows with some keys: those of arrays and composites, which have no text any more.
-func (r *reader) readAllFor(ctx context.Context, t *table, c snapshot.Chunk) (snapshot.Rows, error) {
-	res := t.result(len(c.Keys))
+func (r *reader) readAllFor(ctx context.Context, t *table, c snapshot.Chunk, add snapshot.Add) error {
+	res := t.result(add)
 	res.keys = &keySet{columns: t.rel.Table.Key, keys: map[string]bool{}}
 	for _, values := range c.Keys {
 		res.keys.keys[string(appendKey(nil, values))] = true
 	}
-	rows, _, err := r.query(ctx, t.selectFrom()+t.where(c), nil, res)
-	return rows, err
+	return r.query(ctx, t.selectFrom()+t.where(c), nil, res)
 }
 
 // keySet is a set of keys.
@@ -93,26 +91,21 @@ func appendKey(dst []byte, values []change.Value) []byte {
 	return dst
 }
 
-// result gathers the rows of a chunk.
+// result takes the rows of a chunk.
 type result struct {
 	t    *table
 	d    *row.Query
-	rows snapshot.Rows
+	add  snapshot.Add
+	rows int
 	last []byte // the body of the newest row
 	keys *keySet
 }
 
-func (t *table) result(limit int) *result {
-	limit = min(max(limit, 0), mostRows)
-	res := &result{t: t, d: row.NewQuery(t.rel, t.trust, limit)}
-	res.rows.Events = make([]change.Event, 0, limit)
-	return res
+func (t *table) result(add snapshot.Add) *result {
+	return &result{t: t, d: row.NewQuery(t.rel, t.trust), add: add}
 }
 
-// mostRows bounds what is made for rows that are only expected.
-const mostRows = 1 << 16
-
-func (res *result) add(body []byte) error {
+func (res *result) row(body []byte) error {
 	values, inexact, err := res.d.Row(body)
 	if err != nil {
 		return err
@@ -120,13 +113,8 @@ func (res *result) add(body []byte) error {
 	if res.keys != nil && !res.keys.has(values) {
 		return nil
 	}
-	if inexact != nil {
-		if res.rows.Errs == nil {
-			res.rows.Errs = map[int]error{}
-		}
-		res.rows.Errs[len(res.rows.Events)] = inexact
-	}
-	res.rows.Events = append(res.rows.Events, change.Event{Table: res.t.rel.Table, After: values})
+	res.add(res.t.rel.Table, values, inexact)
+	res.rows++
 	res.last = body
 	return nil
 }

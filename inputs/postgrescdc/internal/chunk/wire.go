@@ -11,12 +11,11 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/deltaforge/deltaforge/internal/fault"
-	"github.com/deltaforge/deltaforge/internal/snapshot"
 )
 
-// query runs a statement whose rows have the columns of a table, and ends the transaction. It returns the body of the last row too.
-// Values come as text, whose bytes stay where they were read.
-func (r *reader) query(ctx context.Context, sql string, p params, res *result) (snapshot.Rows, []byte, error) {
+// query runs a statement whose rows have the columns of a table, and ends the transaction. Values come as text, whose bytes stay where they
+// were read.
+func (r *reader) query(ctx context.Context, sql string, p params, res *result) error {
 	f := r.conn.PgConn().Frontend()
 	f.SendParse(&pgproto3.Parse{Query: sql})
 	f.SendBind(&pgproto3.Bind{Parameters: p})
@@ -25,16 +24,14 @@ func (r *reader) query(ctx context.Context, sql string, p params, res *result) (
 	f.SendBind(&pgproto3.Bind{})
 	f.SendExecute(&pgproto3.Execute{})
 	f.SendSync(&pgproto3.Sync{})
-	err := r.receive(ctx, f, res)
-	return res.rows, res.last, err
+	return r.receive(ctx, f, res)
 }
 
 // fetch runs statements of which the last has rows of a table, and leaves the transaction open.
-func (r *reader) fetch(ctx context.Context, sql string, res *result) (snapshot.Rows, error) {
+func (r *reader) fetch(ctx context.Context, sql string, res *result) error {
 	f := r.conn.PgConn().Frontend()
 	f.SendQuery(&pgproto3.Query{String: sql})
-	err := r.receive(ctx, f, res)
-	return res.rows, err
+	return r.receive(ctx, f, res)
 }
 
 // receive sends what f has, and reads the answer to its end.
@@ -64,7 +61,7 @@ func (r *reader) answer(res *result) error {
 		}
 		switch kind {
 		case 'D':
-			if err := res.add(body); err != nil {
+			if err := res.row(body); err != nil {
 				return err
 			}
 		case 'E':

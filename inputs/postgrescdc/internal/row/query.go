@@ -13,21 +13,22 @@ import (
 // Query makes values of the rows of a query that asks for the columns of a relation, as text. It is used by one goroutine.
 type Query struct {
 	rel    *shape.Relation
-	rows   int
 	values []change.Value
 	parts  value.Decoder
 }
 
-// The sizes of what values are made in. It is not moved when it is full: the values in it stay where they are.
+// The sizes of what values are made in, of which the allocator has pieces at hand. It is not moved when it is full: the values in it stay
+// where they are. The first piece is small, since most tables are.
 const (
-	slabRows    = 512
-	slabScratch = 32 << 10
+	firstRows   = 8
+	slabValues  = 1 << 10
+	slabScratch = 28 << 10
 	scratchLeft = 1 << 10
 )
 
-// NewQuery returns a decoder of about so many rows.
-func NewQuery(rel *shape.Relation, trust value.Trust, rows int) *Query {
-	return &Query{rel: rel, rows: rows, parts: value.Decoder{Trust: trust}}
+// NewQuery returns a decoder.
+func NewQuery(rel *shape.Relation, trust value.Trust) *Query {
+	return &Query{rel: rel, parts: value.Decoder{Trust: trust}}
 }
 
 // Row decodes the body of a DataRow message, into which the values point. One that cannot be represented is there as the server has
@@ -37,8 +38,8 @@ func (q *Query) Row(body []byte) (values []change.Value, inexact, err error) {
 		return nil, nil, fmt.Errorf("a row of a query does not have the %d columns of its table: %s", len(q.rel.Types), readAgain)
 	}
 	body = body[2:]
-	if cap(q.values)-len(q.values) < len(q.rel.Types) {
-		q.values = make([]change.Value, 0, max(1, min(q.rows, slabRows))*len(q.rel.Types))
+	if width := len(q.rel.Types); cap(q.values)-len(q.values) < width {
+		q.values = make([]change.Value, 0, max(width, min(max(firstRows*width, 2*cap(q.values)), slabValues)))
 	}
 	q.parts.Room(scratchLeft, slabScratch)
 	q.parts.Invalid = nil
