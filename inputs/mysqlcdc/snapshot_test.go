@@ -110,9 +110,9 @@ func TestSnapshotTables(t *testing.T) {
 		// The shape is the one that the rows are read under; its table stays the same while nothing has changed.
 		table := b.db + ".t"
 		c := snapshot.Chunk{Table: table, Limit: 2, Where: "v <> 'a' -- not the first"}
+		b.exec(t, "INSERT INTO t VALUES (4, 'd')")
 		first := readChunk(t, r, at, c)
 		require.Len(t, first.Events, 2)
-		b.exec(t, "INSERT INTO t VALUES (4, 'd')")
 		require.Same(t, first.Events[0].Table, readChunk(t, r, at, c).Events[0].Table)
 		b.exec(t, "ALTER TABLE t ADD w INT DEFAULT 5")
 		changed := readChunk(t, r, at, c).Events[0]

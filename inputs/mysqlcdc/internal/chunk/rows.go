@@ -38,10 +38,13 @@ func (in *rowReader) rows(ctx context.Context, limit int, add snapshot.Add) (end
 			return end, err
 		}
 		if p == nil {
-			if in.paged && limit > 0 && n >= limit {
-				end.Next, err = in.bound(last)
+			return end, nil
+		}
+		if in.paged && limit > 0 && n == limit {
+			if end.Next, err = in.bound(last); err != nil {
+				return end, err
 			}
-			return end, err
+			continue
 		}
 		last = p
 		values, inexact, err := in.values(p)

@@ -290,14 +290,15 @@ func (r *reader) readRange(ctx context.Context, t *table, c snapshot.Chunk, add 
 		conditions = append(conditions, compare(t.key, b.side, values, &p))
 	}
 	sql := t.selectFrom() + t.where(c, conditions...) + " ORDER BY " + orderBy(t.key)
-	if c.Limit > 0 {
-		sql += fmt.Sprintf(" LIMIT %d", c.Limit)
-	}
 	res := t.result(add)
+	if c.Limit > 0 {
+		sql += fmt.Sprintf(" LIMIT %d", c.Limit+1) // one more, which tells whether the range ends here
+		res.limit = c.Limit
+	}
 	if err := r.query(ctx, sql, p, res); err != nil {
 		return snapshot.End{}, err
 	}
-	if c.Limit <= 0 || res.rows < c.Limit {
+	if !res.more {
 		return snapshot.End{}, nil
 	}
 	values, err := t.keyOf(res.last)

@@ -99,6 +99,9 @@ type result struct {
 	rows int
 	last []byte // the body of the newest row
 	keys *keySet
+	// limit is how many rows are taken, and more says that there was one after them; 0: all are taken.
+	limit int
+	more  bool
 }
 
 func (t *table) result(add snapshot.Add) *result {
@@ -106,6 +109,10 @@ func (t *table) result(add snapshot.Add) *result {
 }
 
 func (res *result) row(body []byte) error {
+	if res.limit > 0 && res.rows == res.limit {
+		res.more = true
+		return nil
+	}
 	values, inexact, err := res.d.Row(body)
 	if err != nil {
 		return err
