@@ -18,6 +18,8 @@ const (
 	// beginTimeout bounds the wait for a transaction that sees enough, and the time of a read.
 	beginTimeout = time.Minute
 	readTimeout  = 10 * time.Minute // of a chunk, or of a part of a table that is read whole
+	// prepareTimeout bounds the wait for what a format needs for a table.
+	prepareTimeout = 10 * time.Second
 	// Between two tries of what has failed.
 	retryMin = time.Second
 	retryMax = time.Minute
@@ -388,7 +390,11 @@ func (j *Join) chunk(t task) (Chunk, error) {
 func read(ctx context.Context, r Reader, c Chunk, into *rows) (*result, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	into.prepare = func(t *change.Table) error { return change.Prepare(ctx, t) }
+	into.prepare = func(t *change.Table) error { // the transaction is open meanwhile
+		ctx, cancel := context.WithTimeout(ctx, prepareTimeout)
+		defer cancel()
+		return change.Prepare(ctx, t)
+	}
 	end, err := r.Read(ctx, c, into.add)
 	if err == nil {
 		err = into.failed
