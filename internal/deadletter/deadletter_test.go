@@ -248,6 +248,22 @@ func TestFormatIsNotKept(t *testing.T) {
 	require.ErrorContains(t, err, "replay it without --processors")
 }
 
+// A key that is no text, as in Avro, comes back byte by byte.
+func TestBinaryComesBack(t *testing.T) {
+	m := service.NewMessage([]byte{0, 0xff})
+	m.MetaSetMut(change.MetaKey, "\x00\x00\x00\x00\x01\xfe")
+	m.MetaSetMut("text", "ä")
+	e, err := NewEntry(m, errors.New("no"))
+	require.NoError(t, err)
+	s, _ := opened(t)
+	_, err = s.Keep(t.Context(), "", []Entry{e}, Limits{}, time.Now())
+	require.NoError(t, err)
+	got, err := s.Get(t.Context(), 1)
+	require.NoError(t, err)
+	assert.Equal(t, map[string]string{change.MetaKey: "\x00\x00\x00\x00\x01\xfe", "text": "ä"}, got.Metadata)
+	assert.Equal(t, []byte{0, 0xff}, got.Payload)
+}
+
 // A message of another source has no event, and comes back all the same.
 func TestForeignMessage(t *testing.T) {
 	m := service.NewMessage([]byte{1, 0xff})

@@ -5,7 +5,6 @@ package deadletter
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -155,7 +154,7 @@ func (s *Store) Keep(ctx context.Context, pipeline string, entries []Entry, l Li
 }
 
 func keepOne(ctx context.Context, tx *sql.Tx, pipeline string, e *Entry, now time.Time) error {
-	metadata, err := json.Marshal(e.Metadata)
+	metadata, err := marshalMetadata(e.Metadata)
 	if err != nil {
 		return err
 	}
@@ -301,7 +300,7 @@ func (s *Store) List(ctx context.Context, f Filter, bodies bool) (all []Entry, e
 		}
 		e.FirstAt, e.LastAt = time.UnixMilli(first).UTC(), time.UnixMilli(last).UTC()
 		if metadata != "" {
-			if err := json.Unmarshal([]byte(metadata), &e.Metadata); err != nil {
+			if e.Metadata, err = unmarshalMetadata([]byte(metadata)); err != nil {
 				return nil, s.wrap(fmt.Errorf("entry %d: %w", e.ID, err))
 			}
 		}
