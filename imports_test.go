@@ -81,7 +81,7 @@ func layers() []layer {
 		}}),
 		with(layer{pattern: "internal/envelope", imports: []string{"internal/change"}}),
 		with(layer{pattern: "internal/envelope/parse"}),
-		with(layer{pattern: "internal/envelope/*", imports: []string{"internal/change", "internal/envelope", "internal/envelope/parse"}}),
+		with(layer{pattern: "internal/envelope/*", imports: []string{"internal/change", "internal/envelope", "internal/envelope/parse", "internal/envelope/confluent"}}),
 		with(layer{pattern: "internal/registry"}),
 		with(layer{pattern: "internal/format", imports: []string{"internal/change", "internal/envelope", "internal/envelope/*", "internal/registry"}}),
 		with(layer{pattern: "internal/change", imports: []string{"checkpoint", "internal/exactly"}, tests: []string{"internal/testenv/steptest"}}),

@@ -21,7 +21,9 @@ type CloudEvents struct {
 var _ change.Format = (*CloudEvents)(nil)
 
 // NewEncoder implements change.Format.
-func (f *CloudEvents) NewEncoder() change.Encoder { return &cloudEncoder{format: f} }
+func (f *CloudEvents) NewEncoder() change.Encoder {
+	return &cloudEncoder{format: f, data: Payloads{Row: f.Row}}
+}
 
 // The headers of the Kafka protocol binding.
 const (
@@ -46,7 +48,8 @@ func (f *CloudEvents) textOf(t *change.Table) *cloudText {
 
 type cloudEncoder struct {
 	format *CloudEvents
-	native nativeEncoder
+	data   Payloads
+	maker  change.Maker
 	parts  change.Parts
 
 	// What is the same for neighbours.
@@ -62,7 +65,6 @@ type cloudEncoder struct {
 
 // AppendMessages implements change.Encoder.
 func (e *cloudEncoder) AppendMessages(dst service.MessageBatch, buf []byte, ev *change.Event) (service.MessageBatch, []byte) {
-	e.native.prepare(ev)
 	if e.table != ev.Table || e.origin != ev.Origin {
 		e.table, e.origin, e.text = ev.Table, ev.Origin, e.format.textOf(ev.Table)
 		e.time = ev.Tx.CommitTime.UTC().AppendFormat(nil, time.RFC3339Nano)
@@ -76,15 +78,15 @@ func (e *cloudEncoder) AppendMessages(dst service.MessageBatch, buf []byte, ev *
 		buf = ev.AppendID(buf)
 		id := buf[start:len(buf):len(buf)]
 		start = len(buf)
-		buf = e.appendData(buf, ev)
+		buf = e.data.Append(buf, ev)
 		one.Headers = e.headers(ev, id)
 	} else {
 		buf = e.appendStructured(buf, ev)
 		one.Headers = structuredHeaders
 	}
 	end := len(buf)
-	buf = appendKey(buf, ev, e.native.names)
-	return append(dst, e.native.maker.Message(one, buf[start:end:end], buf[end:len(buf):len(buf)])), buf
+	buf = e.data.AppendKey(buf, ev)
+	return append(dst, e.maker.Message(one, buf[start:end:end], buf[end:len(buf):len(buf)])), buf
 }
 
 //nolint:gochecknoglobals // constants
@@ -121,18 +123,5 @@ func (e *cloudEncoder) appendStructured(dst []byte, ev *change.Event) []byte {
 	dst = append(append(append(dst, `,"type":"`...), e.typ...), `","subject":`...)
 	dst = append(AppendString(dst, e.text.subject), `,"time":"`...)
 	dst = append(append(dst, e.time...), `","datacontenttype":"`+typeData+`","data":`...)
-	return append(e.appendData(dst, ev), '}')
-}
-
-func (e *cloudEncoder) appendData(dst []byte, ev *change.Event) []byte {
-	switch {
-	case !e.format.Row:
-		return e.native.appendNative(dst, ev)
-	case ev.Change != nil:
-		return appendSchemaChange(dst, ev.Change)
-	case ev.Op == change.Delete:
-		return appendRow(dst, e.native.names, ev.Before)
-	default:
-		return appendRow(dst, e.native.names, ev.After)
-	}
+	return append(e.data.Append(dst, ev), '}')
 }

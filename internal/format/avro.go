@@ -1,8 +1,6 @@
 package format
 
 import (
-	"context"
-
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/deltaforge/deltaforge/internal/change"
@@ -49,20 +47,12 @@ func avroFields() []*service.ConfigField {
 	}
 }
 
-// numbers asks a registry for the numbers of Avro schemas.
-type numbers struct{ client *registry.Client }
-
-// ID implements avro.Registry.
-func (n numbers) ID(ctx context.Context, subject, schema string) (int, error) {
-	return n.client.ID(ctx, registry.Schema{Subject: subject, Text: schema, Type: registry.Avro})
-}
-
 func parseAvro(conf *service.ParsedConfig, log registry.Logger) (change.Format, error) {
 	r, err := parseRegistry(conf, log)
 	if err != nil {
 		return nil, err
 	}
-	f := &avro.Format{Registry: numbers{r.client}, Topic: r.topicOf, Subject: r.subject}
+	f := &avro.Format{Naming: r.naming(registry.Avro)}
 	second := func(options []string, field string) (is bool) {
 		var v string
 		if err == nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/envelope"
 	"github.com/deltaforge/deltaforge/internal/envelope/avro"
+	"github.com/deltaforge/deltaforge/internal/envelope/confluent"
 	"github.com/deltaforge/deltaforge/internal/envelope/debezium"
 	"github.com/deltaforge/deltaforge/internal/format"
 )
@@ -88,12 +89,12 @@ func TestAvro(t *testing.T) {
 		asked = nil
 		got.Registry, got.Topic = nil, nil
 		assert.Equal(t, &avro.Format{
-			Shape: avro.ShapeRow, Deletes: avro.DeleteNull, Subject: avro.SubjectTopic, Tombstones: true, Optional: true, DecimalText: true, TimeText: true, ArrayText: true, Enums: true,
+			Shape: avro.ShapeRow, Deletes: avro.DeleteNull, Naming: confluent.Naming{Subject: confluent.SubjectTopic}, Tombstones: true, Optional: true, DecimalText: true, TimeText: true, ArrayText: true, Enums: true,
 			Placeholder: debezium.DefaultPlaceholder,
 		}, got)
 	}
 	f, err := parseFormat(t, "format: avro\nregistry: {urls: ['"+s.URL+`'], topic: '${! metadata("operation") }'}`)
 	require.NoError(t, err)
 	err = change.Prepare(t.Context(), &change.Table{Source: &change.Source{Format: f}, Database: "db", Name: "t", Columns: make([]change.Column, 1)})
-	assert.EqualError(t, err, "the Avro schema of table db.t: registry.topic is empty for it: it may use the metadata source, database, schema_name and table")
+	assert.EqualError(t, err, "the schema of table db.t: registry.topic is empty for it: it may use the metadata source, database, schema_name and table")
 }

@@ -1,6 +1,7 @@
 package format
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -9,7 +10,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/deltaforge/deltaforge/internal/change"
-	"github.com/deltaforge/deltaforge/internal/envelope/avro"
+	"github.com/deltaforge/deltaforge/internal/envelope/confluent"
 	"github.com/deltaforge/deltaforge/internal/registry"
 )
 
@@ -31,7 +32,7 @@ const (
 const defaultTopic = `${! metadata("source") }.${! metadata("schema_name").or(metadata("database")) }.${! metadata("table") }`
 
 func subjects() []string {
-	return texts(avro.SubjectTopic, avro.SubjectRecord, avro.SubjectTopicRecord)
+	return texts(confluent.SubjectTopic, confluent.SubjectRecord, confluent.SubjectTopicRecord)
 }
 
 func registryFields() []*service.ConfigField {
@@ -56,7 +57,7 @@ func registryFields() []*service.ConfigField {
 type registryConf struct {
 	client  *registry.Client
 	topic   *service.InterpolatedString
-	subject avro.Subject
+	subject confluent.Subject
 }
 
 func parseRegistry(conf *service.ParsedConfig, log registry.Logger) (r registryConf, err error) {
@@ -98,7 +99,7 @@ func parseRegistry(conf *service.ParsedConfig, log registry.Logger) (r registryC
 	if err != nil {
 		return r, err
 	}
-	r.subject = avro.Subject(subject)
+	r.subject = confluent.Subject(subject)
 	if r.topic, err = conf.FieldInterpolatedString(fieldRegistry, fieldTopic); err != nil {
 		return r, err
 	}
@@ -137,4 +138,20 @@ func (r registryConf) topicOf(t *change.Table) (string, error) {
 		return "", errors.New(fieldRegistry + "." + fieldTopic + " is empty for it: it may use the metadata source, database, schema_name and table")
 	}
 	return topic, nil
+}
+
+// naming returns where schemas in a language are registered.
+func (r registryConf) naming(language registry.Type) confluent.Naming {
+	return confluent.Naming{Registry: numbers{r.client, language}, Topic: r.topicOf, Subject: r.subject}
+}
+
+// numbers asks a registry for the numbers of schemas in a language.
+type numbers struct {
+	client   *registry.Client
+	language registry.Type
+}
+
+// ID implements confluent.Registry.
+func (n numbers) ID(ctx context.Context, subject, schema string) (int, error) {
+	return n.client.ID(ctx, registry.Schema{Subject: subject, Text: schema, Type: n.language})
 }

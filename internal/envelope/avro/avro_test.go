@@ -18,6 +18,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/envelope"
+	"github.com/deltaforge/deltaforge/internal/envelope/confluent"
 )
 
 // fake is a registry that numbers what it is asked for.
@@ -38,7 +39,7 @@ func topicOf(t *change.Table) (string, error) { return t.Source.Name + "." + t.F
 
 func newFormat(options func(*Format)) (*Format, *fake) {
 	r := &fake{}
-	f := &Format{Registry: r, Topic: topicOf, Shape: ShapeEnvelope, Deletes: DeleteKeep, Subject: SubjectTopic, Tombstones: true, Placeholder: "__gone"}
+	f := &Format{Naming: confluent.Naming{Registry: r, Topic: topicOf, Subject: confluent.SubjectTopic}, Shape: ShapeEnvelope, Deletes: DeleteKeep, Tombstones: true, Placeholder: "__gone"}
 	if options != nil {
 		options(f)
 	}
@@ -342,10 +343,10 @@ func TestSchemas(t *testing.T) {
 		`{"name":"_1st","type":"string","deltaforge.name":"1st"},{"name":"my_col_3","type":"string","deltaforge.name":"my col"}]}`
 	value := `{"type":"record","name":"Value","namespace":"shop.db.my_table",` + fields
 	key := `{"type":"record","name":"Key","namespace":"shop.db.my_table","fields":[{"name":"id","type":"int"}]}`
-	for subject, want := range map[Subject][]string{
-		SubjectTopic:       {"shop.db.my-table-value", "shop.db.my-table-key"},
-		SubjectRecord:      {"shop.db.my_table.Value", "shop.db.my_table.Key"},
-		SubjectTopicRecord: {"shop.db.my-table-shop.db.my_table.Value", "shop.db.my-table-shop.db.my_table.Key"},
+	for subject, want := range map[confluent.Subject][]string{
+		confluent.SubjectTopic:       {"shop.db.my-table-value", "shop.db.my-table-key"},
+		confluent.SubjectRecord:      {"shop.db.my_table.Value", "shop.db.my_table.Key"},
+		confluent.SubjectTopicRecord: {"shop.db.my-table-shop.db.my_table.Value", "shop.db.my-table-shop.db.my_table.Key"},
 	} {
 		f, r := newFormat(func(f *Format) { f.Shape, f.Subject = ShapeRow, subject })
 		require.NoError(t, f.Prepare(t.Context(), odd))
@@ -353,7 +354,7 @@ func TestSchemas(t *testing.T) {
 		assert.Equal(t, want, r.subjects)
 		assert.Equal(t, []string{value, key}, r.schemas)
 	}
-	f, r := newFormat(func(f *Format) { f.Subject, f.Optional = SubjectRecord, true })
+	f, r := newFormat(func(f *Format) { f.Subject, f.Optional = confluent.SubjectRecord, true })
 	point := change.Column{Name: "a", Logical: change.LogicalGeometry}
 	two := table("postgresql", point, change.Column{Name: "b", Logical: change.LogicalGeometry, Nullable: true})
 	require.NoError(t, f.Prepare(t.Context(), two))
@@ -386,7 +387,7 @@ func TestNotPrepared(t *testing.T) {
 	assert.Len(t, r.schemas, 2)
 
 	f.Topic = func(*change.Table) (string, error) { return "", nil }
-	require.EqualError(t, f.Prepare(t.Context(), table("mysql")), "the Avro schema of table db.t: registry.topic is empty for it")
+	require.EqualError(t, f.Prepare(t.Context(), table("mysql")), "the schema of table db.t: registry.topic is empty for it")
 	require.NoError(t, f.Prepare(t.Context(), tab.With(nil, nil)), "rows that nobody may see have no schema")
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/envelope/confluent"
 )
 
 // encoder writes what neighbours have in common once, and copies it from then on.
@@ -21,7 +22,7 @@ type encoder struct {
 	origin *change.Origin
 
 	names *tableText
-	heads *heads
+	heads *confluent.Heads
 	text  []byte
 	// source, middle, tx and times are parts of text: the source up to the sequence, from there to the place of the row, the transaction up to
 	// the order, and the times.
@@ -51,7 +52,7 @@ func (e *encoder) prepare(ev *change.Event) {
 	}
 	e.table, e.origin = ev.Table, ev.Origin
 	e.names = e.format.textOf(ev.Table)
-	e.heads = e.names.ids.Load()
+	e.heads = e.names.Heads()
 	if e.format.Shape == ShapeRow {
 		return
 	}
@@ -142,7 +143,7 @@ func (e *encoder) failed(dst service.MessageBatch, ev *change.Event) service.Mes
 // one appends a message of an event, or of a part of one.
 func (e *encoder) one(dst service.MessageBatch, buf []byte, ev *change.Event) (service.MessageBatch, []byte) {
 	start := len(buf)
-	buf = append(buf, e.heads.value[:]...)
+	buf = append(buf, e.heads.Value[:]...)
 	switch {
 	case e.format.Shape == ShapeEnvelope:
 		buf = e.appendEnvelope(buf, ev)
@@ -226,7 +227,7 @@ func (e *encoder) appendKey(dst []byte, ev *change.Event) []byte {
 			return dst
 		}
 	}
-	dst = append(dst, e.heads.key[:]...)
+	dst = append(dst, e.heads.Key[:]...)
 	for _, c := range e.names.key {
 		dst = e.appendValue(dst, e.names.columns[c], row[c])
 	}

@@ -5,13 +5,14 @@ import (
 	"strings"
 
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/envelope/confluent"
 )
 
 // The names of the records of a table, in the namespace of its topic.
 const (
 	recordEnvelope = "Envelope"
 	recordValue    = "Value"
-	recordKey      = "Key"
+	recordKey      = confluent.RecordKey
 )
 
 // valid makes a name that Avro allows: each character but A-Z, a-z, 0-9 and _ becomes _, and a digit at the start gets a _ before it.
