@@ -88,6 +88,26 @@ func TestAvro(t *testing.T) {
 	var versions []int
 	require.NoError(t, json.Unmarshal([]byte(ask(t, reg, http.MethodGet, "/subjects/test_"+b.db+"."+b.db+".moves-value/versions", "")), &versions))
 	assert.Contains(t, [][]int{{1, 2, 3, 4, 5}, {1, 2, 3, 4, 5, 6}}, versions, "each version of the table is one of the subject; the first has no row if the load began later")
+	jsonSchema(t, b, reg)
+}
+
+// jsonSchema: the registry takes the schemas of JSON, and a column that is added under BACKWARD.
+func jsonSchema(t *testing.T, b *bench, reg *servers.Registry) {
+	t.Helper()
+	ask(t, reg, http.MethodPut, "/config", `{"compatibility":"BACKWARD"}`)
+	b.exec(t, "CREATE TABLE docs (id INT PRIMARY KEY, j JSON)")
+	yaml := "format: json_schema\nregistry: {urls: ['" + reg.URL() + "'], topic: '${! metadata(\"table\") }', subject: topic_record}\njson_schema: {data: row}\nserver_id: 77003"
+	r := start(t, b.newLog(t, yaml), checkpoint.Token{}).connected(t)
+	b.exec(t, "INSERT INTO docs VALUES (1, '[]')", "ALTER TABLE docs ADD COLUMN d DATE NOT NULL DEFAULT '2024-02-29'", "INSERT INTO docs (id) VALUES (2)")
+	var rows []string
+	for _, m := range r.messages(t, 2) {
+		require.NoError(t, m.GetError())
+		ev, _ := change.Own(m)
+		rows = append(rows, string(ev.Payload()[5:]), string(ev.Key()[5:]))
+	}
+	assert.Equal(t, []string{`{"id":1,"j":[]}`, `{"id":1}`, `{"id":2,"j":null,"d":"2024-02-29"}`, `{"id":2}`}, rows)
+	assert.Equal(t, "[1,2]", ask(t, reg, http.MethodGet, "/subjects/docs-docs.Value/versions", ""))
+	assert.Equal(t, "[1]", ask(t, reg, http.MethodGet, "/subjects/docs-docs.Key/versions", ""))
 }
 
 const load = 100

@@ -45,8 +45,9 @@ func TestParse(t *testing.T) {
 		assert.Equal(t, want, got, yaml)
 	}
 	for yaml, want := range map[string]string{
-		"format: xml":  `format: want one of native, row, debezium, avro, cloudevents, got "xml"`,
-		"format: avro": "registry.urls: the format needs a schema registry: set its address",
+		"format: xml":         `format: want one of native, row, debezium, avro, json_schema, cloudevents, got "xml"`,
+		"format: json_schema": "registry.urls: the format needs a schema registry: set its address",
+		"format: avro":        "registry.urls: the format needs a schema registry: set its address",
 		"format: avro\nregistry: {urls: ['http://u:hunter2@host:8081']}":                                                   "registry.urls: the URL of host:8081 has a user: set registry.basic_auth",
 		"format: avro\nregistry: {urls: ['host:8081']}":                                                                    `registry.urls: want http://host:port or https://host:port, got "host:8081"`,
 		"format: avro\nregistry: {urls: ['http://host:1'], bearer_token: t, basic_auth: {username: u, password: hunter2}}": "registry: set basic_auth or bearer_token, not both",
