@@ -19,6 +19,7 @@ import (
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/exactly"
 	"github.com/deltaforge/deltaforge/internal/plane"
+	"github.com/deltaforge/deltaforge/internal/snapshot"
 )
 
 // exactSink is what survives instances: rows and records, written together.
@@ -336,4 +337,53 @@ func TestPlaceOfRowsThatAreLeft(t *testing.T) {
 	assert.Equal(t, []string{"tx1+0 mark 0 order 102", "tx1+0 mark 0 order 102", "tx1+0 mark 0 order 102"}, places(parts[1]), "the chunk goes on in the next part")
 	assert.Equal(t, []string{"stays"}, places(parts[2]))
 	assert.Equal(t, []string{chunk, "tx1+1 mark 1 order 106"}, places(parts[3]))
+}
+
+// TestPlacesMoveForwards: whoever comes late with a place before the one in the sink writes that one again, with a new record.
+func TestPlacesMoveForwards(t *testing.T) {
+	in := newTestInput(t, Config{ExactlyOnce: true, MaxInFlight: 1}, &fakeLog{t: t}, nil, nil)
+	x := newExact(in)
+	in.store = x.positions([][]byte{nil, nil, nil})
+	at := func(n int) place {
+		return place{token: checkpoint.Token{Source: "server", Commit: commitText(n)}, order: uint64(10 * n)} //nolint:gosec // small
+	}
+	x.written = at(5)
+	seen := map[string]bool{}
+	for _, c := range []struct{ asked, want int }{{3, 5}, {5, 5}, {4, 5}, {7, 7}} {
+		p, err := x.prepare(at(c.asked))
+		require.NoError(t, err)
+		value := p.Records[len(p.Records)-1].Value
+		rec, err := checkpoint.UnmarshalRecord(value)
+		require.NoError(t, err)
+		assert.Equal(t, commitText(c.want).String(), rec.Position, "asked for %d", c.asked)
+		assert.False(t, seen[string(value)], "a record that was there before")
+		seen[string(value)] = true
+	}
+}
+
+// TestSaveAtAnUnchangedPlace: what is new of a snapshot is saved where the position stays, once; else nothing is written there.
+func TestSaveAtAnUnchangedPlace(t *testing.T) {
+	cfg := loadConfig(snapshot.Initial)
+	cfg.ExactlyOnce = true
+	in := newTestInput(t, cfg, simLog{newSimDB(t, newRand(1), 5)}, nil, nil)
+	x := in.exact
+	in.store = x.positions([][]byte{nil, nil, nil})
+	in.saving.Store(&saver{in: in, wake: make(chan struct{}, 1), begun: make(chan struct{})})
+	sink := newExactSink(t, 1)
+	x.sink = &exactOutput{sink, false, t.Context()}
+	here := place{token: checkpoint.Token{Source: "server", Commit: commitText(5)}, order: 50}
+	written := func() string { return string(sink.data["fake"]) }
+	save := func() { require.NoError(t, x.save(t.Context(), here)) }
+	save()
+	first := written()
+	require.NotEmpty(t, first)
+	save()
+	require.Equal(t, first, written(), "nothing is new")
+	require.NoError(t, in.loader.Begin(nil, true))
+	save()
+	second := written()
+	require.NotEqual(t, first, second, "the snapshot has something new")
+	require.NotEmpty(t, sink.data[checkpoint.SnapshotKey("fake")])
+	save()
+	require.Equal(t, second, written(), "nothing is new")
 }
