@@ -27,9 +27,6 @@ func meaningCell(r row) string {
 	if r.remark != "" {
 		meaning += " " + r.remark
 	}
-	if r.waits != "" {
-		meaning += " **Not emitted by this version**, which has no " + r.waits + "."
-	}
 	return meaning
 }
 

@@ -164,8 +164,8 @@ func sinkRows() []row {
 		r("spool_bytes", gaugeKind, "Bytes of these on the disk.", "output"),
 		r("spool_dropped_total", counterKind, "Events that a late output never gets, because its part of the spool was full.", "output"),
 		r("spool_retries_total", counterKind, "Deliveries to a late output that failed and are tried again.", "output"),
-		r("sink_txn_commits_total", counterKind, "Transactions committed; exactly-once only.").waitsFor("exactly-once delivery"),
-		r("sink_txn_aborts_total", counterKind, "Transactions aborted; exactly-once only.").waitsFor("exactly-once delivery"),
+		r("sink_txn_commits_total", counterKind, "Transactions committed; with exactly_once only."),
+		r("sink_txn_aborts_total", counterKind, "Attempts at a transaction of which nothing is in the sink; with exactly_once only."),
 	}
 }
 
@@ -242,12 +242,6 @@ func (r row) summed() row {
 
 // byHand is about the series that a pipeline's author feeds.
 const byHand = "Counted where the pipeline says so: [what you drop yourself](#what-you-drop-yourself)."
-
-// waitsFor returns the row as one that nothing emits until there is a certain part.
-func (r row) waitsFor(part string) row {
-	r.waits = part
-	return r
-}
 
 // remarked returns the row with a remark for the reference page.
 func (r row) remarked(text string) row {

@@ -95,7 +95,6 @@ type row struct {
 	buckets   bucketSet
 	help      string
 	feeds     []feed
-	waits     string // for what part, which this version does not have: until then nothing emits the series
 	remark    string // on the reference page only, after help
 }
 
@@ -138,9 +137,6 @@ type Series struct {
 	Type   string   // counter, gauge or histogram
 	Labels []string // all of them, sorted
 	Help   string
-	// Emitted is false for a series that nothing of this version emits. It has its name already, so that dashboards and alerts
-	// know it; they say that it has no data yet.
-	Emitted bool
 }
 
 // AllSeries returns the table in the order of the reference page. Stats without a row, which are exported as
@@ -155,7 +151,7 @@ func AllSeries() []Series {
 			labels = append(labels, labelPipeline, labelTenant)
 		}
 		slices.Sort(labels)
-		all = append(all, Series{Name: prefix + r.series, Type: r.kind.String(), Labels: labels, Help: r.help, Emitted: r.waits == ""})
+		all = append(all, Series{Name: prefix + r.series, Type: r.kind.String(), Labels: labels, Help: r.help})
 	}
 	return all
 }

@@ -19,7 +19,6 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/deltaforge/deltaforge/internal/testenv"
-	"github.com/deltaforge/deltaforge/metrics"
 	"github.com/deltaforge/deltaforge/resources/grafana"
 )
 
@@ -175,63 +174,6 @@ func TestDashboardNamesSeriesThatExist(t *testing.T) {
 			assert.Empty(t, c.check(e), expr)
 		}
 	}
-}
-
-// later are the series that have a name and that nothing of this version emits.
-func later() map[string]bool {
-	names := map[string]bool{}
-	for _, s := range metrics.AllSeries() {
-		if !s.Emitted {
-			names[s.Name] = true
-		}
-	}
-	return names
-}
-
-const noData = "No data in this version: "
-
-// A panel that no series of this version feeds says so, and no other panel does; nor has one both sorts, which would look as if
-// half of it were broken.
-func TestPanelsWithoutDataSaySo(t *testing.T) {
-	for _, p := range loadBoard(t).Panels {
-		fed, unfed := 0, 0
-		for _, target := range p.Targets {
-			e, err := parse(target.Expr)
-			require.NoError(t, err)
-			for _, s := range e.selectors {
-				if later()[s.name] {
-					unfed++
-				} else {
-					fed++
-				}
-			}
-		}
-		assert.False(t, fed > 0 && unfed > 0, "%q has series of this version and of a later one", p.Title)
-		assert.Equal(t, unfed > 0, strings.Contains(p.Description, noData), "%q: %s", p.Title, p.Description)
-	}
-}
-
-// No alert waits for a series that this version does not emit. It may be what excuses something.
-func TestAlertsDoNotWaitForLaterSeries(t *testing.T) {
-	for _, r := range loadRules(t) {
-		assert.Empty(t, waitingFor(t, r.Expr), r.Alert)
-	}
-	assert.Equal(t, []string{"deltaforge_sink_txn_aborts_total"},
-		waitingFor(t, `deltaforge_source_lag_seconds > 1 and on (source) deltaforge_sink_txn_aborts_total > 0`))
-}
-
-// waitingFor returns the later series of an expression, without those after unless.
-func waitingFor(t *testing.T, expr string) (names []string) {
-	t.Helper()
-	e, err := parse(expr)
-	require.NoError(t, err)
-	excused := regexp.MustCompile(`\bunless(\s+on\s*\([^)]*\))?\s*$`)
-	for _, s := range e.selectors {
-		if later()[s.name] && !excused.MatchString(expr[:s.pos]) {
-			names = append(names, s.name)
-		}
-	}
-	return names
 }
 
 type rule struct {

@@ -7,6 +7,23 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 )
 
+// Transactions counts the transactions of an output that delivers exactly once.
+type Transactions struct{ commits, aborts *service.MetricCounter }
+
+// NewTransactions registers the series.
+func NewTransactions(m *service.Metrics) *Transactions {
+	t := &Transactions{commits: m.NewCounter("sink_txn_commits_total"), aborts: m.NewCounter("sink_txn_aborts_total")}
+	t.commits.Incr(0)
+	t.aborts.Incr(0)
+	return t
+}
+
+// Committed counts a transaction that is in the sink.
+func (t *Transactions) Committed() { t.commits.Incr(1) }
+
+// Aborted counts an attempt at a transaction of which nothing is in the sink.
+func (t *Transactions) Aborted() { t.aborts.Incr(1) }
+
 // ExactlyField is the field that turns exactly-once delivery on. The output says how it keeps the position.
 func ExactlyField(name, how string) *service.ConfigField {
 	return service.NewBoolField(name).Default(false).

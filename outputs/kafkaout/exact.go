@@ -26,6 +26,7 @@ import (
 type exact struct {
 	o        *output
 	pipeline *exactly.Pipeline
+	stats    *sink.Transactions
 
 	mu     sync.Mutex
 	ledger *exactly.Ledger // guarded by mu, as are all the others
@@ -41,6 +42,7 @@ type transaction struct {
 	tx    *exactly.Tx
 	recs  []*kgo.Record
 	marks []*exactly.Mark // of events that are done with it
+	tried bool            // it was sent, and its outcome is not known
 }
 
 // mostTries is how often a transaction is sent in one call when its producer is fenced.
@@ -112,6 +114,10 @@ func (x *exact) transact(ctx context.Context, t *transaction) (err error) {
 				return err
 			}
 			committed, err := t.tx.Found(x.values[x.ledger.Key()])
+			if !committed && t.tried {
+				t.tried = false
+				x.stats.Aborted()
+			}
 			if err != nil {
 				x.open = nil
 				x.drop()
@@ -129,6 +135,7 @@ func (x *exact) transact(ctx context.Context, t *transaction) (err error) {
 		if r, ok := errors.AsType[refusedRecords](err); ok {
 			x.open = nil
 			t.tx.Aborted()
+			x.stats.Aborted()
 			return r
 		}
 		x.drop()
@@ -146,6 +153,7 @@ func (x *exact) commit(t *transaction) {
 		m.Done = true
 	}
 	t.tx.Committed()
+	x.stats.Committed()
 }
 
 // drop gives up the producer; x.mu is held.
@@ -180,7 +188,7 @@ func (x *exact) send(ctx context.Context, t *transaction) error {
 	for _, r := range t.tx.Records() {
 		recs = append(recs, &kgo.Record{Topic: x.o.conf.checkpointTopic, Key: []byte(r.Key), Value: r.Value})
 	}
-	x.dirty = true
+	x.dirty, t.tried = true, true
 	errs, err := x.commitRecords(ctx, x.cl, recs)
 	if err == nil || len(errs) == 0 {
 		return err
@@ -300,7 +308,7 @@ func (x *exact) explain(err error, what string) *sink.Error {
 var _ exactly.Sink = (*exact)(nil)
 
 func newExactSink(o *output, res *service.Resources) *exact {
-	return &exact{o: o, pipeline: exactly.Of(res), loaded: map[string]bool{}}
+	return &exact{o: o, pipeline: exactly.Of(res), stats: sink.NewTransactions(res.Metrics()), loaded: map[string]bool{}}
 }
 
 // close gives the producer up.

@@ -26,6 +26,7 @@ type exact struct {
 	conf     *config
 	pipeline *exactly.Pipeline
 	client   func() *redis.Client // nil: not connected
+	stats    *sink.Transactions
 
 	mu      sync.Mutex
 	ledger  *exactly.Ledger // guarded by mu, as are all the others
@@ -41,6 +42,7 @@ type transaction struct {
 	entries []*entry
 	marks   []*exactly.Mark // of events that are done with it
 	answers []any           // of the entries, once it was run
+	tried   bool            // it was sent, and its outcome is not known
 }
 
 // checkpointSuffix stands between the prefix and the key of a position.
@@ -181,6 +183,10 @@ func (x *exact) connect(ctx context.Context, t *transaction) (committed bool, er
 		value = []byte(get.Val())
 	}
 	committed, err = t.tx.Found(value)
+	if !committed && t.tried {
+		t.tried = false
+		x.stats.Aborted()
+	}
 	switch {
 	case err != nil:
 		x.open = nil
@@ -199,6 +205,7 @@ func (x *exact) commit(t *transaction) {
 		m.Done = true
 	}
 	t.tx.Committed()
+	x.stats.Committed()
 }
 
 // send sends a transaction. Refused means that somebody has touched the key.
@@ -220,6 +227,7 @@ func (x *exact) send(ctx context.Context, t *transaction) (refused bool, err err
 	exec, watch := redis.NewSliceCmd(ctx, "exec"), redis.NewStatusCmd(ctx, "watch", c.checkpointKey(x.ledger.Key()))
 	_ = pipe.Process(ctx, exec)
 	_ = pipe.Process(ctx, watch)
+	t.tried = true
 	_, sent := pipe.Exec(ctx)
 	if watch.Err() != nil {
 		x.drop() // without its watch the connection may not be used
@@ -236,6 +244,7 @@ func (x *exact) send(ctx context.Context, t *transaction) (refused bool, err err
 		x.drop()
 		x.open = nil
 		t.tx.Aborted()
+		x.stats.Aborted()
 		return false, x.refused(t, multi, queued, exec.Err())
 	}
 	x.drop()

@@ -78,7 +78,7 @@ func newOutput(c *config, res *service.Resources) *output {
 		build:  builder{conf: c, streams: make(map[tableName]name)},
 	}
 	if c.exactly {
-		o.exact = &exact{conf: c, pipeline: exactly.Of(res), client: o.client, streams: map[string]bool{}}
+		o.exact = &exact{conf: c, pipeline: exactly.Of(res), client: o.client, stats: sink.NewTransactions(res.Metrics()), streams: map[string]bool{}}
 	}
 	if c.dead != nil {
 		o.dead = deadletter.New(*c.dead, res, o.stats)

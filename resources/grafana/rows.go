@@ -253,7 +253,7 @@ func checkpoints() []Panel {
 		},
 		{
 			Title: "Exactly-once transactions", Unit: unitEvents, Width: 12,
-			Help: "Transactions a second that sinks committed and aborted. Steady aborts: a second process uses the same transactional id, or transactions time out. No data in this version: it delivers at least once.",
+			Help: "Transactions a second that sinks committed and aborted. Steady aborts: a second process uses the same transactional id, or transactions time out. No data without `exactly_once`.",
 			Queries: []Query{
 				{rate("deltaforge_sink_txn_commits_total", "@sink", "pipeline, sink"), "{{pipeline}}/{{sink}} committed"},
 				{rate("deltaforge_sink_txn_aborts_total", "@sink", "pipeline, sink"), "{{pipeline}}/{{sink}} aborted"},
