@@ -69,7 +69,7 @@ func layers() []layer {
 		with(layer{pattern: "processors/*", imports: []string{"internal/step", "internal/guard", "internal/tablefilter", "internal/change", "internal/envelope", "internal/format"}, tests: []string{"internal/testenv/steptest", "internal/envelope/*"}}),
 		with(layer{pattern: "internal/stored", imports: []string{"internal/change", "internal/envelope"}}),
 		with(layer{pattern: "internal/deadletter", imports: []string{"internal/change", "internal/guard", "internal/sink", "internal/sqlitefile", "internal/stored"}, tests: []string{"internal/envelope"}}),
-		with(layer{pattern: "outputs/*", imports: []string{"internal/deadletter", "internal/sqlitefile", "internal/stored", "internal/sink", "internal/loopback", "internal/change", "internal/envelope", "internal/exactly", "checkpoint"}, tests: []string{"internal/envelope/*"}}),
+		with(layer{pattern: "outputs/*", imports: []string{"internal/deadletter", "internal/sqlitefile", "internal/stored", "internal/sink", "internal/kafkaconn", "internal/loopback", "internal/change", "internal/envelope", "internal/exactly", "checkpoint"}, tests: []string{"internal/envelope/*"}}),
 		with(layer{pattern: "internal/coordinator", imports: []string{
 			"internal/coordinator/internal/*", "internal/change", "internal/fault", "internal/guard", "internal/plane",
 			"internal/snapshot", "internal/exactly", "checkpoint",
@@ -85,10 +85,12 @@ func layers() []layer {
 		with(layer{pattern: "internal/registry"}),
 		with(layer{pattern: "internal/format", imports: []string{"internal/change", "internal/envelope", "internal/envelope/*", "internal/registry"}}),
 		with(layer{pattern: "internal/change", imports: []string{"checkpoint", "internal/exactly"}, tests: []string{"internal/testenv/steptest"}}),
-		with(layer{pattern: "internal/exactly"}),
+		with(layer{pattern: "internal/exactly", imports: []string{"checkpoint"}}),
 		with(layer{pattern: "internal/sink", imports: []string{"internal/guard"}}),
 		with(layer{pattern: "internal/step", imports: []string{"internal/change", "internal/envelope", "internal/guard", "internal/tablefilter"}, tests: []string{"internal/testenv/steptest"}}),
-		with(layer{pattern: "checkpoint", imports: []string{"internal/sqlitefile"}}),
+		with(layer{pattern: "checkpoint", imports: []string{"internal/sqlitefile", "internal/kafkaconn", "internal/sink", "checkpoint/internal/*"}}),
+		with(layer{pattern: "checkpoint/internal/*", imports: []string{"internal/kafkaconn"}}),
+		with(layer{pattern: "internal/kafkaconn", imports: []string{"internal/loopback", "internal/sink"}}),
 		{pattern: "internal/sqlitefile"},
 		with(layer{pattern: "metrics"}),
 		with(layer{pattern: "internal/control", imports: []string{

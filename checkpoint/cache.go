@@ -10,58 +10,31 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 )
 
-const (
-	cacheName      = "deltaforge_checkpoint"
-	cacheFieldPath = "path"
-)
-
-func cacheSpec() *service.ConfigSpec {
-	return service.NewConfigSpec().
-		Summary("Keeps the positions of sources in one SQLite file.").
-		Description("The file is in WAL mode with `synchronous=FULL`: a save that has returned survives a power cut. It needs no "+
-			"server, and can be read with the `sqlite3` shell or with `deltaforge checkpoint`.\n\n"+
-			"A source without a `checkpoint.cache` keeps its position in such a file by itself; this resource is for sharing "+
-			"one file between sources under a label, or for choosing its place once. Each key is locked until the resource "+
-			"that uses it stops, so that two processes never save under one key. Keys never expire; a TTL is ignored.").
-		Field(service.NewStringField(cacheFieldPath).
-			Description("The SQLite file. It is made when missing; its folder must exist.").
-			Default("deltaforge-checkpoints.db")).
-		Example("A shared store", "Two sources keep their positions in one file.", `
-cache_resources:
-  - label: positions
-    deltaforge_checkpoint:
-      path: /var/lib/deltaforge/checkpoints.db
-`)
-}
-
 func init() {
 	service.MustRegisterCache(cacheName, cacheSpec(), func(conf *service.ParsedConfig, _ *service.Resources) (service.Cache, error) {
-		path, err := conf.FieldString(cacheFieldPath)
+		open, err := parseStore(conf)
 		if err != nil {
 			return nil, err
 		}
-		if path == "" {
-			return nil, fmt.Errorf("%s: want a file name, got an empty string", cacheFieldPath)
-		}
-		return &cache{path: path}, nil
+		return &cache{opener: open}, nil
 	})
 }
 
-// cache is the deltaforge_checkpoint resource. It opens the file at first use, since the engine constructs caches while
+// cache is the deltaforge_checkpoint resource. It opens its store at first use, since the engine constructs caches while
 // it lints.
 type cache struct {
-	path  string
-	mu    sync.Mutex
-	store *SQLite // nil until first use; guarded by mu
+	opener opener
+	mu     sync.Mutex
+	store  adding // nil until first use; guarded by mu
 }
 
 var _ service.Cache = (*cache)(nil)
 
-func (c *cache) open(ctx context.Context) (*SQLite, error) {
+func (c *cache) open(ctx context.Context) (adding, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.store == nil {
-		s, err := OpenSQLite(ctx, c.path)
+		s, err := c.opener(ctx)
 		if err != nil {
 			return nil, err
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,58 +22,80 @@ const pathFlag = "path"
 
 // checkpointCommand inspects and repairs the positions in an embedded checkpoint store.
 func checkpointCommand() *cli.Command {
-	path := &cli.StringFlag{
-		Name: pathFlag, Aliases: []string{"p"}, Value: "deltaforge-checkpoints.db",
-		Usage: "the file of the store: `checkpoint.path` of the source",
-	}
 	return &cli.Command{
 		Name:  "checkpoint",
 		Usage: "Inspect and repair the saved positions",
-		Description: "Works on the embedded store, or on the file of a deltaforge_checkpoint cache. A position in another " +
-			"cache is under the source's key there, as one JSON object.",
+		Description: "Without --config it works on the file of an embedded store, or of a deltaforge_checkpoint cache. With --config it looks where the " +
+			"source of a configuration keeps its position: in a file, in any cache, or in the sink (exactly_once). A reset on a server or in a sink does not wait " +
+			"for the source to be stopped: a source that still runs is fenced by it, and stops.",
 		Subcommands: []*cli.Command{
 			{
-				Name: "list", Usage: "List the saved positions", Flags: []cli.Flag{path},
-				Action: withStore(listCheckpoints),
+				Name: "list", Usage: "List the saved positions", Flags: positionFlags(),
+				Action: withKeeper(listCheckpoints),
 			},
 			{
-				Name: "show", Usage: "Show one saved position as JSON", ArgsUsage: "KEY", Flags: []cli.Flag{path},
-				Action: withStore(withKey(showCheckpoint)),
+				Name: "show", Usage: "Show one saved position as JSON", ArgsUsage: "KEY", Flags: positionFlags(),
+				Action: withKeeper(withKey(showCheckpoint)),
 			},
 			{
 				Name: "reset", Usage: "Forget a saved position, so that the source starts as configured; the source must be stopped",
-				ArgsUsage: "KEY", Flags: []cli.Flag{path}, Action: withStore(withKey(resetCheckpoint)),
+				ArgsUsage: "KEY", Flags: positionFlags(), Action: withKeeper(withKey(resetCheckpoint)),
 			},
 			{
 				Name: "reset-schema",
 				Usage: "Forget the schema history of a MySQL or MariaDB source and keep its position: the next start takes the tables as they " +
 					"are then; the source must be stopped",
-				ArgsUsage: "KEY", Flags: []cli.Flag{path}, Action: withStore(withKey(resetSchema)),
+				ArgsUsage: "KEY", Flags: positionFlags(), Action: withKeeper(withKey(resetSchema)),
 			},
 		},
 	}
 }
 
-type storeAction func(c *cli.Context, s *checkpoint.SQLite) error
+type keeperAction func(ctx context.Context, c *cli.Context, k keeper) error
 
-func withStore(f storeAction) cli.ActionFunc {
+// withKeeper calls f with the store that the flags name.
+func withKeeper(f keeperAction) cli.ActionFunc {
 	return func(c *cli.Context) (err error) {
+		if file := c.String(configOfPositions); file != "" {
+			if c.IsSet(pathFlag) {
+				return fmt.Errorf("give either --%s or --%s", pathFlag, configOfPositions)
+			}
+			return onlyOnce(c, file, f)
+		}
 		s, err := checkpoint.OpenExistingSQLite(c.Context, c.String(pathFlag))
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, s.Close()) }()
-		return f(c, s)
+		return f(c.Context, c, newFileKeeper(s))
 	}
 }
 
-func withKey(f func(c *cli.Context, s *checkpoint.SQLite, key string) error) storeAction {
-	return func(c *cli.Context, s *checkpoint.SQLite) error {
+// onlyOnce calls f with the keeper of the source that has the key that is asked for. Without a key it is called for each source.
+func onlyOnce(c *cli.Context, file string, f keeperAction) error {
+	var others []string
+	done := false
+	err := withConfigured(c.Context, file, c.StringSlice(resourcesOf), func(ctx context.Context, key string, k keeper) error {
+		if c.NArg() == 1 && !belongs(c.Args().First(), key) {
+			others = append(others, key)
+			return nil
+		}
+		done = true
+		return f(ctx, c, k)
+	})
+	if err == nil && !done {
+		err = fmt.Errorf("key %q: %w; the sources of %s have the keys %s", c.Args().First(), checkpoint.ErrNotFound, file, strings.Join(others, ", "))
+	}
+	return err
+}
+
+func withKey(f func(ctx context.Context, c *cli.Context, k keeper, key string) error) keeperAction {
+	return func(ctx context.Context, c *cli.Context, k keeper) error {
 		if c.NArg() != 1 {
 			return fmt.Errorf("checkpoint %s: want one KEY, got %d arguments; `deltaforge checkpoint list` shows the keys",
 				c.Command.Name, c.NArg())
 		}
-		err := f(c, s, c.Args().First())
+		err := f(ctx, c, k, c.Args().First())
 		if errors.Is(err, checkpoint.ErrNotFound) {
 			return fmt.Errorf("key %q: %w; `deltaforge checkpoint list` shows the keys", c.Args().First(), err)
 		}
@@ -80,8 +103,8 @@ func withKey(f func(c *cli.Context, s *checkpoint.SQLite, key string) error) sto
 	}
 }
 
-func listCheckpoints(c *cli.Context, s *checkpoint.SQLite) error {
-	keys, err := s.Keys(c.Context)
+func listCheckpoints(ctx context.Context, c *cli.Context, k keeper) error {
+	keys, err := k.Keys(ctx)
 	if err != nil {
 		return err
 	}
@@ -90,36 +113,36 @@ func listCheckpoints(c *cli.Context, s *checkpoint.SQLite) error {
 		return err
 	}
 	for _, key := range keys {
-		if err := listOne(c, s, w, key); err != nil {
+		if err := listOne(ctx, k, w, key); err != nil {
 			return err
 		}
 	}
 	return w.Flush()
 }
 
-func listOne(c *cli.Context, s *checkpoint.SQLite, w io.Writer, key string) error {
-	data, err := s.Peek(c.Context, key)
+func listOne(ctx context.Context, k keeper, w io.Writer, key string) error {
+	data, err := k.Peek(ctx, key)
 	if err != nil {
 		return err
 	}
-	used, err := s.InUse(key)
+	used, err := k.InUse(key)
 	if err != nil {
 		return err
 	}
 	if checkpoint.IsSchemaKey(key) {
-		_, err = fmt.Fprintf(w, "%s\tschema history\t%d bytes\t\t%t\n", key, len(data), used)
+		_, err = fmt.Fprintf(w, "%s\tschema history\t%d bytes\t\t%s\n", key, len(data), used)
 		return err
 	}
 	if checkpoint.IsSnapshotKey(key) {
-		_, err = fmt.Fprintf(w, "%s\tsnapshot\t%s\t\t%t\n", key, snapshotSummary(data), used)
+		_, err = fmt.Fprintf(w, "%s\tsnapshot\t%s\t\t%s\n", key, snapshotSummary(data), used)
 		return err
 	}
 	r, err := checkpoint.UnmarshalRecord(data)
 	if err != nil {
-		_, err = fmt.Fprintf(w, "%s\t?\t%v\t\t%t\n", key, err, used)
+		_, err = fmt.Fprintf(w, "%s\t?\t%v\t\t%s\n", key, err, used)
 		return err
 	}
-	_, err = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%t\n", key, r.Kind, r.Token(), r.SavedAt.Format(time.RFC3339), used)
+	_, err = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", key, r.Kind, r.Token(), r.SavedAt.Format(time.RFC3339), used)
 	return err
 }
 
@@ -138,8 +161,8 @@ func snapshotSummary(data []byte) string {
 	return fmt.Sprintf("%d of %d tables", done, len(status.Tables))
 }
 
-func showCheckpoint(c *cli.Context, s *checkpoint.SQLite, key string) error {
-	data, err := s.Peek(c.Context, key)
+func showCheckpoint(ctx context.Context, c *cli.Context, k keeper, key string) error {
+	data, err := k.Peek(ctx, key)
 	if err != nil {
 		return err
 	}
@@ -163,23 +186,20 @@ func showCheckpoint(c *cli.Context, s *checkpoint.SQLite, key string) error {
 	return enc.Encode(r)
 }
 
-func resetCheckpoint(c *cli.Context, s *checkpoint.SQLite, key string) error {
-	data, err := s.Get(c.Context, key) // locks the key, so that no source starts meanwhile
-	switch {
-	case errors.Is(err, checkpoint.ErrNotFound), errors.Is(err, checkpoint.ErrLocked):
-		return err
-	case err != nil:
+func resetCheckpoint(ctx context.Context, c *cli.Context, k keeper, key string) error {
+	data, err := k.Peek(ctx, key)
+	if err != nil {
 		data = []byte(err.Error()) // this is the way out
 	}
-	if err := checkpoint.Forget(c.Context, s, key); err != nil {
+	if err := k.Forget(ctx, key); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(c.App.Writer, "Forgotten: %s\n%s\n", key, data)
 	return err
 }
 
-func resetSchema(c *cli.Context, s *checkpoint.SQLite, key string) error {
-	data, err := s.Get(c.Context, key) // locks the key too
+func resetSchema(ctx context.Context, c *cli.Context, k keeper, key string) error {
+	data, err := k.Peek(ctx, key)
 	if err != nil {
 		return err
 	}
@@ -187,16 +207,12 @@ func resetSchema(c *cli.Context, s *checkpoint.SQLite, key string) error {
 	if err != nil {
 		return fmt.Errorf("key %q: %w", key, err)
 	}
-	known, err := checkpoint.ForgetHistory(c.Context, s, key)
+	known, err := k.ForgetHistory(ctx, key, r)
 	if err != nil {
 		return err
 	}
 	if !known && !r.History {
 		return fmt.Errorf("key %q has no schema history: %w", key, checkpoint.ErrNotFound)
-	}
-	r.History = false
-	if err := checkpoint.SaveRecord(c.Context, s, key, r); err != nil {
-		return err
 	}
 	_, err = fmt.Fprintf(c.App.Writer, "Forgotten: the schema history of %s. The next start takes the tables as they are then; rows that were "+
 		"written before a later change of their table will be an error.\n", key)

@@ -218,19 +218,7 @@ func (x *exact) now() time.Time {
 }
 
 // Fenced implements exactly.Source: the source stops.
-func (x *exact) Fenced(err error) {
-	if s := x.in.reading.Load(); s != nil {
-		s.end(err)
-	}
-}
-
-// err returns why the source has to stop; nil: it does not.
-func (x *exact) err() error {
-	if x == nil {
-		return nil
-	}
-	return x.ledger.Err()
-}
+func (x *exact) Fenced(err error) { x.in.fence(err) }
 
 // mark gives each event its place. Without a ledger it does nothing.
 func (b *batch) mark(x *exact) {

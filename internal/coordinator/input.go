@@ -67,6 +67,8 @@ type Input struct {
 	lost     int       // times in a row that the position was found lost
 	lostBy   error     // the newest of them
 	tracer   *tracing.Tracer
+
+	taken atomic.Pointer[error] // why this instance has to stop, for good; nil: it has not
 }
 
 var (
@@ -131,7 +133,7 @@ func (i *Input) begin(ctx context.Context) error {
 	i.link.attach(i, i.res)
 	err := i.endSession(ctx)
 	if err == nil {
-		err = i.exact.err()
+		err = i.fenced()
 	}
 	if err == nil {
 		err = i.renewIfLost(ctx)
@@ -146,7 +148,7 @@ func (i *Input) begin(ctx context.Context) error {
 	i.st.sourceErrors.Incr(1, string(fault.KindOf(err)))
 	wait := i.backoff()
 	switch {
-	case i.exact.err() != nil:
+	case i.fenced() != nil:
 		wait = lostBackoff
 	case errors.Is(err, fault.ErrPositionLost):
 		wait, err = i.foundLost(err)

@@ -93,7 +93,7 @@ func (s *saver) pending() bool {
 	s.mu.Lock()
 	p, moved := s.want, s.moves != s.saved
 	s.mu.Unlock()
-	if s.in.exact.err() != nil {
+	if s.in.fenced() != nil {
 		return false // what there is to save, another instance saves
 	}
 	return moved || s.in.loader != nil && p.token.Commit != nil && s.in.loader.Pending(p.mark)
@@ -104,7 +104,7 @@ func (s *saver) save(parent context.Context) error {
 	s.mu.Lock()
 	p, since, moves, saved := s.want, s.since, s.moves, s.saved
 	s.mu.Unlock()
-	if err := s.in.exact.err(); err != nil {
+	if err := s.in.fenced(); err != nil {
 		return err
 	}
 	if moves == saved && !s.pending() {
@@ -238,6 +238,9 @@ func (s *saver) failure(tok checkpoint.Token, began time.Time, err error) {
 	in.health.Trouble(health.Store, failed, fmt.Errorf("the position cannot be saved: %w", err))
 	in.st.checkpointFailure.Incr(1)
 	in.out.With("position", tok.String(), "error", err.Error()).Errorf("Checkpoint of %s not saved: %v", in.cfg.Name, err)
+	if errors.Is(err, checkpoint.ErrFenced) {
+		in.fence(err)
+	}
 }
 
 // saveHistory saves what a Historian knows, which has to be there before the position is.

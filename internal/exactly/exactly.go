@@ -14,10 +14,12 @@ import (
 	"hash/fnv"
 	"slices"
 	"sync"
+
+	"github.com/deltaforge/deltaforge/checkpoint"
 )
 
-// ErrFenced means that another instance has taken over the position. This one stops, for good: what it would write, the other one writes.
-var ErrFenced = errors.New("fenced")
+// ErrFenced means that another instance has taken over the position.
+var ErrFenced = checkpoint.ErrFenced
 
 // errNoDoubt is a use of a transaction that has ended.
 var errNoDoubt = errors.New("the transaction has ended")
@@ -25,7 +27,7 @@ var errNoDoubt = errors.New("the transaction has ended")
 // Record is what is written beside the rows.
 type Record struct {
 	Key   string
-	Value []byte
+	Value []byte // nil: the record is deleted
 }
 
 // Prepared is what a source wants written in one transaction. The last record is that of the position.

@@ -14,17 +14,13 @@ import (
 // never gives up on a record by itself: no retry limit, no delivery timeout. Its record and byte limits are lifted
 // because an attempt bounds what it hands over.
 func clientOptions(c *config, log *service.Logger, stats *sink.Stats, h *hooks) []kgo.Opt {
-	opts := []kgo.Opt{
-		kgo.SeedBrokers(c.seeds...),
-		kgo.ClientID(c.clientID),
+	return append(c.Options(),
 		kgo.WithLogger(demoted{log, stats}),
 		kgo.WithHooks(h),
-		kgo.DisableClientMetrics(),
 		// A batch refused by a broker that is no longer the leader waits for this long before it finds the new one.
-		kgo.MetadataMinAge(250 * time.Millisecond),
+		kgo.MetadataMinAge(250*time.Millisecond),
 		// The partitions of a topic that got more of them are used after this time at the latest.
-		kgo.MetadataMaxAge(30 * time.Second),
-		kgo.DialTimeout(c.connectTimeout),
+		kgo.MetadataMaxAge(30*time.Second),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordPartitioner(c.partitioner),
 		kgo.ProducerBatchCompression(c.codec, kgo.NoCompression()),
@@ -33,14 +29,7 @@ func clientOptions(c *config, log *service.Logger, stats *sink.Stats, h *hooks) 
 		kgo.MaxBufferedRecords(math.MaxInt32),
 		kgo.ManualFlushing(),
 		kgo.ProducerOnDataLossDetected(h.lost),
-	}
-	if c.tls != nil {
-		opts = append(opts, kgo.Dialer(c.tls))
-	}
-	if c.sasl != nil {
-		opts = append(opts, kgo.SASL(c.sasl))
-	}
-	return opts
+	)
 }
 
 // demoted passes the client's log on at a level at which it does not disturb: what matters comes back as errors.

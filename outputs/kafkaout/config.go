@@ -1,27 +1,20 @@
 package kafkaout
 
 import (
-	"errors"
 	"fmt"
-	"net"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/sasl"
-	"github.com/twmb/franz-go/pkg/sasl/plain"
-	"github.com/twmb/franz-go/pkg/sasl/scram"
 
 	"github.com/deltaforge/deltaforge/internal/deadletter"
-	"github.com/deltaforge/deltaforge/internal/loopback"
+	"github.com/deltaforge/deltaforge/internal/kafkaconn"
 	"github.com/deltaforge/deltaforge/internal/sink"
 )
 
 const (
-	fieldSeedBrokers     = "seed_brokers"
 	fieldTopic           = "topic"
 	fieldTopicPrefix     = "topic_prefix"
 	fieldKey             = "key"
@@ -33,14 +26,7 @@ const (
 	fieldCompression     = "compression"
 	fieldMaxMessageBytes = "max_message_bytes"
 	fieldMaxBuffered     = "max_buffered_bytes"
-	fieldClientID        = "client_id"
 	fieldTimeout         = "timeout"
-	fieldConnectTimeout  = "connect_timeout"
-	fieldTLS             = "tls"
-	fieldSASL            = "sasl"
-	fieldSASLMechanism   = "mechanism"
-	fieldSASLUsername    = "username"
-	fieldSASLPassword    = "password"
 	fieldCreateTopics    = "create_topics"
 	fieldCTEnabled       = "enabled"
 	fieldCTPartitions    = "partitions"
@@ -66,7 +52,7 @@ type topicCreation struct {
 }
 
 type config struct {
-	seeds           []string
+	kafkaconn.Conn
 	topic           *service.InterpolatedString // nil: <topicPrefix>.<schema or database>.<table>
 	topicPrefix     string
 	key             *service.InterpolatedString // nil: metadata "key"
@@ -79,11 +65,7 @@ type config struct {
 	compressed      bool
 	maxMessageBytes int
 	maxBuffered     int
-	clientID        string
 	timeout         time.Duration
-	connectTimeout  time.Duration
-	tls             sink.Dial // nil: without TLS
-	sasl            sasl.Mechanism
 	create          topicCreation
 	maxInFlight     int
 	dead            *deadletter.Config // nil: none
@@ -104,6 +86,9 @@ type header struct {
 func parseConfig(p *service.ParsedConfig) (*config, error) {
 	c := &config{}
 	var err error
+	if c.Conn, err = kafkaconn.Parse(p); err != nil {
+		return nil, err
+	}
 	read := func(name string, get func() error) {
 		if err == nil {
 			if e := get(); e != nil {
@@ -111,13 +96,6 @@ func parseConfig(p *service.ParsedConfig) (*config, error) {
 			}
 		}
 	}
-	read(fieldSeedBrokers, func() (e error) {
-		list, e := p.FieldStringList(fieldSeedBrokers)
-		if e == nil {
-			c.seeds, e = parseSeeds(list)
-		}
-		return e
-	})
 	read(fieldTopic, func() error { return c.parseTopic(p) })
 	read(fieldKey, func() (e error) { c.key, e = optionalInterpolated(p, fieldKey); return e })
 	read(fieldHeaders, func() error { return c.parseHeaders(p) })
@@ -133,17 +111,7 @@ func parseConfig(p *service.ParsedConfig) (*config, error) {
 		c.maxBuffered, e = sink.IntBetween(p, 64<<10, 1<<30, fieldMaxBuffered)
 		return e
 	})
-	read(fieldClientID, func() (e error) { c.clientID, e = p.FieldString(fieldClientID); return e })
 	read(fieldTimeout, func() (e error) { c.timeout, e = sink.DurationAtLeast(p, fieldTimeout, 100*time.Millisecond); return e })
-	read(fieldConnectTimeout, func() (e error) {
-		c.connectTimeout, e = sink.DurationAtLeast(p, fieldConnectTimeout, 100*time.Millisecond)
-		return e
-	})
-	read(fieldTLS, func() (e error) {
-		c.tls, e = sink.TLSDial(p, c.connectTimeout, fieldTLS)
-		return e
-	})
-	read(fieldSASL, func() (e error) { c.sasl, e = parseSASL(p.Namespace(fieldSASL)); return e })
 	read(fieldCreateTopics, func() error { return c.parseCreate(p.Namespace(fieldCreateTopics)) })
 	read(deadletter.FieldDeadLetter, func() (e error) { c.dead, e = deadletter.Of(p); return e })
 	read(fieldMaxInFlight, func() (e error) { c.maxInFlight, e = sink.IntBetween(p, 1, 1<<20, fieldMaxInFlight); return e })
@@ -155,31 +123,6 @@ func parseConfig(p *service.ParsedConfig) (*config, error) {
 		return nil, err
 	}
 	return c, nil
-}
-
-// parseSeeds splits entries at commas and checks that each is a host with an optional port.
-func parseSeeds(list []string) ([]string, error) {
-	var out []string
-	for _, entry := range list {
-		for s := range strings.SplitSeq(entry, ",") {
-			if s = strings.TrimSpace(s); s == "" {
-				continue
-			}
-			if strings.Contains(s, "://") {
-				return nil, fmt.Errorf("%q is a URL; give host:port", s)
-			}
-			if _, port, err := net.SplitHostPort(s); err == nil {
-				if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
-					return nil, fmt.Errorf("%q has no port between 1 and 65535", s)
-				}
-			}
-			out = append(out, s)
-		}
-	}
-	if len(out) == 0 {
-		return nil, errors.New("at least one host:port is needed")
-	}
-	return out, nil
 }
 
 func (c *config) parseTopic(p *service.ParsedConfig) (err error) {
@@ -289,52 +232,6 @@ func (c *config) parseCompression(p *service.ParsedConfig) error {
 		return fmt.Errorf("%q is not one of none, gzip, snappy, lz4, zstd", name)
 	}
 	return nil
-}
-
-func parseSASL(p *service.ParsedConfig) (sasl.Mechanism, error) {
-	mechanism, err := p.FieldString(fieldSASLMechanism)
-	if err != nil {
-		return nil, err
-	}
-	user, err := p.FieldString(fieldSASLUsername)
-	if err != nil {
-		return nil, err
-	}
-	password, err := p.FieldString(fieldSASLPassword)
-	if err != nil {
-		return nil, err
-	}
-	if mechanism == "none" {
-		if user != "" || password != "" {
-			return nil, fmt.Errorf("%s is none, but %s or %s is set", fieldSASLMechanism, fieldSASLUsername, fieldSASLPassword)
-		}
-		return nil, nil
-	}
-	if user == "" || password == "" {
-		return nil, fmt.Errorf("%s %s needs %s and %s", fieldSASLMechanism, mechanism, fieldSASLUsername, fieldSASLPassword)
-	}
-	switch mechanism {
-	case "PLAIN":
-		return plain.Auth{User: user, Pass: password}.AsMechanism(), nil
-	case "SCRAM-SHA-256":
-		return scram.Auth{User: user, Pass: password}.AsSha256Mechanism(), nil
-	case "SCRAM-SHA-512":
-		return scram.Auth{User: user, Pass: password}.AsSha512Mechanism(), nil
-	}
-	return nil, fmt.Errorf("%s %q is not one of none, PLAIN, SCRAM-SHA-256, SCRAM-SHA-512", fieldSASLMechanism, mechanism)
-}
-
-// shownPassword returns a warning if the password goes over the network unencrypted, else "".
-func (c *config) shownPassword() string {
-	if c.tls != nil || c.sasl == nil || c.sasl.Name() != "PLAIN" {
-		return ""
-	}
-	for _, seed := range c.seeds {
-		if !loopback.Is(seed) {
-			return "The password is sent to " + seed + " in clear text: sasl.mechanism is PLAIN, and tls is off. Turn tls on, or use a SCRAM mechanism"
-		}
-	}
-	return ""
 }
 
 func (c *config) parseCreate(p *service.ParsedConfig) (err error) {

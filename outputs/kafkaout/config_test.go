@@ -51,18 +51,18 @@ func TestBadConfigurationNamesTheField(t *testing.T) {
 	for _, mechanism := range []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"} {
 		c, err := parse(good + "sasl: { mechanism: " + mechanism + ", username: u, password: p }\ntls: { enabled: true }\n")
 		require.NoError(t, err)
-		assert.Equal(t, mechanism, c.sasl.Name())
-		assert.NotNil(t, c.tls)
+		assert.Equal(t, mechanism, c.SASL.Name())
+		assert.NotNil(t, c.TLS)
 	}
 }
 
 func TestDefaultsKeepOrder(t *testing.T) {
 	c, err := parse("seed_brokers: [ 'a:1, b:2', c ]\ntopic_prefix: df\n")
 	require.NoError(t, err)
-	assert.Equal(t, []string{"a:1", "b:2", "c"}, c.seeds)
+	assert.Equal(t, []string{"a:1", "b:2", "c"}, c.Seeds)
 	assert.Equal(t, 1, c.maxInFlight)
-	assert.Nil(t, c.tls)
-	assert.Nil(t, c.sasl)
+	assert.Nil(t, c.TLS)
+	assert.Nil(t, c.SASL)
 	assert.True(t, c.rejectErrored)
 	assert.False(t, c.create.enabled)
 }
@@ -140,8 +140,8 @@ func TestPasswordInClearTextIsAWarning(t *testing.T) {
 		"sasl: { mechanism: SCRAM-SHA-512, username: u, password: p }":                 "",
 		"client_id: x": "",
 	} {
-		assert.Equal(t, want, newTestOutput(t, []string{"localhost:9092", "kafka-1:9092"}, "topic_prefix: df\n"+conf+"\n").conf.shownPassword(), conf)
-		assert.Empty(t, newTestOutput(t, []string{"127.0.0.1:9092"}, "topic_prefix: df\n"+conf+"\n").conf.shownPassword(), conf)
+		assert.Equal(t, want, newTestOutput(t, []string{"localhost:9092", "kafka-1:9092"}, "topic_prefix: df\n"+conf+"\n").conf.ShownPassword(), conf)
+		assert.Empty(t, newTestOutput(t, []string{"127.0.0.1:9092"}, "topic_prefix: df\n"+conf+"\n").conf.ShownPassword(), conf)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/deltaforge/deltaforge/internal/exactly"
+	"github.com/deltaforge/deltaforge/internal/kafkaconn"
 	"github.com/deltaforge/deltaforge/internal/sink"
 )
 
@@ -267,18 +268,13 @@ func (x *exact) commitRecords(ctx context.Context, cl *kgo.Client, recs []*kgo.R
 // to commit in between, it finds that nothing was written, gives the transaction up, and returns no error.
 func (x *exact) awaitLoaded(ctx context.Context, cl *kgo.Client, recs []*kgo.Record) error {
 	for _, r := range recs {
-		for !x.loaded[r.Topic] {
-			leader, _, err := cl.PartitionLeader(r.Topic, 0)
-			if leader >= 0 || err != nil {
-				x.loaded[r.Topic] = true
-				break
-			}
-			select {
-			case <-time.After(loadPoll):
-			case <-ctx.Done():
-				return classify(ctx.Err(), "waiting for the partitions of topic "+r.Topic)
-			}
+		if x.loaded[r.Topic] {
+			continue
 		}
+		if err := kafkaconn.AwaitShown(ctx, cl, r.Topic); err != nil {
+			return classify(err, "writing the transaction "+x.id())
+		}
+		x.loaded[r.Topic] = true
 	}
 	return nil
 }

@@ -234,7 +234,7 @@ func TestExactlyOnceNeedsACompactedTopic(t *testing.T) {
 	require.NoError(t, exactly.Of(res).Offer(newExactSource("one").ledger))
 	o := newOutput(conf, res)
 	defer func() { require.NoError(t, o.Close(context.Background())) }()
-	require.ErrorContains(t, o.Connect(t.Context()), "topic forgets keeps the positions and has cleanup.policy=delete, which deletes them: set it to compact, or choose another checkpoint_topic")
+	require.ErrorContains(t, o.Connect(t.Context()), "topic forgets keeps the positions and has cleanup.policy=delete, which deletes them: set it to compact, or choose another topic")
 }
 
 func TestExactlyOnceLint(t *testing.T) {

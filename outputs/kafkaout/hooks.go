@@ -10,6 +10,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/deltaforge/deltaforge/internal/kafkaconn"
 	"github.com/deltaforge/deltaforge/internal/sink"
 )
 
@@ -103,7 +104,7 @@ func (h *hooks) why(since time.Time) *sink.Error {
 	defer h.mu.Unlock()
 	if left := time.Until(h.throttled); left > 0 {
 		return sink.Errorf(sink.Backpressure, "the broker at %s lets this client wait: the quota of its user or %s is used up; "+
-			"raise producer_byte_rate or request_percentage, or send less", h.throttler, fieldClientID)
+			"raise producer_byte_rate or request_percentage, or send less", h.throttler, kafkaconn.FieldClientID)
 	}
 	if h.brokeAt.Before(since) {
 		return nil

@@ -156,7 +156,7 @@ func (o *output) client() (*kgo.Client, error) {
 	if err != nil {
 		return nil, classify(err, "making a Kafka client")
 	}
-	if warning := o.conf.shownPassword(); warning != "" {
+	if warning := o.conf.ShownPassword(); warning != "" {
 		o.log.Warn(warning)
 	}
 	o.cl = cl
@@ -164,10 +164,10 @@ func (o *output) client() (*kgo.Client, error) {
 }
 
 func (o *output) ping(ctx context.Context, cl *kgo.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, o.conf.connectTimeout)
+	ctx, cancel := context.WithTimeout(ctx, o.conf.ConnectTimeout)
 	defer cancel()
 	if err := cl.Ping(ctx); err != nil {
-		c := classify(err, fmt.Sprintf("connecting to Kafka at %v", o.conf.seeds))
+		c := classify(err, fmt.Sprintf("connecting to Kafka at %v", o.conf.Seeds))
 		if c.Kind == sink.Other {
 			c.Kind = sink.Connect // certificates, a listener of another protocol
 		}
@@ -306,7 +306,7 @@ func (o *output) stuck(ctx context.Context, cl *kgo.Client, a *attempt) error {
 	text := fmt.Sprintf("%d records unacknowledged after %s", a.pending.Load(), o.conf.timeout)
 	cause := o.hooks.why(time.Now().Add(-o.conf.timeout))
 	if cause == nil {
-		gone, err := o.topics.gone(ctx, cl, a, o.conf.connectTimeout)
+		gone, err := o.topics.gone(ctx, cl, a, o.conf.ConnectTimeout)
 		for name := range gone {
 			if a.gone[name] {
 				o.topics.forget(cl, name)

@@ -4,6 +4,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/deltaforge/deltaforge/internal/deadletter"
+	"github.com/deltaforge/deltaforge/internal/kafkaconn"
 	"github.com/deltaforge/deltaforge/internal/sink"
 )
 
@@ -131,10 +132,7 @@ routing, too_large, backpressure, unknown_topic, fenced, other.
 
 func targetFields() []*service.ConfigField {
 	return []*service.ConfigField{
-		service.NewStringListField(fieldSeedBrokers).
-			LintRule(`root = if this.length() == 0 { ["want at least one broker as host:port, got none"] }`).
-			Description("Brokers to connect to first, as `host:port`. The other brokers of the cluster are found from there. An entry may hold several, separated by commas.").
-			Example([]string{"localhost:9092"}).Example([]string{"kafka-1:9092", "kafka-2:9092"}),
+		kafkaconn.SeedsField(),
 		service.NewInterpolatedStringField(fieldTopic).Optional().
 			Description("The topic of each record. Where it is not set, the topic is `<topic_prefix>.<schema_name or database>.<table>`. Either this field or `topic_prefix` has to be set.").
 			Example("changes").Example(`${! metadata("table") }`),
@@ -168,20 +166,9 @@ func targetFields() []*service.ConfigField {
 }
 
 func connectionFields() []*service.ConfigField {
-	return []*service.ConfigField{
-		service.NewStringField(fieldClientID).Default("deltaforge").Advanced().
-			Description("The name that the brokers know this client by, in logs and quotas."),
+	return append(kafkaconn.Fields(), []*service.ConfigField{
 		service.NewDurationField(fieldTimeout).Default("10s").Advanced().
 			Description("How long a batch may go without an acknowledgement before the output shows as not connected. The batch is neither dropped nor sent twice."),
-		service.NewDurationField(fieldConnectTimeout).Default("10s").Advanced().
-			Description("How long one attempt to connect may take."),
-		service.NewTLSToggledField(fieldTLS),
-		service.NewObjectField(fieldSASL,
-			service.NewStringEnumField(fieldSASLMechanism, "none", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512").Default("none").
-				Description("How to authenticate. PLAIN sends the password as it is: use it with `tls` only."),
-			service.NewStringField(fieldSASLUsername).Default("").Description("The user name."),
-			service.NewStringField(fieldSASLPassword).Default("").Secret().Description("The password."),
-		).Description("Authentication by user name and password."),
 		service.NewObjectField(fieldCreateTopics,
 			service.NewBoolField(fieldCTEnabled).Default(false).
 				Description("Create a topic that does not exist when the first record for it is written. The user needs the right to create topics."),
@@ -193,5 +180,5 @@ func connectionFields() []*service.ConfigField {
 				Description("Settings of the topic.").
 				Example(map[string]any{"cleanup.policy": "compact", "max.message.bytes": "10485760"}),
 		).Description("What to do about a topic that does not exist. Where it is not created, its records wait, the output reports `unknown_topic`, and the records of other topics in the batch are delivered."),
-	}
+	}...)
 }

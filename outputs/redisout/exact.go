@@ -100,7 +100,7 @@ func (x *exact) explain(err error) error {
 		if user == "" {
 			user = "default"
 		}
-		return sink.Explain(kind, what, err, fmt.Sprintf("run ACL SETUSER %s +multi +exec +xadd +watch +get +mget +set +type ~%s*", user, x.conf.checkpointKey("")))
+		return sink.Explain(kind, what, err, fmt.Sprintf("run ACL SETUSER %s +multi +exec +xadd +watch +get +mget +set +del +type ~%s*", user, x.conf.checkpointKey("")))
 	case sink.Routing:
 		return sink.Explain(kind, what, err, "something else has that key: choose another checkpoint.key in the source")
 	default:
@@ -219,7 +219,11 @@ func (x *exact) send(ctx context.Context, t *transaction) (refused bool, err err
 		queued = append(queued, e.command(ctx, c))
 	}
 	for _, r := range t.tx.Records() {
-		queued = append(queued, redis.NewStatusCmd(ctx, "set", c.checkpointKey(r.Key), r.Value))
+		set := redis.NewStatusCmd(ctx, "set", c.checkpointKey(r.Key), r.Value)
+		if r.Value == nil {
+			set = redis.NewStatusCmd(ctx, "del", c.checkpointKey(r.Key))
+		}
+		queued = append(queued, set)
 	}
 	for _, q := range queued {
 		_ = pipe.Process(ctx, q)

@@ -90,7 +90,7 @@ it, a changed primary key removes the old key, and a truncate removes the keys o
 For other modes than ` + "`stream`" + `, replace ` + "`+xadd`" + ` below by ` + "`+hset +hdel +pexpire +unlink +scan` (hash), `+set +unlink +scan` (string), `+unlink +scan` (invalidate), `+rpush` (list) or `+publish` with the channels (publish)" + `.
 
 A user needs ` + "`+multi +exec +xadd +incr +watch`" + `, the keys of the streams and the guard key (` + "`~<prefix>:*`" + ` has both). No right to run scripts is needed. With ` + "`exactly_once`" + `
-it is ` + "`+multi +exec +xadd +watch +get +mget +set +type`" + `, and the key of the position in place of the guard key.
+it is ` + "`+multi +exec +xadd +watch +get +mget +set +del +type`" + `, and the key of the position in place of the guard key.
 
 == Errors
 
