@@ -79,7 +79,7 @@ func TestExactlyOnceLostPosition(t *testing.T) {
 
 // A stock broker gives each batch to both outputs. Each has everything, in order, through kills.
 func TestBrokerFanOut(t *testing.T) {
-	part(t, 7)
+	part(t, 2)
 	binary(t)
 	src := postgresSource(t, testenv.Postgres(t))
 	kafka, redis := kafkaSink(t, testenv.Kafka(t), 3), redisSink(t, testenv.Redis(t))
