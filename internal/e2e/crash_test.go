@@ -33,10 +33,10 @@ func TestKilledUnderLoad(t *testing.T) {
 			src := open(t)
 			dst := kafkaSink(t, testenv.Kafka(t), 3)
 			w := src.workload(t)
-			p := newProcess(t, src.input+dst.output)
+			p := newProcess(t, inStore(t, name, src)+dst.output)
 			// The position "latest" exists from the first connection on: nothing is written before it.
 			p.start()
-			awaitSaved(t, p)
+			awaitKept(t, p)
 			guard := watchSlot(t, src, p)
 			w.run(4, 10*time.Millisecond)
 			r := rand.New(rand.NewPCG(42, uint64(len(name))))
@@ -48,6 +48,23 @@ func TestKilledUnderLoad(t *testing.T) {
 			assert.Positive(t, a.again, "twenty kills under load and nothing was delivered twice: did they hit anything?")
 		})
 	}
+}
+
+// inStore returns the input with its position in another store for each source, and the store.
+func inStore(t *testing.T, name string, src source) string {
+	t.Helper()
+	var store string
+	switch name {
+	case "mariadb":
+		pg := testenv.Postgres(t)
+		store = fmt.Sprintf("postgres: {dsn: %q}", pg.DSN(pg.Database(t)))
+	case "mysql":
+		store = fmt.Sprintf("redis: {url: 'redis://%s', prefix: '%s:position:'}", testenv.Redis(t).Addr(), src.slug)
+	default:
+		return src.input // the embedded one, which watchSlot looks into
+	}
+	return strings.Replace(src.input, "    snapshot:", "    checkpoint: {cache: positions}\n    snapshot:", 1) +
+		"cache_resources:\n- label: positions\n  deltaforge_checkpoint:\n    " + store + "\n"
 }
 
 // killAgainAndAgain kills the process a number of times, each time a random while after its start; every other time that while begins when
