@@ -1,9 +1,10 @@
 package mysqlcdc
 
 import (
-	"github.com/redpanda-data/benthos/v4/public/service"
 	"crypto/tls"
 	"testing"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/stretchr/testify/require"
 

@@ -129,8 +129,10 @@ func (t *Topic) Write(ctx context.Context, name string, value []byte) (mine bool
 
 // superseded reports whether a producer has been made with the same transactional id since.
 func superseded(err error) bool {
-	return slices.ContainsFunc([]error{kerr.ProducerFenced, kerr.InvalidProducerEpoch, kerr.InvalidProducerIDMapping, kerr.InvalidTxnState,
-		kerr.TransactionAbortable},
+	return slices.ContainsFunc([]error{
+		kerr.ProducerFenced, kerr.InvalidProducerEpoch, kerr.InvalidProducerIDMapping, kerr.InvalidTxnState,
+		kerr.TransactionAbortable,
+	},
 		func(target error) bool { return errors.Is(err, target) })
 }
 
