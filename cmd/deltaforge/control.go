@@ -49,6 +49,8 @@ type plane struct {
 	variables quoted      // environment variables whose values have to be quoted
 	restart   atomic.Bool // the process starts itself again when it has ended
 	closeOnce sync.Once
+	bar       *bar                                  // run mode: how far the tables are loaded; nil: nobody looks
+	sources   *service.Resources                    // run mode: where they are found
 	panics    atomic.Pointer[service.MetricCounter] // nil until there are numbers
 }
 
@@ -257,7 +259,9 @@ func (p *plane) configure(conf *service.ParsedConfig) error {
 			single.Engine.CertFile, _ = conf.FieldString("http", "cert_file")
 			single.Engine.Auth, _ = conf.FieldBool("http", "basic_auth", "enabled")
 		}
-		p.server, err = control.NewSingle(single)
+		if p.server, err = control.NewSingle(single); err == nil {
+			p.sources = conf.Resources()
+		}
 		return err
 	}
 	p.opts.Resources = conf.Resources()
@@ -329,6 +333,11 @@ func (p *plane) formatLog(conf *service.ParsedConfig) error {
 		}
 		f.Out = file // open until the process ends, as the engine's
 	}
+	if !p.streams {
+		if p.bar = barOn(f.Out); p.bar != nil {
+			f.Out = p.bar.below(f.Out)
+		}
+	}
 	p.log.SetFormat(f)
 	return nil
 }
@@ -399,6 +408,7 @@ func (p *plane) start(running *service.RunningStreamSummary) error {
 		cancel()
 		return err
 	}
+	p.showProgress(ctx)
 	began := time.Now()
 	go p.goOn("signals", func() {
 		<-ctx.Done()
