@@ -78,7 +78,7 @@ func client(t *testing.T, conf Config) *Client {
 	return c
 }
 
-var schema = Schema{Subject: "x-value", Text: `{"type":"int"}`}
+func schema() Schema { return Schema{Subject: "x-value", Text: `{"type":"int"}`} }
 
 func TestRegisteredOnce(t *testing.T) {
 	s, asked := serve(t, answer{404, notThere}, answer{200, `{"id":7}`})
@@ -86,7 +86,7 @@ func TestRegisteredOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			id, err := c.ID(t.Context(), schema)
+			id, err := c.ID(t.Context(), schema())
 			assert.NoError(t, err)
 			assert.Equal(t, 7, id)
 		})
@@ -126,14 +126,14 @@ func TestRefusals(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, _ := serve(t, c.answers...)
-			_, err := client(t, Config{URLs: []string{s.URL}, Username: "u", Password: "hunter2", Register: name != "no registration"}).ID(t.Context(), schema)
+			_, err := client(t, Config{URLs: []string{s.URL}, Username: "u", Password: "hunter2", Register: name != "no registration"}).ID(t.Context(), schema())
 			require.EqualError(t, err, "subject x-value of the schema registry at "+s.URL+": "+c.want)
 			assert.NotContains(t, err.Error(), "hunter2")
 		})
 	}
 	t.Run("not JSON", func(t *testing.T) {
 		s, _ := serve(t, answer{200, "<html>welcome</html>"})
-		_, err := client(t, Config{URLs: []string{s.URL}, Register: true}).ID(t.Context(), schema)
+		_, err := client(t, Config{URLs: []string{s.URL}, Register: true}).ID(t.Context(), schema())
 		require.ErrorContains(t, err, "subject x-value of the schema registry at "+s.URL+": ")
 	})
 }
@@ -154,7 +154,7 @@ func TestAway(t *testing.T) {
 	c := client(t, Config{URLs: []string{s.URL}, Register: true, Log: log})
 	got := make(chan int)
 	go func() {
-		id, err := c.ID(t.Context(), schema)
+		id, err := c.ID(t.Context(), schema())
 		assert.NoError(t, err)
 		got <- id
 	}()
@@ -175,7 +175,7 @@ func TestLeave(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	errs := make(chan error)
 	for range 2 {
-		go func() { _, err := c.ID(ctx, schema); errs <- err }()
+		go func() { _, err := c.ID(ctx, schema()); errs <- err }()
 	}
 	<-log.said
 	cancel()
@@ -189,7 +189,7 @@ func TestSeveral(t *testing.T) {
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
 	s, _ := serve(t, answer{200, `{"id":3}`})
-	id, err := client(t, Config{URLs: []string{gone.URL, s.URL}, Register: true}).ID(t.Context(), schema)
+	id, err := client(t, Config{URLs: []string{gone.URL, s.URL}, Register: true}).ID(t.Context(), schema())
 	require.NoError(t, err)
 	assert.Equal(t, 3, id)
 }

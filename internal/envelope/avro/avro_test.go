@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -397,10 +398,18 @@ func FuzzValues(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	kinds := []change.Column{
-		{Logical: change.LogicalInt32}, {Logical: change.LogicalDecimal, Precision: 9, Scale: 3}, {Logical: change.LogicalDate}, {Logical: change.LogicalTime, Scale: 3},
-		{Logical: change.LogicalDateTime, Scale: 6}, {Logical: change.LogicalTimestamp}, {Logical: change.LogicalGeometry}, {Type: "enum('a','b')"}, {Logical: change.LogicalBytes}, {},
+		{Logical: change.LogicalInt32},
+		{Logical: change.LogicalDecimal, Precision: 9, Scale: 3},
+		{Logical: change.LogicalDate},
+		{Logical: change.LogicalTime, Scale: 3},
+		{Logical: change.LogicalDateTime, Scale: 6},
+		{Logical: change.LogicalTimestamp},
+		{Logical: change.LogicalGeometry},
+		{Type: "enum('a','b')"},
+		{Logical: change.LogicalBytes},
+		{},
 	}
-	for _, k := range kinds[:len(kinds):len(kinds)] {
+	for _, k := range slices.Clip(kinds) {
 		k.Type = "x"
 		kinds = append(kinds, change.Column{Type: "x[]", Logical: change.LogicalArray, Parts: []change.Column{k}})
 	}

@@ -90,7 +90,10 @@ func TestFormat(t *testing.T) {
 		op            change.Op
 		before, after []change.Value
 	}{
-		{change.Create, nil, row(1, true)}, {change.Update, row(1, false), row(1, true)}, {change.Delete, row(1, true), nil}, {change.Read, nil, row(1, false)},
+		{change.Create, nil, row(1, true)},
+		{change.Update, row(1, false), row(1, true)},
+		{change.Delete, row(1, true), nil},
+		{change.Read, nil, row(1, false)},
 		{change.Delete, append([]change.Value{change.IntValue(1)}, make([]change.Value, 12)...), nil},
 	} {
 		for _, flat := range []bool{false, true} {
