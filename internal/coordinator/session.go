@@ -261,7 +261,7 @@ func (s *session) decode(l lane) error {
 		}
 		d, err := decodeGroup(s.ctx, group)
 		if s.ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the end of the session
 		}
 		if err != nil {
 			return fault.OrKind(fault.KindDecode, err)
