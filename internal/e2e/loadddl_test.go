@@ -235,6 +235,7 @@ func differs(want, got map[string]map[string]string) string {
 // Tables are altered, emptied, renamed, dropped, made anew, and swapped while they are loaded and written to. In the end the replay of
 // all events is what each of them holds.
 func TestTablesThatChangeWhileTheyAreLoaded(t *testing.T) {
+	longLoads(t)
 	binary(t)
 	for name, open := range sources(t) {
 		t.Run(name, func(t *testing.T) {
