@@ -55,9 +55,11 @@ type slotKind string
 const (
 	plainSlot slotKind = "NOEXPORT_SNAPSHOT"
 	// failoverSlot is one that the server gives to its standbys, if they ask for it. A standby cannot have one.
-	failoverSlot  slotKind = "(SNAPSHOT 'nothing', FAILOVER)"
-	failoverSince          = 170000
+	failoverSlot slotKind = "(SNAPSHOT 'nothing', FAILOVER)"
 )
+
+// failoverSince is the first version that has such slots.
+const failoverSince = 170000
 
 func kindOfSlot(server serverRow) slotKind {
 	if server.version >= failoverSince && !server.standby {
