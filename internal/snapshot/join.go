@@ -319,7 +319,7 @@ func (j *Join) deliver(r *result) *Due {
 		rd.remember(r.messages)
 	case n > 0:
 		r.messages[n-1], r.sizes[n-1] = markLast(r.messages[n-1], r.sizes[n-1])
-	case rd.newest != nil: // nothing has come that could be the last row
+	case rd.newest != nil && !l.cfg.Once: // nothing has come that could be the last row
 		j.readAgain(rd, rd.newest)
 		rd.newest = nil
 	}

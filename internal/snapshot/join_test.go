@@ -163,12 +163,16 @@ func TestChunksInMemory(t *testing.T) {
 
 // TestLastRow looks for the row that says that it is the last one, where the last chunks that are read have rows, and where they have none.
 func TestLastRow(t *testing.T) {
-	for name, filled := range map[string]int{"full": 1000, "half full": 430, "one row": 1, "empty": 0} {
+	for name, c := range map[string]struct {
+		filled int
+		once   bool
+	}{"full": {1000, false}, "half full": {430, false}, "one row": {1, false}, "empty": {0, false}, "each row once": {430, true}} {
 		t.Run(name, func(t *testing.T) {
+			filled := c.filled
 			synctest.Test(t, func(t *testing.T) {
 				s := newFakeSource(t, 1000)
 				s.filled = filled
-				l, j, stop := beginLoad(t, s, Config{Mode: Initial, ChunkRows: 100, Parallel: 1})
+				l, j, stop := beginLoad(t, s, Config{Mode: Initial, ChunkRows: 100, Parallel: 1, Once: c.once})
 				defer stop()
 				var markers []change.Snapshot
 				keys := map[string]bool{}
@@ -188,6 +192,10 @@ func TestLastRow(t *testing.T) {
 				assert.Len(t, keys, filled)
 				if filled == 0 {
 					assert.Empty(t, markers)
+					return
+				}
+				if c.once {
+					assert.Len(t, markers, filled)
 					return
 				}
 				assert.Equal(t, len(markers)-1, slices.Index(markers, change.SnapshotLast), "the last one, and no other")
