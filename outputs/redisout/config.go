@@ -26,6 +26,7 @@ const (
 	fieldMaxLen          = "max_len"
 	fieldGuardKey        = "guard_key"
 	fieldExactMaxLen     = "exact_max_len"
+	fieldMinID           = "min_id"
 	fieldRejectErrored   = "reject_errored"
 	fieldMaxMessageBytes = "max_message_bytes"
 	fieldMaxBuffered     = "max_buffered_bytes"
@@ -49,6 +50,7 @@ type config struct {
 	guardKey        string
 	maxLen          int64
 	exactMaxLen     bool
+	minID           *service.InterpolatedString // nil: none
 	rejectErrored   bool
 	maxMessageBytes int
 	maxBuffered     int
@@ -91,6 +93,21 @@ func parseConfig(p *service.ParsedConfig) (*config, error) {
 			return fmt.Errorf("it says how %s is kept, and %s is 0", fieldMaxLen, fieldMaxLen)
 		}
 		return e
+	})
+	read(fieldMinID, func() (e error) {
+		if !p.Contains(fieldMinID) {
+			return nil
+		}
+		if c.maxLen > 0 {
+			return fmt.Errorf("a stream is trimmed by it or by %s: remove one", fieldMaxLen)
+		}
+		if c.minID, e = p.FieldInterpolatedString(fieldMinID); e != nil {
+			return e
+		}
+		if id, static := c.minID.Static(); static {
+			return checkID(id)
+		}
+		return nil
 	})
 	read(fieldRejectErrored, func() (e error) { c.rejectErrored, e = p.FieldBool(fieldRejectErrored); return e })
 	read(fieldMaxMessageBytes, func() (e error) {

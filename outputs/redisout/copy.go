@@ -52,6 +52,8 @@ func (c *config) checkWrite() error {
 		return fmt.Errorf("%s needs %s: the key of a row is <prefix>:<schema or database>.<table>:<primary key>", c.write, fieldPrefix)
 	case c.write != writeStream && c.maxLen > 0:
 		return fmt.Errorf("%s has no %s, which is about streams", c.write, fieldMaxLen)
+	case c.write != writeStream && c.minID != nil:
+		return fmt.Errorf("%s has no %s, which is about streams", c.write, fieldMinID)
 	case c.write != writeStream && c.exactly:
 		return fmt.Errorf("%s has no %s: replayed events bring a copy to the same rows again", c.write, fieldExactly)
 	case c.ttl != 0 && c.write != writeHash && c.write != writeString:

@@ -2,6 +2,8 @@ package redisout
 
 import (
 	"context"
+	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"unsafe"
@@ -52,6 +54,7 @@ type entry struct {
 	op      string
 	key     string
 	event   string
+	minID   string // of the stream from now on; empty: it is not trimmed so
 	size    int
 
 	args  []any  // of the command, if it is not an XADD
@@ -68,6 +71,8 @@ func (e *entry) appendArgs(args []any, maxLen int64, exact bool) []any {
 			how = "="
 		}
 		args = append(args, "maxlen", how, maxLen)
+	} else if e.minID != "" {
+		args = append(args, "minid", "~", &e.minID)
 	}
 	return append(args, "*", "event_id", &e.eventID, "op", &e.op, "key", &e.key, "event", &e.event)
 }
@@ -155,6 +160,9 @@ func (b *builder) one(m *service.Message) (e entry, err error) {
 	if e.stream, err = b.stream(m); err != nil {
 		return e, err
 	}
+	if e.minID, err = b.minID(m); err != nil {
+		return e, err
+	}
 	e.size = entryOverhead + len(e.event) + len(e.stream.text)
 	e.eventID, e.op, e.key = b.meta(m, metaEventID), b.meta(m, metaOp), b.meta(m, metaKey)
 	e.size += len(e.eventID) + len(e.op) + len(e.key)
@@ -163,6 +171,31 @@ func (b *builder) one(m *service.Message) (e entry, err error) {
 			fieldMaxMessageBytes, b.conf.maxMessageBytes)
 	}
 	return e, nil
+}
+
+// minID returns the id before which entries of the stream are removed, empty for none.
+func (b *builder) minID(m *service.Message) (string, error) {
+	if b.conf.minID == nil {
+		return "", nil
+	}
+	id, err := b.conf.minID.TryString(m)
+	if err == nil {
+		err = checkID(id)
+	}
+	if err != nil {
+		return "", sink.Errorf(sink.Routing, "interpolating %s: %w", fieldMinID, err)
+	}
+	return id, nil
+}
+
+// validID is the id of a stream's entry, or its first part.
+var validID = regexp.MustCompile(`^\d{1,19}(-\d{1,19})?$`) //nolint:gochecknoglobals // a constant
+
+func checkID(id string) error {
+	if !validID.MatchString(id) {
+		return fmt.Errorf("%q is no id of an entry: want milliseconds, or milliseconds-number", id)
+	}
+	return nil
 }
 
 // meta returns metadata, empty where there is none.

@@ -73,6 +73,23 @@ func TestStreamsAreTrimmed(t *testing.T) {
 	assert.Equal(t, "999", got[len(got)-1].Values["event"])
 }
 
+// TestStreamsAreTrimmedByAge: entries with a smaller id go; a message that makes no id fails alone.
+func TestStreamsAreTrimmedByAge(t *testing.T) {
+	s := testenv.Redis(t)
+	stream := testenv.Name(t)
+	for n := range 1000 {
+		require.NoError(t, s.Client(t).XAdd(t.Context(), &redis.XAddArgs{Stream: stream, ID: fmt.Sprintf("%d-1", n+1), Values: []string{"event", "old"}}).Err())
+	}
+	o := connected(t, fmt.Sprintf("url: %s\nstream: %s\nmin_id: '${! content() }'\n", s.URL(), stream))
+	err := o.WriteBatch(t.Context(), service.MessageBatch{service.NewMessage([]byte("900")), service.NewMessage([]byte("none"))})
+	require.ErrorContains(t, err, `interpolating min_id: "none" is no id of an entry`)
+	entries, err := s.Client(t).XRange(t.Context(), stream, "-", "+").Result()
+	require.NoError(t, err)
+	assert.Less(t, len(entries), 300, "the server may keep some more")
+	assert.GreaterOrEqual(t, len(entries), 102, "from 900-0 on, and the new one")
+	assert.Equal(t, "900", entries[len(entries)-1].Values["event"])
+}
+
 func TestEntriesThatCannotBeAddedFailAlone(t *testing.T) {
 	s := testenv.Redis(t)
 	prefix := testenv.Name(t)

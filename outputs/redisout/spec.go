@@ -176,6 +176,10 @@ func entryFields() []*service.ConfigField {
 			Description("How many entries a stream keeps; older ones are removed as new ones are added. 0 keeps all. The server may keep some more, which costs it much less (`MAXLEN ~`)."),
 		service.NewBoolField(fieldExactMaxLen).Default(false).Advanced().
 			Description("Keep exactly `max_len` entries (`MAXLEN =`)."),
+		service.NewInterpolatedStringField(fieldMinID).Optional().Advanced().
+			Description("Trim a stream by the age of its entries: those with a smaller id are removed as new ones are added (`MINID ~`). The first part of an id is the server's time in " +
+				"milliseconds. It goes without `max_len`.").
+			Example(`${! timestamp_unix_milli() - 86400000 }`),
 		service.NewBoolField(fieldRejectErrored).Default(true).Advanced().
 			Description("Refuse messages that carry the error of an earlier step, each alone. Turn it off for an output that collects such messages."),
 		service.NewIntField(fieldMaxMessageBytes).Default(64 << 20).Advanced().

@@ -87,7 +87,7 @@ func (h *Hashes) Peek(ctx context.Context, key string) ([]byte, error) {
 }
 
 // escape quotes what has a meaning in a pattern.
-var escape = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`)
+var escape = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`) //nolint:gochecknoglobals // a constant
 
 // Keys returns the keys that have a value, in order.
 func (h *Hashes) Keys(ctx context.Context) (keys []string, err error) {

@@ -35,7 +35,7 @@ type statements struct {
 }
 
 // validName is a table name, with its schema or database if need be.
-var validName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?$`)
+var validName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?$`) //nolint:gochecknoglobals // a constant
 
 // CheckName returns an error if name cannot be the name of a table.
 func CheckName(name string) error {
