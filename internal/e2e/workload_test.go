@@ -57,8 +57,10 @@ func newWorkload(t *testing.T, db *sql.DB, table string, dollars bool) *workload
 	_, err = db.ExecContext(t.Context(), fmt.Sprintf(createAudit, seq))
 	require.NoError(t, err)
 	if dollars { // only the owner of a table may publish it
-		_, err = db.ExecContext(t.Context(), "ALTER TABLE "+table+" OWNER TO "+servers.User)
-		require.NoError(t, err)
+		for _, owned := range []string{table, "audit"} {
+			_, err = db.ExecContext(t.Context(), "ALTER TABLE "+owned+" OWNER TO "+servers.User)
+			require.NoError(t, err)
+		}
 	}
 	return &workload{t: t, db: db, table: table, dollars: dollars}
 }
