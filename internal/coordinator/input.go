@@ -96,7 +96,6 @@ func New(cfg Config, kind string, log Log, res *service.Resources) (*Input, erro
 		i.exact = newExact(i)
 	}
 	if s, ok := log.(Snapshotter); ok {
-		cfg.Snapshot.Once = cfg.ExactlyOnce
 		i.loader = snapshot.New(cfg.Snapshot, s.Snapshots(), out, snapshot.Numbers{
 			Rows:    func(table string, n int) { i.st.snapshotRows.Incr(int64(n), table) },
 			Ratio:   func(table string, ratio float64) { i.st.snapshotRatio.SetFloat64(ratio, table) },

@@ -6,12 +6,30 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-const createAudit = `CREATE TABLE audit (seq %s PRIMARY KEY, id INT NOT NULL, op CHAR(1) NOT NULL, version INT NOT NULL)`
+// makeAudit makes the audit table of a workload, where no source captures it.
+func makeAudit(t *testing.T, db *sql.DB, table string, dollars bool) (name string) {
+	t.Helper()
+	seq, place := "BIGSERIAL", "oracle"
+	if dollars {
+		execSQL(t, db, "CREATE SCHEMA IF NOT EXISTS oracle")
+	} else {
+		seq = "BIGINT AUTO_INCREMENT"
+		require.NoError(t, db.QueryRowContext(t.Context(), "SELECT concat(database(), '_oracle')").Scan(&place))
+		execSQL(t, db, "CREATE DATABASE IF NOT EXISTS "+place)
+		t.Cleanup(func() { _, _ = db.ExecContext(context.WithoutCancel(t.Context()), "DROP DATABASE IF EXISTS "+place) })
+	}
+	name = place + ".audit_" + table
+	execSQL(t, db, fmt.Sprintf(createAudit, name, seq))
+	return name
+}
+
+const createAudit = `CREATE TABLE %s (seq %s PRIMARY KEY, id INT NOT NULL, op CHAR(1) NOT NULL, version INT NOT NULL)`
 
 // auditRows are what a transaction has changed, in its order.
 type auditRows []string
@@ -20,11 +38,11 @@ func (a *auditRows) add(id int, op string, version int) {
 	*a = append(*a, fmt.Sprintf("(%d, '%s', %d)", id, op, version))
 }
 
-func (a *auditRows) write(ctx context.Context, tx *sql.Tx) error {
+func (a *auditRows) write(ctx context.Context, tx *sql.Tx, table string) error {
 	if len(*a) == 0 {
 		return nil
 	}
-	_, err := tx.ExecContext(ctx, "INSERT INTO audit (id, op, version) VALUES "+strings.Join(*a, ", "))
+	_, err := tx.ExecContext(ctx, "INSERT INTO "+table+" (id, op, version) VALUES "+strings.Join(*a, ", "))
 	return err
 }
 
@@ -41,7 +59,7 @@ func (w *workload) committedAfter(seq int) map[int][]step {
 	for id, s := range w.known {
 		out[id] = slices.Clone(s)
 	}
-	rows, err := w.db.QueryContext(w.t.Context(), fmt.Sprintf("SELECT id, op, version FROM audit WHERE seq > %d ORDER BY seq", seq))
+	rows, err := w.db.QueryContext(w.t.Context(), fmt.Sprintf("SELECT id, op, version FROM %s WHERE seq > %d ORDER BY seq", w.audit, seq))
 	require.NoError(w.t, err)
 	defer func() { require.NoError(w.t, rows.Close()) }()
 	for rows.Next() {
@@ -57,7 +75,7 @@ func (w *workload) committedAfter(seq int) map[int][]step {
 // audited is the end of the audit table.
 func (w *workload) audited() (seq int) {
 	w.t.Helper()
-	require.NoError(w.t, w.db.QueryRowContext(w.t.Context(), "SELECT coalesce(max(seq), 0) FROM audit").Scan(&seq))
+	require.NoError(w.t, w.db.QueryRowContext(w.t.Context(), "SELECT coalesce(max(seq), 0) FROM "+w.audit).Scan(&seq))
 	return seq
 }
 

@@ -83,7 +83,7 @@ func (w *workload) churned(r *rand.Rand, n, workers, version int) error {
 			return err
 		}
 	}
-	if err := steps.write(ctx, tx); err != nil {
+	if err := steps.write(ctx, tx, w.audit); err != nil {
 		return err
 	}
 	if r.IntN(8) == 0 {

@@ -55,9 +55,9 @@ input:
   deltaforge_mysql:
     name: %s
     dsn: %q
-    tables: {include: ["%s.*"], exclude: ["%s.audit"]}
+    tables: {include: ["%s.*"]}
     snapshot: {mode: never}
-`, db, srv.UserDSN(""), db, db),
+`, db, srv.UserDSN(""), db),
 	}
 }
 
@@ -77,7 +77,7 @@ input:
     name: %s
     dsn: %q
     slot: %s
-    tables: {include: ["public.*"], exclude: [public.audit]}
+    tables: {include: ["public.*"]}
     snapshot: {mode: never}
 `, db, srv.UserDSN(db), slot),
 	}

@@ -37,6 +37,7 @@ type workload struct {
 
 	fragile bool // a worker that gets an error ends
 
+	audit string         // the audit table
 	known map[int][]step // changes that are not in the audit table
 
 	stop context.CancelFunc
@@ -50,19 +51,11 @@ func newWorkload(t *testing.T, db *sql.DB, table string, dollars bool) *workload
 	t.Helper()
 	_, err := db.ExecContext(t.Context(), fmt.Sprintf(createAccounts, table))
 	require.NoError(t, err)
-	seq := "BIGINT AUTO_INCREMENT"
-	if dollars {
-		seq = "BIGSERIAL"
-	}
-	_, err = db.ExecContext(t.Context(), fmt.Sprintf(createAudit, seq))
-	require.NoError(t, err)
 	if dollars { // only the owner of a table may publish it
-		for _, owned := range []string{table, "audit"} {
-			_, err = db.ExecContext(t.Context(), "ALTER TABLE "+owned+" OWNER TO "+servers.User)
-			require.NoError(t, err)
-		}
+		_, err = db.ExecContext(t.Context(), "ALTER TABLE "+table+" OWNER TO "+servers.User)
+		require.NoError(t, err)
 	}
-	return &workload{t: t, db: db, table: table, dollars: dollars}
+	return &workload{t: t, db: db, table: table, dollars: dollars, audit: makeAudit(t, db, table, dollars)}
 }
 
 // run starts the workers. Between transactions each waits about pause.
@@ -149,7 +142,7 @@ func (w *workload) transaction(r *rand.Rand, n int, rows map[int]row) (map[int]r
 		}
 		next[id] = cur
 	}
-	if err := steps.write(ctx, tx); err != nil {
+	if err := steps.write(ctx, tx, w.audit); err != nil {
 		return nil, nil, err
 	}
 	if r.IntN(10) == 0 {
@@ -203,7 +196,7 @@ func (w *workload) sentinel() {
 	require.NoError(w.t, err)
 	var steps auditRows
 	steps.add(sentinelID, "c", 1)
-	require.NoError(w.t, steps.write(w.t.Context(), tx))
+	require.NoError(w.t, steps.write(w.t.Context(), tx, w.audit))
 	require.NoError(w.t, tx.Commit())
 	w.count(1)
 }

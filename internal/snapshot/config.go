@@ -59,8 +59,6 @@ type Config struct {
 	DSN string
 	// Signal is the table whose inserts are requests, as its full name; empty: none.
 	Signal string
-	// Once is set where each row has to come once: none is read again so that the last one says that it is. It is no field.
-	Once bool
 }
 
 // Field returns the field `snapshot`, which every source has that can load tables.

@@ -314,14 +314,8 @@ func (j *Join) deliver(r *result) *Due {
 	}
 	l.steps = append(l.steps, s)
 	n := len(r.messages)
-	switch {
-	case r.held || !rd.allSent() || j.toRead(rd):
-		rd.remember(r.messages)
-	case n > 0:
+	if n > 0 && !r.held && rd.allSent() && !j.toRead(rd) {
 		r.messages[n-1], r.sizes[n-1] = markLast(r.messages[n-1], r.sizes[n-1])
-	case rd.newest != nil && !l.cfg.Once: // nothing has come that could be the last row
-		j.readAgain(rd, rd.newest)
-		rd.newest = nil
 	}
 	return &Due{Messages: r.messages, Sizes: r.sizes, Mark: s.mark}
 }

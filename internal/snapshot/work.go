@@ -39,10 +39,9 @@ type reading struct {
 	planning         bool
 	asked            uint64 // the newest of the keys to be read again that was asked for
 	rereading        bool
-	broken           bool           // something of a whole table was dropped
-	newest           []change.Value // the key of a row that is in the stream; nil: none, or the rows have no keys
-	tries            int            // that have failed, one after the other
-	chased           int            // times in a row that rows which were read again have to be read once more
+	broken           bool // something of a whole table was dropped
+	tries            int  // that have failed, one after the other
+	chased           int  // times in a row that rows which were read again have to be read once more
 	retryAt          time.Time
 }
 
@@ -89,16 +88,6 @@ func (r *reading) settled(c *result, all bool) {
 		r.chased = 0
 	default:
 		r.chased++
-	}
-}
-
-// remember keeps the key of a row that is in the stream: it is read again, as the last one, if no row comes after it.
-func (r *reading) remember(messages service.MessageBatch) {
-	if len(messages) == 0 {
-		return
-	}
-	if ev, ok := change.Own(messages[len(messages)-1]); ok && len(ev.Table.Key) > 0 {
-		r.newest = keyOf(ev)
 	}
 }
 
