@@ -46,7 +46,7 @@ func TestOperatorDashboard(t *testing.T) {
 		require.NoError(t, err)
 	}
 
-	later := map[string]bool{} // panels
+	later := map[string]bool{} // panels of what this pipeline has not
 	var empty []string
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		status, _ := d.call("POST", "/streams/nobody/pause", "") // for the latency and the errors of the API
@@ -54,7 +54,7 @@ func TestOperatorDashboard(t *testing.T) {
 		empty = nil
 		for _, row := range grafana.Rows() {
 			for _, panel := range row.Panels {
-				later[panel.Title] = strings.Contains(panel.Help, "No data in this version: ")
+				later[panel.Title] = strings.Contains(panel.Help, "No data without `exactly_once`")
 				for _, expr := range panel.Expressions() {
 					found, err := p.Query(c, prom.Choose(expr, "live"))
 					require.NoError(c, err)
