@@ -114,21 +114,14 @@ func tableField() *service.ConfigField {
 		Description("The table, with `schema.` or `database.` before it if need be.")
 }
 
-// Opened is a store that a person looks into: none of its methods but Delete and Set takes a key over.
-type Opened interface {
-	Store
-	Eraser
-	Peek(ctx context.Context, key string) ([]byte, error)
-	Keys(ctx context.Context) ([]string, error)
-	Close() error
-}
-
 // opener opens a store. It is called when the store is used for the first time.
 type opener func(ctx context.Context) (adding, error)
 
 // adding is a store with all that the engine wants of a cache.
 type adding interface {
-	Opened
+	Store
+	Eraser
+	Close() error
 	Add(ctx context.Context, key string, value []byte) (added bool, err error)
 }
 
@@ -242,17 +235,4 @@ func parseKafka(p *service.ParsedConfig) (opener, error) {
 	return func(context.Context) (adding, error) {
 		return newShared(topic.Open(conn, name, int16(replication))), nil
 	}, nil
-}
-
-// OpenConfig opens the store that the YAML of a deltaforge_checkpoint cache describes: its fields, without label and type.
-func OpenConfig(ctx context.Context, yaml string) (Opened, error) {
-	p, err := cacheSpec().ParseYAML(yaml, service.GlobalEnvironment())
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", cacheName, err)
-	}
-	open, err := parseStore(p)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", cacheName, err)
-	}
-	return open(ctx)
 }

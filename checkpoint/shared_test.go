@@ -38,7 +38,11 @@ func sharedStores(t *testing.T) map[string]func(t *testing.T) string {
 
 func openShared(t *testing.T, config string) *Shared {
 	t.Helper()
-	s, err := OpenConfig(t.Context(), config)
+	p, err := cacheSpec().ParseYAML(config, service.GlobalEnvironment())
+	require.NoError(t, err)
+	open, err := parseStore(p)
+	require.NoError(t, err)
+	s, err := open(t.Context())
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
 	return s.(*Shared)

@@ -250,28 +250,24 @@ type Eraser interface {
 // Forget removes a position and what belongs to it. A missing one is not an error.
 func Forget(ctx context.Context, s Eraser, key string) error {
 	// What the tables were like at the position is of no use without it.
-	if _, err := ForgetHistory(ctx, s, key); err != nil {
+	if err := ForgetHistory(ctx, s, key); err != nil {
 		return err
 	}
-	for _, k := range []string{SnapshotKey(key), key} {
+	return forget(ctx, s, SnapshotKey(key), key)
+}
+
+// ForgetHistory removes the schema history that belongs to a position. A missing one is not an error.
+func ForgetHistory(ctx context.Context, s Eraser, key string) error {
+	return forget(ctx, s, SchemaKey(key), OldSchemaKey(key))
+}
+
+func forget(ctx context.Context, s Eraser, keys ...string) error {
+	for _, k := range keys {
 		if err := s.Delete(ctx, k); err != nil && !errors.Is(err, ErrNotFound) && !notThere(err) {
 			return err
 		}
 	}
 	return nil
-}
-
-// ForgetHistory removes the schema history that belongs to a position, and reports whether there was one, as far as the store tells.
-func ForgetHistory(ctx context.Context, s Eraser, key string) (known bool, err error) {
-	for _, k := range []string{SchemaKey(key), OldSchemaKey(key)} {
-		switch err := s.Delete(ctx, k); {
-		case err == nil:
-			known = true
-		case !errors.Is(err, ErrNotFound) && !notThere(err):
-			return known, err
-		}
-	}
-	return known, nil
 }
 
 // notThere reports whether a store of files says that a key cannot exist, because another key is a file where this one needs a folder.

@@ -68,14 +68,17 @@ func (k storeKeeper) Forget(ctx context.Context, key string) error {
 }
 
 func (k storeKeeper) ForgetHistory(ctx context.Context, key string, r checkpoint.Record) (known bool, err error) {
+	if _, err := k.store.Get(ctx, key); err != nil { // in a file this locks the key
+		return false, err
+	}
 	for _, at := range []string{checkpoint.SchemaKey(key), checkpoint.OldSchemaKey(key)} { // an engine's cache deletes what is not there without a word
 		_, err := k.store.Get(ctx, at)
-		known = known || err == nil
+		known = known || err == nil || errors.Is(err, checkpoint.ErrLost)
 	}
 	if !known && !r.History {
 		return false, nil
 	}
-	if _, err = checkpoint.ForgetHistory(ctx, k.store, key); err == nil {
+	if err = checkpoint.ForgetHistory(ctx, k.store, key); err == nil {
 		r.History = false
 		err = checkpoint.SaveRecord(ctx, k.store, key, r)
 	}
@@ -98,13 +101,6 @@ func (k fileKeeper) Peek(ctx context.Context, key string) ([]byte, error) {
 func (k fileKeeper) InUse(key string) (string, error) {
 	used, err := k.file.InUse(key)
 	return fmt.Sprint(used), err
-}
-
-func (k fileKeeper) ForgetHistory(ctx context.Context, key string, r checkpoint.Record) (bool, error) {
-	if _, err := k.file.Get(ctx, key); err != nil {
-		return false, err
-	}
-	return k.storeKeeper.ForgetHistory(ctx, key, r)
 }
 
 // sinkKeeper is the keeper of a position that an output keeps. It has the place of the source beside the output.
