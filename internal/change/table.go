@@ -118,6 +118,24 @@ func (t *Table) Column(name string) int {
 	return slices.IndexFunc(t.Columns, func(c Column) bool { return c.Name == name })
 }
 
+// HasKey reports whether an image of a row has all columns of the key, and there is one.
+func (t *Table) HasKey(row []Value) bool {
+	if row == nil {
+		return false
+	}
+	for _, c := range t.Key {
+		if !row[c].Known() {
+			return false
+		}
+	}
+	return len(t.Key) > 0
+}
+
+// KeyChanged reports whether the images of a row have two keys.
+func (t *Table) KeyChanged(before, after []Value) bool {
+	return t.HasKey(before) && t.HasKey(after) && slices.ContainsFunc(t.Key, func(c int) bool { return !before[c].Equal(after[c]) })
+}
+
 // Container is the first half of the full name: the schema, or the database for MySQL.
 func (t *Table) Container() string {
 	if t.Schema != "" {

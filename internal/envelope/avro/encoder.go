@@ -112,7 +112,7 @@ func (e *encoder) AppendMessages(dst service.MessageBatch, buf []byte, ev *chang
 	case ev.Op == change.Schema:
 		e.err = fmt.Errorf("a change of the shape of table %s has %w: leave schema_changes off, or read it by a source with another format", ev.Table.FullName(), errForm)
 		return e.failed(dst, ev), buf
-	case ev.Op == change.Update && e.keyChanged(ev) && (e.format.Shape == ShapeEnvelope || e.format.Deletes == DeleteNull):
+	case ev.Op == change.Update && ev.Table.KeyChanged(ev.Before, ev.After) && (e.format.Shape == ShapeEnvelope || e.format.Deletes == DeleteNull):
 		dst, buf = e.moved(dst, buf, ev)
 	case e.format.Shape == ShapeRow && ev.Op == change.Delete && e.format.Deletes == DeleteNull:
 		dst, buf = e.tombstone(dst, buf, ev, 0, false)
@@ -120,7 +120,7 @@ func (e *encoder) AppendMessages(dst service.MessageBatch, buf []byte, ev *chang
 		silent := e.parts.Next(ev, 0)
 		silent.Silent = true
 		dst = append(dst, e.maker.Message(silent, nil, nil))
-	case ev.Op == change.Delete && e.format.Shape == ShapeEnvelope && e.format.Tombstones && e.hasKey(ev.Before):
+	case ev.Op == change.Delete && e.format.Shape == ShapeEnvelope && e.format.Tombstones && ev.Table.HasKey(ev.Before):
 		dst, buf = e.deleted(dst, buf, ev)
 	default:
 		dst, buf = e.one(dst, buf, ev)
@@ -185,7 +185,7 @@ func (e *encoder) deleted(dst service.MessageBatch, buf []byte, ev *change.Event
 func (e *encoder) tombstone(dst service.MessageBatch, buf []byte, ev *change.Event, part int, old bool) (service.MessageBatch, []byte) {
 	t := e.parts.Next(ev, part)
 	t.Op, t.After, t.Tombstone = change.Delete, nil, true
-	if old && !e.hasKey(ev.Before) {
+	if old && !ev.Table.HasKey(ev.Before) {
 		t.Before = nil
 	}
 	start := len(buf)
@@ -193,37 +193,11 @@ func (e *encoder) tombstone(dst service.MessageBatch, buf []byte, ev *change.Eve
 	return append(dst, e.maker.Message(t, nil, buf[start:len(buf):len(buf)])), buf
 }
 
-// keyChanged reports an update that gives the row another key.
-func (e *encoder) keyChanged(ev *change.Event) bool {
-	if !e.hasKey(ev.Before) || !e.hasKey(ev.After) {
-		return false
-	}
-	for _, c := range e.names.key {
-		if !ev.Before[c].Equal(ev.After[c]) {
-			return true
-		}
-	}
-	return false
-}
-
-// hasKey reports whether an image has all columns of the key, and there is one.
-func (e *encoder) hasKey(row []change.Value) bool {
-	if row == nil {
-		return false
-	}
-	for _, c := range e.names.key {
-		if !row[c].Known() {
-			return false
-		}
-	}
-	return len(e.names.key) > 0
-}
-
 // appendKey appends the key of an event: that of its newest image; nothing where there is none.
 func (e *encoder) appendKey(dst []byte, ev *change.Event) []byte {
 	row := ev.After
-	if !e.hasKey(row) {
-		if row = ev.Before; !e.hasKey(row) {
+	if !ev.Table.HasKey(row) {
+		if row = ev.Before; !ev.Table.HasKey(row) {
 			return dst
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -295,13 +294,9 @@ func (e *encoder) appendElement(dst []byte, x *column, token []byte) []byte {
 	case token[0] != '"' || len(token) < 2:
 		return e.appendValue(dst, x, change.JSONValue(token))
 	}
-	text := token[1 : len(token)-1]
-	if bytes.IndexByte(text, '\\') >= 0 {
-		var s string
-		if err := json.Unmarshal(token, &s); err != nil {
-			return e.fail(dst, x, "it is no text")
-		}
-		text = []byte(s)
+	text, ok := parse.Text(token)
+	if !ok {
+		return e.fail(dst, x, "it is no text")
 	}
 	return e.appendValue(dst, x, change.TextValue(text))
 }

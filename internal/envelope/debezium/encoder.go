@@ -130,9 +130,9 @@ func (e *encoder) AppendMessages(dst service.MessageBatch, buf []byte, ev *chang
 	e.prepare(ev)
 	first := len(dst)
 	switch {
-	case ev.Op == change.Update && e.keyChanged(ev):
+	case ev.Op == change.Update && ev.Table.KeyChanged(ev.Before, ev.After):
 		dst, buf = e.moved(dst, buf, ev)
-	case ev.Op == change.Delete && e.format.Tombstones && e.hasKey(ev.Before):
+	case ev.Op == change.Delete && e.format.Tombstones && ev.Table.HasKey(ev.Before):
 		dst, buf = e.deleted(dst, buf, ev, nil)
 	case ev.Op == change.Truncate && !e.format.Truncates:
 		silent := e.parts.Next(ev, 0)
@@ -189,32 +189,6 @@ func (e *encoder) deleted(dst service.MessageBatch, buf []byte, ev *change.Event
 	tombstone := e.parts.Next(ev, 1)
 	tombstone.Op, tombstone.After, tombstone.Headers, tombstone.Tombstone = change.Delete, nil, headers, true
 	return append(dst, e.maker.Message(tombstone, nil, gone.Key())), buf
-}
-
-// keyChanged reports an update that gives the row another key.
-func (e *encoder) keyChanged(ev *change.Event) bool {
-	if len(ev.Table.Key) == 0 || !e.hasKey(ev.Before) || !e.hasKey(ev.After) {
-		return false
-	}
-	for _, c := range ev.Table.Key {
-		if !ev.Before[c].Equal(ev.After[c]) {
-			return true
-		}
-	}
-	return false
-}
-
-// hasKey reports whether an image has all columns of the key, and there is one.
-func (e *encoder) hasKey(row []change.Value) bool {
-	if row == nil {
-		return false
-	}
-	for _, c := range e.table.Key {
-		if !row[c].Known() {
-			return false
-		}
-	}
-	return len(e.table.Key) > 0
 }
 
 // appendEnvelope appends the payload of a change of a row, or of a truncate.
@@ -291,9 +265,9 @@ func (e *encoder) appendKey(dst []byte, ev *change.Event) []byte {
 		dst = e.appendNoSchema(dst)
 		dst = append(envelope.AppendString(append(dst, `{"databaseName":`...), ev.Table.Database), '}')
 		return append(dst, e.names.tail...)
-	case e.hasKey(ev.After):
+	case ev.Table.HasKey(ev.After):
 		return e.appendRowKey(dst, ev.After)
-	case e.hasKey(ev.Before):
+	case ev.Table.HasKey(ev.Before):
 		return e.appendRowKey(dst, ev.Before)
 	}
 	return dst

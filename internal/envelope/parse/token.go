@@ -1,5 +1,10 @@
 package parse
 
+import (
+	"bytes"
+	"encoding/json"
+)
+
 // TokenSize returns the size of the JSON value at the start of b.
 func TokenSize(b []byte) int {
 	depth, inString := 0, false
@@ -27,4 +32,15 @@ func TokenSize(b []byte) int {
 		}
 	}
 	return len(b)
+}
+
+// Text returns what a JSON string says; a part of it where nothing in it is escaped. It reports false for what is none.
+func Text(token []byte) ([]byte, bool) {
+	text := token[1 : len(token)-1]
+	if bytes.IndexByte(text, '\\') < 0 {
+		return text, true
+	}
+	var s string
+	err := json.Unmarshal(token, &s)
+	return []byte(s), err == nil
 }
