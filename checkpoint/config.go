@@ -129,7 +129,7 @@ type adding interface {
 func parseStore(p *service.ParsedConfig) (open opener, err error) {
 	found := 0
 	for field, parse := range map[string]func(*service.ParsedConfig) (opener, error){
-		fieldPostgres: parseTable(sqltable.OpenPostgres), fieldMySQL: parseTable(sqltable.OpenMySQL), fieldRedis: parseRedis, fieldKafka: parseKafka,
+		fieldPostgres: parseTable(sqltable.Postgres), fieldMySQL: parseTable(sqltable.MySQL), fieldRedis: parseRedis, fieldKafka: parseKafka,
 	} {
 		if !p.Contains(field) {
 			continue
@@ -163,7 +163,7 @@ func parsePath(p *service.ParsedConfig) (opener, error) {
 	return func(ctx context.Context) (adding, error) { return OpenSQLite(ctx, path) }, nil
 }
 
-func parseTable(open func(dsn, table string) (*sqltable.Table, error)) func(*service.ParsedConfig) (opener, error) {
+func parseTable(parse func(dsn, table string) (sqltable.Opener, error)) func(*service.ParsedConfig) (opener, error) {
 	return func(p *service.ParsedConfig) (opener, error) {
 		dsn, err := p.FieldString(fieldDSN)
 		if err != nil {
@@ -176,20 +176,11 @@ func parseTable(open func(dsn, table string) (*sqltable.Table, error)) func(*ser
 		if err != nil {
 			return nil, fmt.Errorf("field %s: %w", fieldTable, err)
 		}
-		trial, err := open(dsn, table)
-		if err == nil {
-			err = trial.Close() // nothing of it may be left where a configuration is only checked
-		}
+		open, err := parse(dsn, table)
 		if err != nil {
 			return nil, fmt.Errorf("field %s: %w", fieldDSN, err)
 		}
-		return func(context.Context) (adding, error) {
-			t, err := open(dsn, table)
-			if err != nil {
-				return nil, err
-			}
-			return newShared(t), nil
-		}, nil
+		return func(context.Context) (adding, error) { return newShared(open()), nil }, nil
 	}
 }
 

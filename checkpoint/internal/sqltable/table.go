@@ -61,13 +61,17 @@ func parsePostgres(dsn string) (*pgx.ConnConfig, error) {
 	return conf, nil
 }
 
-// OpenPostgres opens a table in a PostgreSQL database. It connects at first use.
-func OpenPostgres(dsn, table string) (*Table, error) {
+// Opener opens a table. It connects at first use.
+type Opener func() *Table
+
+// Postgres returns what opens a table in a PostgreSQL database.
+func Postgres(dsn, table string) (Opener, error) {
 	conf, err := parsePostgres(dsn)
 	if err != nil {
 		return nil, err
 	}
-	return newTable(stdlib.OpenDB(*conf), quote(table, `"`), fmt.Sprintf("table %s at %s:%d/%s", table, conf.Host, conf.Port, conf.Database), postgres()), nil
+	shown := fmt.Sprintf("table %s at %s:%d/%s", table, conf.Host, conf.Port, conf.Database)
+	return func() *Table { return newTable(stdlib.OpenDB(*conf), quote(table, `"`), shown, postgres()) }, nil
 }
 
 func parseMySQL(dsn string) (*mysql.Config, error) {
@@ -85,8 +89,8 @@ func parseMySQL(dsn string) (*mysql.Config, error) {
 	return conf, nil
 }
 
-// OpenMySQL opens a table in a MySQL or MariaDB database. It connects at first use.
-func OpenMySQL(dsn, table string) (*Table, error) {
+// MySQL returns what opens a table in a MySQL or MariaDB database.
+func MySQL(dsn, table string) (Opener, error) {
 	conf, err := parseMySQL(dsn)
 	if err != nil {
 		return nil, err
@@ -95,7 +99,8 @@ func OpenMySQL(dsn, table string) (*Table, error) {
 	if err != nil {
 		return nil, errors.New("it is not user:password@tcp(host:port)/database") // what is wrong may be the password
 	}
-	return newTable(sql.OpenDB(connector), quote(table, "`"), fmt.Sprintf("table %s at %s/%s", table, conf.Addr, conf.DBName), mySQL()), nil
+	shown := fmt.Sprintf("table %s at %s/%s", table, conf.Addr, conf.DBName)
+	return func() *Table { return newTable(sql.OpenDB(connector), quote(table, "`"), shown, mySQL()) }, nil
 }
 
 func newTable(db *sql.DB, quoted, shown string, say statements) *Table {
