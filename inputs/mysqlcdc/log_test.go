@@ -127,7 +127,8 @@ func TestResume(t *testing.T) {
 				l := b.newLog(t, fmt.Sprintf("use_gtid: %q\ntables: {include: [%q]}", gtid, b.db+".c"))
 				r := start(t, l, checkpoint.Token{}).connected(t)
 				b.exec(t, "INSERT INTO c VALUES (1, 'x')")
-				first := r.take(t, 1)
+				r.take(t, 1)
+				from := r.tok
 				b.exec(t, "BEGIN", "INSERT INTO skipped VALUES (1), (2)")
 				for i := range 10 {
 					b.exec(t, fmt.Sprintf("INSERT INTO c VALUES (%d, REPEAT('y', 3000)), (%d, REPEAT('z', 3000)), (%d, '')",
@@ -139,7 +140,7 @@ func TestResume(t *testing.T) {
 				last := r.take(t, 1)
 				r.stop(t)
 
-				at := checkpoint.Token{Source: commit.Source, Commit: first[0].positionAfter(t, r, l)}
+				at := want[0].before(t, l, from)
 				for _, sent := range []uint64{0, 1, 2, 3, 5, 17, 31, 32} {
 					at.Sent = sent
 					again := start(t, l, reparsed(at)).connected(t)
@@ -159,24 +160,22 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// positionAfter reads the event's transaction again, to learn the position after it.
-func (g received) positionAfter(t *testing.T, _ *run, l *mysqlLog) checkpoint.Position {
+// before returns the place right before the event's transaction, which a new process finds after from. Of the transactions in between,
+// some can be of other tests.
+func (g received) before(t *testing.T, l *mysqlLog, from checkpoint.Token) checkpoint.Token {
 	t.Helper()
-	cfg := l.cfg
-	cfg.start = startEarliest
-	cfg.startAt = nil
-	r := start(t, &mysqlLog{cfg: cfg, logger: l.logger, changes: l.changes, snapshots: l.snapshots, filesInterval: l.filesInterval}, checkpoint.Token{}).connected(t)
+	r := start(t, l.restarted(t), reparsed(from)).connected(t)
 	defer r.stop(t)
 	for {
+		tok := r.tok
 		seg := r.segment(t)
 		if seg.Rows == nil {
 			continue
 		}
 		batch, err := seg.Rows.Decode(t.Context(), nil)
 		require.NoError(t, err)
-		if rc := receive(t, batch[0]); rc.event.Tx.Position == g.event.Tx.Position {
-			require.NotNil(t, seg.Commit)
-			return seg.Commit
+		if receive(t, batch[0]).event.Tx.Position == g.event.Tx.Position {
+			return tok
 		}
 	}
 }
@@ -341,6 +340,7 @@ func TestLargeTransaction(t *testing.T) {
 		l := b.newLog(t, "tables: {include: ['"+b.db+".c']}")
 		r := start(t, l, checkpoint.Token{}).connected(t)
 		from := r.tok
+		var first received
 		b.exec(t, "INSERT INTO c (v) SELECT REPEAT('x', 100) FROM ten a, ten b, ten c, ten d, ten e LIMIT 100000")
 		b.exec(t, "BEGIN", "UPDATE c SET v = 'y'", "DELETE FROM c", "COMMIT")
 		var before, peak runtime.MemStats
@@ -357,7 +357,9 @@ func TestLargeTransaction(t *testing.T) {
 				ev, ok := change.FromMessage(m)
 				require.True(t, ok)
 				if ev.Op == change.Create {
-					inserts++
+					if inserts++; inserts == 1 {
+						first = receive(t, m)
+					}
 					continue
 				}
 				require.Equal(t, index+1, ev.Index)
@@ -371,7 +373,8 @@ func TestLargeTransaction(t *testing.T) {
 		require.Equal(t, 100_000, inserts)
 		r.stop(t)
 
-		from.Sent = 99_990 // of the inserts, the first transaction after the start
+		from = first.before(t, l, from)
+		from.Sent = 99_990 // of the inserts
 		again := start(t, l, reparsed(from)).connected(t)
 		seg := again.segment(t)
 		for seg.Rows == nil {

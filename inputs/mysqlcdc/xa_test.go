@@ -91,10 +91,7 @@ func TestXA(t *testing.T) {
 		// From before the first one, and from each place in the transaction.
 		all := start(t, l.restarted(t), reparsed(from)).connected(t).take(t, 1+len(want))
 		require.Equal(t, ids(got), ids(all[1:]))
-		r = start(t, l.restarted(t), reparsed(prepared)).connected(t)
-		r.take(t, 1)
-		tok := r.tok
-		r.stop(t)
+		tok := got[1].before(t, l, prepared)
 		for i, left := range map[uint64][]received{1: got[2:], 2: got[3:], 3: got[3:], 4: got[4:]} {
 			tok.Sent = i
 			b.resumes(t, l, tok, left)
