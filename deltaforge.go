@@ -21,6 +21,7 @@ import (
 	_ "github.com/deltaforge/deltaforge/processors/format"
 	_ "github.com/deltaforge/deltaforge/processors/javascript"
 	_ "github.com/deltaforge/deltaforge/processors/outbox"
+	_ "github.com/deltaforge/deltaforge/processors/reselect"
 	_ "github.com/deltaforge/deltaforge/processors/route"
 )
 

@@ -35,7 +35,6 @@ func guards() []string {
 func unguarded() map[string]string {
 	return map[string]string{
 		"internal/control/engine/engine.go: release":           "unlocks what its caller has locked, once",
-		"internal/step/register.go: Close":                     "does nothing",
 		"inputs/postgrescdc/internal/chunk/wire.go: interrupt": "sets a deadline of a connection",
 		"outputs/kafkaout/attempt.go: outcome":                 "runs once a record: it counts, writes to a map that it has made, and sends on a channel that nobody closes",
 	}

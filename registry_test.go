@@ -31,7 +31,7 @@ func TestRegistry(t *testing.T) {
 	walk("metrics", env.WalkMetrics)
 	assert.Equal(t, map[string][]string{
 		"input":     {"deltaforge_mysql", "deltaforge_postgres"},
-		"processor": {"deltaforge_columns", "deltaforge_filter", "deltaforge_flatten", "deltaforge_format", "deltaforge_javascript", "deltaforge_outbox", "deltaforge_route"},
+		"processor": {"deltaforge_columns", "deltaforge_filter", "deltaforge_flatten", "deltaforge_format", "deltaforge_javascript", "deltaforge_outbox", "deltaforge_reselect", "deltaforge_route"},
 		"output":    {"deltaforge_dlq", "deltaforge_fanout", "deltaforge_kafka", "deltaforge_redis"},
 		"cache":     {"deltaforge_checkpoint"},
 		"metrics":   {"deltaforge"},

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -182,4 +183,32 @@ func TestStock(t *testing.T) {
 		got = append(got, fmt.Sprint(topic, " ", string(key), " ", string(op), " ", e["label"], " ", after["total_cents"], " ", after["status_name"]))
 	}
 	assert.Equal(t, []string{`orders {"id":2} c there 1999 Paid in full`, `orders.large {"id":2} u there 100000 unknown`, `orders {"id":2} d gone <nil> <nil>`}, got)
+}
+
+// rowsNow are the rows that a table holds now, by the number that is their key.
+type rowsNow map[int64][]change.Value
+
+func (r rowsNow) OpenRows() change.RowReader { return r }
+func (rowsNow) Close()                       {}
+
+func (r rowsNow) ReadRows(_ context.Context, t *change.Table, _ []*change.Event, keys [][]change.Value, add func(*change.Table, []change.Value, error)) error {
+	for _, key := range keys {
+		if row := r[key[0].Int()]; row != nil {
+			add(t, row, nil)
+		}
+	}
+	return nil
+}
+
+func TestReselect(t *testing.T) {
+	o, table := steptest.Origin(), orders()
+	now := rowsNow{1: order(1, "paid", "2000.00")}
+	table.Source.Rows = &now
+	lacks := func(id int64) []change.Value {
+		return []change.Value{change.IntValue(id), change.UnavailableValue(), change.DecimalValue([]byte("2000.00"))}
+	}
+	out := run(t, "reselect.yaml", steptest.Event(o, 1, change.Update, table, nil, lacks(1)), steptest.Event(o, 2, change.Update, table, nil, lacks(2)),
+		steptest.Event(o, 3, change.Delete, table, order(2, "new", "2000.00"), nil))
+	assert.Equal(t, []uint64{1, 3}, ids(t, out))
+	assert.Contains(t, steptest.Payload(t, out[0]), `"after":{"id":1,"status":"paid","total":"2000.00"},`)
 }

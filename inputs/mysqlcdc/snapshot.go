@@ -29,12 +29,16 @@ func (c *config) parseSnapshot() error {
 	return nil
 }
 
-// newSnapshots returns what reads the tables of the server.
+// newSnapshots returns what reads the tables of the server, and has the source's rows read in the same way.
 func newSnapshots(cfg config, logger *service.Logger) *chunk.Source {
-	return chunk.New(chunk.Config{
+	c := chunk.Config{
 		Server: cfg.server, Replica: cfg.replica, NoGTIDs: cfg.useGTID == useGTIDNever, Filter: cfg.filter, Keys: cfg.keys, Values: cfg.values, Source: cfg.source,
 		Warn: logger.Warnf,
-	})
+	}
+	if cfg.source != nil {
+		cfg.source.Rows = &chunk.Aside{Config: c}
+	}
+	return chunk.New(c)
 }
 
 // Snapshots returns what reads the tables that the server has already.

@@ -291,5 +291,6 @@ func newReplication(c config, source *change.Source, log logger, schemaChanged f
 	}
 	r.schemas = shape.New(settings)
 	r.chunks = r.newChunks(settings)
+	source.Rows = r
 	return r
 }

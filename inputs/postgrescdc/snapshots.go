@@ -18,6 +18,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/publication"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/shape"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/wire"
+	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/snapshot"
 )
 
@@ -45,6 +46,27 @@ func (r *replication) newChunks(settings shape.Settings) *chunk.Source {
 		c.Replica, c.ReplicaUser, c.Identify = r.cfg.ofReplica().connectStream, r.cfg.replica.User, r.identifyForChunks
 	}
 	return chunk.New(c)
+}
+
+// OpenRows implements change.Rows. What is known of tables and of the log is not shared with the chunks of a snapshot: it goes with the
+// connection.
+func (r *replication) OpenRows() change.RowReader {
+	return &snapshot.Rereader{
+		Open: func(ctx context.Context) (snapshot.Reader, error) {
+			return r.newChunks(r.schemas.Settings).OpenAside(ctx)
+		},
+		After: func(events []*change.Event) (checkpoint.Position, error) {
+			var newest Position
+			for _, ev := range events {
+				p, err := lsn.Parse(ev.Tx.Position)
+				if err != nil {
+					return nil, err
+				}
+				newest.At = max(newest.At, p+1) // the record of a commit begins at its position
+			}
+			return newest, nil
+		},
+	}
 }
 
 // parseSnapshot reads whether tables are loaded, and where from.

@@ -72,6 +72,8 @@ type Source struct {
 	Metadata Metadata
 	// Format is what its messages look like; nil stands for the native format.
 	Format Format
+	// Rows reads rows of its tables as they are now; nil: nobody can. It is set before the first table refers to the source.
+	Rows Rows
 }
 
 // Table is one version of a table's shape. It is immutable: DDL makes a new one.

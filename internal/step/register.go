@@ -20,6 +20,11 @@ type Failing interface {
 	Failed(batch service.MessageBatch, err error) service.MessageBatch
 }
 
+// Closing is implemented by a processor that has something to close. No batch is processed any more then.
+type Closing interface {
+	Close()
+}
+
 // Register registers a processor with the engine. A panic becomes the error of the batch.
 func Register[P Processor](name string, spec *service.ConfigSpec, make func(*service.ParsedConfig, *service.Resources) (P, error)) {
 	service.MustRegisterBatchProcessor(name, spec, func(conf *service.ParsedConfig, res *service.Resources) (service.BatchProcessor, error) {
@@ -44,12 +49,17 @@ type guarded struct {
 	log    *service.Logger
 }
 
+// guard runs a function, and turns a panic into an error.
+func (g *guarded) guard(f func() error) error {
+	const component = "processor"
+	return guard.Do(component, func(n int64) { g.panics.Incr(n, component) }, func(p *guard.Panic) {
+		g.log.With("error", fmt.Sprint(p.Value), "stack", p.Stack).Error(p.Line())
+	}, f)
+}
+
 // ProcessBatch implements service.BatchProcessor.
 func (g *guarded) ProcessBatch(ctx context.Context, batch service.MessageBatch) (out []service.MessageBatch, err error) {
-	const component = "processor"
-	err = guard.Do(component, func(n int64) { g.panics.Incr(n, component) }, func(p *guard.Panic) {
-		g.log.With("error", fmt.Sprint(p.Value), "stack", p.Stack).Error(p.Line())
-	}, func() error {
+	err = g.guard(func() error {
 		if kept := g.Process(ctx, batch); len(kept) > 0 {
 			out = []service.MessageBatch{kept}
 		}
@@ -66,4 +76,11 @@ func (g *guarded) ProcessBatch(ctx context.Context, batch service.MessageBatch) 
 }
 
 // Close implements service.BatchProcessor.
-func (*guarded) Close(context.Context) error { return nil }
+func (g *guarded) Close(context.Context) error {
+	return g.guard(func() error {
+		if c, ok := g.Processor.(Closing); ok {
+			c.Close()
+		}
+		return nil
+	})
+}

@@ -8,18 +8,19 @@ import (
 
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/snapshot"
 )
 
 // keysCondition returns the condition of the rows with keys that events have.
 func (t *table) keysCondition(keys [][]change.Value) (string, error) {
 	columns := t.layout.Table.Key
 	if len(columns) == 0 {
-		return "", fmt.Errorf("%s.%s has no key by which single rows could be read", t.DB, t.Table)
+		return "", fmt.Errorf("%s.%s has no key by which single rows could be read: %w", t.DB, t.Table, snapshot.ErrKey)
 	}
 	alternatives := make([]string, len(keys))
 	for i, values := range keys {
 		if len(values) != len(columns) {
-			return "", fmt.Errorf("a key of %d values, where %s.%s has %d columns", len(values), t.DB, t.Table, len(columns))
+			return "", fmt.Errorf("a key of %d values, where %s.%s has %d columns: %w", len(values), t.DB, t.Table, len(columns), snapshot.ErrKey)
 		}
 		equal := make([]string, len(values))
 		for j, v := range values {
@@ -75,5 +76,5 @@ func (t *table) equals(column int, v change.Value) (string, error) {
 		}
 		return name + " = " + text + " COLLATE " + def.Collation, nil
 	}
-	return "", fmt.Errorf("column %s of a key of %s.%s has a value that none of its rows can have", def.Name, t.DB, t.Table)
+	return "", fmt.Errorf("column %s of a key of %s.%s has a value that none of its rows can have: %w", def.Name, t.DB, t.Table, snapshot.ErrKey)
 }

@@ -29,6 +29,7 @@ type reader struct {
 	table *table // of the transaction that is open; nil: none
 	held  bool   // a cursor is open
 	used  bool   // a transaction was begun, and is not known to have ended
+	aside bool   // no stream waits for what is read
 	ahead bool   // the stream has to come to a place of the log that was not written out when the transaction began
 }
 
@@ -89,7 +90,9 @@ func (r *reader) Begin(ctx context.Context, name string, after checkpoint.Positi
 	if err != nil {
 		return nil, r.explain(name, "", err)
 	}
-	r.s.cfg.Want(v.high)
+	if !r.aside {
+		r.s.cfg.Want(v.high)
+	}
 	return v, nil
 }
 
@@ -130,7 +133,7 @@ func (r *reader) begin(ctx context.Context, name string, after checkpoint.Positi
 		return v, err
 	}
 	v.high = r.pages.end(st.insert)
-	r.ahead = st.written < v.high
+	r.ahead = !r.aside && st.written < v.high
 	v.seen, err = parseMVCC(st.snapshot)
 	return v, err
 }

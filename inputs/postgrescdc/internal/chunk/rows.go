@@ -2,9 +2,12 @@ package chunk
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/row"
 	"github.com/deltaforge/deltaforge/internal/change"
@@ -44,7 +47,11 @@ func (r *reader) readKeys(ctx context.Context, t *table, c snapshot.Chunk, add s
 	}
 	sql := "SELECT " + t.columns + " FROM unnest(" + strings.Join(arrays, ", ") + ") AS deltaforge_keys (" + strings.Join(names, ", ") + ") JOIN " +
 		t.from() + " ON " + strings.Join(conditions, " AND ") + t.where(c)
-	return snapshot.End{}, r.query(ctx, sql, p, t.result(add))
+	err := r.query(ctx, sql, p, t.result(add))
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && strings.HasPrefix(pg.Code, classData) { // the key has another type now
+		err = fmt.Errorf("%w: %w", snapshot.ErrKey, err)
+	}
+	return snapshot.End{}, err
 }
 
 // printed reports whether the values of a column are what the server prints, so that it can be asked for them.

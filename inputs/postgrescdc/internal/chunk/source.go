@@ -105,6 +105,24 @@ func (s *Source) Notify(f func(snapshot.Appearance)) {
 
 // Open implements snapshot.Source.
 func (s *Source) Open(ctx context.Context) (snapshot.Reader, error) {
+	r, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// OpenAside opens a connection for rows that are not put into the stream: the stream need not come to the place that they were read at.
+func (s *Source) OpenAside(ctx context.Context) (snapshot.Reader, error) {
+	r, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.aside = true
+	return r, nil
+}
+
+func (s *Source) open(ctx context.Context) (*reader, error) {
 	dial := s.cfg.Replica
 	if dial == nil {
 		dial = s.cfg.Primary
