@@ -74,7 +74,7 @@ func layers() []layer {
 			"internal/coordinator/internal/*", "internal/change", "internal/fault", "internal/guard", "internal/plane",
 			"internal/snapshot", "internal/exactly", "checkpoint",
 		}, tests: []string{"internal/envelope", "internal/envelope/*"}}),
-		with(layer{pattern: "internal/coordinator/internal/*", imports: []string{"internal/change", "internal/fault", "internal/plane", "internal/exactly", "checkpoint"}}),
+		with(layer{pattern: "internal/coordinator/internal/*", imports: []string{"internal/change", "internal/envelope", "internal/fault", "internal/plane", "internal/exactly", "checkpoint"}}),
 		with(layer{pattern: "internal/snapshot", imports: []string{
 			"internal/change", "internal/envelope", "internal/fault", "internal/guard", "internal/plane", "internal/tablefilter",
 			"checkpoint",

@@ -74,10 +74,11 @@ func (s *session) rowsSegments(ctx context.Context, t *transaction, m *mappedTab
 		if err != nil {
 			return fault.WithKind(fault.KindDecode, fmt.Errorf("rows of %s after %s: %w", m.tm.Name(), s.place(), err))
 		}
-		if uint64(n) <= s.skip-t.index {
+		seg.Silent = s.log.cfg.coordinator.Transactions // they are counted
+		if uint64(n) <= s.skip-t.index && !seg.Silent {
 			return nil
 		}
-		seg.Skip = int(s.skip - t.index)
+		seg.Skip = min(n, int(s.skip-t.index))
 	}
 	for len(seg.Images) > maxSegment {
 		head, rest, n, err := m.tm.Split(ev, seg.Images, maxSegment)

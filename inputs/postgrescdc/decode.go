@@ -28,11 +28,14 @@ func (s *session) row(ctx context.Context, m pgoutput.WALData, oid uint32) error
 			return err
 		}
 	}
-	if s.index <= s.skip || !rel.Captured {
+	if s.delivered() && !s.r.cfg.transactions || !rel.Captured {
 		return nil
 	}
-	return s.add(ctx, row.Change{Rel: rel, Body: m.Data, LSN: m.Start, Index: s.index})
+	return s.add(ctx, row.Change{Rel: rel, Body: m.Data, LSN: m.Start, Index: s.index, Silent: s.delivered()})
 }
+
+// delivered reports whether the event with the index was delivered in an earlier session. Where transactions are counted, it is read again, silently.
+func (s *session) delivered() bool { return s.index <= s.skip }
 
 func (s *session) add(ctx context.Context, m row.Change) error {
 	if s.rows == nil {
@@ -60,10 +63,10 @@ func (s *session) message(ctx context.Context, m pgoutput.WALData) error {
 			return protocolError(m.Start, errors.New("a transactional message outside of a transaction"))
 		}
 		s.index++
-		if s.index <= s.skip || !s.r.cfg.messages {
+		if s.delivered() && !s.r.cfg.transactions || !s.r.cfg.messages {
 			return nil
 		}
-		return s.add(ctx, row.Change{Rel: s.messages, Body: m.Data, LSN: m.Start, Index: s.index})
+		return s.add(ctx, row.Change{Rel: s.messages, Body: m.Data, LSN: m.Start, Index: s.index, Silent: s.delivered()})
 	}
 	if s.tx != nil {
 		return protocolError(m.Start, errors.New("a non-transactional message inside a transaction"))

@@ -119,6 +119,7 @@ type config struct {
 	createPublication bool
 	messages          bool
 	schemaChanges     bool
+	transactions      bool // begins and ends of transactions are events
 	statusInterval    time.Duration
 	readTimeout       time.Duration
 	values            value.Options
@@ -273,7 +274,7 @@ func newInput(conf *service.ParsedConfig, res *service.Resources) (service.Batch
 		Connector: connector, Name: common.Name, Tenant: common.Tenant, Version: version.String(), Metadata: common.Metadata, Format: messages,
 	}
 	changes := res.Metrics().NewCounter("source_schema_changes_total", "table")
-	c.checkpointKey = common.CheckpointKey
+	c.checkpointKey, c.transactions = common.CheckpointKey, common.Transactions
 	log := newReplication(c, source, res.Logger(), func(table string) { changes.Incr(1, table) })
 	log.guard = coordinator.NewGuard(common.Name, res)
 	return coordinator.New(common, connector, log, res)

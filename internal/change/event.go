@@ -144,8 +144,11 @@ type Event struct {
 	// Tombstone says that the message has no payload, by which a compacted topic forgets the key. Followed says that such a message
 	// follows.
 	Tombstone, Followed bool
-	// Silent says that the pipeline does not get the message. The source follows what it says, and its place in the log.
+	// Silent says that the pipeline does not get the message. The source follows what it says, and its place in the log. A whole event that is
+	// silent was delivered in an earlier session.
 	Silent bool
+	// Marker says that the event is no change, but the begin or the end of a transaction, a row of the table that TransactionTable returns.
+	Marker Marker
 	// Headers are what the message says beside its payload and key.
 	Headers []Header
 
@@ -186,6 +189,16 @@ func (e *Event) AppendID(dst []byte) []byte {
 	dst = append(dst, ':')
 	return e.AppendNumber(dst)
 }
+
+// Marker is what an event says of its transaction.
+type Marker uint8
+
+// The markers. A Begin is followed by the first event of its transaction, in one batch with it.
+const (
+	NoMarker Marker = iota
+	Begin
+	End
+)
 
 // AppendNumber appends the last part of the event id.
 func (e *Event) AppendNumber(dst []byte) []byte {

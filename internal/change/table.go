@@ -233,6 +233,34 @@ func cloneAny(v any) any {
 	}
 }
 
+// The columns of TransactionTable.
+const (
+	TransactionID = iota
+	TransactionStatus
+	TransactionCount
+	TransactionTables
+	TransactionTime
+)
+
+// TransactionTable returns the table of the markers of transactions, whose events are inserts of a row with the operation of a logical message.
+// Like is a table that a transaction has changed.
+func TransactionTable(like *Table) *Table {
+	t := &Table{
+		Source: like.Source, Database: "deltaforge", Name: "transaction", Key: []int{TransactionID},
+		Columns: []Column{
+			{Name: "id", Type: "text"},
+			{Name: "status", Type: "text"},
+			{Name: "event_count", Type: "bigint", Logical: LogicalInt64, Nullable: true},
+			{Name: "data_collections", Type: "json", Logical: LogicalJSON, Nullable: true},
+			{Name: "ts_ms", Type: "bigint", Logical: LogicalInt64},
+		},
+	}
+	if like.Schema != "" {
+		t.Database, t.Schema = like.Database, "deltaforge"
+	}
+	return t
+}
+
 // MessageTable returns the table of the events that are logical messages (pg_logical_emit_message). Its columns are prefix
 // and content; prefix is the key.
 func MessageTable(src *Source, database string) *Table {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/coordinator/internal/markers"
 	"github.com/deltaforge/deltaforge/internal/coordinator/internal/tally"
 	"github.com/deltaforge/deltaforge/internal/snapshot"
 )
@@ -77,7 +78,7 @@ func sub(m *service.Message) bool {
 // apart returns the first number of messages from n on after which a batch may end: the messages of one change stay together, so that no
 // position lies between them.
 func apart(messages service.MessageBatch, n int) int {
-	for n < len(messages) && sub(messages[n]) {
+	for n < len(messages) && (sub(messages[n]) || n > 0 && markers.Begins(messages[n-1])) {
 		n++
 	}
 	return n
@@ -120,19 +121,24 @@ type batcher struct {
 	bytes int   // their sum
 	kinds tally.Tally
 	took  time.Duration
-	since time.Time // when the first message came, or when the batch before it was taken
-	sent  bool      // base is followed by events that are delivered, and whose transaction has not ended yet
-	still bool      // the log has been quiet since the last message
-	due   time.Time // since when what there is waits only for the pipeline; zero: it does not
-	mark  uint64    // of the newest chunk of a snapshot that it has had
-	more  bool      // there may be chunks whose place is here
+	since time.Time        // when the first message came, or when the batch before it was taken
+	sent  bool             // base is followed by events that are delivered, and whose transaction has not ended yet
+	still bool             // the log has been quiet since the last message
+	due   time.Time        // since when what there is waits only for the pipeline; zero: it does not
+	mark  uint64           // of the newest chunk of a snapshot that it has had
+	more  bool             // there may be chunks whose place is here
+	marks *markers.Markers // nil: begins and ends of transactions are no events
 }
 
 func newBatcher(s *session) *batcher {
-	return &batcher{
+	b := &batcher{
 		stretch: stretch{source: s.from.token.Source, base: s.from}, s: s, in: s.in, sent: s.from.token.Sent > 0, mark: s.from.mark,
 		kinds: tally.New(),
 	}
+	if s.in.cfg.Transactions {
+		b.marks = markers.New()
+	}
+	return b
 }
 
 // run takes the lanes' output in order until the session ends.
@@ -157,6 +163,9 @@ func (b *batcher) run(lanes []lane) error {
 				n = 0
 			}
 			b.still = false
+			if err := b.withMarkers(&d); err != nil {
+				return err
+			}
 			b.add(d)
 		case <-wait:
 			b.still = true
@@ -179,6 +188,27 @@ func (b *batcher) run(lanes []lane) error {
 			b.chunks()
 		}
 	}
+}
+
+// withMarkers puts the begins and ends of transactions among the messages of a group.
+func (b *batcher) withMarkers(d *decoded) error {
+	if b.marks == nil {
+		return nil
+	}
+	marked := decoded{segments: d.segments, counts: make([]int, len(d.counts)), took: d.took}
+	from := 0
+	for i, n := range d.counts {
+		var err error
+		before := len(marked.messages)
+		if marked.messages, err = b.marks.Append(b.s.ctx, marked.messages, d.messages[from:from+n], d.segments[i].Commit != nil); err != nil {
+			return err
+		}
+		marked.counts[i] = len(marked.messages) - before
+		from += n
+	}
+	marked.measure()
+	*d = marked
+	return nil
 }
 
 // add takes a decoded group in.

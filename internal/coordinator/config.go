@@ -32,6 +32,7 @@ const (
 	fieldMetadata   = "metadata"
 	fieldRequire    = "require_position"
 	fieldOnLost     = "on_position_lost"
+	fieldTx         = "transactions"
 )
 
 // Config is what every source has in common.
@@ -67,6 +68,9 @@ type Config struct {
 
 	// Snapshot is how tables are loaded.
 	Snapshot snapshot.Config
+
+	// Transactions says that begins and ends of transactions are events.
+	Transactions bool
 
 	// Decoders is the number of decode workers; 0 chooses.
 	Decoders int
@@ -118,6 +122,8 @@ func Fields() []*service.ConfigField {
 			Default(1).Advanced(),
 		service.NewIntField(fieldDecoders).LintRule(atLeast(0)).Description("Goroutines that decode rows; order is kept. 0 chooses by the number " +
 			"of processors.").Default(0).Advanced(),
+		service.NewBoolField(fieldTx).Default(false).Description("Whether the begin and the end of each transaction are events, too, on the table `deltaforge.transaction`. " +
+			"The end has the number of events, in all and by table. See [Transactions](../events.md#transactions).").Advanced(),
 		snapshot.Field(),
 		service.NewStringListField(fieldMetadata).Default(change.DefaultMetadata()).LintRule(metadataRule()).
 			Description("The metadata keys that messages have, of `" + strings.Join(change.MetadataKeys(), "`, `") + "`. The default are seven " +
@@ -207,6 +213,7 @@ func ParseConfig(conf *service.ParsedConfig) (Config, error) {
 	get(func() (e error) { c.ExactlyOnce, e = conf.FieldBool(fieldCheckpoint, fieldExactly); return e })
 	get(func() (e error) { c.RequirePosition, e = conf.FieldBool(fieldRequire); return e })
 	get(func() (e error) { c.OnLost, e = parseOnLost(conf); return e })
+	get(func() (e error) { c.Transactions, e = conf.FieldBool(fieldTx); return e })
 	num(&c.MaxInFlight, 1, fieldInFlight)
 	num(&c.Decoders, 0, fieldDecoders)
 	get(func() error {

@@ -280,7 +280,7 @@ func (s *stretch) resumable(n int) bool {
 	if s.endsAt(n) {
 		return true
 	}
-	if n == len(s.messages) || sub(s.messages[n]) {
+	if n == len(s.messages) || apart(s.messages, n) != n {
 		return false
 	}
 	ev, ok := change.Own(s.messages[n-1])

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,6 +40,7 @@ type row struct {
 	key, val int
 	size     int
 	filtered bool // counted in the transaction, not delivered
+	silent   bool // delivered before
 }
 
 func (r row) payload() []byte {
@@ -56,7 +58,7 @@ var (
 
 func (r row) message(read time.Time) *service.Message {
 	return change.NewMessage(&change.Event{
-		Op: change.Create, Table: fakeTable, Index: uint64(r.at.sent),
+		Op: change.Create, Table: fakeTable, Index: uint64(r.at.sent), Silent: r.silent,
 		Origin: &change.Origin{
 			ReadAt: read, Tx: &change.Tx{ID: "t", Position: string(commitText(r.at.commit + 1)), CommitTime: read},
 		},
@@ -100,6 +102,7 @@ type fakeLog struct {
 	hang      chan struct{} // when it is not nil, Run ignores its context until it is closed
 	onConfirm func(checkpoint.Token)
 	onRun     func(from at)
+	silent    bool // what was delivered before is read again
 }
 
 func (l *fakeLog) intN(n int) int {
@@ -207,6 +210,12 @@ func (l *fakeLog) Run(ctx context.Context, from checkpoint.Token, out chan<- Seg
 // transaction sends transaction n without its first skip events, in segments of random sizes.
 func (l *fakeLog) transaction(n, skip int, send func(Segment) error) error {
 	left := l.txs[n-1][skip:]
+	if l.silent {
+		left = slices.Clone(l.txs[n-1])
+		for i := range skip {
+			left[i].silent = true
+		}
+	}
 	for len(left) > 0 {
 		k := 1 + l.intN(len(left))
 		seg := Segment{Rows: &rows{rows: left[:k]}, CommitTime: time.Now()}

@@ -289,6 +289,13 @@ func decodeGroup(ctx context.Context, group []Segment) (decoded, error) {
 		group[n].Rows = nil
 		d.counts[n] = len(d.messages) - before
 	}
+	d.measure()
+	d.took = time.Since(began)
+	return d, nil
+}
+
+// measure notes how large the messages are, and whether some are not for the pipeline.
+func (d *decoded) measure() {
 	d.sizes = make([]int, len(d.messages))
 	for n, m := range d.messages {
 		if b, err := m.AsBytes(); err == nil {
@@ -296,8 +303,6 @@ func decodeGroup(ctx context.Context, group []Segment) (decoded, error) {
 		}
 		d.silent = d.silent || silent(m)
 	}
-	d.took = time.Since(began)
-	return d, nil
 }
 
 // progress notes that the session has got somewhere: there is something new for the pipeline, or the server says that there is nothing. It

@@ -151,10 +151,12 @@ func (e *encoder) AppendMessages(dst service.MessageBatch, buf []byte, ev *chang
 // one appends a message of an event, or of a part of one.
 func (e *encoder) one(dst service.MessageBatch, buf []byte, ev *change.Event) (service.MessageBatch, []byte) {
 	start := len(buf)
-	switch ev.Op {
-	case change.Message:
+	switch {
+	case ev.Marker != change.NoMarker:
+		buf = e.appendMarker(buf, ev)
+	case ev.Op == change.Message:
 		buf = e.appendLogical(buf, ev)
-	case change.Schema:
+	case ev.Op == change.Schema:
 		buf = e.appendSchemaChange(buf, ev)
 	default:
 		buf = e.appendEnvelope(buf, ev)
@@ -261,6 +263,9 @@ func appendOrNull(dst []byte, n uint64) []byte {
 // appendKey appends the key of an event: that of its newest image; nothing where there is none.
 func (e *encoder) appendKey(dst []byte, ev *change.Event) []byte {
 	switch {
+	case ev.Marker != change.NoMarker:
+		dst = e.appendTransactionID(append(append(dst, e.names.keyHead...), `{"id":`...), ev)
+		return append(append(dst, '}'), e.names.tail...)
 	case ev.Op == change.Schema:
 		dst = e.appendNoSchema(dst)
 		dst = append(envelope.AppendString(append(dst, `{"databaseName":`...), ev.Table.Database), '}')

@@ -245,6 +245,12 @@ const (
 	messageValue = `{"type":"struct","fields":[{"type":"string","optional":false,"field":"op"},{"type":"int64","optional":true,"field":"ts_ms"},` + postgresSource + `,` + transaction +
 		`,{"type":"struct","fields":[{"type":"string","optional":true,"field":"prefix"},{"type":"bytes","optional":true,"field":"content"}],"optional":false,` +
 		`"name":"io.debezium.connector.postgresql.Message","version":1,"field":"message"}],"optional":false,"name":"io.debezium.connector.postgresql.MessageValue","version":1}`
+	transactionKey = `{"type":"struct","fields":[{"type":"string","optional":false,"field":"id"}],"optional":false,` +
+		`"name":"io.debezium.connector.common.TransactionMetadataKey","version":1}`
+	transactionValue = `{"type":"struct","fields":[{"type":"string","optional":false,"field":"status"},{"type":"string","optional":false,"field":"id"},` +
+		`{"type":"int64","optional":true,"field":"event_count"},{"type":"array","items":{"type":"struct","fields":[{"type":"string","optional":false,"field":"data_collection"},` +
+		`{"type":"int64","optional":false,"field":"event_count"}],"optional":true,"name":"event.collection","version":1},"optional":true,"field":"data_collections"},` +
+		`{"type":"int64","optional":false,"field":"ts_ms"}],"optional":false,"name":"io.debezium.connector.common.TransactionMetadataValue","version":1}`
 	schemaHead  = `{"schema":`
 	payloadHead = `,"payload":`
 	// noSchema is the head of a payload without a schema, which the converter takes for what it is.
@@ -254,6 +260,11 @@ const (
 // addSchemas makes what stands around payloads and keys.
 func (f *Format) addSchemas(x *tableText, t *change.Table) {
 	x.tail = []byte("}")
+	if isTransactions(t) {
+		x.valueHead = []byte(schemaHead + transactionValue + payloadHead)
+		x.keyHead = []byte(schemaHead + transactionKey + payloadHead)
+		return
+	}
 	if isMessages(t) {
 		x.valueHead = []byte(schemaHead + messageValue + payloadHead)
 		x.keyHead = []byte(schemaHead + messageKey + payloadHead)

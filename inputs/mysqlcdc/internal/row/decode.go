@@ -44,8 +44,9 @@ type Segment struct {
 	Images []byte
 	Index  uint64
 	Row    int
-	// Skip is how many rows at the start were delivered in an earlier session.
+	// Skip is how many rows at the start were delivered in an earlier session. They are left out, or, with Silent, are silent events.
 	Skip   int
+	Silent bool
 	File   string
 	Pos    uint64
 	ReadAt time.Time
@@ -76,7 +77,7 @@ func (s *Segment) Decode(ctx context.Context, dst service.MessageBatch) (service
 		if err := d.row(ev); err != nil {
 			return dst, s.wrap(s.Row+n, err)
 		}
-		if n < s.Skip {
+		if n < s.Skip && !s.Silent {
 			continue
 		}
 		if s.Layout.RowEnd > 0 {
@@ -91,7 +92,7 @@ func (s *Segment) Decode(ctx context.Context, dst service.MessageBatch) (service
 				ev.After = nil
 			}
 		}
-		ev.Index, ev.Row = s.Index+uint64(n), s.Row+n
+		ev.Index, ev.Row, ev.Silent = s.Index+uint64(n), s.Row+n, n < s.Skip
 		first := len(dst)
 		dst, d.buf = d.encoder.AppendMessages(dst, d.payload(), ev)
 		if d.err != nil {

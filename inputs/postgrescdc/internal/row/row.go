@@ -37,6 +37,8 @@ type Change struct {
 	Body  []byte
 	LSN   lsn.LSN
 	Index uint64
+	// Silent says that it was delivered in an earlier session.
+	Silent bool
 
 	// A change of a shape, which has no body.
 	Change *change.SchemaChange
@@ -70,7 +72,7 @@ func (r *Rows) Decode(ctx context.Context, dst service.MessageBatch) (service.Me
 	buf := make([]byte, 0, r.size)
 	for i := range r.Msgs {
 		m, ev := &r.Msgs[i], &events[i]
-		ev.Table, ev.Origin, ev.Index, ev.LSN = m.Rel.Table, origin, m.Index, uint64(m.LSN)
+		ev.Table, ev.Origin, ev.Index, ev.LSN, ev.Silent = m.Rel.Table, origin, m.Index, uint64(m.LSN), m.Silent
 		d.parts.Invalid = nil
 		if d.encoder == nil {
 			d.encoder = envelope.NewEncoder(ev.Table.Source)
