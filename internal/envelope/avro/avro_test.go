@@ -40,7 +40,7 @@ func topicOf(t *change.Table) (string, error) { return t.Source.Name + "." + t.F
 
 func newFormat(options func(*Format)) (*Format, *fake) {
 	r := &fake{}
-	f := &Format{Naming: confluent.Naming{Registry: r, Topic: topicOf, Subject: confluent.SubjectTopic}, Shape: ShapeEnvelope, Deletes: DeleteKeep, Tombstones: true, Placeholder: "__gone"}
+	f := &Format{Naming: confluent.Naming{Registry: r, Topic: topicOf, Subject: confluent.SubjectTopic}, Shaping: confluent.Shaping{Shape: confluent.ShapeEnvelope, Deletes: confluent.DeleteKeep, Tombstones: true}, Placeholder: "__gone"}
 	if options != nil {
 		options(f)
 	}
@@ -133,7 +133,7 @@ func tell(t *testing.T, f *Format, r *fake, ev *change.Event) (out []told) {
 	return out
 }
 
-func rowFormat(f *Format) { f.Shape = ShapeRow }
+func rowFormat(f *Format) { f.Shape = confluent.ShapeRow }
 
 type object = map[string]any
 
@@ -194,7 +194,7 @@ func TestTypes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, r := newFormat(func(f *Format) {
-				f.Shape = ShapeRow
+				f.Shape = confluent.ShapeRow
 				if c.options != nil {
 					c.options(f)
 				}
@@ -262,10 +262,10 @@ func TestNoForm(t *testing.T) {
 		{change.Column{Logical: change.LogicalTime, Scale: 6}, text("24:00:00"), "it is no time of a day; avro.times: string has it"},
 		{change.Column{Type: "enum('a')"}, text(""), "it is no label of the type; avro.enums: string has it"},
 		{change.Column{Type: "integer[]", Logical: change.LogicalArray, Parts: ints}, change.JSONValue([]byte("[[1],[2]]")), "it has several dimensions; avro.arrays: string has it"},
-		{change.Column{Logical: change.LogicalInt32}, change.UnavailableValue(), "the log does not carry the value, and the type has no placeholder: " + wayOut},
+		{change.Column{Logical: change.LogicalInt32}, change.UnavailableValue(), "the log does not carry the value, and the type has no placeholder: " + confluent.WayOut},
 		{change.Column{}, change.NullValue(), "it is NULL, and the column cannot be"},
 	} {
-		f, r := newFormat(func(f *Format) { f.Shape, f.Enums = ShapeRow, true })
+		f, r := newFormat(func(f *Format) { f.Shape, f.Enums = confluent.ShapeRow, true })
 		c.column.Name = "c"
 		got := tell(t, f, r, event(table("mysql", c.column, change.Column{Name: "z"}), change.Create, nil, []change.Value{change.IntValue(1), c.value, text("end")}))
 		require.Len(t, got, 1)
@@ -308,7 +308,7 @@ func TestOperations(t *testing.T) {
 		"ts_us": int64(1700000000123456), "ts_ns": int64(1700000000123456000), "schema": "public", "table": "t", "txId": int64(9), "lsn": int64(77), "xmin": nil, "origin": nil, "origin_lsn": nil,
 	}
 	keyOnly := []change.Value{change.IntValue(1), {}}
-	null := func(f *Format) { f.Shape, f.Deletes = ShapeRow, DeleteNull }
+	null := func(f *Format) { f.Shape, f.Deletes = confluent.ShapeRow, confluent.DeleteNull }
 	for name, c := range map[string]struct {
 		options func(*Format)
 		ev      *change.Event
@@ -325,7 +325,7 @@ func TestOperations(t *testing.T) {
 		"row delete":       {rowFormat, event(postgres, change.Delete, keyOnly, nil), []told{{Payload: object{"id": 1, "name": nil}, Key: key(1), Operation: "delete", ID: "0/10:4"}}},
 		"row delete null":  {null, event(mysql, change.Delete, row(1, "a"), nil), []told{{Key: key(1), Operation: "delete", ID: "u:7:4", Null: true}}},
 		"row moved null":   {null, event(mysql, change.Update, row(1, "a"), row(2, "b")), []told{{Key: key(1), Operation: "delete", ID: "u:7:4", Null: true}, {Payload: want(2, "b"), Key: key(2), Operation: "insert", ID: "u:7:4-1"}}},
-		"row delete drop":  {func(f *Format) { f.Shape, f.Deletes = ShapeRow, DeleteDrop }, event(mysql, change.Delete, row(1, "a"), nil), []told{{Operation: "delete", ID: "u:7:4", Silent: true}}},
+		"row delete drop":  {func(f *Format) { f.Shape, f.Deletes = confluent.ShapeRow, confluent.DeleteDrop }, event(mysql, change.Delete, row(1, "a"), nil), []told{{Operation: "delete", ID: "u:7:4", Silent: true}}},
 		"row truncate":     {rowFormat, event(mysql, change.Truncate, nil, nil), []told{{Operation: "truncate", ID: "u:7:4", Silent: true}}},
 		"change of shapes": {nil, event(mysql, change.Schema, nil, nil), []told{{Operation: "schema", ID: "u:7:4", Err: "a change of the shape of table db.t has no form in the format avro: leave schema_changes off, or read it by a source with another format"}}},
 	} {
@@ -349,7 +349,7 @@ func TestSchemas(t *testing.T) {
 		confluent.SubjectRecord:      {"shop.db.my_table.Value", "shop.db.my_table.Key"},
 		confluent.SubjectTopicRecord: {"shop.db.my-table-shop.db.my_table.Value", "shop.db.my-table-shop.db.my_table.Key"},
 	} {
-		f, r := newFormat(func(f *Format) { f.Shape, f.Subject = ShapeRow, subject })
+		f, r := newFormat(func(f *Format) { f.Shape, f.Subject = confluent.ShapeRow, subject })
 		require.NoError(t, f.Prepare(t.Context(), odd))
 		require.NoError(t, f.Prepare(t.Context(), odd), "and once only")
 		assert.Equal(t, want, r.subjects)
@@ -413,7 +413,7 @@ func FuzzValues(f *testing.F) {
 		k.Type = "x"
 		kinds = append(kinds, change.Column{Type: "x[]", Logical: change.LogicalArray, Parts: []change.Column{k}})
 	}
-	format, r := newFormat(func(f *Format) { f.Shape, f.Enums = ShapeRow, true })
+	format, r := newFormat(func(f *Format) { f.Shape, f.Enums = confluent.ShapeRow, true })
 	var columns []change.Column
 	for i, k := range kinds {
 		k.Name, k.Nullable = string(rune('a'+i)), i%2 == 0

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/envelope/confluent"
 )
 
 // form is how the values of a column are written.
@@ -175,5 +176,5 @@ func (f *Format) text(x *column, c *change.Column) {
 	for i, l := range labels {
 		x.symbols[l] = i
 	}
-	x.typ = `{"type":"enum","name":"Enum_` + x.name + `","symbols":` + list(unique(labels)) + `,"deltaforge.symbols":` + list(labels) + `}`
+	x.typ = `{"type":"enum","name":"Enum_` + x.name + `","symbols":` + list(confluent.Unique(labels)) + `,"deltaforge.symbols":` + list(labels) + `}`
 }

@@ -1,11 +1,7 @@
 package avro
 
 import (
-	"errors"
-	"fmt"
 	"strconv"
-
-	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/envelope/confluent"
@@ -14,8 +10,6 @@ import (
 // encoder writes what neighbours have in common once, and copies it from then on.
 type encoder struct {
 	format *Format
-	maker  change.Maker
-	parts  change.Parts
 
 	// What text was made for.
 	table  *change.Table
@@ -31,8 +25,6 @@ type encoder struct {
 	scratch []byte
 	err     error // the first value of the event that has no form
 }
-
-var errNotReady = errors.New("its schema is not registered")
 
 // addSource makes what the source says of a table.
 func (x *tableText) addSource(t *change.Table) {
@@ -53,7 +45,7 @@ func (e *encoder) prepare(ev *change.Event) {
 	e.table, e.origin = ev.Table, ev.Origin
 	e.names = e.format.textOf(ev.Table)
 	e.heads = e.names.Heads()
-	if e.format.Shape == ShapeRow {
+	if e.format.Shape == confluent.ShapeRow {
 		return
 	}
 	b := append(e.text[:0], e.names.names...)
@@ -101,105 +93,37 @@ func appendOptionalText(dst []byte, s string) []byte {
 	return appendString(append(dst, isValue), s)
 }
 
-// AppendMessages implements change.Encoder.
-func (e *encoder) AppendMessages(dst service.MessageBatch, buf []byte, ev *change.Event) (service.MessageBatch, []byte) {
+// Ready implements confluent.Writer.
+func (e *encoder) Ready(ev *change.Event) bool {
 	e.prepare(ev)
-	first := len(dst)
-	switch {
-	case e.heads == nil:
-		e.err = fmt.Errorf("table %s: %w", ev.Table.FullName(), errNotReady)
-		return e.failed(dst, ev), buf
-	case ev.Op == change.Schema:
-		e.err = fmt.Errorf("a change of the shape of table %s has %w: leave schema_changes off, or read it by a source with another format", ev.Table.FullName(), errForm)
-		return e.failed(dst, ev), buf
-	case ev.Op == change.Update && ev.Table.KeyChanged(ev.Before, ev.After) && (e.format.Shape == ShapeEnvelope || e.format.Deletes == DeleteNull):
-		dst, buf = e.moved(dst, buf, ev)
-	case e.format.Shape == ShapeRow && ev.Op == change.Delete && e.format.Deletes == DeleteNull:
-		dst, buf = e.tombstone(dst, buf, ev, 0, false)
-	case e.format.Shape == ShapeRow && (ev.Op == change.Truncate || ev.Op == change.Delete && e.format.Deletes == DeleteDrop):
-		silent := e.parts.Next(ev, 0)
-		silent.Silent = true
-		dst = append(dst, e.maker.Message(silent, nil, nil))
-	case ev.Op == change.Delete && e.format.Shape == ShapeEnvelope && e.format.Tombstones && ev.Table.HasKey(ev.Before):
-		dst, buf = e.deleted(dst, buf, ev)
-	default:
-		dst, buf = e.one(dst, buf, ev)
-	}
-	if e.err != nil {
-		change.SetErrors(dst[first:], e.err)
-		e.err = nil
-	}
-	return dst, buf
+	return e.heads != nil
 }
 
-// failed appends an empty message with the error.
-func (e *encoder) failed(dst service.MessageBatch, ev *change.Event) service.MessageBatch {
-	dst = append(dst, e.maker.Message(ev, nil, nil))
-	change.SetErrors(dst[len(dst)-1:], e.err)
+// Err implements confluent.Writer.
+func (e *encoder) Err() error {
+	err := e.err
 	e.err = nil
-	return dst
+	return err
 }
 
-// one appends a message of an event, or of a part of one.
-func (e *encoder) one(dst service.MessageBatch, buf []byte, ev *change.Event) (service.MessageBatch, []byte) {
-	start := len(buf)
-	buf = append(buf, e.heads.Value[:]...)
+// AppendPayload implements confluent.Writer.
+func (e *encoder) AppendPayload(dst []byte, ev *change.Event) []byte {
+	dst = append(dst, e.heads.Value[:]...)
 	switch {
-	case e.format.Shape == ShapeEnvelope:
-		buf = e.appendEnvelope(buf, ev)
+	case e.format.Shape == confluent.ShapeEnvelope:
+		return e.appendEnvelope(dst, ev)
 	case ev.Op == change.Delete:
-		buf = e.appendRow(buf, ev.Before, true)
+		return e.appendRow(dst, ev.Before, true)
 	default:
-		buf = e.appendRow(buf, ev.After, false)
+		return e.appendRow(dst, ev.After, false)
 	}
-	end := len(buf)
-	buf = e.appendKey(buf, ev)
-	return append(dst, e.maker.Message(ev, buf[start:end:end], buf[end:len(buf):len(buf)])), buf
 }
 
-// moved appends the messages of an update that has changed the key: the row is gone under its old key, and there under its new one.
-func (e *encoder) moved(dst service.MessageBatch, buf []byte, ev *change.Event) (service.MessageBatch, []byte) {
-	first := len(dst)
-	if e.format.Shape == ShapeEnvelope {
-		dst, buf = e.deleted(dst, buf, ev)
-	} else {
-		dst, buf = e.tombstone(dst, buf, ev, 0, true)
-	}
-	created := e.parts.Next(ev, len(dst)-first)
-	created.Op, created.Before = change.Create, nil
-	return e.one(dst, buf, created)
-}
-
-// deleted appends the messages of a row that is gone.
-func (e *encoder) deleted(dst service.MessageBatch, buf []byte, ev *change.Event) (service.MessageBatch, []byte) {
-	gone := e.parts.Next(ev, 0)
-	gone.Op, gone.After, gone.Followed = change.Delete, nil, e.format.Tombstones
-	dst, buf = e.one(dst, buf, gone)
-	if !e.format.Tombstones {
-		return dst, buf
-	}
-	return e.tombstone(dst, buf, ev, 1, true)
-}
-
-// tombstone appends a message without payload.
-func (e *encoder) tombstone(dst service.MessageBatch, buf []byte, ev *change.Event, part int, old bool) (service.MessageBatch, []byte) {
-	t := e.parts.Next(ev, part)
-	t.Op, t.After, t.Tombstone = change.Delete, nil, true
-	if old && !ev.Table.HasKey(ev.Before) {
-		t.Before = nil
-	}
-	start := len(buf)
-	buf = e.appendKey(buf, t)
-	return append(dst, e.maker.Message(t, nil, buf[start:len(buf):len(buf)])), buf
-}
-
-// appendKey appends the key of an event: that of its newest image; nothing where there is none.
-func (e *encoder) appendKey(dst []byte, ev *change.Event) []byte {
-	row := ev.After
-	if !ev.Table.HasKey(row) {
-		if row = ev.Before; !ev.Table.HasKey(row) {
-			return dst
-		}
+// AppendKey implements confluent.Writer.
+func (e *encoder) AppendKey(dst []byte, ev *change.Event) []byte {
+	row := confluent.KeyRow(ev)
+	if row == nil {
+		return dst
 	}
 	dst = append(dst, e.heads.Key[:]...)
 	for _, c := range e.names.key {

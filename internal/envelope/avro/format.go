@@ -9,32 +9,10 @@ import (
 	"github.com/deltaforge/deltaforge/internal/envelope/confluent"
 )
 
-// Shape is what a message holds.
-type Shape string
-
-// The shapes: the row before and after with where it comes from, or the row alone.
-const (
-	ShapeEnvelope Shape = "envelope"
-	ShapeRow      Shape = "row"
-)
-
-// Deletes is what becomes of deletes in the shape row: the row that was there, a tombstone, or no message.
-type Deletes string
-
-// The values of Deletes.
-const (
-	DeleteKeep Deletes = "keep"
-	DeleteNull Deletes = "null"
-	DeleteDrop Deletes = "drop"
-)
-
 // Format is the format. It is immutable; its address is the key of what it keeps at tables.
 type Format struct {
 	confluent.Naming
-	Shape   Shape
-	Deletes Deletes
-	// Tombstones sends a message without payload after each delete, in the shape envelope.
-	Tombstones bool
+	confluent.Shaping
 	// Optional makes all columns of the row nullable, so that columns can come and go whatever compatibility the registry asks for.
 	Optional bool
 	// DecimalText, TimeText and ArrayText: these types are strings.
@@ -51,7 +29,9 @@ var (
 )
 
 // NewEncoder implements change.Format.
-func (f *Format) NewEncoder() change.Encoder { return &encoder{format: f} }
+func (f *Format) NewEncoder() change.Encoder {
+	return confluent.NewEncoder("avro", &f.Shaping, &encoder{format: f})
+}
 
 // tableText is what the format says about a table. All but the numbers is immutable.
 type tableText struct {
@@ -77,16 +57,16 @@ func (f *Format) textOf(t *change.Table) *tableText {
 func (f *Format) makeText(t *change.Table) any {
 	x := &tableText{key: t.Key}
 	var ok bool
-	if x.Schemas, ok = f.NewSchemas(t, namespace); !ok {
+	if x.Schemas, ok = f.NewSchemas(t, confluent.Namespace); !ok {
 		return x
 	}
-	names := namesOf(t)
+	names := confluent.NamesOf(t)
 	for i := range t.Columns {
 		x.columns = append(x.columns, f.column(t, i, names[i]))
 	}
 	x.Value, x.Key = f.valueSchema(x, t, x.Space), f.keySchema(x, x.Space)
 	x.Record = recordValue
-	if f.Shape == ShapeEnvelope {
+	if f.Shape == confluent.ShapeEnvelope {
 		x.Record = recordEnvelope
 	}
 	x.addSource(t)

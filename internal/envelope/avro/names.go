@@ -1,77 +1,10 @@
 package avro
 
-import (
-	"strconv"
-	"strings"
-
-	"github.com/deltaforge/deltaforge/internal/change"
-	"github.com/deltaforge/deltaforge/internal/envelope/confluent"
-)
+import "github.com/deltaforge/deltaforge/internal/envelope/confluent"
 
 // The names of the records of a table, in the namespace of its topic.
 const (
-	recordEnvelope = "Envelope"
-	recordValue    = "Value"
+	recordEnvelope = confluent.RecordEnvelope
+	recordValue    = confluent.RecordValue
 	recordKey      = confluent.RecordKey
 )
-
-// valid makes a name that Avro allows: each character but A-Z, a-z, 0-9 and _ becomes _, and a digit at the start gets a _ before it.
-func valid(name string) string {
-	var b strings.Builder
-	for i, r := range name {
-		switch {
-		case r >= 'A' && r <= 'Z', r >= 'a' && r <= 'z', r == '_':
-			b.WriteRune(r)
-		case r >= '0' && r <= '9':
-			if i == 0 {
-				b.WriteByte('_')
-			}
-			b.WriteRune(r)
-		default:
-			b.WriteByte('_')
-		}
-	}
-	if b.Len() == 0 {
-		return "_"
-	}
-	return b.String()
-}
-
-// unique makes valid names of all. A name that is valid stays as it is; one that is made and there already gets _2, _3 and so on.
-func unique(names []string) []string {
-	out := make([]string, len(names))
-	taken := map[string]bool{}
-	for _, n := range names {
-		if valid(n) == n {
-			taken[n] = true
-		}
-	}
-	for i, n := range names {
-		v := valid(n)
-		if v != n {
-			for k := 2; taken[v]; k++ {
-				v = valid(n) + "_" + strconv.Itoa(k)
-			}
-			taken[v] = true
-		}
-		out[i] = v
-	}
-	return out
-}
-
-func namesOf(t *change.Table) []string {
-	names := make([]string, len(t.Columns))
-	for i, c := range t.Columns {
-		names[i] = c.Name
-	}
-	return unique(names)
-}
-
-// namespace makes a namespace of a topic.
-func namespace(topic string) string {
-	parts := strings.Split(topic, ".")
-	for i, p := range parts {
-		parts[i] = valid(p)
-	}
-	return strings.Join(parts, ".")
-}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/envelope"
+	"github.com/deltaforge/deltaforge/internal/envelope/confluent"
 )
 
 // The schemas of what is the same for all tables.
@@ -80,7 +81,7 @@ func (s *schemaText) typ(x *column, nullable bool) {
 
 func (f *Format) valueSchema(x *tableText, t *change.Table, space string) string {
 	var s schemaText
-	if f.Shape == ShapeRow {
+	if f.Shape == confluent.ShapeRow {
 		s.record(recordValue, space, x.columns, false)
 		return string(s.b)
 	}

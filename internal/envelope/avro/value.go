@@ -1,27 +1,21 @@
 package avro
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math"
 	"strconv"
 
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/envelope/confluent"
 	"github.com/deltaforge/deltaforge/internal/envelope/parse"
 )
-
-// errForm is why a message has an error: a value has no form in the format, and another one would be wrong.
-var errForm = errors.New("no form in the format avro")
-
-const wayOut = "set REPLICA IDENTITY FULL for the table (PostgreSQL), or binlog_row_image=FULL (MySQL)"
 
 // fail notes that a value has no form. What is appended in its place fits the schema.
 func (e *encoder) fail(dst []byte, x *column, why string) []byte {
 	if e.err == nil {
-		e.err = fmt.Errorf("column %s of %s has a value with %w: %s", x.original, x.table.FullName(), errForm, why)
+		e.err = fmt.Errorf("column %s of %s has a value with %w avro: %s", x.original, x.table.FullName(), confluent.ErrForm, why)
 	}
 	return x.appendZero(dst)
 }
@@ -76,7 +70,7 @@ func (e *encoder) appendValue(dst []byte, x *column, v change.Value) []byte {
 	switch v.Kind() {
 	case change.Unavailable, change.Absent:
 		if x.form != formText && x.form != formBytes {
-			return e.fail(dst, x, "the log does not carry the value, and the type has no placeholder: "+wayOut)
+			return e.fail(dst, x, "the log does not carry the value, and the type has no placeholder: "+confluent.WayOut)
 		}
 		return appendString(dst, e.format.Placeholder)
 	case change.Null:
@@ -223,17 +217,16 @@ func (e *encoder) appendMoment(dst []byte, x *column, text []byte) []byte {
 
 // appendGeometry appends a geometry, {"wkb":…,"srid":…} in the native form. 0 is MySQL's way to say that there is no reference system.
 func (e *encoder) appendGeometry(dst []byte, x *column, raw []byte) []byte {
-	wkb, srid, ok := bytes.Cut(bytes.TrimSuffix(bytes.TrimPrefix(raw, []byte(`{"wkb":"`)), []byte{'}'}), []byte(`","srid":`))
-	var err error
-	if e.scratch, err = base64.StdEncoding.AppendDecode(e.scratch[:0], wkb); !ok || err != nil {
+	var srid int64
+	var ok bool
+	if e.scratch, srid, ok = parse.Geometry(e.scratch[:0], raw); !ok {
 		return e.fail(dst, x, "it is no geometry")
 	}
 	dst = appendString(dst, e.scratch)
-	n, err := strconv.ParseInt(string(srid), 10, 32)
-	if err != nil || n == 0 {
+	if srid == 0 {
 		return append(dst, isNull)
 	}
-	return appendLong(append(dst, isValue), n)
+	return appendLong(append(dst, isValue), srid)
 }
 
 // appendArray appends an array: JSON in the native form.
@@ -243,7 +236,7 @@ func (e *encoder) appendArray(dst []byte, x *column, raw []byte) []byte {
 	}
 	raw = raw[1:]
 	count := int64(0)
-	for token, rest := next(raw); token != nil; token, rest = next(rest) {
+	for token, rest := parse.Next(raw); token != nil; token, rest = parse.Next(rest) {
 		if token[0] == '[' && x.element.form != formText {
 			return e.fail(dst, x, "it has several dimensions; avro.arrays: string has it")
 		}
@@ -253,22 +246,10 @@ func (e *encoder) appendArray(dst []byte, x *column, raw []byte) []byte {
 		return append(dst, 0)
 	}
 	dst = appendLong(dst, count)
-	for token, rest := next(raw); token != nil; token, rest = next(rest) {
+	for token, rest := parse.Next(raw); token != nil; token, rest = parse.Next(rest) {
 		dst = e.appendElement(dst, x.element, token)
 	}
 	return append(dst, 0)
-}
-
-// next returns the first value of what is left of a JSON array, and what follows it; nil at the end.
-func next(b []byte) (token, rest []byte) {
-	for len(b) > 0 && (b[0] == ',' || b[0] == ' ') {
-		b = b[1:]
-	}
-	n := parse.TokenSize(b)
-	if n == 0 {
-		return nil, nil
-	}
-	return b[:n], b[n:]
 }
 
 // appendElement appends one element, a JSON value in the native form.
@@ -284,8 +265,8 @@ func (e *encoder) appendElement(dst []byte, x *column, token []byte) []byte {
 	}
 	switch {
 	case x.form == formBytes:
-		b, err := base64.StdEncoding.AppendDecode(nil, bytes.TrimSuffix(bytes.TrimPrefix(token, []byte(`{"_base64":"`)), []byte(`"}`)))
-		if err != nil {
+		b, ok := parse.Base64(token)
+		if !ok {
 			return e.fail(dst, x, "it is not base64")
 		}
 		return appendString(dst, b)

@@ -43,15 +43,20 @@ type Schemas struct {
 	Value, Key   string
 	// Record is the name of the payload's record in the namespace.
 	Record string
-	err    error
-	heads  atomic.Pointer[Heads]
+	// Err is why there is no topic.
+	Err   error
+	heads atomic.Pointer[Heads]
 }
 
 // Heads are what payloads and keys begin with: a zero byte and the number of the schema.
 type Heads struct{ Value, Key [5]byte }
 
-// RecordKey is the name of the key's record in the namespace.
-const RecordKey = "Key"
+// The names of the records of a table, in the namespace of its topic.
+const (
+	RecordEnvelope = "Envelope"
+	RecordValue    = "Value"
+	RecordKey      = "Key"
+)
 
 // NewSchemas returns the schemas of a table, without texts. If it returns false, there is no topic, and Prepare says why.
 func (n *Naming) NewSchemas(t *change.Table, space func(topic string) string) (*Schemas, bool) {
@@ -60,7 +65,7 @@ func (n *Naming) NewSchemas(t *change.Table, space func(topic string) string) (*
 		err = errors.New("registry.topic is empty for it")
 	}
 	if err != nil {
-		return &Schemas{err: err}, false
+		return &Schemas{Err: err}, false
 	}
 	return &Schemas{Topic: topic, Space: space(topic)}, true
 }
@@ -73,15 +78,15 @@ func (n *Naming) Prepare(ctx context.Context, t *change.Table, s *Schemas) error
 	if len(t.Columns) == 0 || s.heads.Load() != nil { // a table without columns stands for rows that nobody may see
 		return nil
 	}
-	if s.err != nil {
-		return fmt.Errorf("the schema of table %s: %w", t.FullName(), s.err)
+	if s.Err != nil {
+		return fmt.Errorf("the schema of table %s: %w", t.FullName(), s.Err)
 	}
 	var h Heads
-	if err := n.register(ctx, h.Value[:], n.subject(s, "value", s.Record), s.Value); err != nil {
+	if err := n.register(ctx, h.Value[:], n.SubjectOf(s, PartValue, s.Record), s.Value); err != nil {
 		return fmt.Errorf("registering the schema of table %s: %w", t.FullName(), err)
 	}
 	if len(t.Key) > 0 {
-		if err := n.register(ctx, h.Key[:], n.subject(s, "key", RecordKey), s.Key); err != nil {
+		if err := n.register(ctx, h.Key[:], n.SubjectOf(s, PartKey, RecordKey), s.Key); err != nil {
 			return fmt.Errorf("registering the schema of the key of table %s: %w", t.FullName(), err)
 		}
 	}
@@ -98,7 +103,14 @@ func (n *Naming) register(ctx context.Context, head []byte, subject, schema stri
 	return nil
 }
 
-func (n *Naming) subject(s *Schemas, part, record string) string {
+// What a schema is of.
+const (
+	PartValue = "value"
+	PartKey   = "key"
+)
+
+// SubjectOf returns the subject of a schema of a table.
+func (n *Naming) SubjectOf(s *Schemas, part, record string) string {
 	switch n.Subject {
 	case SubjectRecord:
 		return s.Space + "." + record
@@ -107,4 +119,9 @@ func (n *Naming) subject(s *Schemas, part, record string) string {
 	default:
 		return s.Topic + "-" + part
 	}
+}
+
+// Head returns what a message begins with: a zero byte, the number of its schema, and what more the language has.
+func Head(id int, more []byte) []byte {
+	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(id)), more...) //nolint:gosec // a registry has numbers of 32 bits
 }

@@ -40,20 +40,14 @@ func (f *Format) schemasOf(t *change.Table) *confluent.Schemas {
 	return x
 }
 
-// The names of the records of a table, in the namespace of its topic.
-const (
-	recordEnvelope = "Envelope"
-	recordValue    = "Value"
-)
-
 func (f *Format) makeSchemas(t *change.Table) any {
 	s, ok := f.NewSchemas(t, func(topic string) string { return topic })
 	if !ok {
 		return s
 	}
-	s.Record = recordEnvelope
+	s.Record = confluent.RecordEnvelope
 	if f.Row {
-		s.Record = recordValue
+		s.Record = confluent.RecordValue
 	}
 	s.Value, s.Key = valueSchema(t, s.Space, f.Row), keySchema(t, s.Space)
 	return s

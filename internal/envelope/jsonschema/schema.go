@@ -3,6 +3,7 @@ package jsonschema
 import (
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/envelope"
+	"github.com/deltaforge/deltaforge/internal/envelope/confluent"
 )
 
 // No property is required: an image can lack columns, and a registry refuses a new property that is. Objects have no other properties, so that
@@ -24,17 +25,17 @@ func valueSchema(t *change.Table, space string, row bool) string {
 		all[i] = i
 	}
 	if row {
-		b := envelope.AppendString([]byte(schemaHead), space+"."+recordValue)
+		b := envelope.AppendString([]byte(schemaHead), space+"."+confluent.RecordValue)
 		return string(append(appendObject(append(b, ','), t, all, false), '}'))
 	}
-	b := envelope.AppendString([]byte(schemaHead), space+"."+recordEnvelope)
+	b := envelope.AppendString([]byte(schemaHead), space+"."+confluent.RecordEnvelope)
 	const image = `{"oneOf":[{"type":"null"},{"$ref":"#/definitions/row"}]}`
 	b = append(b, `,"type":"object","properties":{"before":`+image+`,"after":`+image+envelopeTail...)
 	return string(append(appendObject(b, t, all, false), `}}}`...))
 }
 
 func keySchema(t *change.Table, space string) string {
-	b := envelope.AppendString([]byte(schemaHead), space+".Key")
+	b := envelope.AppendString([]byte(schemaHead), space+"."+confluent.RecordKey)
 	return string(append(appendObject(append(b, ','), t, t.Key, true), '}'))
 }
 
