@@ -40,6 +40,7 @@ const (
 	formatAvro     = "avro"
 	formatCloud    = "cloudevents"
 	formatJSON     = "json_schema"
+	formatProtobuf = "protobuf"
 )
 
 // The values of the options of the format debezium, the defaults first.
@@ -72,7 +73,7 @@ func Fields() []*service.ConfigField {
 		service.NewStringEnumField(fieldFormat, formats()...).Default(formatNative).
 			Description("What messages look like. `native`: our envelope, with the row before and after the change, and where it comes from. `row`: the row " +
 				"alone, flat; what happened to it is in the metadata `operation`. `debezium`: what Debezium's JSON converter writes, for consumers that " +
-				"are there already. `avro`: Avro with a schema registry, in Confluent's wire format. `json_schema`: JSON with a schema registry. `cloudevents`: CloudEvents 1.0. See [Formats](../formats.md)."),
+				"are there already. `avro`: Avro with a schema registry, in Confluent's wire format. `protobuf`: Protocol Buffers with a schema registry. `json_schema`: JSON with a schema registry. `cloudevents`: CloudEvents 1.0. See [Formats](../formats.md)."),
 		service.NewObjectField(fieldRow,
 			// null is a word of YAML: the linter must let it pass with and without quotes.
 			service.NewAnyField(fieldDeleteRows).Default(string(envelope.DeleteKeep)).
@@ -84,7 +85,8 @@ func Fields() []*service.ConfigField {
 		service.NewObjectField(fieldJSON, jsonFields()...).Description("Options of the format `json_schema`.").Optional().Advanced(),
 		service.NewObjectField(fieldCloud, cloudFields()...).Description("Options of the format `cloudevents`.").Optional().Advanced(),
 		service.NewObjectField(fieldAvro, avroFields()...).Description("Options of the format `avro`.").Optional().Advanced(),
-		service.NewObjectField(fieldRegistry, registryFields()...).Description("The schema registry of the formats `avro` and `json_schema`.").Optional().Advanced(),
+		service.NewObjectField(fieldProtobuf, protobufFields()...).Description("Options of the format `protobuf`.").Optional().Advanced(),
+		service.NewObjectField(fieldRegistry, registryFields()...).Description("The schema registry of the formats `avro`, `protobuf` and `json_schema`.").Optional().Advanced(),
 	}
 }
 
@@ -115,7 +117,7 @@ func debeziumFields() []*service.ConfigField {
 }
 
 func formats() []string {
-	return []string{formatNative, formatRow, formatDebezium, formatAvro, formatJSON, formatCloud}
+	return []string{formatNative, formatRow, formatDebezium, formatAvro, formatProtobuf, formatJSON, formatCloud}
 }
 
 // Parse reads those fields.
@@ -130,6 +132,8 @@ func Parse(conf *service.ParsedConfig, res *service.Resources) (change.Format, e
 		return parseDebezium(conf)
 	case name == formatAvro:
 		return parseAvro(conf, res.Logger())
+	case name == formatProtobuf:
+		return parseProtobuf(conf, res.Logger())
 	case name == formatJSON:
 		return parseJSON(conf, res.Logger())
 	case name == formatCloud:

@@ -16,6 +16,7 @@ import (
 	"github.com/deltaforge/deltaforge/internal/envelope/avro"
 	"github.com/deltaforge/deltaforge/internal/envelope/confluent"
 	"github.com/deltaforge/deltaforge/internal/envelope/debezium"
+	"github.com/deltaforge/deltaforge/internal/envelope/protobuf"
 	"github.com/deltaforge/deltaforge/internal/format"
 )
 
@@ -45,7 +46,7 @@ func TestParse(t *testing.T) {
 		assert.Equal(t, want, got, yaml)
 	}
 	for yaml, want := range map[string]string{
-		"format: xml":         `format: want one of native, row, debezium, avro, json_schema, cloudevents, got "xml"`,
+		"format: xml":         `format: want one of native, row, debezium, avro, protobuf, json_schema, cloudevents, got "xml"`,
 		"format: json_schema": "registry.urls: the format needs a schema registry: set its address",
 		"format: avro":        "registry.urls: the format needs a schema registry: set its address",
 		"format: avro\nregistry: {urls: ['http://u:hunter2@host:8081']}":                                                   "registry.urls: the URL of host:8081 has a user: set registry.basic_auth",
@@ -60,6 +61,34 @@ func TestParse(t *testing.T) {
 		_, err := parseFormat(t, yaml)
 		assert.EqualError(t, err, want, yaml)
 	}
+}
+
+// The format protobuf asks for the newest schema of a subject first.
+func TestProtobuf(t *testing.T) {
+	var mu sync.Mutex
+	var asked []string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		asked = append(asked, r.Method+" "+r.URL.Path)
+		if r.Method == http.MethodGet {
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(w, `{"error_code":40401}`)
+			return
+		}
+		_, _ = io.WriteString(w, `{"id":1}`)
+	}))
+	defer s.Close()
+	f, err := parseFormat(t, "format: protobuf\nregistry: {urls: ['"+s.URL+"'], subject: topic_record}\nprotobuf: {shape: row, decimals: message, times: string, arrays: string, delete_rows: drop, tombstones: false, unavailable_value: gone}")
+	require.NoError(t, err)
+	got, ok := f.(*protobuf.Format)
+	require.True(t, ok)
+	require.NoError(t, change.Prepare(t.Context(), &change.Table{
+		Source: &change.Source{Connector: "mysql", Name: "shop", Format: f}, Database: "db", Name: "t", Columns: []change.Column{{Name: "id"}},
+	}))
+	assert.Equal(t, []string{"GET /subjects/shop.db.t-shop.db.t.Value/versions/latest", "POST /subjects/shop.db.t-shop.db.t.Value"}, asked)
+	assert.Equal(t, confluent.Shaping{Shape: confluent.ShapeRow, Deletes: confluent.DeleteDrop}, got.Shaping)
+	assert.Equal(t, []any{true, true, true, "gone"}, []any{got.DecimalMessage, got.TimeText, got.ArrayText, got.Placeholder})
 }
 
 // The format avro asks the registry for subjects that are made of the table's topic.
@@ -90,7 +119,7 @@ func TestAvro(t *testing.T) {
 		asked = nil
 		got.Registry, got.Topic = nil, nil
 		assert.Equal(t, &avro.Format{
-			Shape: avro.ShapeRow, Deletes: avro.DeleteNull, Naming: confluent.Naming{Subject: confluent.SubjectTopic}, Tombstones: true, Optional: true, DecimalText: true, TimeText: true, ArrayText: true, Enums: true,
+			Shaping: confluent.Shaping{Shape: confluent.ShapeRow, Deletes: confluent.DeleteNull, Tombstones: true}, Naming: confluent.Naming{Subject: confluent.SubjectTopic}, Optional: true, DecimalText: true, TimeText: true, ArrayText: true, Enums: true,
 			Placeholder: debezium.DefaultPlaceholder,
 		}, got)
 	}

@@ -125,42 +125,58 @@ func (c *Client) ID(ctx context.Context, s Schema) (int, error) {
 	if r.id != 0 {
 		return r.id, nil
 	}
-	id, err := c.await(ctx, s)
-	if err != nil {
-		return 0, fmt.Errorf("subject %s of the schema registry at %s: %w", s.Subject, c.at, err)
-	}
-	r.id = id
-	return id, nil
+	err := c.await(ctx, s.Subject, func() (err error) {
+		r.id, err = c.ask(ctx, s)
+		return err
+	})
+	return r.id, err
+}
+
+// Latest returns the number and the text of the newest schema of a subject; an empty text if the subject has none. It waits like ID, and
+// keeps nothing.
+func (c *Client) Latest(ctx context.Context, subject string) (id int, text string, err error) {
+	err = c.await(ctx, subject, func() error {
+		found, err := c.sr.SchemaByVersion(ctx, subject, -1)
+		if missing(err) {
+			return nil
+		}
+		id, text = found.ID, found.Schema.Schema
+		return err
+	})
+	return id, text, err
 }
 
 // await asks until the registry answers.
-func (c *Client) await(ctx context.Context, s Schema) (int, error) {
+func (c *Client) await(ctx context.Context, subject string, ask func() error) error {
 	began, wait, warned := time.Now(), retryMin, false
+	named := func(err error) error {
+		return fmt.Errorf("subject %s of the schema registry at %s: %w", subject, c.at, err)
+	}
 	for {
-		id, err := c.ask(ctx, s)
+		err := ask()
 		switch {
 		case err == nil:
 			if warned {
 				c.conf.Log.Infof("The schema registry answers again")
 			}
-			return id, nil
+			return nil
 		case ctx.Err() != nil:
-			return 0, ctx.Err()
+			return ctx.Err()
 		case !away(err):
-			return 0, refusal(err)
+			return named(refusal(err))
 		case time.Since(began) > patience:
-			return 0, fmt.Errorf("no answer for %s: %w; start it, or correct registry.urls", patience, refusal(err))
+			return named(fmt.Errorf("no answer for %s: %w; start it, or correct registry.urls", patience, refusal(err)))
 		}
 		if !warned {
 			warned = true
-			c.conf.Log.Warnf("Waiting for the schema registry at %s, for subject %s: %v", c.at, s.Subject, refusal(err))
+			c.conf.Log.Warnf("Waiting for the schema registry at %s, for subject %s: %v", c.at, subject, refusal(err))
 		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return 0, ctx.Err()
+			return ctx.Err()
 		}
 		wait = min(2*wait, retryMax)
 	}
@@ -178,14 +194,11 @@ func (c *Client) ask(ctx context.Context, s Schema) (int, error) {
 	schema := sr.Schema{Schema: s.Text, Type: s.Type.wire()}
 	found, err := c.sr.LookupSchema(ctx, s.Subject, schema)
 	id := found.ID
-	if answer, ok := errors.AsType[*sr.ResponseError](err); ok {
-		switch answer.ErrorCode {
-		case codeNoSubject, codeNoVersion, codeNoSchema:
-			if !c.conf.Register {
-				return 0, fmt.Errorf("it does not have this schema, and registry.register is false: register it, %s", s.Text)
-			}
-			id, err = c.sr.RegisterSchema(ctx, s.Subject, schema, -1, -1)
+	if missing(err) {
+		if !c.conf.Register {
+			return 0, fmt.Errorf("it does not have this schema, and registry.register is false: register it, %s", s.Text)
 		}
+		id, err = c.sr.RegisterSchema(ctx, s.Subject, schema, -1, -1)
 	}
 	if err != nil {
 		return 0, err
@@ -194,6 +207,12 @@ func (c *Client) ask(ctx context.Context, s Schema) (int, error) {
 		return 0, fmt.Errorf("the answer has no schema id: is registry.urls the address of a registry with Confluent's API? Apicurio has it below /apis/ccompat/v7")
 	}
 	return id, nil
+}
+
+// missing reports that a registry does not have what it was asked for.
+func missing(err error) bool {
+	answer, ok := errors.AsType[*sr.ResponseError](err)
+	return ok && (answer.ErrorCode == codeNoSubject || answer.ErrorCode == codeNoVersion || answer.ErrorCode == codeNoSchema)
 }
 
 // away reports an error that time may end.

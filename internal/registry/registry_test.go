@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -97,6 +98,25 @@ func TestRegisteredOnce(t *testing.T) {
 		"POST /subjects/x-value" + auth + `{"schema":"{\"type\":\"int\"}"}`,
 		"POST /subjects/x-value/versions" + auth + `{"schema":"{\"type\":\"int\"}"}`,
 	}, asked())
+}
+
+// The newest schema of a subject is asked for each time, and a subject without one has none.
+func TestLatest(t *testing.T) {
+	s, asked := serve(t, answer{404, notThere}, answer{503, "busy"}, answer{200, `{"id":7,"version":3,"subject":"x-value","schema":"message M {}","schemaType":"PROTOBUF"}`})
+	c := client(t, Config{URLs: []string{s.URL}})
+	for _, want := range []struct {
+		id   int
+		text string
+	}{{0, ""}, {7, "message M {}"}} {
+		id, text, err := c.Latest(t.Context(), "x-value")
+		require.NoError(t, err)
+		assert.Equal(t, want.id, id)
+		assert.Equal(t, want.text, text)
+	}
+	assert.Equal(t, slices.Repeat([]string{"GET /subjects/x-value/versions/latest  "}, 3), asked())
+	s, _ = serve(t, answer{403, `{"error_code":40301,"message":"Forbidden"}`})
+	_, _, err := client(t, Config{URLs: []string{s.URL}}).Latest(t.Context(), "x-value")
+	require.EqualError(t, err, "subject x-value of the schema registry at "+s.URL+": it answers 403: Forbidden; check registry.basic_auth, registry.bearer_token, and what that user may do")
 }
 
 func TestKnownIsNotRegistered(t *testing.T) {

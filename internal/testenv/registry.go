@@ -19,8 +19,8 @@ func StartRegistry(t testing.TB) *servers.Registry {
 	return privateServer(t, servers.Options{}, servers.StartRegistry)
 }
 
-// ReadAvro returns what a consumer in Java reads of messages in Confluent's wire format, by the schemas of a registry.
-func ReadAvro(t testing.TB, r *servers.Registry, messages ...[]byte) []string {
+// ReadRegistered returns what a consumer in Java reads of messages in Confluent's wire format, by the schemas of a registry.
+func ReadRegistered(t testing.TB, r *servers.Registry, messages ...[]byte) []string {
 	t.Helper()
 	dir, err := binaries.Registry()
 	if err != nil {
@@ -39,7 +39,7 @@ func ReadAvro(t testing.TB, r *servers.Registry, messages ...[]byte) []string {
 	cmd := exec.CommandContext(ctx, java, "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", dir+string(filepath.ListSeparator)+filepath.Join(dir, "lib", "*"), "Reader", r.URL())
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = &in, &out, &log
 	if err := cmd.Run(); err != nil {
-		t.Fatalf("reading Avro in Java: %v\n%s", err, log.String())
+		t.Fatalf("reading in Java: %v\n%s", err, log.String())
 	}
 	return strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
 }

@@ -1,3 +1,8 @@
+import com.google.protobuf.CodedInputStream;
+import com.google.protobuf.Descriptors;
+import com.google.protobuf.DynamicMessage;
+import com.google.protobuf.util.JsonFormat;
+import io.apicurio.registry.utils.protobuf.schema.FileDescriptorUtils;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.net.URI;
@@ -9,6 +14,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.Base64;
 import java.util.HashMap;
 import java.util.Map;
+import java.util.Optional;
 import org.apache.avro.Conversions;
 import org.apache.avro.Schema;
 import org.apache.avro.data.TimeConversions;
@@ -17,7 +23,10 @@ import org.apache.avro.generic.GenericDatumReader;
 import org.apache.avro.io.BinaryDecoder;
 import org.apache.avro.io.DecoderFactory;
 
-/** Reads messages in Confluent's wire format, each a line of base64, and prints what Apache Avro makes of each, with logical types. */
+/**
+ * Reads messages in Confluent's wire format, each a line of base64, and prints what Apache Avro makes of each, with logical types, or what Google's
+ * library makes of Protocol Buffers, as JSON.
+ */
 public class Reader {
   public static void main(String[] args) throws Exception {
     GenericData data = new GenericData();
@@ -32,6 +41,7 @@ public class Reader {
     data.addLogicalTypeConversion(new TimeConversions.LocalTimestampMicrosConversion());
     HttpClient http = HttpClient.newHttpClient();
     Map<Integer, Schema> schemas = new HashMap<>();
+    Map<Integer, Descriptors.FileDescriptor> files = new HashMap<>();
     BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
     for (String line; (line = in.readLine()) != null; ) {
       ByteBuffer message = ByteBuffer.wrap(Base64.getDecoder().decode(line));
@@ -40,10 +50,20 @@ public class Reader {
       }
       int id = message.getInt();
       Schema schema = schemas.get(id);
-      if (schema == null) {
+      if (schema == null && !files.containsKey(id)) {
         String body = http.send(HttpRequest.newBuilder(URI.create(args[0] + "/schemas/ids/" + id)).build(), HttpResponse.BodyHandlers.ofString()).body();
-        schema = new Schema.Parser().parse(textOf(body));
-        schemas.put(id, schema);
+        if (body.contains("\"PROTOBUF\"")) {
+          String text = textOf(body);
+          String space = text.substring(text.indexOf("package ") + 8, text.indexOf(';', text.indexOf("package ")));
+          files.put(id, FileDescriptorUtils.protoFileToFileDescriptor(text, "schema" + id + ".proto", Optional.of(space)));
+        } else {
+          schema = new Schema.Parser().parse(textOf(body));
+          schemas.put(id, schema);
+        }
+      }
+      if (schema == null) {
+        System.out.println(protobuf(files.get(id), message));
+        continue;
       }
       BinaryDecoder decoder = DecoderFactory.get().binaryDecoder(message.array(), message.position(), message.remaining(), null);
       Object record = new GenericDatumReader<Object>(schema, schema, data).read(null, decoder);
@@ -52,6 +72,23 @@ public class Reader {
       }
       System.out.println(data.toString(record));
     }
+  }
+
+  /** Reads a message of the type whose place in the file is in front of it. */
+  private static String protobuf(Descriptors.FileDescriptor file, ByteBuffer message) throws Exception {
+    CodedInputStream in = CodedInputStream.newInstance(message);
+    int index = 0;
+    for (int left = in.readSInt32(); left > 0; left--) {
+      if (left > 1) {
+        throw new IllegalArgumentException("a nested type");
+      }
+      index = in.readSInt32();
+    }
+    DynamicMessage record = DynamicMessage.parseFrom(file.getMessageTypes().get(index), in);
+    if (!record.getUnknownFields().asMap().isEmpty()) {
+      throw new IllegalArgumentException("the schema does not have the fields " + record.getUnknownFields());
+    }
+    return JsonFormat.printer().omittingInsignificantWhitespace().print(record);
   }
 
   /** Returns the string "schema" of a JSON object. */

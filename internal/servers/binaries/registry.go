@@ -14,7 +14,7 @@ func RegistryPOM() string { return registryPOM }
 //go:embed Reader.java
 var registryReader string
 
-// RegistryReader returns the program that reads Avro with a schema registry.
+// RegistryReader returns the program that reads with a schema registry.
 func RegistryReader() string { return registryReader }
 
 // RegistryDir is where the registry of the current RegistryPOM and the compiled RegistryReader belong, whether they are there or not.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/deltaforge/deltaforge/internal/servers/binaries"
 )
@@ -14,7 +15,7 @@ func registryMissing() bool {
 	return err != nil
 }
 
-// installRegistry fetches a schema registry, and compiles the program that reads Avro with it.
+// installRegistry fetches a schema registry, and compiles the program that reads with it.
 func installRegistry(ctx context.Context) error {
 	final, err := binaries.RegistryDir()
 	if err != nil {
@@ -40,7 +41,11 @@ func installRegistry(ctx context.Context) error {
 		if err := errors.Join(os.Remove(archives[0]), os.WriteFile(source, []byte(binaries.RegistryReader()), 0o644)); err != nil {
 			return err
 		}
+		libraries, err := filepath.Glob(filepath.Join(dir, "lib", "*.jar"))
+		if err != nil {
+			return err
+		}
 		return run(ctx, nil, java, "-cp", filepath.Join(dir, "*"), "org.eclipse.jdt.internal.compiler.batch.Main", "-17", "-nowarn", "-proc:none",
-			"-cp", filepath.Join(dir, "lib", "org.apache.avro.avro-1.12.0.jar"), "-d", dir, source)
+			"-cp", strings.Join(libraries, string(filepath.ListSeparator)), "-d", dir, source)
 	})
 }
