@@ -3,6 +3,7 @@ package mysqlcdc
 import (
 	"fmt"
 	"net"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,8 +14,8 @@ import (
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
-// A source that is pointed to a replica goes on exactly where the primary was read up to; where the replica lacks something that was
-// delivered, the position is lost.
+// A source that is pointed to a replica, or whose address is given to one while it streams, goes on exactly where the primary was read up to;
+// where the replica lacks something that was delivered, the position is lost, and so is a place in the files of the primary.
 func TestFailOver(t *testing.T) {
 	t.Run("mysql", func(t *testing.T) {
 		failOver(t, testenv.StartMySQL(t, servers.Options{NoSync: true}),
@@ -71,8 +72,15 @@ func failOver(t *testing.T, old, srv *testenv.MySQLServer) {
 	w := &world{b: primary}
 	exactly := &follower{log: primary.newLog(t, "server_id: 301")}
 	ahead := &follower{log: primary.newLog(t, "server_id: 302")}
+	// These two are not stopped: their address is given to the replica.
+	address := testenv.NewProxy(t, primary.srv.Addr())
+	through := func(yaml string) *follower {
+		return &follower{log: newTestLog(t, strings.ReplaceAll(primary.srv.UserDSN(""), primary.srv.Addr(), address.Addr()), primary.db, yaml)}
+	}
+	streaming, streamingPlace := through("server_id: 303"), through("server_id: 304\nuse_gtid: false")
+	place := &follower{log: primary.newLog(t, "server_id: 305\nuse_gtid: false")}
 	source := ""
-	for _, f := range []*follower{exactly, ahead} {
+	for _, f := range []*follower{exactly, ahead, streaming, streamingPlace, place} {
 		f.run = start(t, f.log, checkpoint.Token{})
 		source = f.run.segment(t).Source
 	}
@@ -83,7 +91,12 @@ func failOver(t *testing.T, old, srv *testenv.MySQLServer) {
 	w.insert(t, 3) // nobody but the replica reads these before the primary is gone
 	replica.caughtUp(t, primary)
 	common := append([]string{}, w.want...)
+	for _, f := range []*follower{streaming, streamingPlace, place} {
+		require.NoError(t, f.follow(t, common))
+	}
+	place.run.stop(t)
 	replica.exec(t, "STOP REPLICA")
+	address.Redirect(srv.Addr())
 	w.insert(t, 1) // this the replica never gets
 	require.NoError(t, ahead.follow(t, w.want))
 	ahead.run.stop(t)
@@ -93,7 +106,7 @@ func failOver(t *testing.T, old, srv *testenv.MySQLServer) {
 	replica.exec(t, "USE `"+primary.db+"`")
 	now.insert(t, 4)
 	for i, f := range []*follower{exactly, ahead} {
-		f.log = newTestLog(t, srv.UserDSN(""), primary.db, fmt.Sprintf("server_id: %d", 303+i))
+		f.log = newTestLog(t, srv.UserDSN(""), primary.db, fmt.Sprintf("server_id: %d", 306+i))
 		f.run.tok.Source = source // as the coordinator saves it
 	}
 	exactly.restart(t)
@@ -101,8 +114,15 @@ func failOver(t *testing.T, old, srv *testenv.MySQLServer) {
 	require.NoError(t, exactly.follow(t, want))
 	require.Equal(t, want, exactly.got)
 	exactly.run.stop(t)
+	require.NoError(t, streaming.follow(t, want))
+	require.Equal(t, want, streaming.got)
+	streaming.run.stop(t)
 	ahead.restart(t)
-	err = ahead.follow(t, make([]string, 1000))
-	require.ErrorIs(t, err, fault.ErrPositionLost)
-	require.Equal(t, w.want, ahead.got, "and nothing after it")
+	place.log = newTestLog(t, srv.UserDSN(""), primary.db, "server_id: 308\nuse_gtid: false")
+	place.run.tok.Source = source
+	place.restart(t)
+	for f, got := range map[*follower][]string{ahead: w.want, place: common, streamingPlace: common} {
+		require.ErrorIs(t, f.follow(t, make([]string, 1000)), fault.ErrPositionLost)
+		require.Equal(t, got, f.got, "and nothing after it")
+	}
 }
