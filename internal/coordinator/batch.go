@@ -143,7 +143,7 @@ func newBatcher(s *session) *batcher {
 
 // run takes the lanes' output in order until the session ends.
 func (b *batcher) run(lanes []lane) error {
-	b.in.st.channelCapacity.Set(int64(2 * b.in.cfg.MaxEvents)) // one batch waiting, one being filled
+	b.in.st.channelCapacity.Set(int64(2 * b.in.growth * b.in.cfg.MaxEvents)) // one batch waiting, one being filled
 	b.in.st.channelDepth.Set(0)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -357,9 +357,12 @@ func (b *batcher) count(d decoded) {
 	}
 }
 
-// full reports whether a batch is reached.
-func (b *batcher) full() bool {
-	return len(b.messages) >= b.in.cfg.MaxEvents || b.bytes >= b.in.cfg.MaxBytes
+// full reports whether the largest batch is reached.
+func (b *batcher) full() bool { return b.reached(b.in.growth) }
+
+// reached reports whether so many batches of the configured size are reached.
+func (b *batcher) reached(times int) bool {
+	return len(b.messages) >= times*b.in.cfg.MaxEvents || b.bytes >= times*b.in.cfg.MaxBytes
 }
 
 // cutDue cuts batches while a limit is reached. It cuts what there is when the pipeline asks and no more comes, or when the
@@ -369,7 +372,7 @@ func (b *batcher) cutDue() bool {
 	for len(b.messages) > 0 {
 		n, trigger := 0, ""
 		switch {
-		case b.full():
+		case b.full(), b.reached(1) && b.s.asking.Load():
 			n, trigger = b.fitting()
 			n = b.joined(b.wholeAtMost(apart(b.messages, n)))
 		case b.whole() > 0 && b.still:
@@ -402,16 +405,17 @@ func (b *batcher) waits(since time.Time) {
 
 // fitting returns how many messages at the front keep both limits, at least one, and which limit it was.
 func (b *batcher) fitting() (n int, trigger string) {
+	events, bytes := b.in.growth*b.in.cfg.MaxEvents, b.in.growth*b.in.cfg.MaxBytes
 	total := 0
 	for i, size := range b.sizes {
-		if i == b.in.cfg.MaxEvents {
+		if i == events {
 			return i, triggerEvents
 		}
-		if total += size; total > b.in.cfg.MaxBytes && i > 0 {
+		if total += size; total > bytes && i > 0 {
 			return i, triggerBytes
 		}
 	}
-	if len(b.sizes) == b.in.cfg.MaxEvents {
+	if len(b.sizes) >= b.in.cfg.MaxEvents {
 		return len(b.sizes), triggerEvents
 	}
 	return len(b.sizes), triggerBytes

@@ -88,7 +88,8 @@ func Fields() []*service.ConfigField {
 			Description("The tenant that the rows belong to, `tenant_id` in every event.").
 			Default("").Optional(),
 		service.NewObjectField(fieldBatch,
-			service.NewIntField(fieldMaxEvents).LintRule(atLeast(1)).Description("The most events in a batch.").Default(5000),
+			service.NewIntField(fieldMaxEvents).LintRule(atLeast(1)).Description("The most events in a batch. "+
+				"Exactly once into Kafka, a batch that waits for the commit of the one before it grows to four times as many, and to four times `max_bytes`.").Default(5000),
 			service.NewIntField(fieldMaxBytes).LintRule(atLeast(1)).Description("The most payload bytes in a batch. One event that is larger is "+
 				"a batch of its own.").Default(4<<20),
 			service.NewIntField(fieldMaxMs).LintRule(atLeast(0)).Description("The longest time, in milliseconds, that an event waits for its "+

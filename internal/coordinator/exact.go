@@ -47,6 +47,7 @@ func (x *exact) open(ctx context.Context) (*positions, error) {
 		return nil, err
 	}
 	x.sink = sink
+	x.in.growth = sink.Growth()
 	key := x.ledger.Key()
 	for range mostClaims {
 		var values [][]byte

@@ -73,6 +73,8 @@ func (o *exactOutput) Save(ctx context.Context, begin func(context.Context) (*ex
 	return o.transact(ctx, tx, nil)
 }
 
+func (o *exactOutput) Growth() int { return 1 + o.intN(4) }
+
 var errSinkAway = errors.New("the sink is away")
 
 // transact writes rows and records together, or neither; its answer may be lost.

@@ -45,6 +45,7 @@ type Input struct {
 
 	loader *snapshot.Loader // loads tables; nil: the log's cannot be
 	exact  *exact           // the position is kept by the output; nil: by a store
+	growth int              // how many times its usual size a batch may reach while the pipeline is busy
 
 	health  health.Health
 	deliver *deliveries             // the books
@@ -89,7 +90,7 @@ func New(cfg Config, kind string, log Log, res *service.Resources) (*Input, erro
 	}
 	i := &Input{
 		cfg: cfg, kind: kind, log: log, res: res, st: newStats(res.Metrics(), cfg.Name), lag: lag.New(res.Metrics()),
-		tracer: tracing.New(cfg.Name, res), out: out,
+		tracer: tracing.New(cfg.Name, res), out: out, growth: 1,
 	}
 	i.deliver = newDeliveries(i)
 	if cfg.ExactlyOnce {

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -213,55 +214,60 @@ func TestOnlyOneRunAtATime(t *testing.T) {
 	})
 }
 
-// While the pipeline is busy a batch grows; what comes while it asks goes out when the log is quiet.
+// While the pipeline is busy a batch grows, up to what the sink of the position wants; what comes while it asks goes out when the log is quiet.
 func TestBatchGrowsWhileThePipelineIsBusy(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		feed := make(chan Segment)
-		log := &funcLog{run: func(ctx context.Context, _ checkpoint.Token, out chan<- Segment) error {
-			out <- Segment{Source: "server", Commit: commitText(0)}
-			for {
-				select {
-				case seg := <-feed:
-					out <- seg
-				case <-ctx.Done():
-					return ctx.Err()
-				}
+	for _, growth := range []int{1, 4} {
+		t.Run(fmt.Sprint(growth), func(t *testing.T) { synctest.Test(t, func(t *testing.T) { batchGrows(t, growth) }) })
+	}
+}
+
+func batchGrows(t *testing.T, growth int) {
+	feed := make(chan Segment)
+	log := &funcLog{run: func(ctx context.Context, _ checkpoint.Token, out chan<- Segment) error {
+		out <- Segment{Source: "server", Commit: commitText(0)}
+		for {
+			select {
+			case seg := <-feed:
+				out <- seg
+			case <-ctx.Done():
+				return ctx.Err()
 			}
-		}}
-		in := newTestInput(t, Config{MaxEvents: 3, MaxWait: 50 * time.Millisecond, MaxInFlight: 1, RespectTx: true}, log, newMemStore(), nil)
-		require.NoError(t, in.Connect(t.Context()))
-		read := func() (int, service.AckFunc) {
-			b, ack, err := in.ReadBatch(t.Context())
-			require.NoError(t, err)
-			return len(b), ack
 		}
-		began := time.Now()
-		feed <- transaction(1)
-		n, ack := read()
-		assert.Equal(t, 1, n)
-		assert.Equal(t, quiet, time.Since(began), "nothing more was there")
-		for tx := 2; tx <= 3; tx++ {
-			feed <- transaction(tx)
-			time.Sleep(time.Minute) // long after the log is quiet, and any limit of time
-		}
-		require.NoError(t, ack(t.Context(), nil))
-		began = time.Now()
-		n, ack = read()
-		assert.Equal(t, 2, n)
-		assert.Zero(t, time.Since(began), "it had waited for the pipeline only")
-		for tx := 4; tx <= 7; tx++ {
-			feed <- transaction(tx)
-		}
-		time.Sleep(time.Minute)
-		require.NoError(t, ack(t.Context(), nil))
-		n, ack = read()
-		assert.Equal(t, 3, n, "full")
-		require.NoError(t, ack(t.Context(), nil))
-		n, ack = read()
-		assert.Equal(t, 1, n)
-		require.NoError(t, ack(t.Context(), nil))
-		require.NoError(t, in.Close(t.Context()))
-	})
+	}}
+	in := newTestInput(t, Config{MaxEvents: 3, MaxWait: 50 * time.Millisecond, MaxInFlight: 1, RespectTx: true}, log, newMemStore(), nil)
+	in.growth = growth
+	require.NoError(t, in.Connect(t.Context()))
+	read := func() (int, service.AckFunc) {
+		b, ack, err := in.ReadBatch(t.Context())
+		require.NoError(t, err)
+		return len(b), ack
+	}
+	began := time.Now()
+	feed <- transaction(1)
+	n, ack := read()
+	assert.Equal(t, 1, n)
+	assert.Equal(t, quiet, time.Since(began), "nothing more was there")
+	for tx := 2; tx <= 3; tx++ {
+		feed <- transaction(tx)
+		time.Sleep(time.Minute) // long after the log is quiet, and any limit of time
+	}
+	require.NoError(t, ack(t.Context(), nil))
+	began = time.Now()
+	n, ack = read()
+	assert.Equal(t, 2, n)
+	assert.Zero(t, time.Since(began), "it had waited for the pipeline only")
+	for tx := 4; tx <= 3*growth+4; tx++ {
+		feed <- transaction(tx)
+	}
+	time.Sleep(time.Minute)
+	require.NoError(t, ack(t.Context(), nil))
+	n, ack = read()
+	assert.Equal(t, 3*growth, n, "full")
+	require.NoError(t, ack(t.Context(), nil))
+	n, ack = read()
+	assert.Equal(t, 1, n)
+	require.NoError(t, ack(t.Context(), nil))
+	require.NoError(t, in.Close(t.Context()))
 }
 
 // However much of the log is filtered away after a blocked batch, little is kept.

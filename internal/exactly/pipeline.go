@@ -16,6 +16,9 @@ type Sink interface {
 	// Save writes the transaction without rows that begin returns, which is nil when there is nothing to write. A transaction whose outcome is not
 	// known when Save returns is finished by the next call, or before the next rows.
 	Save(ctx context.Context, begin func(context.Context) (*Tx, error)) error
+	// Growth is how many times its usual size a batch may reach while the transaction before it is under way: more than 1 where a transaction
+	// costs much more than its rows.
+	Growth() int
 }
 
 // Pipeline is where the source and the output of a pipeline find each other. Each belongs to one only.

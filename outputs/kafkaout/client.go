@@ -10,9 +10,8 @@ import (
 	"github.com/deltaforge/deltaforge/internal/sink"
 )
 
-// clientOptions makes an idempotent producer with acks=all (the client's defaults) that sends only when flushed and
-// never gives up on a record by itself: no retry limit, no delivery timeout. Its record and byte limits are lifted
-// because an attempt bounds what it hands over.
+// clientOptions makes an idempotent producer with acks=all (the client's defaults) that never gives up on a record by itself: no retry limit,
+// no delivery timeout. Its record and byte limits are lifted because an attempt bounds what it hands over.
 func clientOptions(c *config, log *service.Logger, stats *sink.Stats, h *hooks) []kgo.Opt {
 	return append(c.Options(),
 		kgo.WithLogger(demoted{log, stats}),
@@ -27,7 +26,6 @@ func clientOptions(c *config, log *service.Logger, stats *sink.Stats, h *hooks) 
 		kgo.ProducerBatchMaxBytes(int32(c.maxMessageBytes)),
 		kgo.BrokerMaxWriteBytes(int32(max(100<<20, c.maxMessageBytes+1<<20))),
 		kgo.MaxBufferedRecords(math.MaxInt32),
-		kgo.ManualFlushing(),
 		kgo.ProducerOnDataLossDetected(h.lost),
 	)
 }

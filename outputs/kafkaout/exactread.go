@@ -30,7 +30,8 @@ func (p pinned) ForTopic(topic string) kgo.TopicPartitioner {
 	return p.Partitioner.ForTopic(topic)
 }
 
-// renew makes the producer anew, and reads what the topic has; x.mu is held. From then on no earlier producer can write.
+// renew makes the producer anew, and reads what the topic has; x.mu is held. From then on no earlier producer can write. The producer sends
+// while it is handed more: when a record fails, nothing of its transaction is committed.
 func (x *exact) renew(ctx context.Context) error {
 	x.drop()
 	c := x.o.conf

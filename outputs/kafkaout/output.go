@@ -51,7 +51,7 @@ type output struct {
 	log    *service.Logger
 	stats  *sink.Stats
 	topics topics
-	free   sync.Pool // of *attempt
+	free   chan *attempt // done with, for the next batch
 
 	building sync.Mutex
 	build    builder // guarded by building
@@ -83,7 +83,7 @@ func newOutput(c *config, res *service.Resources) *output {
 		parked: sink.Parking[*attempt]{Limit: c.maxInFlight, Same: (*attempt).same},
 		topics: newTopics(c.create),
 		build:  builder{conf: c, topics: make(map[tableName]string)},
-		free:   sync.Pool{New: func() any { return newAttempt() }},
+		free:   make(chan *attempt, c.maxInFlight),
 	}
 	if c.dead != nil {
 		o.dead = deadletter.New(*c.dead, res, stats)
@@ -142,7 +142,7 @@ func (o *output) connect(ctx context.Context) error {
 	return o.gate.Pass()
 }
 
-// client returns the one client of the output, made at the first call. It survives lost connections.
+// client returns the one client of the output, made at the first call. It survives lost connections. It sends only when flushed (see attempt).
 func (o *output) client() (*kgo.Client, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -152,7 +152,7 @@ func (o *output) client() (*kgo.Client, error) {
 	if o.cl != nil {
 		return o.cl, nil
 	}
-	cl, err := kgo.NewClient(clientOptions(o.conf, o.log, o.stats, o.hooks)...)
+	cl, err := kgo.NewClient(append(clientOptions(o.conf, o.log, o.stats, o.hooks), kgo.ManualFlushing())...)
 	if err != nil {
 		return nil, classify(err, "making a Kafka client")
 	}
@@ -220,7 +220,7 @@ func (o *output) write(ctx context.Context, batch service.MessageBatch) error {
 
 // begin builds the records of a batch, or finds the attempt that an earlier call with this batch has left.
 func (o *output) begin(batch service.MessageBatch) (a *attempt, resumed bool) {
-	a = o.free.Get().(*attempt)
+	a = o.unused(len(batch))
 	func() {
 		o.building.Lock()
 		defer o.building.Unlock()
@@ -228,12 +228,32 @@ func (o *output) begin(batch service.MessageBatch) (a *attempt, resumed bool) {
 	}()
 	fresh := a
 	if a, resumed = o.parked.Take(fresh); resumed {
-		fresh.drop()
-		o.free.Put(fresh)
+		o.reuse(fresh)
 	} else {
 		a.plan(o.conf.maxBuffered)
 	}
 	return a, resumed
+}
+
+// unused returns an attempt for a batch. One that was made for far larger batches is let go, so that a quiet pipeline keeps little.
+func (o *output) unused(messages int) *attempt {
+	select {
+	case a := <-o.free:
+		if cap(a.recs) <= max(1000, 8*messages) {
+			return a
+		}
+	default:
+	}
+	return newAttempt()
+}
+
+// reuse keeps an attempt that is done with.
+func (o *output) reuse(a *attempt) {
+	a.drop()
+	select {
+	case o.free <- a:
+	default:
+	}
 }
 
 // deliver goes on with a until every record is acknowledged or refused. It returns the first failure that may pass.
@@ -364,8 +384,7 @@ func (o *output) done(a *attempt, batch service.MessageBatch, refused map[int]er
 	events, size := a.delivered()
 	o.stats.Delivered(events, size)
 	err := o.stats.Finished(batch, refused)
-	a.drop()
-	o.free.Put(a)
+	o.reuse(a)
 	return err
 }
 

@@ -122,6 +122,9 @@ func (x *exact) Save(ctx context.Context, begin func(context.Context) (*exactly.
 	return x.transact(ctx, &transaction{tx: tx})
 }
 
+// Growth implements exactly.Sink. EXEC holds up everybody else, and its overhead is small.
+func (x *exact) Growth() int { return 1 }
+
 // finish ends the transaction whose outcome is not known, if there is one; x.mu is held.
 func (x *exact) finish(ctx context.Context) error {
 	if x.open == nil {
