@@ -18,16 +18,37 @@ import (
 	"github.com/deltaforge/deltaforge/internal/servers/binaries"
 )
 
-// Kafka is one Apache Kafka node that is broker and controller. Topics are not created by themselves.
+// Kafka is one Apache Kafka node that is broker and controller, or another broker of its cluster. Topics are not created by themselves.
 type Kafka struct {
 	*Server
-	brokers  []string
-	saslPort int
+	brokers    []string
+	saslPort   int
+	node       int    // its id in the cluster
+	controller string // host:port of the cluster's controller
+	cluster    string // id of the cluster
 }
 
 // StartKafka starts an Apache Kafka. Besides the plain listener at Addr it has, with Options.SASL or Options.TLS, one at
 // SecureAddr, which takes SASL (User and Password; PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512) or TLS or both.
 func StartKafka(ctx context.Context, opts Options) (*Kafka, error) {
+	controller, err := FreePort()
+	if err != nil {
+		return nil, err
+	}
+	id := make([]byte, 16)
+	if _, err := rand.Read(id); err != nil {
+		return nil, err
+	}
+	id[0] &= 0x7f // a cluster id that begins with a dash would be taken for an option
+	return startKafka(ctx, opts, Kafka{node: 1, controller: "127.0.0.1:" + strconv.Itoa(controller), cluster: base64.RawURLEncoding.EncodeToString(id)})
+}
+
+// StartSecondBroker starts another broker of the cluster, with the id 2.
+func (s *Kafka) StartSecondBroker(ctx context.Context, opts Options) (*Kafka, error) {
+	return startKafka(ctx, opts, Kafka{node: 2, controller: s.controller, cluster: s.cluster})
+}
+
+func startKafka(ctx context.Context, opts Options, of Kafka) (*Kafka, error) {
 	libs, err := binaries.Kafka()
 	if err != nil {
 		return nil, err
@@ -40,7 +61,8 @@ func StartKafka(ctx context.Context, opts Options) (*Kafka, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Kafka{Server: server, brokers: []string{server.addr}}
+	s := &of
+	s.Server, s.brokers = server, []string{server.addr}
 	s.stop = syscall.SIGTERM
 	s.probe = s.ready
 	run := []string{
@@ -87,14 +109,10 @@ func (s *Kafka) SecureAddr() string {
 
 // configure writes server.properties.
 func (s *Kafka) configure(path string, opts Options) error {
-	controller, err := FreePort()
-	if err != nil {
-		return err
-	}
-	controllerAddr := "127.0.0.1:" + strconv.Itoa(controller)
+	var err error
 	listeners, protocols := "PLAINTEXT://"+s.addr, "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"
 	lines := []string{
-		"process.roles=broker,controller", "node.id=1", "controller.quorum.voters=1@" + controllerAddr,
+		"node.id=" + strconv.Itoa(s.node), "controller.quorum.voters=1@" + s.controller,
 		"controller.listener.names=CONTROLLER", "log.dirs=" + s.path("data"),
 		"offsets.topic.replication.factor=1", "offsets.topic.num.partitions=4",
 		"transaction.state.log.replication.factor=1", "transaction.state.log.min.isr=1", "transaction.state.log.num.partitions=4",
@@ -114,7 +132,11 @@ func (s *Kafka) configure(path string, opts Options) error {
 		protocols += ",SECURE:" + protocol
 		lines = append(lines, secure...)
 	}
-	lines = append(lines, "listeners="+listeners+",CONTROLLER://"+controllerAddr, "advertised.listeners="+listeners,
+	roles, bound := "broker", listeners
+	if s.node == 1 {
+		roles, bound = "broker,controller", listeners+",CONTROLLER://"+s.controller
+	}
+	lines = append(lines, "process.roles="+roles, "listeners="+bound, "advertised.listeners="+listeners,
 		"listener.security.protocol.map="+protocols, "inter.broker.listener.name=PLAINTEXT")
 	lines = append(lines, opts.Args...) // of two lines with one key the later wins
 	if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
@@ -154,14 +176,8 @@ func (s *Kafka) secureLines(opts Options) (protocol string, lines []string, err 
 
 // format prepares the data directory for KRaft.
 func (s *Kafka) format(ctx context.Context, run []string, properties string, opts Options) error {
-	id := make([]byte, 16)
-	if _, err := rand.Read(id); err != nil {
-		return err
-	}
-	// A cluster id that begins with a dash would be taken for an option.
-	id[0] &= 0x7f
 	args := append(append([]string{}, run...), "kafka.tools.StorageTool", "format", "--ignore-formatted",
-		"--cluster-id", base64.RawURLEncoding.EncodeToString(id), "--config", properties)
+		"--cluster-id", s.cluster, "--config", properties)
 	if opts.SASL {
 		for _, mechanism := range []string{"SCRAM-SHA-256", "SCRAM-SHA-512"} {
 			args = append(args, "--add-scram", fmt.Sprintf("%s=[name=%s,password=%s]", mechanism, User, Password))

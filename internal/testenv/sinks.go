@@ -31,6 +31,12 @@ func StartKafka(t testing.TB, opts servers.Options) *KafkaServer {
 	return &KafkaServer{privateServer(t, opts, servers.StartKafka)}
 }
 
+// StartSecondBroker starts another broker of the cluster, with the id 2, for this test alone.
+func (s *KafkaServer) StartSecondBroker(t testing.TB) *KafkaServer {
+	t.Helper()
+	return &KafkaServer{privateServer(t, servers.Options{}, s.Kafka.StartSecondBroker)}
+}
+
 // Client connects to the plain listener until the end of the test.
 func (s *KafkaServer) Client(t testing.TB, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()

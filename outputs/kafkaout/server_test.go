@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/deltaforge/deltaforge/internal/servers"
 	"github.com/deltaforge/deltaforge/internal/sink"
@@ -235,4 +236,53 @@ func TestRealRefusalsHaveTheirReason(t *testing.T) {
 	assert.Equal(t, []string{"fresh"}, values(s.ConsumeAll(t, prefix+".shop.late"), 0))
 	assert.Equal(t, []string{"a key", "goes on"}, values(s.ConsumeAll(t, prefix+".shop.orders"), 0))
 	assert.Equal(t, []string{"first"}, values(s.ConsumeAll(t, prefix+".shop.q_r"), 0))
+}
+
+// TestPartitionWithoutLeader: while the broker of one partition is down, the records of the others are delivered, the error names the partition, and the
+// rest follows when the broker is back.
+func TestPartitionWithoutLeader(t *testing.T) {
+	const topic = "df.shop.orders"
+	s := testenv.StartKafka(t, servers.Options{})
+	second := s.StartSecondBroker(t)
+	admin := kadm.NewClient(s.Client(t))
+	req := kmsg.NewPtrCreateTopicsRequest()
+	rt := kmsg.NewCreateTopicsRequestTopic()
+	rt.Topic, rt.NumPartitions, rt.ReplicationFactor = topic, -1, -1
+	for p, broker := range []int32{1, 2, 1} {
+		ra := kmsg.NewCreateTopicsRequestTopicReplicaAssignment()
+		ra.Partition, ra.Replicas = int32(p), []int32{broker}
+		rt.ReplicaAssignment = append(rt.ReplicaAssignment, ra)
+	}
+	req.Topics = append(req.Topics, rt)
+	resp, err := req.RequestWith(t.Context(), s.Client(t))
+	require.NoError(t, err)
+	require.NoError(t, kerr.ErrorForCode(resp.Topics[0].ErrorCode))
+	written := func() (n [3]int64) {
+		ends, _ := admin.ListEndOffsets(t.Context(), topic) // of the partitions that have a leader
+		ends.Each(func(o kadm.ListedOffset) { n[o.Partition] = o.Offset })
+		return n
+	}
+
+	o := connectedAtLast(t, s.Brokers(), "topic_prefix: df\ntimeout: 500ms\nconnect_timeout: 1s\n")
+	err, _ = engine(t, o, numbered("orders", 0, 300, 97))
+	require.NoError(t, err)
+	before := written()
+	require.NoError(t, second.Kill())
+	b := numbered("orders", 300, 300, 97)
+	told := ""
+	for end := time.Now().Add(2 * time.Minute); !strings.Contains(told, "partition 1 of topic "+topic); {
+		require.True(t, time.Now().Before(end), told)
+		require.ErrorIs(t, o.WriteBatch(t.Context(), b.Copy()), service.ErrNotConnected)
+		if err := o.Connect(t.Context()); err != nil {
+			told = err.Error()
+		}
+	}
+	t.Log(told)
+	for _, p := range []int{0, 2} {
+		assert.Greater(t, written()[p], before[p], "partition %d", p)
+	}
+	require.NoError(t, second.Start(context.WithoutCancel(t.Context())))
+	err, _ = engine(t, o, b)
+	require.NoError(t, err)
+	assertWrittenOnceInOrder(t, s.Brokers(), 600, 3)
 }
