@@ -58,6 +58,7 @@ const (
 func spec() *service.ConfigSpec {
 	return service.NewConfigSpec().
 		Categories("Services").
+		LintRule(format.ChangesRule).
 		Summary("Loads the tables of a MySQL or MariaDB server, and streams their row changes.").
 		Description("Reads the binlog as a replica does: MySQL 8.0 to 9.x and MariaDB 10.11 and later, with `binlog_format=ROW`. The "+
 			"account needs `REPLICATION SLAVE`, `REPLICATION CLIENT`, and `SELECT` on the captured tables and on those that "+

@@ -49,6 +49,7 @@ const (
 func spec() *service.ConfigSpec {
 	return service.NewConfigSpec().
 		Categories("Services").
+		LintRule(format.ChangesRule).
 		Summary("Loads the tables of PostgreSQL 14 to 18, and streams their row changes by logical replication.").
 		Description("Reads a logical replication slot with the pgoutput plugin, and makes slot and publication when they are " +
 			"missing. The slot is only ever told positions that are delivered and saved.\n\n" +

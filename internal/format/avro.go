@@ -83,7 +83,7 @@ func avroFields() []*service.ConfigField {
 }
 
 func parseAvro(conf *service.ParsedConfig, log registry.Logger) (change.Format, error) {
-	r, err := parseRegistry(conf, log)
+	r, err := parseRegistry(conf, formatAvro, log)
 	if err != nil {
 		return nil, err
 	}

@@ -1,9 +1,11 @@
 package format_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 
@@ -60,6 +62,37 @@ func TestParse(t *testing.T) {
 	} {
 		_, err := parseFormat(t, yaml)
 		assert.EqualError(t, err, want, yaml)
+	}
+}
+
+// Changes of shapes are refused by the linter, and at the start, where a format has no form for them.
+func TestChanges(t *testing.T) {
+	spec := service.NewConfigSpec().Fields(append(format.Fields(), service.NewBoolField("schema_changes").Default(false))...).LintRule(format.ChangesRule)
+	env := service.NewEnvironment()
+	require.NoError(t, env.RegisterInput("linted", spec, func(*service.ParsedConfig, *service.Resources) (service.Input, error) { return nil, nil })) //nolint:nilnil // never made
+	for yaml, want := range map[string]string{
+		"format: avro":        "schema_changes: changes of shapes have no form in the format avro: leave it off, or read them by a source with another format",
+		"format: protobuf":    "schema_changes: changes of shapes have no form in the format protobuf: leave it off, or read them by a source with another format",
+		"format: json_schema": "schema_changes: changes of shapes have no form in the format json_schema: leave it off, or read them by a source with another format",
+		"format: native":      "",
+		"":                    "",
+	} {
+		for _, on := range []bool{true, false} {
+			text := fmt.Sprintf("%s\nschema_changes: %t\nregistry: {urls: ['http://localhost:1']}", yaml, on)
+			lints, err := env.NewComponentConfigLinter().LintInputYAML([]byte("linted:\n  " + strings.ReplaceAll(text, "\n", "\n  ")))
+			require.NoError(t, err)
+			conf, err := spec.ParseYAML(text, nil)
+			require.NoError(t, err)
+			_, err = format.Parse(conf, service.MockResources())
+			if want == "" || !on {
+				assert.Empty(t, lints, text)
+				assert.NoError(t, err, text)
+				continue
+			}
+			require.Len(t, lints, 1, text)
+			assert.Contains(t, lints[0].Error(), want)
+			assert.EqualError(t, err, want)
+		}
 	}
 }
 

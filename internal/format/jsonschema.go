@@ -22,6 +22,6 @@ func parseJSON(conf *service.ParsedConfig, log registry.Logger) (change.Format, 
 	if err != nil {
 		return nil, err
 	}
-	r, err := parseRegistry(conf, log)
+	r, err := parseRegistry(conf, formatJSON, log)
 	return &jsonschema.Format{Naming: r.naming(registry.JSONSchema), Row: data == datas()[1]}, err
 }

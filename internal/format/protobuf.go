@@ -28,7 +28,7 @@ func protobufFields() []*service.ConfigField {
 }
 
 func parseProtobuf(conf *service.ParsedConfig, log registry.Logger) (change.Format, error) {
-	r, err := parseRegistry(conf, log)
+	r, err := parseRegistry(conf, formatProtobuf, log)
 	if err != nil {
 		return nil, err
 	}

@@ -53,6 +53,26 @@ func registryFields() []*service.ConfigField {
 	}
 }
 
+// fieldChanges is the field of the sources by which they deliver changes of shapes.
+const fieldChanges = "schema_changes"
+
+// ChangesRule is the lint rule of a source that can deliver changes of shapes.
+const ChangesRule = `root = if this.schema_changes.or(false) == true && ["avro", "protobuf", "json_schema"].contains(this.format.or("")) {
+  ["schema_changes: changes of shapes have no form in the format " + this.format + ": leave it off, or read them by a source with another format"]
+}`
+
+// checkChanges refuses what a format with a registry has no form for.
+func checkChanges(conf *service.ParsedConfig, format string) error {
+	if !conf.Contains(fieldChanges) { // a processor
+		return nil
+	}
+	on, err := conf.FieldBool(fieldChanges)
+	if err == nil && on {
+		err = fmt.Errorf("%s: changes of shapes have no form in the format %s: leave it off, or read them by a source with another format", fieldChanges, format)
+	}
+	return err
+}
+
 // registryConf is what formats need of the registry.
 type registryConf struct {
 	client  *registry.Client
@@ -60,8 +80,11 @@ type registryConf struct {
 	subject confluent.Subject
 }
 
-func parseRegistry(conf *service.ParsedConfig, log registry.Logger) (r registryConf, err error) {
+func parseRegistry(conf *service.ParsedConfig, format string, log registry.Logger) (r registryConf, err error) {
 	c := registry.Config{Log: log}
+	if err := checkChanges(conf, format); err != nil {
+		return r, err
+	}
 	if c.URLs, err = conf.FieldStringList(fieldRegistry, fieldURLs); err != nil {
 		return r, err
 	}
