@@ -23,9 +23,13 @@ const (
 	typeTransaction = "Transaction"
 )
 
+// fields numbers fields. Their names in JSON are their names.
 func fields(list ...field) []field {
 	for i := range list {
 		list[i].number = i + 1
+		if strings.Contains(list[i].name, "_") {
+			list[i].original = list[i].name
+		}
 	}
 	return list
 }

@@ -16,10 +16,10 @@ const around = `message Envelope {
   Source source = 3;
   Transaction transaction = 4;
   string op = 5;
-  int64 ts_ms = 6;
-  int64 ts_us = 7;
-  int64 ts_ns = 8;
-  string event_id = 9;
+  int64 ts_ms = 6 [json_name = "ts_ms"];
+  int64 ts_us = 7 [json_name = "ts_us"];
+  int64 ts_ns = 8 [json_name = "ts_ns"];
+  string event_id = 9 [json_name = "event_id"];
 }
 `
 
@@ -28,25 +28,25 @@ message Source {
   string version = 1;
   string connector = 2;
   string name = 3;
-  int64 ts_ms = 4;
-  int64 ts_us = 5;
-  int64 ts_ns = 6;
+  int64 ts_ms = 4 [json_name = "ts_ms"];
+  int64 ts_us = 5 [json_name = "ts_us"];
+  int64 ts_ns = 6 [json_name = "ts_ns"];
   string snapshot = 7;
   string db = 8;
   optional string schema = 9;
   string table = 10;
-  optional int64 server_id = 11;
+  optional int64 server_id = 11 [json_name = "server_id"];
   optional string gtid = 12;
   optional string file = 13;
   optional uint64 pos = 14;
   optional int32 row = 15;
-  optional int64 tx_id = 16;
+  optional int64 tx_id = 16 [json_name = "tx_id"];
   optional uint64 lsn = 17;
 }
 
 message Transaction {
   string id = 1;
-  int64 total_order = 2;
+  int64 total_order = 2 [json_name = "total_order"];
 }
 `
 
