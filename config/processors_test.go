@@ -2,10 +2,15 @@ package config_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -15,6 +20,7 @@ import (
 
 	_ "github.com/deltaforge/deltaforge"
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/format"
 	"github.com/deltaforge/deltaforge/internal/testenv/steptest"
 )
 
@@ -183,6 +189,68 @@ func TestStock(t *testing.T) {
 		got = append(got, fmt.Sprint(topic, " ", string(key), " ", string(op), " ", e["label"], " ", after["total_cents"], " ", after["status_name"]))
 	}
 	assert.Equal(t, []string{`orders {"id":2} c there 1999 Paid in full`, `orders.large {"id":2} u there 100000 unknown`, `orders {"id":2} d gone <nil> <nil>`}, got)
+}
+
+// With every format, each message keeps its event and its payload through the engine's processors.
+func TestStockAnyFormat(t *testing.T) {
+	registry := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			http.Error(w, `{"error_code":40401}`, http.StatusNotFound)
+			return
+		}
+		_, _ = io.WriteString(w, `{"id":1}`)
+	}))
+	defer registry.Close()
+	const insert, update, gone = `insert uuid:7:1 sales ann there orders`, `update uuid:7:2 sales ann there orders`, `delete uuid:7:4 sales ann gone orders.gone`
+	tombstone := strings.Replace(gone, ":4", ":4-1", 1)
+	for name, want := range map[string][]string{
+		"native":      {insert, update, gone},
+		"row":         {insert, update, gone},
+		"debezium":    {insert, update, gone, tombstone},
+		"cloudevents": {insert, update, gone},
+		"avro":        {insert, update, gone, tombstone},
+		"protobuf":    {insert, update, gone, tombstone},
+		"json_schema": {insert, update, gone},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conf, err := service.NewConfigSpec().Fields(format.Fields()...).ParseYAML(fmt.Sprintf("format: %s\nregistry: {urls: [%q]}", name, registry.URL), nil)
+			require.NoError(t, err)
+			f, err := format.Parse(conf, service.MockResources())
+			require.NoError(t, err)
+			o, table := steptest.Origin(), steptest.With(orders(), f)
+			require.NoError(t, change.Prepare(t.Context(), table))
+			events := []*change.Event{
+				steptest.Event(o, 1, change.Create, table, nil, order(1, "paid", "19.99")),
+				steptest.Event(o, 2, change.Update, table, order(1, "paid", "19.99"), order(1, "new", "1000.00")),
+				steptest.Event(o, 2, change.Update, table, order(1, "paid", "19.99"), order(1, "new", "1000.00")), // again
+				steptest.Event(o, 3, change.Truncate, table, nil, nil),
+				steptest.Event(o, 4, change.Delete, table, order(1, "new", "1000.00"), nil),
+			}
+			payloads := map[string]string{}
+			for _, m := range steptest.Batch(events...) {
+				id, _ := m.MetaGet(change.MetaEventID)
+				payloads[id] = steptest.Payload(t, m)
+			}
+			var got []string
+			for _, m := range run(t, "stock-any-format.yaml", events...) {
+				require.NoError(t, m.GetError())
+				ev, ok := change.FromMessage(m)
+				require.True(t, ok)
+				text := ev.Op.Name()
+				for _, key := range []string{change.MetaEventID, "team", "owner", "kind", "topic"} {
+					v, _, _ := change.Meta(m, key, nil)
+					text += " " + string(v)
+				}
+				got = append(got, text)
+				if want := payloads[string(ev.AppendID(nil))]; json.Valid([]byte(want)) {
+					assert.JSONEq(t, want, steptest.Payload(t, m)) // workflow sorts the names
+				} else {
+					assert.Equal(t, want, steptest.Payload(t, m))
+				}
+			}
+			assert.Equal(t, want, got)
+		})
+	}
 }
 
 // rowsNow are the rows that a table holds now, by the number that is their key.
