@@ -47,6 +47,7 @@ func checkpointCommand() *cli.Command {
 					"are then; the source must be stopped",
 				ArgsUsage: "KEY", Flags: positionFlags(), Action: withKeeper(withKey(resetSchema)),
 			},
+			importCommand(),
 		},
 	}
 }

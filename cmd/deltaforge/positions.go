@@ -29,6 +29,8 @@ type keeper interface {
 	InUse(key string) (string, error)
 	// Forget removes a position and what belongs to it.
 	Forget(ctx context.Context, key string) error
+	// Put saves the first record of a position.
+	Put(ctx context.Context, key string, r checkpoint.Record) error
 	// ForgetHistory removes the schema history of a position, and saves its record.
 	ForgetHistory(ctx context.Context, key string, r checkpoint.Record) (known bool, err error)
 }
@@ -65,6 +67,13 @@ func (k storeKeeper) Forget(ctx context.Context, key string) error {
 		return err
 	}
 	return checkpoint.Forget(ctx, k.store, key)
+}
+
+func (k storeKeeper) Put(ctx context.Context, key string, r checkpoint.Record) error {
+	if _, err := k.store.Get(ctx, key); err != nil && !errors.Is(err, checkpoint.ErrNotFound) { // in a file this locks the key
+		return err
+	}
+	return checkpoint.SaveRecord(ctx, k.store, key, r)
 }
 
 func (k storeKeeper) ForgetHistory(ctx context.Context, key string, r checkpoint.Record) (known bool, err error) {
@@ -152,6 +161,11 @@ func (k *sinkKeeper) Forget(ctx context.Context, key string) error {
 	return k.write(ctx, key, exactly.Record{Key: checkpoint.SchemaKey(key)}, exactly.Record{Key: checkpoint.SnapshotKey(key)}, exactly.Record{Key: key})
 }
 
+// Put implements keeper. The first position of a sink is written by the output.
+func (k *sinkKeeper) Put(_ context.Context, key string, r checkpoint.Record) error {
+	return fmt.Errorf("key %q: with exactly_once the output keeps the position, and takes no other: start without exactly_once from %s, stop when it has saved, and switch then", key, r.Token())
+}
+
 func (k *sinkKeeper) ForgetHistory(ctx context.Context, key string, r checkpoint.Record) (known bool, err error) {
 	_, err = k.Peek(ctx, checkpoint.SchemaKey(key))
 	if known = err == nil; !known && (!r.History || !errors.Is(err, checkpoint.ErrNotFound)) {
@@ -188,7 +202,8 @@ const positionsTimeout = 2 * time.Minute
 
 // configured calls f with the keeper of each source in a configuration.
 type configured struct {
-	f func(ctx context.Context, key string, k keeper) error
+	f      func(ctx context.Context, key string, k keeper) error
+	create bool // a file that is not there is made
 
 	mu      sync.Mutex
 	sources int   // guarded by mu, as is the other
@@ -197,9 +212,12 @@ type configured struct {
 
 // withConfigured builds the inputs and the output of a configuration, with inputs in place of our sources that only look at their positions.
 func withConfigured(ctx context.Context, file string, resources []string, f func(ctx context.Context, key string, k keeper) error) error {
+	return (&configured{f: f}).run(ctx, file, resources)
+}
+
+func (c *configured) run(ctx context.Context, file string, resources []string) error {
 	ctx, cancel := context.WithTimeout(ctx, positionsTimeout)
 	defer cancel()
-	c := &configured{f: f}
 	env := service.GlobalEnvironment().Clone()
 	for _, name := range []string{"deltaforge_mysql", "deltaforge_postgres"} {
 		if err := env.RegisterBatchInput(name, service.NewConfigSpec().Fields(coordinator.Fields()...), c.input); err != nil {
@@ -325,7 +343,11 @@ func (i *positionInput) work(ctx context.Context) (err error) {
 	case i.cfg.CheckpointCache != "":
 		return i.c.f(ctx, key, storeKeeper{checkpoint.FromCache(i.res, i.cfg.CheckpointCache), keysOf(key)})
 	}
-	s, err := checkpoint.OpenExistingSQLite(ctx, i.cfg.CheckpointPath)
+	open := checkpoint.OpenExistingSQLite
+	if i.c.create {
+		open = checkpoint.OpenSQLite
+	}
+	s, err := open(ctx, i.cfg.CheckpointPath)
 	if err != nil {
 		return err
 	}

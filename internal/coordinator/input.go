@@ -111,6 +111,9 @@ func (i *Input) ConnectionTest(ctx context.Context) service.ConnectionTestResult
 	if c := plane.CleanupOf(ctx); c != nil {
 		return i.cleanUp(ctx, c)
 	}
+	if h := plane.HandoverOf(ctx); h != nil {
+		return i.takeOver(ctx, h)
+	}
 	t, ok := i.log.(Tester)
 	if !ok {
 		return service.ConnectionTestNotSupported().AsList()

@@ -92,6 +92,13 @@ type Tester interface {
 	Test(ctx context.Context) error
 }
 
+// Successor is implemented by a Log that can go on where a connector of Debezium has stopped.
+type Successor interface {
+	// TakeOver returns the position of what the connector has saved, a JSON object: after everything that it has delivered. It changes nothing
+	// on the server and leaves nothing open. The connector does not run.
+	TakeOver(ctx context.Context, offset []byte) (checkpoint.Token, error)
+}
+
 // Historian is implemented by a Log that has to know more than a position to read on from there, such as the shapes that tables
 // had. What it knows is kept as one record beside the position, and saved before any position that may depend on it; after a
 // crash it may therefore be ahead of the saved position, never behind.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
+	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/coordinator/internal/health"
 	"github.com/deltaforge/deltaforge/internal/plane"
 )
@@ -112,6 +113,33 @@ func (i *Input) cleanUp(ctx context.Context, c *plane.Cleanup) service.Connectio
 		left, err := l.Leftovers(ctx, c.Drop)
 		for _, one := range left {
 			c.Add(i.cfg.Name, one)
+		}
+		return err
+	})
+	if err != nil {
+		return service.ConnectionTestFailed(err).AsList()
+	}
+	return service.ConnectionTestSucceeded().AsList()
+}
+
+// takeOver answers a connection test that is to be a handover.
+func (i *Input) takeOver(ctx context.Context, h *plane.Handover) service.ConnectionTestResults {
+	err := protect(i, "handover", func() error {
+		s, ok := i.log.(Successor)
+		if !ok {
+			return service.ErrConnectionTestNotSupported
+		}
+		tok, err := s.TakeOver(ctx, h.Offset)
+		if err != nil {
+			return err
+		}
+		record, err := checkpoint.NewRecord(i.kind, tok, time.Now())
+		if err != nil {
+			return err
+		}
+		text, err := record.Marshal()
+		if err == nil {
+			h.Add(i.cfg.Name, text)
 		}
 		return err
 	})

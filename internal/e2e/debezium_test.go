@@ -87,21 +87,7 @@ output:
 			d := debeziumFor(t, src, dsn, map[string]string{
 				"provide.transaction.metadata": "true", "key.converter.schemas.enable": "true", "value.converter.schemas.enable": "true",
 			})
-			// Debezium streams once it has seen one of these.
-			ready := make(chan struct{})
-			go func() {
-				defer close(ready)
-				d.Until(t, func(r testenv.DebeziumRecord) bool { return strings.HasSuffix(r.Topic, ".z") })
-			}()
-			for i := 0; ; i++ {
-				exec("INSERT INTO z VALUES (" + strconv.Itoa(i) + ", 0)")
-				select {
-				case <-ready:
-				case <-time.After(500 * time.Millisecond):
-					continue
-				}
-				break
-			}
+			awaitDebezium(t, d, func(i int) { exec("INSERT INTO z VALUES (" + strconv.Itoa(i) + ", 0)") })
 			exec("INSERT INTO a VALUES (1, 1), (2, 2)", "INSERT INTO b VALUES (1, 1)", "UPDATE a SET n = 3 WHERE id = 1", "DELETE FROM b", "UPDATE a SET id = 5 WHERE id = 2")
 			exec("INSERT INTO b VALUES (7, 7)")
 			exec("INSERT INTO z VALUES (-1, -1)")
@@ -148,6 +134,24 @@ output:
 			}
 			p.stop()
 		})
+	}
+}
+
+// awaitDebezium inserts rows into the table z until Debezium streams them.
+func awaitDebezium(t *testing.T, d *testenv.Debezium, insert func(i int)) {
+	t.Helper()
+	ready := make(chan struct{})
+	go func() {
+		defer close(ready)
+		d.Until(t, func(r testenv.DebeziumRecord) bool { return strings.HasSuffix(r.Topic, ".z") })
+	}()
+	for i := 0; ; i++ {
+		insert(i)
+		select {
+		case <-ready:
+			return
+		case <-time.After(500 * time.Millisecond):
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -29,6 +30,39 @@ type Debezium struct {
 	records chan DebeziumRecord
 	log     string
 	failed  chan string
+	cmd     *exec.Cmd
+	in      io.Closer
+	done    chan struct{} // closed when it has ended
+}
+
+// Kill ends the JVM at once, and returns what it has printed and nobody has read.
+func (d *Debezium) Kill() []DebeziumRecord {
+	_ = d.cmd.Process.Kill()
+	return d.rest()
+}
+
+// Stop ends the connector, which saves its offsets, and returns what it has printed and nobody has read.
+func (d *Debezium) Stop() []DebeziumRecord {
+	_ = d.in.Close()
+	return d.rest()
+}
+
+func (d *Debezium) rest() (all []DebeziumRecord) {
+	for {
+		select {
+		case r := <-d.records:
+			all = append(all, r)
+		case <-d.done:
+			for {
+				select {
+				case r := <-d.records:
+					all = append(all, r)
+				default:
+					return all
+				}
+			}
+		}
+	}
 }
 
 // StartDebezium runs a connector in a JVM until the end of the test. It keeps its offsets in memory.
@@ -89,6 +123,7 @@ func (d *Debezium) run(t testing.TB, cmd *exec.Cmd) {
 		t.Fatalf("starting Debezium: %v", err)
 	}
 	done := make(chan struct{})
+	d.cmd, d.in, d.done = cmd, in, done
 	go func() {
 		defer close(done)
 		lines := bufio.NewScanner(out)
