@@ -29,7 +29,8 @@ func writeModes() map[string]string {
 	return map[string]string{
 		writeStream: "Add each event to a stream (`XADD`).",
 		writeHash: "Keep a copy of each row in a hash, a field a column, under `<prefix>:<schema or database>.<table>:<primary key>`. A column that is NULL has no field. A value that " +
-			"the log does not carry leaves its field as it is.",
+			"the log does not carry leaves its field as it is. Statements that change rows without logging them, such as a new column with a default or a dropped one, show in a hash when its row " +
+			"changes or is loaded again (`deltaforge snapshot start`).",
 		writeString:     "Keep a copy of each row as a JSON object in a string, under the same key.",
 		writeInvalidate: "Delete the key of each row that an event is about (`UNLINK`), for a cache that somebody else fills.",
 		writeList:       "Append each event to a list (`RPUSH`), under the name that a stream would have.",
@@ -147,6 +148,12 @@ func (b *builder) hash(ev *change.Event, key string) (out []entry) {
 			set = append(set, column, text)
 			size += len(column) + len(text)
 		}
+	}
+	for _, column := range b.gone(ev.Table) {
+		del = append(del, column)
+	}
+	if ev.Op == change.Read { // a row that is loaded is whole, and what its hash has besides is of an earlier shape
+		out, del = append(out, command(key, len(key), "unlink", key)), del[:2]
 	}
 	if len(set) > 2 {
 		out = append(out, command(key, size, set...))

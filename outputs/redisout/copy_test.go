@@ -97,6 +97,34 @@ func TestHash(t *testing.T) {
 	}, keys(t, s.Client(t), prefix))
 }
 
+// A column that is dropped leaves a hash with the next event of its row, and a row that is loaded is what the hash has.
+func TestHashOfAlteredTable(t *testing.T) {
+	s := testenv.Redis(t)
+	prefix := testenv.Name(t)
+	conf := fmt.Sprintf("url: %s\nprefix: %s\nwrite: hash\n", s.URL(), prefix)
+	o := connected(t, conf)
+	id := func(n int64) change.Value { return change.IntValue(n) }
+	whole, less, more := people(0), people(0), people(0)
+	less.Columns = []change.Column{whole.Columns[0], whole.Columns[2]}
+	more.Columns = []change.Column{whole.Columns[0], whole.Columns[1], {Name: "age", Logical: change.LogicalInt64}}
+	row := cells{id(1), text("a"), change.BytesValue([]byte("p")), change.JSONValue([]byte("1"))}
+	for n := range uint64(2) {
+		require.NoError(t, o.WriteBatch(t.Context(), service.MessageBatch{
+			message(whole, change.Create, 1+10*n, nil, row),
+			message(whole, change.Create, 2+10*n, nil, cells{id(2), text("b"), change.NullValue(), change.JSONValue([]byte("2"))}),
+			message(less, change.Update, 3+10*n, nil, cells{id(1), change.UnavailableValue()}),
+			message(more, change.Update, 4+10*n, nil, cells{id(2), text("b"), id(7)}),
+		}))
+		assert.Equal(t, map[string]any{
+			"shop.people:1": map[string]string{"id": "1", "photo": "p"}, "shop.people:2": map[string]string{"id": "2", "name": "b", "age": "7"},
+		}, keys(t, s.Client(t), prefix))
+	}
+	require.NoError(t, o.WriteBatch(t.Context(), service.MessageBatch{message(whole, change.Create, 30, nil, row)}))
+	again := connected(t, conf) // it does not know what there was
+	require.NoError(t, again.WriteBatch(t.Context(), service.MessageBatch{message(more, change.Read, 31, nil, cells{id(1), change.NullValue(), id(8)})}))
+	assert.Equal(t, map[string]string{"id": "1", "age": "8"}, keys(t, s.Client(t), prefix)["shop.people:1"])
+}
+
 // A random history leaves in Redis what it leaves in a map, with repetitions from any place.
 func TestHashFollowsAnyHistory(t *testing.T) {
 	s := testenv.Redis(t)

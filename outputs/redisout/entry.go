@@ -42,8 +42,9 @@ type name struct {
 // builder turns messages into entries. It is used by one goroutine at a time.
 type builder struct {
 	conf    *config
-	streams map[tableName]name // default stream by table; emptied when it grows past maxStreamsNamed
-	text    []byte             // of what the messages of the attempt have as metadata, but not as text
+	streams map[tableName]name  // default stream by table; emptied when it grows past maxStreamsNamed
+	columns map[string]*columns // of the tables whose rows are kept as hashes; emptied likewise
+	text    []byte              // of what the messages of the attempt have as metadata, but not as text
 }
 
 // entry is one stream entry to be.

@@ -75,7 +75,7 @@ func newOutput(c *config, res *service.Resources) *output {
 		log:    res.Logger(),
 		stats:  sink.NewStats(res.Metrics(), int64(c.maxBuffered)*int64(c.maxInFlight)),
 		parked: sink.Parking[*attempt]{Limit: c.maxInFlight, Same: (*attempt).same},
-		build:  builder{conf: c, streams: make(map[tableName]name)},
+		build:  builder{conf: c, streams: make(map[tableName]name), columns: make(map[string]*columns)},
 	}
 	if c.exactly {
 		o.exact = &exact{conf: c, pipeline: exactly.Of(res), client: o.client, stats: sink.NewTransactions(res.Metrics()), streams: map[string]bool{}}
