@@ -23,6 +23,7 @@ const (
 
 // The values of options, the defaults first.
 func shapes() []string { return texts(confluent.ShapeEnvelope, confluent.ShapeRow) }
+
 func rowDeletes() []string {
 	return texts(confluent.DeleteKeep, confluent.DeleteNull, confluent.DeleteDrop)
 }
