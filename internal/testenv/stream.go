@@ -84,7 +84,7 @@ func (s *Stream) Stop() {
 	if err := s.stream.StopWithin(time.Minute); err != nil {
 		s.t.Errorf("stopping a stream: %v", err)
 	}
-	_ = <-s.ended
+	<-s.ended
 	s.ended = nil
 }
 
