@@ -18,7 +18,7 @@ func readAside(t *testing.T, reader change.RowReader, events ...*change.Event) (
 	for _, ev := range events {
 		var key []change.Value
 		for _, c := range ev.Table.Key {
-			key = append(key, ev.Before[c])
+			key = append(key, ev.Before()[c])
 		}
 		keys = append(keys, key)
 	}
@@ -49,7 +49,7 @@ func rowsAside(t *testing.T, b *bench, useGTID string) {
 	b.exec(t, "INSERT INTO docs VALUES (1, 0, 'a'), (2, 0, 'b'), (3, 0, 'c')", "SET SESSION binlog_row_image = MINIMAL", "UPDATE docs SET n = id * 10")
 	var events []*change.Event
 	for _, got := range r.take(t, 6)[3:] {
-		require.Equal(t, change.Absent, got.event.After[2].Kind())
+		require.Equal(t, change.Absent, got.event.After()[2].Kind())
 		events = append(events, got.event)
 	}
 	reader := events[0].Table.Source.Rows.OpenRows()

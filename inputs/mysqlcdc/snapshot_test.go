@@ -39,7 +39,7 @@ func readRows(r snapshot.Reader, c snapshot.Chunk) (rows chunkRows, err error) {
 		if inexact != nil {
 			rows.Errs[len(rows.Events)] = inexact
 		}
-		rows.Events = append(rows.Events, change.Event{Table: t, After: values})
+		rows.Events = append(rows.Events, change.Event{Table: t, Images: change.ImagesOf(nil, values)})
 	})
 	return rows, err
 }
@@ -117,7 +117,7 @@ func TestSnapshotTables(t *testing.T) {
 		b.exec(t, "ALTER TABLE t ADD w INT DEFAULT 5")
 		changed := readChunk(t, r, at, c).Events[0]
 		require.NotSame(t, first.Events[0].Table, changed.Table)
-		require.Equal(t, int64(5), changed.After[2].Int())
+		require.Equal(t, int64(5), changed.After()[2].Int())
 
 		fails := func(c snapshot.Chunk) error {
 			r, err := l.Snapshots().Open(t.Context())

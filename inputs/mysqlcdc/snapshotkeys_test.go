@@ -83,7 +83,7 @@ func readAll(t *testing.T, r snapshot.Reader, at *gtid.Position, c snapshot.Chun
 // numbers are the values of the last column, which counts the rows in the order of the key.
 func numbers(events []change.Event) (ns []int64) {
 	for _, e := range events {
-		ns = append(ns, e.After[len(e.After)-1].Int())
+		ns = append(ns, e.After()[len(e.After())-1].Int())
 	}
 	return ns
 }
@@ -148,7 +148,7 @@ func (b *bench) checkKey(t *testing.T, l *mysqlLog, r snapshot.Reader, at *gtid.
 	for i, e := range all {
 		var key []change.Value
 		for _, k := range e.Table.Key {
-			key = append(key, e.After[k])
+			key = append(key, e.After()[k])
 		}
 		rows := readChunk(t, r, at, snapshot.Chunk{Table: table, Keys: [][]change.Value{key}})
 		require.Equal(t, []int64{int64(i)}, numbers(rows.Events))

@@ -43,7 +43,7 @@ func TestTakeOverMariaDB(t *testing.T) {
 			r := start(t, l, tok).connected(t)
 			var ids []int
 			for _, got := range r.take(t, len(c.left)) {
-				ids = append(ids, int(got.event.After[0].Int()))
+				ids = append(ids, int(got.event.After()[0].Int()))
 			}
 			require.Equal(t, c.left, ids)
 			r.stop(t)

@@ -18,7 +18,7 @@ func readAside(t *testing.T, reader change.RowReader, events ...*change.Event) (
 	for _, ev := range events {
 		var key []change.Value
 		for _, c := range ev.Table.Key {
-			key = append(key, ev.After[c])
+			key = append(key, ev.After()[c])
 		}
 		keys = append(keys, key)
 	}
@@ -50,7 +50,7 @@ func TestRowsAside(t *testing.T) {
 	for _, m := range s.events(6)[3:] {
 		ev, ok := change.FromMessage(m)
 		require.True(t, ok)
-		require.Equal(t, change.Unavailable, ev.After[2].Kind())
+		require.Equal(t, change.Unavailable, ev.After()[2].Kind())
 		events = append(events, ev)
 	}
 	reader := events[0].Table.Source.Rows.OpenRows()

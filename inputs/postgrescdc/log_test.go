@@ -331,7 +331,7 @@ func TestLargeTransaction(t *testing.T) {
 			for _, m := range batch {
 				ev, _ := change.FromMessage(m)
 				require.Equal(t, uint64(next), ev.Index)
-				require.Equal(t, int64(next), ev.After[0].Int())
+				require.Equal(t, int64(next), ev.After()[0].Int())
 				next++
 			}
 		}
@@ -389,7 +389,7 @@ func TestThroughPipeline(t *testing.T) {
 				if !ok {
 					return errors.New("a message without an event")
 				}
-				got = append(got, ev.After[0].Int())
+				got = append(got, ev.After()[0].Int())
 			}
 			return nil
 		}))
@@ -436,6 +436,6 @@ func TestResumeInsideLargeTransaction(t *testing.T) {
 	for i, m := range batch {
 		ev, _ := change.FromMessage(m)
 		require.Equal(t, uint64(sent+i+1), ev.Index)
-		require.Equal(t, int64(sent+i+1), ev.After[0].Int())
+		require.Equal(t, int64(sent+i+1), ev.After()[0].Int())
 	}
 }

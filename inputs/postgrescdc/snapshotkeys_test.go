@@ -83,7 +83,7 @@ func TestChunksByAnyKey(t *testing.T) {
 			events, _ := readTable(t, reader, snapshot.Chunk{Table: table, Limit: 100})
 			key := func(i int) (values []change.Value) {
 				for _, column := range events[i].Table.Key {
-					values = append(values, events[i].After[column])
+					values = append(values, events[i].After()[column])
 				}
 				return values
 			}
@@ -126,7 +126,7 @@ func TestSplit(t *testing.T) {
 			require.Less(t, len(events), 40_000, "%s: part %d to %s", table, i, to)
 			require.Greater(t, chunks, len(events)/20_000)
 			for _, ev := range events {
-				row := string(ev.After[1].Bytes()) + fmt.Sprint(ev.After[0].Int())
+				row := string(ev.After()[1].Bytes()) + fmt.Sprint(ev.After()[0].Int())
 				require.False(t, seen[row], row)
 				seen[row] = true
 			}
@@ -156,7 +156,7 @@ func TestChunksWithoutKey(t *testing.T) {
 	reader := openReader(t, r)
 	ids := func(events []change.Event) (list []int) {
 		for _, ev := range events {
-			list = append(list, int(ev.After[0].Int()))
+			list = append(list, int(ev.After()[0].Int()))
 		}
 		slices.Sort(list)
 		return list

@@ -38,7 +38,7 @@ func readRows(r snapshot.Reader, c snapshot.Chunk) (rows chunkRows, err error) {
 		if inexact != nil {
 			rows.Errs[len(rows.Events)] = inexact
 		}
-		rows.Events = append(rows.Events, change.Event{Table: t, After: values})
+		rows.Events = append(rows.Events, change.Event{Table: t, Images: change.ImagesOf(nil, values)})
 	})
 	return rows, err
 }

@@ -78,7 +78,7 @@ func (m *Metadata) UnmarshalJSON(data []byte) (err error) {
 func (e *Event) Marshal(native Format) ([]byte, error) {
 	s := savedEvent{
 		Table: saveTable(e.Table, native), Op: e.Op, Tx: e.Tx, ReadAt: e.ReadAt, Snapshot: e.Snapshot, File: e.File, Index: e.Index, Sub: e.Sub,
-		Ident: e.Ident, Pos: e.Pos, Row: e.Row, LSN: e.LSN, Before: saveRow(e.Before), After: saveRow(e.After), Payload: e.payload, Key: e.key,
+		Ident: e.Ident, Pos: e.Pos, Row: e.Row, LSN: e.LSN, Before: saveRow(e.Before()), After: saveRow(e.After()), Payload: e.payload, Key: e.key,
 		Part: e.Part, Tombstone: e.Tombstone, Followed: e.Followed, Headers: e.Headers,
 	}
 	if e.Change != nil {
@@ -110,13 +110,15 @@ func Unmarshal(data []byte) (*Saved, error) {
 		Ident: s.Ident, Pos: s.Pos, Row: s.Row, LSN: s.LSN,
 		Part: s.Part, Tombstone: s.Tombstone, Followed: s.Followed, Headers: s.Headers,
 	}
-	var err error
-	if ev.Before, err = restoreRow(s.Before, t); err != nil {
+	before, err := restoreRow(s.Before, t)
+	if err != nil {
 		return nil, err
 	}
-	if ev.After, err = restoreRow(s.After, t); err != nil {
+	after, err := restoreRow(s.After, t)
+	if err != nil {
 		return nil, err
 	}
+	ev.Images = ImagesOf(before, after)
 	if s.DDL != nil {
 		ev.Change = &SchemaChange{DDL: *s.DDL, Old: s.Old.restore(), New: s.New.restore()}
 	}

@@ -11,7 +11,7 @@ import (
 func TestPartsAreKept(t *testing.T) {
 	src := &Source{Connector: "mysql", Name: "shop"}
 	table := &Table{Source: src, Database: "shop", Name: "orders", Columns: []Column{{Name: "id", Logical: LogicalInt32}}, Key: []int{0}}
-	whole := &Event{Op: Update, Table: table, Origin: &Origin{Tx: &Tx{Position: "tx"}}, Index: 3, Before: []Value{IntValue(1)}, After: []Value{IntValue(2)}}
+	whole := &Event{Op: Update, Table: table, Origin: &Origin{Tx: &Tx{Position: "tx"}}, Index: 3, Images: ImagesOf([]Value{IntValue(1)}, []Value{IntValue(2)})}
 	var parts Parts
 	tombstone := parts.Next(whole, 1)
 	tombstone.Op, tombstone.Tombstone, tombstone.Headers = Delete, true, []Header{{Name: "newkey", Value: []byte(`{"id":2}`)}}

@@ -124,8 +124,8 @@ type Event struct {
 	// Sub is above 0 for an event that has the Index of the event before it: a schema change of PostgreSQL. Such events with
 	// the same Index count from 1.
 	Sub int
-	// Before and After are the row images, with one Value per column of Table; nil when there is no such image.
-	Before, After []Value
+	// Images are the row before the change and after it: Before and After.
+	Images
 	// Change is what a Schema event is about; such an event has no row images, and its key is the table's name.
 	Change *SchemaChange
 	// Ident stands for Index in the event id of a row that a snapshot has read, which has no place in a transaction: what identifies

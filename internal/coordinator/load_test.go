@@ -174,7 +174,7 @@ func signalEvent(n int, kind, data string) *service.Message {
 	table := &change.Table{Source: fakeSource, Database: "db", Name: "signal", Key: []int{0}, Columns: []change.Column{{Name: "id"}, {Name: "type"}, {Name: "data"}}}
 	return change.NewMessage(&change.Event{
 		Op: change.Create, Table: table, Index: 1, Origin: &change.Origin{Tx: &change.Tx{Position: fmt.Sprint("s", n)}},
-		After: []change.Value{change.TextValue([]byte("a")), change.TextValue([]byte(kind)), change.TextValue([]byte(data))},
+		Images: change.ImagesOf(nil, []change.Value{change.TextValue([]byte("a")), change.TextValue([]byte(kind)), change.TextValue([]byte(data))}),
 	}, []byte("{}"), nil)
 }
 

@@ -173,13 +173,14 @@ func (d *simDB) event(tx *simTx, n int, now time.Time) *change.Event {
 		row[2] = change.UnavailableValue()
 	}
 	if c.op == change.Delete {
-		ev.Before = []change.Value{row[0], {}, {}}
+		ev.Images = change.ImagesOf([]change.Value{row[0], {}, {}}, nil)
 		return ev
 	}
-	ev.After = row
+	var before []change.Value
 	if c.was != 0 {
-		ev.Before = []change.Value{change.IntValue(int64(c.was)), {}, {}}
+		before = []change.Value{change.IntValue(int64(c.was)), {}, {}}
 	}
+	ev.Images = change.ImagesOf(before, row)
 	return ev
 }
 
@@ -460,24 +461,24 @@ func (c *simConsumer) take(t testing.TB, batch service.MessageBatch) {
 		}
 		if ev.Op == change.Delete {
 			c.xid = max(c.xid, ev.Tx.XID)
-			k := int(ev.Before[0].Int())
+			k := int(ev.Before()[0].Int())
 			if ev.Of != nil { // of a row that is to come under another key
 				c.large = c.rows[k].large
 			}
 			delete(c.rows, k)
 			continue
 		}
-		k, row := int(ev.After[0].Int()), simRow{int(ev.After[1].Int()), lacking}
-		if ev.After[2].Known() {
-			row.large = int(ev.After[2].Int())
+		k, row := int(ev.After()[0].Int()), simRow{int(ev.After()[1].Int()), lacking}
+		if ev.After()[2].Known() {
+			row.large = int(ev.After()[2].Int())
 		} else if ev.Part > 0 {
 			row.large = c.large
 		} else if was, ok := c.rows[k]; ok {
 			row.large = was.large
 		}
-		if ev.Before != nil {
-			was := int(ev.Before[0].Int())
-			if old, ok := c.rows[was]; ok && !ev.After[2].Known() {
+		if ev.Before() != nil {
+			was := int(ev.Before()[0].Int())
+			if old, ok := c.rows[was]; ok && !ev.After()[2].Known() {
 				row.large = old.large
 			}
 			delete(c.rows, was)

@@ -58,7 +58,7 @@ func followMarkers(t *testing.T, r *rand.Rand) {
 				require.True(t, ok)
 				line := string(ev.AppendID(nil))
 				if ev.Marker != change.NoMarker {
-					line += fmt.Sprintf(" %s %s %s", shown(ev.After[change.TransactionStatus]), shown(ev.After[change.TransactionCount]), shown(ev.After[change.TransactionTables]))
+					line += fmt.Sprintf(" %s %s %s", shown(ev.After()[change.TransactionStatus]), shown(ev.After()[change.TransactionCount]), shown(ev.After()[change.TransactionTables]))
 				}
 				got = append(got, line)
 			}

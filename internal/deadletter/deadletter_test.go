@@ -176,8 +176,8 @@ func event() *change.Event {
 			Tx: &change.Tx{ID: "g:1", Position: "g:1", CommitTime: at, ServerID: 5, GTID: "g:1", File: "b.1", Pos: 9}, ReadAt: at.Add(time.Second),
 			Snapshot: change.SnapshotFalse, File: "b.1",
 		},
-		Before: []change.Value{change.UintValue(1<<64 - 1), change.NullValue(), {}, change.Float32Value(3.3), change.UnavailableValue()},
-		After:  []change.Value{change.UintValue(1<<64 - 1), change.BytesValue([]byte{0, 255}), change.JSONValue([]byte(`{"p":1}`)), change.Float32Value(-0.1), change.UnavailableValue()},
+		Images: change.ImagesOf([]change.Value{change.UintValue(1<<64 - 1), change.NullValue(), {}, change.Float32Value(3.3), change.UnavailableValue()},
+			[]change.Value{change.UintValue(1<<64 - 1), change.BytesValue([]byte{0, 255}), change.JSONValue([]byte(`{"p":1}`)), change.Float32Value(-0.1), change.UnavailableValue()}),
 	}
 }
 
@@ -212,8 +212,8 @@ func TestMessageComesBack(t *testing.T) {
 	assert.Equal(t, key, have[change.MetaKey])
 	ev, ok := change.FromMessage(back)
 	require.True(t, ok)
-	assert.Equal(t, event().Before, ev.Before)
-	assert.Equal(t, event().After, ev.After)
+	assert.Equal(t, event().Before(), ev.Before())
+	assert.Equal(t, event().After(), ev.After())
 	again := envelope.AppendMessages(nil, ev)[0]
 	text, err := again.AsBytes()
 	require.NoError(t, err)

@@ -63,6 +63,11 @@ type cloudEncoder struct {
 	slab []change.Header
 }
 
+var _ change.DirectEncoder = (*cloudEncoder)(nil)
+
+// Direct implements change.DirectEncoder.
+func (e *cloudEncoder) Direct(w change.RowWriter) { e.data.Direct(w) }
+
 // AppendMessages implements change.Encoder.
 func (e *cloudEncoder) AppendMessages(dst service.MessageBatch, buf []byte, ev *change.Event) (service.MessageBatch, []byte) {
 	if e.table != ev.Table || e.origin != ev.Origin {

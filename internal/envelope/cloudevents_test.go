@@ -29,12 +29,12 @@ func cloudEvent(op change.Op, connector, source string) *change.Event {
 	row := []change.Value{change.IntValue(1), change.TextValue([]byte("ä"))}
 	switch op {
 	case change.Delete:
-		ev.Before = row
+		ev.Images = change.ImagesOf(row, nil)
 	case change.Truncate:
 	case change.Schema:
 		ev.Change = &change.SchemaChange{DDL: "ALTER", Old: t, New: t}
 	default:
-		ev.After = row
+		ev.Images = change.ImagesOf(nil, row)
 	}
 	return ev
 }

@@ -63,13 +63,13 @@ func events() map[string]*change.Event {
 	}
 	my := func(op change.Op, t *change.Table, before, after []change.Value) *change.Event {
 		return &change.Event{
-			Op: op, Table: t, Origin: &change.Origin{Tx: mysqlTx, ReadAt: readAt, File: "binlog.000003"}, Index: 1, Before: before, After: after,
+			Op: op, Table: t, Origin: &change.Origin{Tx: mysqlTx, ReadAt: readAt, File: "binlog.000003"}, Index: 1, Images: change.ImagesOf(before, after),
 			Pos: 12345, Row: 2,
 		}
 	}
 	pg := func(op change.Op, before, after []change.Value) *change.Event {
 		return &change.Event{
-			Op: op, Table: postgresTable(), Origin: &change.Origin{Tx: postgresTx, ReadAt: readAt}, Index: 7, Before: before, After: after, LSN: 27440072,
+			Op: op, Table: postgresTable(), Origin: &change.Origin{Tx: postgresTx, ReadAt: readAt}, Index: 7, Images: change.ImagesOf(before, after), LSN: 27440072,
 		}
 	}
 	all := map[string]*change.Event{
@@ -222,7 +222,7 @@ func TestMetadata(t *testing.T) {
 	}
 	insert := func(keys ...string) *service.Message {
 		ev := events()["postgres_insert"]
-		ev.Index, ev.After = 7, []change.Value{change.IntValue(1), change.NullValue()}
+		ev.Index, ev.Images = 7, change.ImagesOf(nil, []change.Value{change.IntValue(1), change.NullValue()})
 		m, _ := appendMessage(nil, withMetadata(ev, keys...))
 		return m
 	}
@@ -304,11 +304,12 @@ func TestEncoderRun(t *testing.T) {
 	for i := range evs {
 		evs[i] = *base
 		evs[i].Index, evs[i].Row = uint64(i+1), i
-		evs[i].After = slices.Clone(base.After)
-		evs[i].After[0] = change.IntValue(int64(i))
+		after := slices.Clone(base.After())
+		after[0] = change.IntValue(int64(i))
 		if i == 2 {
-			evs[i].After[0] = change.Value{} // no key
+			after[0] = change.Value{} // no key
 		}
+		evs[i].Images = change.ImagesOf(nil, after)
 		alone := evs[i]
 		m, _ := appendMessage(nil, &alone)
 		want[i] = metadata(t, m)

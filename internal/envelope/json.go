@@ -47,15 +47,21 @@ func AppendValue(dst []byte, v change.Value) []byte {
 	}
 }
 
-// appendJSON appends JSON on one line: a line break or tab between two tokens becomes a space, so that a message is one line. Nothing
-// else is changed. PostgreSQL's json keeps the text as it was written.
+// appendJSON appends JSON on one line.
 func appendJSON(dst, s []byte) []byte {
 	start := len(dst)
 	dst = append(dst, s...)
-	for rest := dst[start:]; ; {
+	OneLine(dst[start:])
+	return dst
+}
+
+// OneLine puts JSON on one line: a line break or tab between two tokens becomes a space, so that a message is one line. Nothing else is
+// changed. PostgreSQL's json keeps the text as it was written.
+func OneLine(rest []byte) {
+	for {
 		n := firstControl(rest)
 		if n == len(rest) {
-			return dst
+			return
 		}
 		rest[n] = ' ' // not inside of a string: JSON has no control characters there
 		rest = rest[n+1:]
@@ -157,6 +163,14 @@ func AppendText(dst, s []byte) []byte {
 		dst = appendEscaped(dst, s[:n])
 		s = s[n:]
 	}
+}
+
+// AppendASCII is AppendText for text that has only ASCII, and nothing to escape. It returns false for any other.
+func AppendASCII(dst, s []byte) ([]byte, bool) {
+	if plain(s) < len(s) {
+		return dst, false
+	}
+	return append(append(append(dst, '"'), s...), '"'), true
 }
 
 // plain returns how many bytes at the start of s are ASCII that JSON takes as it is, or fewer.

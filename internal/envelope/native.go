@@ -11,7 +11,10 @@ import (
 // Native is the format of our own envelope.
 type Native struct{}
 
-var _ change.Format = Native{}
+var (
+	_ change.Format        = Native{}
+	_ change.DirectEncoder = (*nativeEncoder)(nil)
+)
 
 // NewEncoder implements change.Format.
 func (Native) NewEncoder() change.Encoder { return &nativeEncoder{} }
@@ -27,10 +30,14 @@ type nativeEncoder struct {
 
 	names *tableText
 	text  []byte
+	rows  rowsText
 	// source, middle and id are parts of text: from the images to the place of the row, from there to its index in the
 	// transaction, and from there to its index in the event id.
 	source, middle, id []byte
 }
+
+// Direct implements change.DirectEncoder.
+func (e *nativeEncoder) Direct(w change.RowWriter) { e.rows.writer = w }
 
 // AppendMessages implements change.Encoder.
 func (e *nativeEncoder) AppendMessages(dst service.MessageBatch, buf []byte, ev *change.Event) (service.MessageBatch, []byte) {
@@ -38,7 +45,7 @@ func (e *nativeEncoder) AppendMessages(dst service.MessageBatch, buf []byte, ev 
 	start := len(buf)
 	buf = e.appendNative(buf, ev)
 	end := len(buf)
-	buf = appendKey(buf, ev, e.names)
+	buf = e.rows.appendKey(buf, ev, e.names)
 	return append(dst, e.maker.Message(ev, buf[start:end:end], buf[end:len(buf):len(buf)])), buf
 }
 
@@ -152,12 +159,12 @@ func (e *nativeEncoder) appendSource(dst []byte, ev *change.Event) []byte {
 // appendNative appends the envelope of an event that prepare was called for.
 func (e *nativeEncoder) appendNative(dst []byte, ev *change.Event) []byte {
 	dst = append(dst, `{"before":`...)
-	dst = appendRow(dst, e.names, ev.Before)
+	dst = e.rows.appendBefore(dst, ev, e.names)
 	dst = append(dst, `,"after":`...)
 	if ev.Change != nil {
 		dst = appendSchemaChange(dst, ev.Change)
 	} else {
-		dst = appendRow(dst, e.names, ev.After)
+		dst = e.rows.appendAfter(dst, ev, e.names)
 	}
 	dst = append(dst, e.source...)
 	if ev.Table.Schema != "" {
@@ -174,62 +181,4 @@ func (e *nativeEncoder) appendNative(dst []byte, ev *change.Event) []byte {
 	dst = append(dst, e.id...)
 	dst = ev.AppendNumber(dst)
 	return append(dst, e.names.end...)
-}
-
-func appendRow(dst []byte, names *tableText, row []change.Value) []byte {
-	if row == nil {
-		return append(dst, "null"...)
-	}
-	start := len(dst)
-	for i := range row {
-		if row[i].Kind() == change.Absent {
-			continue
-		}
-		dst = append(dst, names.names[i]...)
-		dst = AppendValue(dst, row[i])
-	}
-	if len(dst) == start {
-		return append(dst, "{}"...)
-	}
-	dst[start] = '{' // in place of the comma before the first column
-	return append(dst, '}')
-}
-
-// AppendKey appends the message key of an event: the JSON object of its key columns, from the newest image that has
-// them. It appends nothing for a table without a key, and for an event whose images lack a key column. A Schema event has the table's
-// name for a key, so that those of a table have an order wherever keys decide on it.
-func AppendKey(dst []byte, ev *change.Event) []byte {
-	return appendKey(dst, ev, textOf(ev.Table))
-}
-
-func appendKey(dst []byte, ev *change.Event, names *tableText) []byte {
-	t := ev.Table
-	if ev.Op == change.Schema {
-		return append(appendTableName(dst, t), '}')
-	}
-	if len(t.Key) == 0 || (ev.After == nil && ev.Before == nil) {
-		return dst
-	}
-	start := len(dst)
-	for i, c := range t.Key {
-		v, ok := keyValue(ev, c)
-		if !ok {
-			return dst[:start]
-		}
-		dst = append(dst, names.names[c]...)
-		if i == 0 {
-			dst[start] = '{' // in place of the comma
-		}
-		dst = AppendValue(dst, v)
-	}
-	return append(dst, '}')
-}
-
-func keyValue(ev *change.Event, col int) (change.Value, bool) {
-	for _, row := range [2][]change.Value{ev.After, ev.Before} {
-		if col < len(row) && row[col].Known() {
-			return row[col], true
-		}
-	}
-	return change.Value{}, false
 }

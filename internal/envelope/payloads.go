@@ -9,6 +9,9 @@ type Payloads struct {
 	native nativeEncoder
 }
 
+// Direct makes it take the rows of the events that follow from a writer, see change.DirectEncoder.
+func (p *Payloads) Direct(w change.RowWriter) { p.native.Direct(w) }
+
 // Append appends the payload of an event.
 func (p *Payloads) Append(dst []byte, ev *change.Event) []byte {
 	p.native.prepare(ev)
@@ -18,13 +21,13 @@ func (p *Payloads) Append(dst []byte, ev *change.Event) []byte {
 	case ev.Change != nil:
 		return appendSchemaChange(dst, ev.Change)
 	case ev.Op == change.Delete:
-		return appendRow(dst, p.native.names, ev.Before)
+		return p.native.rows.appendBefore(dst, ev, p.native.names)
 	default:
-		return appendRow(dst, p.native.names, ev.After)
+		return p.native.rows.appendAfter(dst, ev, p.native.names)
 	}
 }
 
 // AppendKey appends the key of the event that Append was called with last, or nothing if it has none.
 func (p *Payloads) AppendKey(dst []byte, ev *change.Event) []byte {
-	return appendKey(dst, ev, p.native.names)
+	return p.native.rows.appendKey(dst, ev, p.native.names)
 }

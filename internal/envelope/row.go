@@ -19,7 +19,10 @@ const (
 // Row is the format of a row alone: the columns, and nothing around them.
 type Row struct{ Deletes DeleteRows }
 
-var _ change.Format = Row{}
+var (
+	_ change.Format        = Row{}
+	_ change.DirectEncoder = (*rowEncoder)(nil)
+)
 
 // NewEncoder implements change.Format.
 func (r Row) NewEncoder() change.Encoder { return &rowEncoder{deletes: r.Deletes} }
@@ -30,7 +33,11 @@ type rowEncoder struct {
 	deletes DeleteRows
 	table   *change.Table
 	names   *tableText
+	rows    rowsText
 }
+
+// Direct implements change.DirectEncoder.
+func (e *rowEncoder) Direct(w change.RowWriter) { e.rows.writer = w }
 
 // AppendMessages implements change.Encoder.
 func (e *rowEncoder) AppendMessages(dst service.MessageBatch, buf []byte, ev *change.Event) (service.MessageBatch, []byte) {
@@ -42,16 +49,16 @@ func (e *rowEncoder) AppendMessages(dst service.MessageBatch, buf []byte, ev *ch
 	case ev.Change != nil:
 		buf = appendSchemaChange(buf, ev.Change)
 	case ev.Op != change.Delete:
-		buf = appendRow(buf, e.names, ev.After) // null for a truncate
+		buf = e.rows.appendAfter(buf, ev, e.names) // null for a truncate
 	case e.deletes == DeleteNull:
 		buf = append(buf, "null"...)
 	case e.deletes == DeleteDrop:
 		ev = e.parts.Next(ev, 0)
 		ev.Silent = true
 	default:
-		buf = appendRow(buf, e.names, ev.Before)
+		buf = e.rows.appendBefore(buf, ev, e.names)
 	}
 	end := len(buf)
-	buf = appendKey(buf, ev, e.names)
+	buf = e.rows.appendKey(buf, ev, e.names)
 	return append(dst, e.maker.Message(ev, buf[start:end:end], buf[end:len(buf):len(buf)])), buf
 }

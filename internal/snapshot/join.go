@@ -151,11 +151,11 @@ func (j *Join) sawRow(r *reading, t *track, ev *change.Event) {
 		return
 	}
 	now := seen{tx: ev.Tx, table: ev.Table, key: key}
-	if slices.ContainsFunc(ev.After, func(v change.Value) bool { return !v.Known() }) {
+	if slices.ContainsFunc(ev.After(), func(v change.Value) bool { return !v.Known() }) {
 		now.lacks = keyOf(ev)
 	}
-	if ev.Op == change.Update && ev.Before != nil {
-		was := j.keyText(&change.Event{Op: change.Delete, Table: ev.Table, Before: ev.Before})
+	if ev.Op == change.Update && ev.Before() != nil {
+		was := j.keyText(&change.Event{Op: change.Delete, Table: ev.Table, Images: change.ImagesOf(ev.Before(), nil)})
 		if was != "" && was != key {
 			t.add(seen{tx: ev.Tx, table: ev.Table, key: was})
 			if now.lacks != nil && (!r.allSent() || j.owed(r, ev)) {
@@ -183,10 +183,10 @@ func (j *Join) keyText(ev *change.Event) string {
 func keyOf(ev *change.Event) []change.Value {
 	key := make([]change.Value, len(ev.Table.Key))
 	for i, c := range ev.Table.Key {
-		if c < len(ev.After) && ev.After[c].Known() {
-			key[i] = ev.After[c]
-		} else if c < len(ev.Before) {
-			key[i] = ev.Before[c]
+		if c < len(ev.After()) && ev.After()[c].Known() {
+			key[i] = ev.After()[c]
+		} else if c < len(ev.Before()) {
+			key[i] = ev.Before()[c]
 		}
 	}
 	return key
@@ -198,7 +198,7 @@ func (j *Join) owed(r *reading, ev *change.Event) bool {
 	if d == nil || d.ID != r.id || len(d.Again) == 0 {
 		return false
 	}
-	was := saveKey(keyOf(&change.Event{Op: change.Delete, Table: ev.Table, Before: ev.Before}))
+	was := saveKey(keyOf(&change.Event{Op: change.Delete, Table: ev.Table, Images: change.ImagesOf(ev.Before(), nil)}))
 	return slices.ContainsFunc(d.Again, func(a again) bool { return a.Key.equal(was) })
 }
 

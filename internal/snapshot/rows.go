@@ -76,7 +76,7 @@ func (r *rows) add(t *change.Table, values []change.Value, inexact error) {
 	}
 	ev := &r.events[0]
 	r.events = r.events[1:]
-	ev.Table, ev.Op, ev.Origin, ev.After = t, change.Read, r.origin, values
+	ev.Table, ev.Op, ev.Origin, ev.Images = t, change.Read, r.origin, change.ImagesOf(nil, values)
 	if cap(r.idents)-len(r.idents) < identRoom {
 		r.idents = make([]byte, 0, pieceIdents)
 	}
@@ -110,7 +110,7 @@ func appendIdent(dst []byte, ev *change.Event, n int) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		v := ev.After[c]
+		v := ev.After()[c]
 		switch v.Kind() {
 		case change.Int:
 			dst = strconv.AppendInt(dst, v.Int(), 10)

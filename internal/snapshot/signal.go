@@ -37,8 +37,8 @@ func (l *Loader) signal(ev *change.Event) {
 	}
 	s := signal{ID: id, Table: ev.Table.FullName(), Columns: map[string]string{}}
 	for i, c := range ev.Table.Columns {
-		if i < len(ev.After) && ev.After[i].Known() {
-			s.Columns[strings.ToLower(c.Name)] = string(ev.After[i].Bytes())
+		if i < len(ev.After()) && ev.After()[i].Known() {
+			s.Columns[strings.ToLower(c.Name)] = string(ev.After()[i].Bytes())
 		}
 	}
 	l.touch()

@@ -85,7 +85,7 @@ func TestIdentities(t *testing.T) {
 		{text("01234567890123456789012345678901234567890"), text("x")},
 		{change.JSONValue([]byte("a")), text("x.y-Z")},
 	} {
-		id := string(appendIdent(nil, &change.Event{Table: table, After: row}, 0))
+		id := string(appendIdent(nil, &change.Event{Table: table, Images: change.ImagesOf(nil, row)}, 0))
 		assert.Regexp(t, `^[A-Za-z0-9._,-]+$`, id)
 		assert.False(t, seen[id], "%s twice", id)
 		seen[id] = true

@@ -151,7 +151,7 @@ func (p *part) append(dst []byte, ev *change.Event) []byte {
 
 // Value returns a column's value in the row of an event: the row after the change, else the row before it. It is absent for a negative column.
 func Value(ev *change.Event, column int) change.Value {
-	for _, row := range [2][]change.Value{ev.After, ev.Before} {
+	for _, row := range [2][]change.Value{ev.After(), ev.Before()} {
 		if column >= 0 && column < len(row) && row[column].Known() {
 			return row[column]
 		}

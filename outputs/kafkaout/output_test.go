@@ -107,7 +107,7 @@ func TestKeysThatChangeInTheFormatDebezium(t *testing.T) {
 	}
 	ev := &change.Event{
 		Op: change.Update, Table: table, Origin: &change.Origin{Tx: &change.Tx{ID: "tx", Position: "tx", CommitTime: time.UnixMilli(1700000000123)}}, Index: 1,
-		Before: []change.Value{change.IntValue(1)}, After: []change.Value{change.IntValue(2)},
+		Images: change.ImagesOf([]change.Value{change.IntValue(1)}, []change.Value{change.IntValue(2)}),
 	}
 	batch := envelope.AppendMessages(nil, ev)
 	require.NoError(t, o.WriteBatch(t.Context(), batch))

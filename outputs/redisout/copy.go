@@ -112,19 +112,19 @@ func (b *builder) row(m *service.Message) ([]entry, error) {
 	if len(t.Key) == 0 {
 		return nil, sink.Errorf(sink.Routing, "table %s has no key, so its rows cannot be kept one by one: give it a primary key, or leave it out of %s", t.FullName(), b.conf.write)
 	}
-	now, err := rowKey(prefix, t, ev.After, ev.Before)
+	now, err := rowKey(prefix, t, ev.After(), ev.Before())
 	if err != nil {
 		return nil, err
 	}
 	if ev.Op == change.Delete || b.conf.write == writeInvalidate {
 		out := []entry{command(now, len(now), "unlink", now)}
-		if old, err := rowKey(prefix, t, ev.Before, ev.After); err == nil && old != now {
+		if old, err := rowKey(prefix, t, ev.Before(), ev.After()); err == nil && old != now {
 			out = append(out, command(old, len(old), "unlink", old))
 		}
 		return out, nil
 	}
 	var out []entry
-	if old, err := rowKey(prefix, t, ev.Before, ev.After); err == nil && old != now {
+	if old, err := rowKey(prefix, t, ev.Before(), ev.After()); err == nil && old != now {
 		out = append(out, command(old, len(old), "unlink", old))
 	}
 	if b.conf.write == writeString {
@@ -137,7 +137,7 @@ func (b *builder) row(m *service.Message) ([]entry, error) {
 // hash returns the commands that bring a hash to the new image of an event.
 func (b *builder) hash(ev *change.Event, key string) (out []entry) {
 	set, del, size := []any{"hset", key}, []any{"hdel", key}, len(key)
-	for i, v := range ev.After {
+	for i, v := range ev.After() {
 		column := ev.Table.Columns[i].Name
 		switch {
 		case !v.Known():
@@ -170,7 +170,7 @@ func (b *builder) hash(ev *change.Event, key string) (out []entry) {
 // object returns the command that sets a string to the new image of an event.
 func (b *builder) object(ev *change.Event, key string) (entry, error) {
 	row := []byte{'{'}
-	for i, v := range ev.After {
+	for i, v := range ev.After() {
 		column := ev.Table.Columns[i].Name
 		if !v.Known() {
 			return entry{}, sink.Errorf(sink.Serialization, "the log does not carry column %s of this row of %s, and a string is written whole: use `write: hash`, or have the "+

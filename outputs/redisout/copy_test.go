@@ -30,7 +30,7 @@ func people(key ...int) *change.Table {
 
 func message(t *change.Table, op change.Op, index uint64, before, after cells) *service.Message {
 	ev := &change.Event{
-		Op: op, Table: t, Index: index, Before: before, After: after,
+		Op: op, Table: t, Index: index, Images: change.ImagesOf(before, after),
 		Origin: &change.Origin{Tx: &change.Tx{ID: "tx", Position: "tx", CommitTime: time.Unix(1, 0)}, ReadAt: time.Unix(2, 0)},
 	}
 	return envelope.AppendMessages(nil, ev)[0]

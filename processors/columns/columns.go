@@ -73,7 +73,7 @@ func (p *processor) blank(messages service.MessageBatch, err error) service.Mess
 		made := service.NewMessage(nil)
 		if ev, ok := change.FromMessage(m); ok {
 			whole := ev.Whole().Derive()
-			whole.Before, whole.After, whole.Change, whole.Table = nil, nil, nil, whole.Table.With(nil, nil)
+			whole.Images, whole.Change, whole.Table = change.Images{}, nil, whole.Table.With(nil, nil)
 			if whole.Ident != nil {
 				whole.Ident = []byte("masked")
 			}
@@ -104,7 +104,7 @@ func (p *processor) derive(c step.Change) (*change.Event, error) {
 		return nil, err
 	}
 	d := ev.Derive()
-	d.Table, d.Before, d.After = plan.table, plan.row(ev.Before), plan.row(ev.After)
+	d.Table, d.Images = plan.table, change.ImagesOf(plan.row(ev.Before()), plan.row(ev.After()))
 	if plan.untold != nil && ev.Ident != nil {
 		d.Ident = sum(plan.untold, ev.Ident)
 	}

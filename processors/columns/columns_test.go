@@ -174,7 +174,7 @@ func (w *written) message(m *service.Message) {
 	}
 	if ev, ok := change.FromMessage(m); ok {
 		fmt.Fprintf(w, "%s\n", ev.AppendID(nil))
-		for _, row := range [][]change.Value{ev.Before, ev.After} {
+		for _, row := range [][]change.Value{ev.Before(), ev.After()} {
 			for _, v := range row {
 				fmt.Fprintf(w, "%s %d\n", v.Bytes(), v.Int())
 			}

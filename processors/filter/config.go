@@ -232,8 +232,8 @@ func checkValues(p predicate, single bool, n int) error {
 
 // rowOf returns the images that decide, the one that counts first.
 func rowOf(ev *change.Event) (row, other []change.Value) {
-	if ev.After != nil {
-		return ev.After, ev.Before
+	if ev.After() != nil {
+		return ev.After(), ev.Before()
 	}
-	return ev.Before, nil
+	return ev.Before(), nil
 }

@@ -100,7 +100,7 @@ func (p *processor) keeps(ev *change.Event) (keep bool, reason int, err error) {
 	if !t.keep {
 		return false, byTable, nil
 	}
-	if len(p.c.predicates) == 0 || ev.Before == nil && ev.After == nil {
+	if len(p.c.predicates) == 0 || ev.Before() == nil && ev.After() == nil {
 		return true, 0, nil
 	}
 	if t.err != nil {
@@ -117,8 +117,8 @@ func (p *processor) keeps(ev *change.Event) (keep bool, reason int, err error) {
 func (c *config) judge(t *table, ev *change.Event) (answer, error) {
 	row, other := rowOf(ev)
 	switch {
-	case c.image == "before" && ev.Before != nil:
-		return c.holds(t, ev, ev.Before, nil)
+	case c.image == "before" && ev.Before() != nil:
+		return c.holds(t, ev, ev.Before(), nil)
 	case c.image == "before" && ev.Op == change.Update: // the log does not have it
 		return c.holds(t, ev, nil, nil)
 	case c.image == "either" && ev.Op == change.Update:
@@ -126,7 +126,7 @@ func (c *config) judge(t *table, ev *change.Event) (answer, error) {
 		if a == yes || err != nil {
 			return a, err
 		}
-		b, err := c.holds(t, ev, ev.Before, nil)
+		b, err := c.holds(t, ev, ev.Before(), nil)
 		return max(a, b), err
 	default:
 		return c.holds(t, ev, row, other)
@@ -186,7 +186,7 @@ func changed(ev *change.Event, column int) answer {
 	if ev.Op != change.Update {
 		return yes
 	}
-	after, before := at(ev.After, column), at(ev.Before, column)
+	after, before := at(ev.After(), column), at(ev.Before(), column)
 	switch {
 	case !after.Known():
 		return no

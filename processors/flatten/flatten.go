@@ -153,7 +153,7 @@ func (p *processor) Process(ctx context.Context, batch service.MessageBatch) ser
 // derive returns what becomes of an event, or nil if nothing does.
 func (p *processor) derive(c step.Change) (*change.Event, error) {
 	ev := c.Event
-	if ev.Before == nil && ev.After == nil {
+	if ev.Before() == nil && ev.After() == nil {
 		return nil, nil
 	}
 	plan := p.plans.Get(ev.Table, p.compile)
@@ -165,7 +165,7 @@ func (p *processor) derive(c step.Change) (*change.Event, error) {
 	}
 	w := walk{p: p, places: map[string]int{}}
 	for i := range ev.Table.Columns {
-		for n, row := range [2][]change.Value{ev.Before, ev.After} {
+		for n, row := range [2][]change.Value{ev.Before(), ev.After()} {
 			if err := w.column(&ev.Table.Columns[i], i, n, row, plan.flat[i]); err != nil {
 				return nil, fmt.Errorf("column %s: %w", ev.Table.Columns[i].Name, err)
 			}
@@ -173,7 +173,7 @@ func (p *processor) derive(c step.Change) (*change.Event, error) {
 	}
 	d := ev.Derive()
 	d.Table = p.shapes.Table(ev.Table, w.columns)
-	d.Before, d.After = w.row(0, ev.Before), w.row(1, ev.After)
+	d.Images = change.ImagesOf(w.row(0, ev.Before()), w.row(1, ev.After()))
 	return d, nil
 }
 

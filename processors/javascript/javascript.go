@@ -262,7 +262,7 @@ func (p *processor) derive(m *machine, ev *change.Event, o *object, left *int64)
 	var rows [2][]change.Value
 	changed := false
 	for n, image := range [2]*image{o.before, o.after} {
-		row, differs, err := r.row(o, image, [2]string{"before", "after"}[n], [2][]change.Value{ev.Before, ev.After}[n])
+		row, differs, err := r.row(o, image, [2]string{"before", "after"}[n], [2][]change.Value{ev.Before(), ev.After()}[n])
 		if err != nil {
 			return nil, nil, err
 		}
@@ -273,7 +273,7 @@ func (p *processor) derive(m *machine, ev *change.Event, o *object, left *int64)
 		return nil, metadata, nil
 	}
 	d := ev.Derive()
-	d.Before, d.After = r.fill(rows[0]), r.fill(rows[1])
+	d.Images = change.ImagesOf(r.fill(rows[0]), r.fill(rows[1]))
 	if len(r.added) > 0 {
 		columns := make([]step.Column, 0, len(ev.Table.Columns)+len(r.added))
 		for i, c := range ev.Table.Columns {

@@ -154,7 +154,7 @@ func TestReturned(t *testing.T) {
 				continue
 			}
 			ev, _ := change.FromMessage(m)
-			got += map[bool]string{true: "", false: " "}[got == ""] + fmt.Sprint(ev.After[0].Uint())
+			got += map[bool]string{true: "", false: " "}[got == ""] + fmt.Sprint(ev.After()[0].Uint())
 		}
 		assert.Equal(t, want, got, script)
 	}
@@ -218,7 +218,7 @@ func TestThroughTheEngine(t *testing.T) {
 		for i := range 40 {
 			ev := steptest.Event(steptest.Origin(), i, change.Update, table, row(uint64(i)), row(uint64(i)))
 			if i%8 == 7 {
-				ev.Op, ev.Before, ev.After = change.Truncate, nil, nil
+				ev.Op, ev.Images = change.Truncate, change.Images{}
 			}
 			events = append(events, ev)
 		}
@@ -230,8 +230,8 @@ func TestThroughTheEngine(t *testing.T) {
 			ev, ok := change.FromMessage(m)
 			require.True(t, ok)
 			if ev.Op == change.Update {
-				assert.Equal(t, int64(ev.Index)+1, ev.After[3].Int())
-				assert.Equal(t, int64(-5), ev.Before[3].Int())
+				assert.Equal(t, int64(ev.Index)+1, ev.After()[3].Int())
+				assert.Equal(t, int64(-5), ev.Before()[3].Int())
 			}
 			assert.Contains(t, steptest.Payload(t, m), fmt.Sprintf(`"total_order":%d}`, ev.Index))
 		}
@@ -248,7 +248,7 @@ func TestNumbersAgainstGo(t *testing.T) {
 			out := p.Process(t.Context(), steptest.Batch(create(n)))
 			require.NoError(t, out[0].GetError())
 			ev, _ := change.FromMessage(out[0])
-			require.Equal(t, n^5, ev.After[0].Uint())
+			require.Equal(t, n^5, ev.After()[0].Uint())
 		}
 	}
 }
@@ -270,8 +270,8 @@ func FuzzText(f *testing.F) {
 		out := p.Process(t.Context(), steptest.Batch(steptest.Event(steptest.Origin(), 1, change.Create, orders(), nil, r)))
 		ev, _ := change.FromMessage(out[0])
 		var doc struct{ S string }
-		if err := json.Unmarshal(ev.After[5].Bytes(), &doc); err != nil || out[0].GetError() != nil || string(ev.After[1].Bytes()) != s || doc.S != s {
-			t.Fatalf("%q became %q and %q, %v", s, ev.After[1].Bytes(), doc.S, out[0].GetError())
+		if err := json.Unmarshal(ev.After()[5].Bytes(), &doc); err != nil || out[0].GetError() != nil || string(ev.After()[1].Bytes()) != s || doc.S != s {
+			t.Fatalf("%q became %q and %q, %v", s, ev.After()[1].Bytes(), doc.S, out[0].GetError())
 		}
 	})
 }

@@ -45,7 +45,7 @@ func (m *machine) events(changes []step.Change) *objects {
 			continue
 		}
 		e := &object{Object: m.NewObject(), meta: m.NewObject()}
-		e.before, e.after = m.row(ev.Table, ev.Before), m.row(ev.Table, ev.After)
+		e.before, e.after = m.row(ev.Table, ev.Before()), m.row(ev.Table, ev.After())
 		for name, v := range map[string]any{
 			"op": string(rune(ev.Op)), "database": ev.Table.Database, "schema": ev.Table.Schema, "table": ev.Table.Name, "event_id": string(ev.AppendID(nil)),
 			"ts_ms": ev.Tx.CommitTime.UnixMilli(), "metadata": e.meta, "before": e.before.value(), "after": e.after.value(),

@@ -162,7 +162,7 @@ func (p *processor) message(c step.Change, row *change.Event, t *table) (*servic
 		}
 		metadata[name] = string(text)
 	}
-	row.Op, row.Before, row.Change = change.Create, nil, nil
+	row.Op, row.Images, row.Change = change.Create, change.ImagesOf(nil, row.After()), nil
 	m := change.Replace(c.Messages[0], change.NewMessage(row, payload, key))
 	for name, text := range metadata {
 		m.MetaSetMut(name, text)
@@ -229,7 +229,7 @@ func (p *processor) unpack(ev *change.Event) (*change.Event, error) {
 		row = append(row, valueOf(raw, name == p.payload))
 	}
 	d := ev.Derive()
-	d.Table, d.After = ev.Table.With(columns, nil), row
+	d.Table, d.Images = ev.Table.With(columns, nil), change.ImagesOf(ev.Before(), row)
 	return d, nil
 }
 

@@ -67,11 +67,11 @@ func TestCases(t *testing.T) {
 	}
 	good := ins(row(1, text("7"), change.JSONValue([]byte(`{"total": 10}`))))
 	other := *good
-	other.Op, other.After, other.Before = change.Delete, nil, good.After
+	other.Op, other.Images = change.Delete, change.ImagesOf(good.After(), nil)
 	updated := *good
 	updated.Op = change.Update
 	truncated := *good
-	truncated.Op, truncated.After = change.Truncate, nil
+	truncated.Op, truncated.Images = change.Truncate, change.Images{}
 	snap := *good
 	snap.Op = change.Read
 	for name, c := range map[string]struct {

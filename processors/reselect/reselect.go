@@ -84,7 +84,7 @@ func (p *processor) Process(ctx context.Context, batch service.MessageBatch) ser
 			dropped++
 		default:
 			ev := c.Event.Derive()
-			ev.After = after
+			ev.Images = change.ImagesOf(ev.Before(), after)
 			out = maker.Append(ctx, out, c, ev)
 		}
 	})
@@ -108,7 +108,7 @@ func lacks(ev *change.Event) bool {
 	if ev.Op != change.Update && ev.Op != change.Create {
 		return false
 	}
-	return slices.ContainsFunc(ev.After, func(v change.Value) bool { return !v.Known() })
+	return slices.ContainsFunc(ev.After(), func(v change.Value) bool { return !v.Known() })
 }
 
 // newLacking returns an event with the key that its row has after the change. The log may have the key before it only.
@@ -116,9 +116,9 @@ func newLacking(ev *change.Event) *lacking {
 	l := &lacking{event: ev}
 	var name []byte
 	for _, c := range ev.Table.Key {
-		v := ev.After[c]
-		if !v.Known() && ev.Before != nil {
-			v = ev.Before[c]
+		v := ev.After()[c]
+		if !v.Known() && ev.Before() != nil {
+			v = ev.Before()[c]
 		}
 		if !v.Known() {
 			return l
@@ -218,7 +218,7 @@ func (p *processor) fill(l *lacking) (after []change.Value, gone bool, err error
 		return nil, false, fmt.Errorf("filling values that the log does not carry: %w", l.err)
 	}
 	changed := l.changed()
-	after = slices.Clone(l.event.After)
+	after = slices.Clone(l.event.After())
 	for i, v := range after {
 		if v.Known() {
 			continue
@@ -226,8 +226,8 @@ func (p *processor) fill(l *lacking) (after []change.Value, gone bool, err error
 		name := l.event.Table.Columns[i].Name
 		column := l.column(i)
 		switch {
-		case v.Kind() == change.Absent && l.event.Before != nil && l.event.Before[i].Known(): // unchanged
-			after[i] = l.event.Before[i]
+		case v.Kind() == change.Absent && l.event.Before() != nil && l.event.Before()[i].Known(): // unchanged
+			after[i] = l.event.Before()[i]
 		case column < 0:
 			gone = true
 			if p.whenGone == fail {
@@ -275,7 +275,7 @@ func (l *lacking) changed() string {
 	if l.now == nil {
 		return ""
 	}
-	for i, v := range l.event.After {
+	for i, v := range l.event.After() {
 		if !v.Known() {
 			continue
 		}

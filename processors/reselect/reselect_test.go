@@ -162,8 +162,8 @@ func TestBatch(t *testing.T) {
 		ev, ok := change.FromMessage(m)
 		require.True(t, ok)
 		doc := "lost"
-		if ev.After[2].Known() {
-			doc = string(ev.After[2].Bytes())
+		if ev.After()[2].Known() {
+			doc = string(ev.After()[2].Bytes())
 		}
 		got = append(got, fmt.Sprint(ev.Index, " ", doc))
 	}

@@ -257,7 +257,7 @@ func (r *rule) check(table *change.Table) error {
 func (t *target) apply(c step.Change) (service.MessageBatch, error) {
 	set := map[string]string{}
 	ev := c.Event
-	rowless := ev.Before == nil && ev.After == nil
+	rowless := ev.Before() == nil && ev.After() == nil
 	var buf []byte
 	var err error
 	if t.topic != nil {

@@ -67,7 +67,7 @@ func event(t *change.Table, op change.Op, before, after []change.Value) *change.
 	}
 	return &change.Event{
 		Op: op, Table: t, Origin: &change.Origin{Tx: tx, ReadAt: time.Unix(0, 1700000000200300400), File: "bin.1"}, Index: 4, Pos: 99, Row: 1, LSN: 77,
-		Before: before, After: after,
+		Images: change.ImagesOf(before, after),
 	}
 }
 

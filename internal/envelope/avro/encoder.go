@@ -113,9 +113,9 @@ func (e *encoder) AppendPayload(dst []byte, ev *change.Event) []byte {
 	case e.format.Shape == confluent.ShapeEnvelope:
 		return e.appendEnvelope(dst, ev)
 	case ev.Op == change.Delete:
-		return e.appendRow(dst, ev.Before, true)
+		return e.appendRow(dst, ev.Before(), true)
 	default:
-		return e.appendRow(dst, ev.After, false)
+		return e.appendRow(dst, ev.After(), false)
 	}
 }
 
@@ -153,8 +153,8 @@ func (e *encoder) appendImage(dst []byte, row []change.Value, before bool) []byt
 
 // appendEnvelope appends the payload of the shape envelope.
 func (e *encoder) appendEnvelope(dst []byte, ev *change.Event) []byte {
-	dst = e.appendImage(dst, ev.Before, true)
-	dst = e.appendImage(dst, ev.After, false)
+	dst = e.appendImage(dst, ev.Before(), true)
+	dst = e.appendImage(dst, ev.After(), false)
 	dst = append(dst, e.source...)
 	if ev.Table.Schema != "" && ev.LSN != 0 {
 		e.scratch = append(strconv.AppendUint(append(e.scratch[:0], `[null,"`...), ev.LSN, 10), `"]`...)

@@ -73,10 +73,10 @@ func NewEncoder(name string, s *Shaping, w Writer) change.Encoder {
 // KeyRow returns the image that the key of an event is made of: the newest one that has a key; nil if none has.
 func KeyRow(ev *change.Event) []change.Value {
 	switch {
-	case ev.Table.HasKey(ev.After):
-		return ev.After
-	case ev.Table.HasKey(ev.Before):
-		return ev.Before
+	case ev.Table.HasKey(ev.After()):
+		return ev.After()
+	case ev.Table.HasKey(ev.Before()):
+		return ev.Before()
 	default:
 		return nil
 	}
@@ -91,7 +91,7 @@ func (e *encoder) AppendMessages(dst service.MessageBatch, buf []byte, ev *chang
 	case ev.Op == change.Schema:
 		return e.failed(dst, ev, fmt.Errorf("a change of the shape of table %s has %w %s: leave schema_changes off, or read it by a source with another format",
 			ev.Table.FullName(), ErrForm, e.name)), buf
-	case ev.Op == change.Update && ev.Table.KeyChanged(ev.Before, ev.After) && (e.Shape == ShapeEnvelope || e.Deletes == DeleteNull):
+	case ev.Op == change.Update && ev.Table.KeyChanged(ev.Before(), ev.After()) && (e.Shape == ShapeEnvelope || e.Deletes == DeleteNull):
 		dst, buf = e.moved(dst, buf, ev)
 	case e.Shape == ShapeRow && ev.Op == change.Delete && e.Deletes == DeleteNull:
 		dst, buf = e.tombstone(dst, buf, ev, 0, false)
@@ -99,7 +99,7 @@ func (e *encoder) AppendMessages(dst service.MessageBatch, buf []byte, ev *chang
 		silent := e.parts.Next(ev, 0)
 		silent.Silent = true
 		dst = append(dst, e.maker.Message(silent, nil, nil))
-	case ev.Op == change.Delete && e.Shape == ShapeEnvelope && e.Tombstones && ev.Table.HasKey(ev.Before):
+	case ev.Op == change.Delete && e.Shape == ShapeEnvelope && e.Tombstones && ev.Table.HasKey(ev.Before()):
 		dst, buf = e.deleted(dst, buf, ev)
 	default:
 		dst, buf = e.one(dst, buf, ev)
@@ -135,14 +135,14 @@ func (e *encoder) moved(dst service.MessageBatch, buf []byte, ev *change.Event) 
 		dst, buf = e.tombstone(dst, buf, ev, 0, true)
 	}
 	created := e.parts.Next(ev, len(dst)-first)
-	created.Op, created.Before = change.Create, nil
+	created.Op, created.Images = change.Create, change.ImagesOf(nil, ev.After())
 	return e.one(dst, buf, created)
 }
 
 // deleted appends the messages of a row that is gone.
 func (e *encoder) deleted(dst service.MessageBatch, buf []byte, ev *change.Event) (service.MessageBatch, []byte) {
 	gone := e.parts.Next(ev, 0)
-	gone.Op, gone.After, gone.Followed = change.Delete, nil, e.Tombstones
+	gone.Op, gone.Images, gone.Followed = change.Delete, change.ImagesOf(ev.Before(), nil), e.Tombstones
 	dst, buf = e.one(dst, buf, gone)
 	if !e.Tombstones {
 		return dst, buf
@@ -153,9 +153,9 @@ func (e *encoder) deleted(dst service.MessageBatch, buf []byte, ev *change.Event
 // tombstone appends a message without payload.
 func (e *encoder) tombstone(dst service.MessageBatch, buf []byte, ev *change.Event, part int, old bool) (service.MessageBatch, []byte) {
 	t := e.parts.Next(ev, part)
-	t.Op, t.After, t.Tombstone = change.Delete, nil, true
-	if old && !ev.Table.HasKey(ev.Before) {
-		t.Before = nil
+	t.Op, t.Images, t.Tombstone = change.Delete, change.ImagesOf(ev.Before(), nil), true
+	if old && !ev.Table.HasKey(ev.Before()) {
+		t.Images = change.Images{}
 	}
 	start := len(buf)
 	buf = e.AppendKey(buf, t)

@@ -35,7 +35,7 @@ func mysqlEvent(op change.Op, before, after []change.Value) *change.Event {
 	tx := &change.Tx{ID: "u:7", GTID: "u:7", Position: "u:7", ServerID: 3, CommitTime: time.UnixMicro(1700000000123456).UTC()}
 	return &change.Event{
 		Op: op, Table: mysqlTable(), Origin: &change.Origin{Tx: tx, ReadAt: time.Unix(0, 1700000000200300400), File: "bin.1"}, Index: 4, Pos: 99, Row: 1,
-		Before: before, After: after,
+		Images: change.ImagesOf(before, after),
 	}
 }
 
@@ -189,7 +189,7 @@ func TestNeighbours(t *testing.T) {
 func TestPostgresMessage(t *testing.T) {
 	src := &change.Source{Connector: "postgresql", Name: "shop", Version: "v1"}
 	ev := &change.Event{
-		Op: change.Message, Table: change.MessageTable(src, "db"), Index: 1, LSN: 42, After: []change.Value{text("foo"), change.BytesValue([]byte("bar"))},
+		Op: change.Message, Table: change.MessageTable(src, "db"), Index: 1, LSN: 42, Images: change.ImagesOf(nil, []change.Value{text("foo"), change.BytesValue([]byte("bar"))}),
 		Origin: &change.Origin{Tx: &change.Tx{XID: 5, Position: "0/1", CommitTime: time.UnixMilli(7)}, ReadAt: time.UnixMilli(8)},
 	}
 	assert.Equal(t, []told{{

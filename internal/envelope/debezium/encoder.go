@@ -130,9 +130,9 @@ func (e *encoder) AppendMessages(dst service.MessageBatch, buf []byte, ev *chang
 	e.prepare(ev)
 	first := len(dst)
 	switch {
-	case ev.Op == change.Update && ev.Table.KeyChanged(ev.Before, ev.After):
+	case ev.Op == change.Update && ev.Table.KeyChanged(ev.Before(), ev.After()):
 		dst, buf = e.moved(dst, buf, ev)
-	case ev.Op == change.Delete && e.format.Tombstones && ev.Table.HasKey(ev.Before):
+	case ev.Op == change.Delete && e.format.Tombstones && ev.Table.HasKey(ev.Before()):
 		dst, buf = e.deleted(dst, buf, ev, nil)
 	case ev.Op == change.Truncate && !e.format.Truncates:
 		silent := e.parts.Next(ev, 0)
@@ -169,13 +169,13 @@ func (e *encoder) one(dst service.MessageBatch, buf []byte, ev *change.Event) (s
 // moved appends the messages of an update that has changed the key: the row is gone under its old key, and there under its new one.
 func (e *encoder) moved(dst service.MessageBatch, buf []byte, ev *change.Event) (service.MessageBatch, []byte) {
 	start := len(buf)
-	buf = e.appendRowKey(buf, ev.After)
+	buf = e.appendRowKey(buf, ev.After())
 	newKey := buf[start:len(buf):len(buf)]
 	dst, buf = e.deleted(dst, buf, ev, []change.Header{{Name: headerNewKey, Value: newKey}})
 	start = len(buf)
-	buf = e.appendRowKey(buf, ev.Before)
+	buf = e.appendRowKey(buf, ev.Before())
 	created := e.parts.Next(ev, 2)
-	created.Op, created.Before = change.Create, nil
+	created.Op, created.Images = change.Create, change.ImagesOf(nil, ev.After())
 	created.Headers = []change.Header{{Name: headerOldKey, Value: buf[start:len(buf):len(buf)]}}
 	return e.one(dst, buf, created)
 }
@@ -183,22 +183,22 @@ func (e *encoder) moved(dst service.MessageBatch, buf []byte, ev *change.Event) 
 // deleted appends the messages of a row that is gone.
 func (e *encoder) deleted(dst service.MessageBatch, buf []byte, ev *change.Event, headers []change.Header) (service.MessageBatch, []byte) {
 	gone := e.parts.Next(ev, 0)
-	gone.Op, gone.After, gone.Headers, gone.Followed = change.Delete, nil, headers, e.format.Tombstones
+	gone.Op, gone.Images, gone.Headers, gone.Followed = change.Delete, change.ImagesOf(ev.Before(), nil), headers, e.format.Tombstones
 	dst, buf = e.one(dst, buf, gone)
 	if !e.format.Tombstones {
 		return dst, buf
 	}
 	tombstone := e.parts.Next(ev, 1)
-	tombstone.Op, tombstone.After, tombstone.Headers, tombstone.Tombstone = change.Delete, nil, headers, true
+	tombstone.Op, tombstone.Images, tombstone.Headers, tombstone.Tombstone = change.Delete, gone.Images, headers, true
 	return append(dst, e.maker.Message(tombstone, nil, gone.Key())), buf
 }
 
 // appendEnvelope appends the payload of a change of a row, or of a truncate.
 func (e *encoder) appendEnvelope(dst []byte, ev *change.Event) []byte {
 	dst = append(append(dst, e.names.valueHead...), `{"before":`...)
-	dst = e.appendRow(dst, ev.Before, true)
+	dst = e.appendRow(dst, ev.Before(), true)
 	dst = append(dst, `,"after":`...)
-	dst = e.appendRow(dst, ev.After, false)
+	dst = e.appendRow(dst, ev.After(), false)
 	dst = e.appendSource(dst, ev)
 	dst = append(dst, `,"transaction":null,"op":"`...)
 	dst = append(dst, byte(ev.Op), '"')
@@ -270,10 +270,10 @@ func (e *encoder) appendKey(dst []byte, ev *change.Event) []byte {
 		dst = e.appendNoSchema(dst)
 		dst = append(envelope.AppendString(append(dst, `{"databaseName":`...), ev.Table.Database), '}')
 		return append(dst, e.names.tail...)
-	case ev.Table.HasKey(ev.After):
-		return e.appendRowKey(dst, ev.After)
-	case ev.Table.HasKey(ev.Before):
-		return e.appendRowKey(dst, ev.Before)
+	case ev.Table.HasKey(ev.After()):
+		return e.appendRowKey(dst, ev.After())
+	case ev.Table.HasKey(ev.Before()):
+		return e.appendRowKey(dst, ev.Before())
 	}
 	return dst
 }
@@ -295,7 +295,7 @@ func (e *encoder) appendLogical(dst []byte, ev *change.Event) []byte {
 	dst = strconv.AppendInt(dst, ev.ReadAt.UnixMilli(), 10)
 	dst = e.appendSource(dst, ev)
 	dst = append(dst, `,"transaction":null,"message":`...)
-	dst = append(e.appendRow(dst, ev.After, false), '}')
+	dst = append(e.appendRow(dst, ev.After(), false), '}')
 	return append(dst, e.names.tail...)
 }
 

@@ -14,7 +14,7 @@ func isTransactions(t *change.Table) bool {
 
 // appendMarker appends the payload of a record of the transaction topic.
 func (e *encoder) appendMarker(dst []byte, ev *change.Event) []byte {
-	row := ev.After
+	row := ev.After()
 	dst = append(append(dst, e.names.valueHead...), `{"status":`...)
 	dst = envelope.AppendValue(dst, row[change.TransactionStatus])
 	dst = e.appendTransactionID(append(dst, `,"id":`...), ev)
@@ -38,7 +38,7 @@ func (e *encoder) appendTransactionID(dst []byte, ev *change.Event) []byte {
 	case tx.GTID == "" && tx.File != "":
 		return envelope.AppendString(dst, "file="+tx.File+",pos="+strconv.FormatUint(tx.Pos, 10))
 	default:
-		return envelope.AppendValue(dst, ev.After[change.TransactionID])
+		return envelope.AppendValue(dst, ev.After()[change.TransactionID])
 	}
 }
 

@@ -69,7 +69,7 @@ func row(id int64, full bool) []change.Value {
 
 func event(t *change.Table, op change.Op, before, after []change.Value) *change.Event {
 	tx := &change.Tx{ID: "u:7", GTID: "u:7", Position: "u:7", ServerID: 3, CommitTime: time.UnixMicro(1700000000123456).UTC()}
-	return &change.Event{Op: op, Table: t, Origin: &change.Origin{Tx: tx, ReadAt: time.Unix(1700000001, 0), File: "bin.1"}, Index: 4, Before: before, After: after}
+	return &change.Event{Op: op, Table: t, Origin: &change.Origin{Tx: tx, ReadAt: time.Unix(1700000001, 0), File: "bin.1"}, Index: 4, Images: change.ImagesOf(before, after)}
 }
 
 // valid checks that JSON in the wire format has the schema that its number stands for, and returns the JSON.

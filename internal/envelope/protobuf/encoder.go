@@ -127,9 +127,9 @@ func (e *encoder) AppendPayload(dst []byte, ev *change.Event) []byte {
 	case e.format.Shape == confluent.ShapeEnvelope:
 		return e.appendEnvelope(dst, ev)
 	case ev.Op == change.Delete:
-		return e.appendRow(dst, ev.Before, true)
+		return e.appendRow(dst, ev.Before(), true)
 	default:
-		return e.appendRow(dst, ev.After, false)
+		return e.appendRow(dst, ev.After(), false)
 	}
 }
 
@@ -151,13 +151,13 @@ func (e *encoder) AppendKey(dst []byte, ev *change.Event) []byte {
 }
 
 func (e *encoder) appendEnvelope(dst []byte, ev *change.Event) []byte {
-	if ev.Before != nil {
+	if ev.Before() != nil {
 		start := len(dst) + 2
-		dst = end(e.appendRow(append(dst, tagBefore, 0), ev.Before, true), start)
+		dst = end(e.appendRow(append(dst, tagBefore, 0), ev.Before(), true), start)
 	}
-	if ev.After != nil {
+	if ev.After() != nil {
 		start := len(dst) + 2
-		dst = end(e.appendRow(append(dst, tagAfter, 0), ev.After, false), start)
+		dst = end(e.appendRow(append(dst, tagAfter, 0), ev.After(), false), start)
 	}
 	start := len(dst) + 2
 	dst = append(append(dst, tagSource, 0), e.source...)

@@ -44,7 +44,7 @@ func Origin() *change.Origin {
 
 // Event returns an event of one transaction.
 func Event(origin *change.Origin, index int, op change.Op, t *change.Table, before, after []change.Value) *change.Event {
-	return &change.Event{Op: op, Table: t, Origin: origin, Index: uint64(index), Before: before, After: after}
+	return &change.Event{Op: op, Table: t, Origin: origin, Index: uint64(index), Images: change.ImagesOf(before, after)}
 }
 
 // kept are the siblings of batches, which their source keeps.

@@ -152,7 +152,7 @@ func ParseTableMap(body []byte) (*TableMap, error) {
 	if c.Short || meta.Short {
 		return nil, fmt.Errorf("table map of %s: %w", m.Name(), ErrTruncated)
 	}
-	m.setWidths()
+	m.SetWidths()
 	return m, nil
 }
 

@@ -95,8 +95,8 @@ func (w width) Size(p []byte) (int, error) {
 	return n, nil
 }
 
-// setWidths works out the width of each column.
-func (m *TableMap) setWidths() {
+// SetWidths works out the width of each column.
+func (m *TableMap) SetWidths() {
 	m.Widths = make([]width, len(m.Types))
 	for i, t := range m.Types {
 		t, meta := RealType(t, m.Metas[i])
@@ -118,7 +118,7 @@ func (m *TableMap) SetDigits(column, digits int) {
 	switch m.Types[column] {
 	case mysql.MYSQL_TYPE_TIME, mysql.MYSQL_TYPE_TIMESTAMP, mysql.MYSQL_TYPE_DATETIME:
 		m.Metas[column] = uint16(digits)
-		m.setWidths()
+		m.SetWidths()
 	}
 }
 

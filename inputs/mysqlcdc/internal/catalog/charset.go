@@ -30,7 +30,7 @@ func (c *Catalog) EastAsianCharset(ctx context.Context, name string) (*charset.C
 			return nil, err
 		}
 	}
-	return &charset.Charset{Name: name, Decode: e.Decode}, nil
+	return &charset.Charset{Name: name, ASCII: true, Decode: e.Decode}, nil
 }
 
 // characters fills a table with what the numbers of that many bytes after a prefix mean, as far as they are one character.

@@ -11,6 +11,8 @@ import (
 // Charset turns the bytes of a column into UTF-8.
 type Charset struct {
 	Name string
+	// ASCII says that bytes below 128 are what they are in ASCII, so that text of such bytes is UTF-8 already.
+	ASCII bool
 	// Decode appends the UTF-8 of src to dst and returns the text and the grown dst. The text is src itself where that
 	// is UTF-8 already. An error means that src is not text of the charset.
 	Decode func(dst, src []byte) (text, grown []byte, err error)
@@ -26,19 +28,19 @@ var (
 func New(name string) *Charset {
 	switch name {
 	case "utf8mb4", "utf8mb3", "utf8":
-		return &Charset{name, decodeUTF8}
+		return &Charset{name, true, decodeUTF8}
 	case "ascii":
-		return &Charset{name, decodeASCII}
+		return &Charset{name, true, decodeASCII}
 	case "utf16":
-		return &Charset{name, decodeUTF16(binary.BigEndian)}
+		return &Charset{name, false, decodeUTF16(binary.BigEndian)}
 	case "utf16le":
-		return &Charset{name, decodeUTF16(binary.LittleEndian)}
+		return &Charset{name, false, decodeUTF16(binary.LittleEndian)}
 	case "ucs2":
-		return &Charset{name, decodeUCS2}
+		return &Charset{name, false, decodeUCS2}
 	case "utf32":
-		return &Charset{name, decodeUTF32}
+		return &Charset{name, false, decodeUTF32}
 	}
-	return &Charset{name, decodeUnknown}
+	return &Charset{name, false, decodeUnknown}
 }
 
 // NewSingleByte returns a charset of one byte a character. The table has the UTF-8 of each byte, empty for none.
@@ -47,7 +49,7 @@ func NewSingleByte(name string, table [256]string) *Charset {
 	for b := range utf8.RuneSelf {
 		likeASCII = likeASCII && table[b] == string(rune(b))
 	}
-	return &Charset{name, func(dst, src []byte) ([]byte, []byte, error) {
+	return &Charset{name, likeASCII, func(dst, src []byte) ([]byte, []byte, error) {
 		if likeASCII && IsASCII(src) {
 			return src, dst, nil
 		}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
@@ -57,10 +56,11 @@ var _ coordinator.Rows = (*Segment)(nil)
 // envelopeSize is about what the envelope adds to the values of an event.
 const envelopeSize = 512
 
-// How much, at most, is allocated at once: events and values of that many rows, and that many bytes for payloads, or one.
+// How much, at most, is allocated at once: events and values of that many rows, and that many bytes for payloads, or one. The allocator
+// has pieces of up to 32 KB at hand.
 const (
-	chunkRows   = 128
-	maxPayloads = 64 << 10
+	chunkRows   = 64
+	maxPayloads = 28 << 10
 )
 
 // Decode implements coordinator.Rows.
@@ -73,31 +73,49 @@ func (s *Segment) Decode(ctx context.Context, dst service.MessageBatch) (service
 		return dst, s.wrap(s.Row, err)
 	}
 	for n := 0; len(d.rest) > 0 || n == 0 && s.Event.Blank(); n++ {
-		ev, images := d.event(), d.rest
-		if err := d.row(ev); err != nil {
-			return dst, s.wrap(s.Row+n, err)
-		}
-		if n < s.Skip && !s.Silent {
-			continue
-		}
-		if s.Layout.RowEnd > 0 {
-			op, counts, err := s.now(ev.Op, images)
-			if err != nil {
-				return dst, s.wrap(s.Row+n, err)
-			}
-			if !counts {
+		ev := d.event()
+		ev.Op, ev.Table, ev.Origin, ev.Pos = d.op, s.Layout.Table, d.origin, s.Pos
+		ev.Index, ev.Row, ev.Silent = s.Index+uint64(n), s.Row+n, n < s.Skip
+		if d.direct != nil && n >= s.Skip {
+			var ok bool
+			if dst, ok = d.directly(dst, ev); ok {
 				continue
 			}
-			if ev.Op = op; op == change.Delete {
-				ev.After = nil
-			}
 		}
-		ev.Index, ev.Row, ev.Silent = s.Index+uint64(n), s.Row+n, n < s.Skip
-		first := len(dst)
-		dst, d.buf = d.encoder.AppendMessages(dst, d.payload(), ev)
-		if d.err != nil {
-			change.SetErrors(dst[first:], s.wrap(s.Row+n, d.err))
+		if dst, err = d.longWay(dst, ev, n); err != nil {
+			return dst, s.wrap(s.Row+n, err)
 		}
+	}
+	return dst, nil
+}
+
+// longWay appends the messages of the next row, made of its values.
+func (d *rowDecoder) longWay(dst service.MessageBatch, ev *change.Event, n int) (service.MessageBatch, error) {
+	s, images := d.seg, d.rest
+	if err := d.row(); err != nil || n < s.Skip && !s.Silent {
+		return dst, err
+	}
+	if s.Layout.RowEnd > 0 {
+		op, counts, err := s.now(ev.Op, images)
+		if err != nil || !counts {
+			return dst, err
+		}
+		if ev.Op = op; op == change.Delete {
+			d.pair.After = nil
+		}
+	}
+	if d.direct == nil {
+		d.pairs[d.at] = d.pair
+		ev.Images = d.rows.At(d.at)
+	} else {
+		ev.Images = change.ImagesOf(d.pair.Before, d.pair.After)
+		d.direct.encoder.Direct(nil)
+		defer d.direct.encoder.Direct(d.direct)
+	}
+	first := len(dst)
+	dst, d.buf = d.encoder.AppendMessages(dst, d.payload(), ev)
+	if d.err != nil {
+		change.SetErrors(dst[first:], s.wrap(s.Row+n, d.err))
 	}
 	return dst, nil
 }
@@ -116,13 +134,20 @@ type rowDecoder struct {
 	op      change.Op
 	origin  *change.Origin
 	events  []change.Event
+	rows    *change.ImageSet // the images of the chunk of events, the next of which has this number in it
+	at      int
+	pairs   []change.Pair // what they are, unless they are made when somebody asks
+	pair    change.Pair   // the values of the last row
 	values  []change.Value
 	arena   []byte
 	buf     []byte
 	encoder change.Encoder
-	images  int // of a row
-	start   int // of the last payload in buf
-	rowSize int // of a payload, about
+	direct  *direct // nil: rows become values first
+	images  int     // of a row
+	start   int     // of the last payload in buf
+	rowSize int     // of a payload, about
+	size    int     // of the images of a row, about
+	chunk   int     // how many rows there is memory made for at once
 	// missing is what a column is that an image does not have.
 	missing change.Value
 	err     error // the first value of the row that cannot be represented
@@ -149,17 +174,12 @@ func newRowDecoder(s *Segment) (*rowDecoder, error) {
 	case binlog.Delete:
 		d.op = change.Delete
 	}
-	if s.Event.Before != nil {
-		d.images++
-	}
-	if s.Event.After != nil {
-		d.images++
-	}
-	d.missing = s.missing()
+	d.images, d.missing = s.images(), s.missing()
+	d.goDirect()
 	return d, nil
 }
 
-// Event returns the next event of the slab. When there is none, it makes slabs for as many rows as are probably left.
+// event returns the next event of the slab. When there is none, it makes a slab for as many rows as are probably left.
 func (d *rowDecoder) event() *change.Event {
 	if len(d.events) == 0 {
 		n, size := 1, len(d.rest)
@@ -167,171 +187,34 @@ func (d *rowDecoder) event() *change.Event {
 			size -= len(next)
 			n = min(chunkRows, (len(d.rest)+size-1)/size)
 		}
+		d.size, d.chunk = size, n
 		if d.rowSize == 0 {
 			d.rowSize = envelopeSize + 2*size + 24*len(d.seg.Layout.Columns)
 		}
-		d.events = make([]change.Event, n)
-		d.values = make([]change.Value, n*d.images*len(d.seg.Layout.Columns))
-		d.arena = make([]byte, 0, n*size) // texts of numbers and times are about as long as twice their bytes
+		d.events, d.at = make([]change.Event, n), -1
+		if d.direct != nil {
+			d.rows = d.seg.lazy(d.rest, n)
+		} else {
+			d.pairs = make([]change.Pair, n)
+			d.rows = change.ImageSetOf(d.pairs)
+		}
 	}
 	ev := &d.events[0]
 	d.events = d.events[1:]
+	d.at++
 	return ev
 }
 
 // payload returns a buffer that has room for the payload of the event that event returned last, or about so.
 func (d *rowDecoder) payload() []byte {
-	if d.buf == nil {
-		d.buf = make([]byte, 0, d.rowSize)
-		return d.buf
+	if n := len(d.buf) - d.start; n > 0 {
+		d.rowSize = n
 	}
-	if d.rowSize = len(d.buf) - d.start; cap(d.buf)-len(d.buf) < d.rowSize+d.rowSize/8 {
-		d.rowSize += d.rowSize/8 + 64
-		d.buf = make([]byte, 0, max(d.rowSize, min((len(d.events)+1)*d.rowSize, maxPayloads)))
+	if room := d.rowSize + d.rowSize/8; cap(d.buf)-len(d.buf) < room {
+		d.buf = make([]byte, 0, max(room+64, min((len(d.events)+1)*(room+64), maxPayloads)))
 	}
 	d.start = len(d.buf)
 	return d.buf
-}
-
-// missing tells why the images lack columns. With binlog_row_image=NOBLOB an update or delete leaves out blobs, and only those:
-// the row has a value that the log does not carry. With MINIMAL it leaves out all sorts of columns: they are no part of the image.
-func (s *Segment) missing() change.Value {
-	if s.Event.Kind == binlog.Insert {
-		return change.Value{}
-	}
-	for i := range s.Layout.Table.Columns {
-		lacks := s.Event.Before != nil && !binlog.IsSet(s.Event.Before, i) || s.Event.After != nil && !binlog.IsSet(s.Event.After, i)
-		if lacks && !binlog.IsBlob(s.Layout.Columns[i].Type) {
-			return change.Value{}
-		}
-	}
-	return change.UnavailableValue()
-}
-
-// row decodes the next row. An error means that the rest cannot be trusted; d.err that one value cannot be represented.
-func (d *rowDecoder) row(ev *change.Event) (err error) {
-	s := d.seg
-	ev.Op, ev.Table, ev.Origin, ev.Pos = d.op, s.Layout.Table, d.origin, s.Pos
-	d.err = nil
-	left := len(d.rest)
-	if s.Event.Before != nil {
-		if ev.Before, err = d.image(s.Event.Before, s.Event.NBefore, nil, false); err != nil {
-			return err
-		}
-	}
-	if s.Event.After != nil {
-		if ev.After, err = d.image(s.Event.After, s.Event.NAfter, ev.Before, s.Event.Partial); err != nil {
-			return err
-		}
-	}
-	if len(d.rest) == left && !s.Event.Blank() {
-		return fmt.Errorf("a row without bytes: %w", binlog.ErrTruncated)
-	}
-	return nil
-}
-
-// image decodes one row image into values from the slab. An after image of a partial update can refer to the before image.
-func (d *rowDecoder) image(present []byte, count int, before []change.Value, partialEvent bool) ([]change.Value, error) {
-	columns := d.seg.Layout.Columns
-	img, err := binlog.OpenImage(d.rest, d.seg.TableMap.Types, count, partialEvent)
-	if err != nil {
-		return nil, err
-	}
-	row := d.values[:len(columns):len(columns)]
-	d.values = d.values[len(columns):]
-	if count == len(columns) && img.Partial == nil {
-		err = d.whole(row, img)
-	} else {
-		err = d.some(row, img, present, before)
-	}
-	return row[:len(d.seg.Layout.Table.Columns)], err
-}
-
-// whole decodes an image that has every column, which almost all have.
-func (d *rowDecoder) whole(row []change.Value, img binlog.Image) (err error) {
-	columns, widths, rest := d.seg.Layout.Columns, d.seg.TableMap.Widths, img.Values
-	for i := range row {
-		if binlog.IsSet(img.Nulls, i) {
-			row[i] = change.NullValue()
-			continue
-		}
-		n, err := widths[i].Size(rest)
-		if err != nil {
-			return fmt.Errorf("column %s: %w", d.seg.Layout.name(i), err)
-		}
-		if row[i], d.arena, err = columns[i].decode(rest[:n:n], d.arena); err != nil {
-			d.inexact(i, err)
-		}
-		rest = rest[n:]
-	}
-	d.rest = rest
-	return nil
-}
-
-// some decodes an image that lacks columns, or has differences in place of JSON documents.
-func (d *rowDecoder) some(row []change.Value, img binlog.Image, present []byte, before []change.Value) error {
-	columns, widths, rest := d.seg.Layout.Columns, d.seg.TableMap.Widths, img.Values
-	nth, nthJSON := 0, 0
-	for i := range columns {
-		c := &columns[i]
-		partial := false
-		if img.Partial != nil && c.Type == mysql.MYSQL_TYPE_JSON {
-			partial = binlog.IsSet(img.Partial, nthJSON)
-			nthJSON++
-		}
-		if !binlog.IsSet(present, i) {
-			row[i] = d.missing
-			if before != nil && d.missing.Kind() == change.Unavailable && before[i].Known() {
-				row[i] = before[i] // what an after image leaves out has not changed
-			}
-			continue
-		}
-		null := binlog.IsSet(img.Nulls, nth)
-		nth++
-		if null {
-			row[i] = change.NullValue()
-			continue
-		}
-		n, err := widths[i].Size(rest)
-		if err != nil {
-			return fmt.Errorf("column %s: %w", d.seg.Layout.name(i), err)
-		}
-		switch {
-		case partial && (before == nil || before[i].Kind() != change.JSON):
-			row[i] = change.UnavailableValue()
-		case partial:
-			row[i], err = d.differs(before[i], rest[c.Meta:n])
-		default:
-			row[i], d.arena, err = c.decode(rest[:n:n], d.arena)
-		}
-		if err != nil {
-			d.inexact(i, err)
-		}
-		rest = rest[n:]
-	}
-	d.rest = rest
-	return nil
-}
-
-// inexact notes that a value of the row cannot be represented.
-func (d *rowDecoder) inexact(column int, err error) {
-	if d.err == nil {
-		d.err = fmt.Errorf("column %s: %w", d.seg.Layout.name(column), err)
-	}
-}
-
-// differs returns what the differences make of a JSON document.
-func (d *rowDecoder) differs(before change.Value, diff []byte) (change.Value, error) {
-	if len(diff) == 0 {
-		return before, nil
-	}
-	start := len(d.arena)
-	out, err := appendJSONDiff(d.arena, before.Bytes(), diff)
-	if err != nil {
-		return change.UnavailableValue(), err
-	}
-	d.arena = out
-	return change.JSONValue(out[start:len(out):len(out)]), nil
 }
 
 // TableSegment is an event about a table as a whole: TRUNCATE TABLE, or a change of its shape.

@@ -64,43 +64,88 @@ func (r *Rows) Add(m Change) {
 	r.Msgs = append(r.Msgs, m)
 }
 
+// How much, at most, is allocated at once: that many events, and that many bytes for payloads, or one. The allocator has pieces of up to 32 KB at
+// hand.
+const (
+	chunkRows   = 64
+	maxPayloads = 28 << 10
+)
+
 // Decode implements coordinator.Rows.
 func (r *Rows) Decode(ctx context.Context, dst service.MessageBatch) (service.MessageBatch, error) {
-	d := decoder{values: make([]change.Value, 0, r.values), parts: value.Decoder{Trust: r.Trust}}
-	events := make([]change.Event, len(r.Msgs))
+	d := decoder{parts: value.Decoder{Trust: r.Trust}, direct: &direct{parts: value.Decoder{Trust: r.Trust}}, room: r.values}
+	lazy := change.LazyImages(r.pairs)
 	origin := &change.Origin{Tx: r.Tx, ReadAt: r.ReadAt, Snapshot: change.SnapshotFalse}
-	buf := make([]byte, 0, r.size)
+	var events []change.Event
 	for i := range r.Msgs {
-		m, ev := &r.Msgs[i], &events[i]
+		if len(events) == 0 {
+			events = make([]change.Event, min(chunkRows, len(r.Msgs)-i))
+		}
+		m, ev := &r.Msgs[i], &events[0]
+		events = events[1:]
 		ev.Table, ev.Origin, ev.Index, ev.LSN, ev.Silent = m.Rel.Table, origin, m.Index, uint64(m.LSN), m.Silent
-		d.parts.Invalid = nil
 		if d.encoder == nil {
 			d.encoder = envelope.NewEncoder(ev.Table.Source)
+			d.short, _ = d.encoder.(change.DirectEncoder)
 		}
-		if err := d.event(ev, m); err != nil {
-			return dst, fault.WithTable(m.Rel.Table.FullName(),
-				fmt.Errorf("decoding a change of %s at %s: %w", m.Rel.Table.FullName(), m.LSN, err))
-		}
-		if ev.Table != d.prepared {
-			if err := change.Prepare(ctx, ev.Table); err != nil {
-				return dst, fault.WithTable(ev.Table.FullName(), err)
-			}
-			d.prepared = ev.Table
-		}
-		first := len(dst)
-		dst, buf = d.encoder.AppendMessages(dst, buf, ev)
-		if d.parts.Invalid != nil {
-			change.SetErrors(dst[first:], fmt.Errorf("decoding a change of %s at %s: %w", m.Rel.Table.FullName(), m.LSN, d.parts.Invalid))
+		var err error
+		if dst, err = d.messages(ctx, dst, ev, m, lazy.At(i), r.size/len(r.Msgs)*(len(r.Msgs)-i)); err != nil {
+			return dst, err
 		}
 	}
 	return dst, nil
 }
 
+// messages appends the messages of a change; left is about how many bytes the payloads of this one and the following take.
+func (d *decoder) messages(ctx context.Context, dst service.MessageBatch, ev *change.Event, m *Change, lazy change.Images, left int) (service.MessageBatch, error) {
+	if room := 2*envelopeSize + 2*len(m.Body) + 2*m.Rel.Names; cap(d.buf)-len(d.buf) < room {
+		d.buf = make([]byte, 0, max(room, min(left+room, maxPayloads)))
+	}
+	if d.short != nil && isRow(m) {
+		if err := d.prepare(ctx, ev.Table); err != nil {
+			return dst, err
+		}
+		ev.Images = lazy
+		if out, ok := d.directly(dst, ev, m); ok {
+			return out, nil
+		}
+	}
+	d.parts.Invalid = nil
+	if err := d.event(ev, m); err != nil {
+		return dst, fault.WithTable(m.Rel.Table.FullName(), fmt.Errorf("decoding a change of %s at %s: %w", m.Rel.Table.FullName(), m.LSN, err))
+	}
+	if err := d.prepare(ctx, ev.Table); err != nil {
+		return dst, err
+	}
+	first := len(dst)
+	dst, d.buf = d.encoder.AppendMessages(dst, d.buf, ev)
+	if d.parts.Invalid != nil {
+		change.SetErrors(dst[first:], fmt.Errorf("decoding a change of %s at %s: %w", m.Rel.Table.FullName(), m.LSN, d.parts.Invalid))
+	}
+	return dst, nil
+}
+
+// prepare waits until messages of a table can be made.
+func (d *decoder) prepare(ctx context.Context, t *change.Table) error {
+	if t == d.prepared {
+		return nil
+	}
+	if err := change.Prepare(ctx, t); err != nil {
+		return fault.WithTable(t.FullName(), err)
+	}
+	d.prepared = t
+	return nil
+}
+
 // decoder turns row messages into events. Its slabs are shared by all values of a segment.
 type decoder struct {
 	encoder  change.Encoder
+	short    change.DirectEncoder // the same, if it is one
+	direct   *direct
 	prepared *change.Table // the last one whose messages can be made
+	buf      []byte
 	values   []change.Value
+	room     int // for how many values there is to be room when the first is made
 	parts    value.Decoder
 }
 
@@ -113,7 +158,6 @@ func (d *decoder) event(ev *change.Event, m *Change) (err error) {
 		}
 		return nil
 	}
-	c := pgoutput.Cursor{B: m.Body[1:]}
 	switch m.Body[0] {
 	case pgoutput.MsgTruncate:
 		ev.Op = change.Truncate
@@ -121,38 +165,49 @@ func (d *decoder) event(ev *change.Event, m *Change) (err error) {
 	case pgoutput.MsgMessage:
 		return d.message(ev, m.Body)
 	}
+	op, p, err := d.row(m)
+	ev.Op, ev.Images = op, change.ImagesOf(p.Before, p.After)
+	return err
+}
+
+// row makes values of a change of a row.
+func (d *decoder) row(m *Change) (op change.Op, p change.Pair, err error) {
+	if d.values == nil {
+		d.values = make([]change.Value, 0, d.room)
+	}
+	c := pgoutput.Cursor{B: m.Body[1:]}
 	c.U32() // the relation
 	marker := c.U8()
 	if marker == pgoutput.TupleOld || marker == pgoutput.TupleKey {
-		if ev.Before, err = d.tuple(&c, m.Rel, marker, nil); err != nil {
-			return err
+		if p.Before, err = d.tuple(&c, m.Rel, marker, nil); err != nil {
+			return 0, p, err
 		}
 		if m.Body[0] == pgoutput.MsgUpdate {
 			marker = c.U8()
 		}
 	}
 	if marker == pgoutput.TupleNew {
-		if ev.After, err = d.tuple(&c, m.Rel, marker, ev.Before); err != nil {
-			return err
+		if p.After, err = d.tuple(&c, m.Rel, marker, p.Before); err != nil {
+			return 0, p, err
 		}
 	}
 	wantOld := m.Body[0] == pgoutput.MsgDelete
 	wantNew := m.Body[0] != pgoutput.MsgDelete
 	switch m.Body[0] {
 	case pgoutput.MsgInsert:
-		ev.Op = change.Create
-		if ev.Before != nil {
-			return errors.New("an Insert message has an old row")
+		op = change.Create
+		if p.Before != nil {
+			return op, p, errors.New("an Insert message has an old row")
 		}
 	case pgoutput.MsgUpdate:
-		ev.Op = change.Update
+		op = change.Update
 	case pgoutput.MsgDelete:
-		ev.Op = change.Delete
+		op = change.Delete
 	}
-	if wantNew != (ev.After != nil) || wantOld && ev.Before == nil {
-		return fmt.Errorf("row message has the wrong images, last marker %q", marker)
+	if wantNew != (p.After != nil) || wantOld && p.Before == nil {
+		return op, p, fmt.Errorf("row message has the wrong images, last marker %q", marker)
 	}
-	return c.Done("row")
+	return op, p, c.Done("row")
 }
 
 func (d *decoder) message(ev *change.Event, body []byte) error {
@@ -162,7 +217,7 @@ func (d *decoder) message(ev *change.Event, body []byte) error {
 	}
 	ev.Op = change.Message
 	prefix := []byte(m.Prefix)
-	ev.After = []change.Value{d.parts.Text(prefix), change.BytesValue(m.Content)}
+	ev.Images = change.ImagesOf(nil, []change.Value{d.parts.Text(prefix), change.BytesValue(m.Content)})
 	return nil
 }
 

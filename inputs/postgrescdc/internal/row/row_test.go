@@ -15,6 +15,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/shape"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/value"
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/envelope"
 )
 
 // TestInexactRow has one value that cannot be decoded: its message carries the error, the others do not.
@@ -88,6 +89,7 @@ func FuzzRow(f *testing.F) {
 			return
 		}
 		r.Add(m)
+		checkBothWays(t, r, envelope.Native{})
 		batch, err := r.Decode(t.Context(), nil)
 		if err != nil {
 			return

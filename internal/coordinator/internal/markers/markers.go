@@ -100,7 +100,7 @@ func (k *Markers) mark(ctx context.Context, dst service.MessageBatch, at *change
 	row[change.TransactionCount], row[change.TransactionTables] = change.NullValue(), change.NullValue()
 	row[change.TransactionTime] = change.IntValue(at.Tx.CommitTime.UnixMilli())
 	ev := &change.Event{
-		Op: change.Message, Marker: marker, Table: k.table, Origin: at.Origin, Index: at.Index, Ident: []byte("begin"), After: row, Pos: at.Pos, Row: at.Row, LSN: at.LSN,
+		Op: change.Message, Marker: marker, Table: k.table, Origin: at.Origin, Index: at.Index, Ident: []byte("begin"), Images: change.ImagesOf(nil, row), Pos: at.Pos, Row: at.Row, LSN: at.LSN,
 	}
 	if marker == change.End {
 		ev.Ident, ev.Sub = []byte("end"), at.Sub+1

@@ -1,0 +1,170 @@
+package row
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/pgoutput"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/shape"
+	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/value"
+	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/envelope"
+)
+
+// longWay is a format whose encoder cannot do without values.
+type longWay struct{ change.Format }
+
+func (f longWay) NewEncoder() change.Encoder { return struct{ change.Encoder }{f.Format.NewEncoder()} }
+
+// made is all that is to be seen of a message.
+type made struct {
+	op           change.Op
+	index        uint64
+	payload, key string
+	err          string
+	images       [2][]change.Value
+}
+
+func decodeAs(t *testing.T, rows *Rows, f change.Format) (all []made, failed string) {
+	t.Helper()
+	r := &Rows{Tx: rows.Tx, ReadAt: rows.ReadAt, Trust: rows.Trust}
+	for _, m := range rows.Msgs {
+		src, rel := *m.Rel.Table.Source, *m.Rel
+		src.Format = f
+		rel.Table = &change.Table{Source: &src, Database: "shop", Schema: "public", Name: m.Rel.Table.Name, Columns: m.Rel.Table.Columns, Key: m.Rel.Table.Key}
+		m.Rel = &rel
+		r.Add(m)
+	}
+	batch, err := r.Decode(t.Context(), nil)
+	if err != nil {
+		failed = err.Error()
+	}
+	for _, m := range batch {
+		ev, ok := change.FromMessage(m)
+		require.True(t, ok)
+		x := made{op: ev.Op, index: ev.Index, payload: string(ev.Payload()), key: string(ev.Key()), images: [2][]change.Value{ev.Before(), ev.After()}}
+		if err := m.GetError(); err != nil {
+			x.err = err.Error()
+		}
+		all = append(all, x)
+	}
+	return all, failed
+}
+
+// checkBothWays compares what becomes of rows straight from the log with what becomes of them through values.
+func checkBothWays(t *testing.T, rows *Rows, formats ...change.Format) {
+	t.Helper()
+	for _, f := range formats {
+		short, failed := decodeAs(t, rows, f)
+		long, alsoFailed := decodeAs(t, rows, longWay{f})
+		require.Equal(t, alsoFailed, failed)
+		require.Len(t, short, len(long))
+		for i := range long {
+			for n, row := range long[i].images {
+				other := short[i].images[n]
+				require.Equal(t, row == nil, other == nil, "row %d", i)
+				require.Len(t, other, len(row), "row %d", i)
+				for c := range row {
+					require.True(t, row[c].Equal(other[c]), "row %d, column %d", i, c)
+				}
+			}
+			long[i].images, short[i].images = [2][]change.Value{}, [2][]change.Value{}
+			require.Equal(t, long[i], short[i], "row %d", i)
+		}
+	}
+}
+
+// texts are values of many types, and some of none.
+var texts = []string{ //nolint:gochecknoglobals // constants
+	"", "0", "1", "-1", "-0", "007", "+5", "12345678901234567890", "9223372036854775807", "-9223372036854775808", "18446744073709551615", "999999999999999999",
+	"t", "f", "1.50", "NaN", "-Infinity", "1e-7", "3.4028235e+38", "plain text", "a \"quoted\" one", "line\nbreak", "\x7f", "日本語", "\xff\xfe",
+	"2024-02-29 11:51:30.12+00", "2024-02-29 11:51:30", "0044-03-15 12:00:00 BC", "infinity", "12:30:00.5", "12:30:00+02", "2024-02-29 ab:cd:ef\"",
+	`{"a": 1}`, "{\n\t\"a\": [1, 2]}", `\x00ff`, `\xzz`, "{1,2,NULL}", `{{"a","b c"},{NULL,d}}`, `(1,"x ""y""")`, `"a"=>"b", "c"=>NULL`, "(1.5,-2)", "1 2 3", "101",
+	"0101000020E6100000000000000000F03F0000000000000040",
+}
+
+func anyRows(r *rand.Rand) *Rows {
+	codecs := []value.Codec{
+		value.CodecText, value.CodecText, value.CodecBool, value.CodecInt, value.CodecInt, value.CodecUint, value.CodecFloat32, value.CodecFloat64, value.CodecNumeric,
+		value.CodecBytea, value.CodecJSON, value.CodecTime, value.CodecTimestamp, value.CodecTimestampTZ, value.CodecBit1, value.CodecVector, value.CodecArray,
+		value.CodecComposite, value.CodecHstore, value.CodecPoint, value.CodecGeometry, value.CodecDigits, value.CodecGone,
+	}
+	n := r.IntN(1 + r.IntN(9))
+	rel := &shape.Relation{Captured: true, Table: &change.Table{Source: &change.Source{Connector: "postgresql", Name: "s", Version: "v"}, Name: "c"}}
+	text := &value.Type{Codec: value.CodecText}
+	for i := range n {
+		typ := &value.Type{Codec: codecs[r.IntN(len(codecs))], Digits: r.IntN(7), Elem: text, Delimiter: ',', Fields: []value.Field{{Name: "x", Typ: text}, {Name: "y", Typ: text}}}
+		rel.Types = append(rel.Types, typ)
+		rel.Identity = append(rel.Identity, r.IntN(2) == 0)
+		rel.Table.Columns = append(rel.Table.Columns, change.Column{Name: "c" + strconv.Itoa(i)})
+		if r.IntN(3) == 0 {
+			rel.Table.Key = append(rel.Table.Key, i)
+		}
+	}
+	rows := &Rows{Tx: benchTx(), ReadAt: time.UnixMilli(1), Trust: value.Trust(r.IntN(3))}
+	for i := range 1 + r.IntN(90) {
+		body := anyBody(r, rel)
+		rows.Add(Change{Rel: rel, Body: body, LSN: 0x2A, Index: uint64(i + 1)})
+	}
+	return rows
+}
+
+func anyBody(r *rand.Rand, rel *shape.Relation) []byte {
+	kind := []byte{pgoutput.MsgInsert, pgoutput.MsgUpdate, pgoutput.MsgUpdate, pgoutput.MsgDelete}[r.IntN(4)]
+	b := []byte{kind, 0, 0, 0, 1}
+	image := func(marker byte) {
+		b = binary.BigEndian.AppendUint16(append(b, marker), uint16(len(rel.Types)))
+		for _, typ := range rel.Types {
+			switch x := r.IntN(12); {
+			case x == 0:
+				b = append(b, pgoutput.TupleNull)
+				continue
+			case x == 1 && r.IntN(4) == 0:
+				b = append(b, pgoutput.TupleUnchanged)
+				continue
+			}
+			text := texts[r.IntN(len(texts))]
+			if r.IntN(4) > 0 {
+				text = map[value.Codec]string{
+					value.CodecBool: "t", value.CodecInt: "-15", value.CodecUint: "7", value.CodecFloat32: "0.1", value.CodecFloat64: "1e+30", value.CodecNumeric: "1.50",
+					value.CodecBytea: `\x00ff`, value.CodecJSON: "{\n\"a\": 1}", value.CodecTime: "12:30:00.5", value.CodecTimestamp: "2024-02-29 11:51:30.12",
+					value.CodecTimestampTZ: "2024-02-29 11:51:30+00", value.CodecBit1: "1", value.CodecVector: "1 2", value.CodecArray: `{a,"b \"c"}`,
+					value.CodecComposite: "(1,x)", value.CodecHstore: `"a"=>"b"`, value.CodecPoint: "(1.5,-2)", value.CodecDigits: "12", value.CodecText: "some \"text\"",
+				}[typ.Codec]
+			}
+			b = append(binary.BigEndian.AppendUint32(append(b, pgoutput.TupleText), uint32(len(text))), text...)
+		}
+	}
+	if kind == pgoutput.MsgDelete || kind == pgoutput.MsgUpdate && r.IntN(2) == 0 {
+		image([]byte{pgoutput.TupleOld, pgoutput.TupleKey}[r.IntN(2)])
+	}
+	if kind != pgoutput.MsgDelete {
+		image(pgoutput.TupleNew)
+	}
+	switch r.IntN(400) {
+	case 0:
+		b = b[:6+r.IntN(len(b)-5)]
+	case 1:
+		b[5+r.IntN(len(b)-5)] ^= byte(1 << r.IntN(8))
+	case 2:
+		b = append(b, 'x')
+	}
+	return b
+}
+
+// TestBothWays makes rows of random types and values straight from the log, and through values.
+func TestBothWays(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	for range 1000 {
+		checkBothWays(t, anyRows(r), envelope.Native{})
+	}
+	for range 200 {
+		checkBothWays(t, anyRows(r), envelope.Native{}, envelope.Row{Deletes: envelope.DeleteKeep}, envelope.Row{Deletes: envelope.DeleteNull},
+			&envelope.CloudEvents{Row: true}, &envelope.CloudEvents{Binary: true})
+	}
+}
