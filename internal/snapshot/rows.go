@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/redpanda-data/benthos/v4/public/service"
+
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/envelope"
 )
@@ -26,6 +28,15 @@ type rows struct {
 	idents []byte
 	buf    []byte
 	most   int // that a row has taken of buf
+	spare  *change.Event
+
+	// Rows that are written as they were read, see Raw.
+	short  change.DirectEncoder // the encoder, if it can do that
+	writer written
+	form   Form
+	decode func(row []byte) (values []change.Value, inexact, err error)
+	piece  *piece
+	images *change.ImageSet // of the piece
 }
 
 // The sizes of the pieces. The first ones are small, since most tables are.
@@ -58,40 +69,60 @@ func (r *rows) begin(t *change.Table) {
 	res.table = t
 	r.origin = &change.Origin{Tx: &change.Tx{Position: place, CommitTime: now}, ReadAt: now, Snapshot: change.SnapshotTrue}
 	r.encoder = envelope.NewEncoder(t.Source)
+	r.short, _ = r.encoder.(change.DirectEncoder)
 }
 
-// add makes the message of a row. It is an Add.
-func (r *rows) add(t *change.Table, values []change.Value, inexact error) {
-	res := r.res
-	if res.table == nil && r.failed == nil {
+// ready reports whether the message of a row can be made. The first row waits until it can.
+func (r *rows) ready(t *change.Table) bool {
+	if r.res.table == nil && r.failed == nil {
 		if r.failed = r.prepare(t); r.failed == nil {
 			r.begin(t)
 		}
 	}
-	if r.failed != nil {
-		return
+	return r.failed == nil
+}
+
+// event returns the event of the next row.
+func (r *rows) event(t *change.Table) *change.Event {
+	ev := r.spare
+	if r.spare = nil; ev == nil {
+		if len(r.events) == 0 {
+			r.events = make([]change.Event, min(max(len(r.res.messages), firstEvents), mostEvents))
+		}
+		ev, r.events = &r.events[0], r.events[1:]
 	}
-	if len(r.events) == 0 {
-		r.events = make([]change.Event, min(max(len(res.messages), firstEvents), mostEvents))
-	}
-	ev := &r.events[0]
-	r.events = r.events[1:]
-	ev.Table, ev.Op, ev.Origin, ev.Images = t, change.Read, r.origin, change.ImagesOf(nil, values)
-	if cap(r.idents)-len(r.idents) < identRoom {
-		r.idents = make([]byte, 0, pieceIdents)
-	}
-	start := len(r.idents)
-	r.idents = appendIdent(r.idents, ev, r.before+len(res.messages))
-	ev.Ident = r.idents[start:len(r.idents):len(r.idents)]
+	ev.Table, ev.Op, ev.Origin = t, change.Read, r.origin
+	return ev
+}
+
+// room returns a buffer with room for the payload of a row.
+func (r *rows) room() []byte {
 	if cap(r.buf)-len(r.buf) < r.most { // a new one, and not a copy of what there is
 		r.buf = make([]byte, 0, max(piecePayload, 16*r.most))
 	}
-	at, n := len(r.buf), len(res.messages)
-	res.messages, r.buf = r.encoder.AppendMessages(res.messages, r.buf, ev)
-	res.sizes = append(res.sizes, len(ev.Payload()))
-	r.most = max(r.most, len(r.buf)-at)
+	return r.buf
+}
+
+// took notes what the encoder has made of an event.
+func (r *rows) took(messages service.MessageBatch, buf []byte, ev *change.Event) {
+	r.most = max(r.most, len(buf)-len(r.buf))
+	r.res.messages, r.buf = messages, buf
+	r.res.sizes = append(r.res.sizes, len(ev.Payload()))
+}
+
+// add makes the message of a row of which there are values. It is an Add.
+func (r *rows) add(t *change.Table, values []change.Value, inexact error) {
+	if !r.ready(t) {
+		return
+	}
+	ev := r.event(t)
+	ev.Images = change.ImagesOf(nil, values)
+	_ = r.identify(ev, func(column int) (change.Value, error) { return values[column], nil }) // they are there
+	n := len(r.res.messages)
+	messages, buf := r.encoder.AppendMessages(r.res.messages, r.room(), ev)
+	r.took(messages, buf, ev)
 	if inexact != nil {
-		change.SetErrors(res.messages[n:], inexact)
+		change.SetErrors(messages[n:], inexact)
 	}
 }
 
@@ -101,16 +132,33 @@ func (r *rows) result(end End) *result {
 	return r.res
 }
 
-// appendIdent appends what identifies a row in the event ids of its load: the values of its key; n for a row without one.
-func appendIdent(dst []byte, ev *change.Event, n int) []byte {
-	if len(ev.Table.Key) == 0 {
-		return strconv.AppendInt(dst, int64(n), 10)
+// identify sets what identifies the row of an event in the event ids of its load: the values of its key; its number for a row without one.
+func (r *rows) identify(ev *change.Event, value func(column int) (change.Value, error)) error {
+	if cap(r.idents)-len(r.idents) < identRoom {
+		r.idents = make([]byte, 0, pieceIdents)
 	}
-	for i, c := range ev.Table.Key {
+	start := len(r.idents)
+	out, err := appendIdent(r.idents, ev.Table, r.before+len(r.res.messages), value)
+	if err != nil {
+		return err
+	}
+	r.idents = out
+	ev.Ident = out[start:len(out):len(out)]
+	return nil
+}
+
+func appendIdent(dst []byte, t *change.Table, n int, value func(column int) (change.Value, error)) ([]byte, error) {
+	if len(t.Key) == 0 {
+		return strconv.AppendInt(dst, int64(n), 10), nil
+	}
+	for i, c := range t.Key {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		v := ev.After()[c]
+		v, err := value(c)
+		if err != nil {
+			return dst, err
+		}
 		switch v.Kind() {
 		case change.Int:
 			dst = strconv.AppendInt(dst, v.Int(), 10)
@@ -120,7 +168,7 @@ func appendIdent(dst []byte, ev *change.Event, n int) []byte {
 			dst = appendIdentText(dst, v)
 		}
 	}
-	return dst
+	return dst, nil
 }
 
 // appendIdentText appends a text as it is if it is short and plain, and has no look of a digest; else its digest.

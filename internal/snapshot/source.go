@@ -86,6 +86,8 @@ type Chunk struct {
 	// Keys, when there are any, stand for the bounds: the rows with these keys, each the values of the key's columns as an event has
 	// them. A key that is not there has no row.
 	Keys [][]change.Value
+	// Raw, if it is set, takes rows in the form in which they were read. A Reader that has them in none calls add.
+	Raw Raw
 }
 
 // Add takes a row of a chunk: one value for each column of its table, which are kept. Where one of them cannot be represented, inexact says why.

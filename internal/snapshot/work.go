@@ -384,6 +384,7 @@ func read(ctx context.Context, r Reader, c Chunk, into *rows) (*result, error) {
 		defer cancel()
 		return change.Prepare(ctx, t)
 	}
+	c.Raw = into.addRaw
 	end, err := r.Read(ctx, c, into.add)
 	if err == nil {
 		err = into.failed

@@ -106,7 +106,7 @@ func (r *reader) read(ctx context.Context, c snapshot.Chunk, add snapshot.Add) (
 			return end, err
 		}
 	}
-	r.held = nil
+	r.held, in.raw = nil, c.Raw
 	if end, err = in.rows(ctx, c.Limit, add); err != nil {
 		return end, err
 	}

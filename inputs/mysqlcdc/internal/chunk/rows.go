@@ -21,7 +21,12 @@ type rowReader struct {
 	// slab and arena are what is left of the memory for values and their texts.
 	slab  []change.Value
 	arena []byte
+	// raw, if it is set, takes rows as they were read; scratch is for what does not stay.
+	raw     snapshot.Raw
+	scratch []byte
 }
+
+var _ snapshot.Form = (*rowReader)(nil)
 
 // How much memory is taken at once: so many values, and so many bytes of texts. The allocator has pieces of this size at hand.
 const (
@@ -47,6 +52,12 @@ func (in *rowReader) rows(ctx context.Context, limit int, add snapshot.Add) (end
 			continue
 		}
 		last = p
+		if in.raw != nil {
+			if err := in.raw(in.table.layout.Table, p, in); err != nil {
+				return end, err
+			}
+			continue
+		}
 		values, inexact, err := in.values(p)
 		if err != nil {
 			return end, err
@@ -84,4 +95,23 @@ func (in *rowReader) values(p []byte) (values []change.Value, inexact, err error
 			fmt.Errorf("decoding a row of %s in a snapshot: %w", l.Table.FullName(), inexact)))
 	}
 	return values, inexact, nil
+}
+
+// Decoder implements snapshot.Form.
+func (in *rowReader) Decoder() func(p []byte) (values []change.Value, inexact, err error) {
+	return (&rowReader{table: in.table, decoder: in.decoder}).values
+}
+
+// Value implements snapshot.Form.
+func (in *rowReader) Value(p []byte, column int) (v change.Value, err error) {
+	if v, in.scratch, err = in.decoder.Value(p, column, in.scratch[:0]); err != nil {
+		err = fault.WithKind(fault.KindProtocol, err)
+	}
+	return v, err
+}
+
+// AppendRow implements snapshot.Form.
+func (in *rowReader) AppendRow(dst, p []byte, names [][]byte, ends []int32) (_ []byte, ok bool) {
+	dst, in.scratch, ok = in.decoder.AppendRow(dst, p, names, ends, in.scratch)
+	return dst, ok
 }

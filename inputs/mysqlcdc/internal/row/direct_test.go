@@ -270,3 +270,92 @@ func TestLazyValues(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestResultBothWays: rows of queries, straight and through values.
+func TestResultBothWays(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 10))
+	straight := 0
+	for range 2000 {
+		l := &Layout{Table: &change.Table{}}
+		var types []byte
+		row := []byte{0}
+		n := 1 + r.IntN(6)
+		nulls := make([]byte, (n+nullSkip+7)/8)
+		var values []byte
+		for i := range n {
+			_, _, c := anyColumn(r)
+			typ := c.Type
+			switch typ {
+			case mysql.MYSQL_TYPE_ENUM, mysql.MYSQL_TYPE_SET, binlog.TypeMariaVarcharCompressed, binlog.TypeMariaBlobCompressed:
+				typ = mysql.MYSQL_TYPE_STRING
+			}
+			l.Columns, types = append(l.Columns, c), append(types, typ)
+			l.Table.Columns = append(l.Table.Columns, change.Column{Name: string(rune('a' + i))})
+			if r.IntN(6) == 0 {
+				nulls[(i+nullSkip)/8] |= 1 << ((i + nullSkip) % 8)
+				continue
+			}
+			values = append(values, anyFetched(r, &c, widthOf(typ))...)
+		}
+		row = append(append(row, nulls...), values...)
+		if r.IntN(20) == 0 {
+			row = row[:r.IntN(len(row))]
+		}
+		res, err := NewResult(l, types)
+		require.NoError(t, err)
+		names := make([][]byte, n)
+		for i := range names {
+			names[i] = []byte(`,"` + l.Table.Columns[i].Name + `":`)
+		}
+		ends, made := make([]int32, n), make([]change.Value, n)
+		_, inexact, err := res.Decode(row, made, nil)
+		out, _, ok := res.AppendRow([]byte("before"), row, names, ends, nil)
+		require.Equal(t, err == nil && inexact == nil, ok)
+		if err != nil {
+			continue
+		}
+		for i, v := range made {
+			one, _, err := res.Value(row, i, nil)
+			require.NoError(t, err)
+			require.True(t, v.Equal(one), "column %d of type %d", i, l.Columns[i].Type)
+		}
+		if !ok {
+			continue
+		}
+		straight++
+		want := []byte("before")
+		for i, v := range made {
+			want = envelope.AppendValue(append(want, names[i]...), v)
+			require.Equal(t, len(want)-len("before"), int(ends[i]))
+		}
+		want[len("before")] = '{'
+		require.Equal(t, string(append(want, '}')), string(out))
+	}
+	require.Greater(t, straight, 300)
+}
+
+// anyFetched returns bytes that a query can have for a column, or nearly.
+func anyFetched(r *rand.Rand, c *Column, w width) []byte {
+	random := func(n int) []byte { return anyValue(r, &Column{}, n, 0) }
+	switch w {
+	case width1:
+		return random(1)
+	case width2:
+		return random(2)
+	case width4:
+		return random(4)
+	case width8:
+		return random(8)
+	case widthTime:
+		date := [][]byte{{}, {0xe8, 7, 2, 29}, {0xe8, 7, 2, 29, 11, 51, 30}, {0xe8, 7, 0, 0, 11, 51, 30, 0x40, 0xe2, 1, 0}, {0xe8, 7, 2, 29, 11, 51, 99}}
+		if isTime(c.Type) {
+			date = [][]byte{{}, {1, 34, 0, 0, 0, 22, 59, 59}, {0, 0, 0, 0, 0, 1, 2, 3, 0x40, 0xe2, 1, 0}, {0, 0, 0, 0, 0, 1, 60, 3}}
+		}
+		p := date[r.IntN(len(date))]
+		return append([]byte{byte(len(p))}, p...)
+	}
+	if c.Type == mysql.MYSQL_TYPE_BIT {
+		return append([]byte{2}, random(2)...)
+	}
+	return anyValue(r, &Column{}, 0, 1)
+}

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/envelope"
 )
 
 // A query gives the values of a row in another form than the log does (MySQL internals, "Binary Protocol Resultset Row"). What is made of
@@ -157,6 +159,91 @@ func (r *Result) Decode(p []byte, values []change.Value, arena []byte) (_ []byte
 	return arena, inexact, nil
 }
 
+// Value returns one value of a row, in memory of the arena or the row; the arena grows.
+func (r *Result) Value(p []byte, column int, arena []byte) (change.Value, []byte, error) {
+	c := binlog.Cursor{Rest: p}
+	c.Take(rowHead)
+	nulls := c.Take((len(r.widths) + nullSkip + 7) / 8)
+	for i := 0; !c.Short; i++ {
+		null := binlog.IsSet(nulls, i+nullSkip)
+		var value []byte
+		if !null {
+			value = r.widths[i].take(&c)
+		}
+		switch {
+		case i < column || c.Short:
+		case null:
+			return change.NullValue(), arena, nil
+		default:
+			v, arena, err := r.layout.Columns[i].fetched(value, arena)
+			if err != nil {
+				v = change.UnavailableValue()
+			}
+			return v, arena, nil
+		}
+	}
+	return change.Value{}, arena, errBadRow
+}
+
+// AppendRow appends the JSON of the layout's columns, see change.RowWriter. It returns false where Decode has an error or an inexact value.
+func (r *Result) AppendRow(dst, p []byte, names [][]byte, ends []int32, scratch []byte) (out, grown []byte, ok bool) {
+	c := binlog.Cursor{Rest: p}
+	c.Take(rowHead)
+	nulls := c.Take((len(r.widths) + nullSkip + 7) / 8)
+	if c.Short {
+		return dst, scratch, false
+	}
+	columns, start := r.layout.Columns, len(dst)
+	for i := range names {
+		dst = append(dst, names[i]...)
+		if binlog.IsSet(nulls, i+nullSkip) {
+			dst = append(dst, "null"...)
+		} else {
+			value := r.widths[i].take(&c)
+			if c.Short {
+				return dst, scratch, false
+			}
+			var err error
+			if dst, scratch, err = columns[i].appendFetched(dst, value, scratch[:0]); err != nil {
+				return dst, scratch, false
+			}
+		}
+		ends[i] = int32(len(dst) - start) //nolint:gosec // a row has at most 1 GB
+	}
+	if len(dst) == start {
+		return append(dst, "{}"...), scratch, true
+	}
+	dst[start] = '{' // in place of the comma before the first column
+	return append(dst, '}'), scratch, true
+}
+
+// appendFetched appends the JSON of a value: what envelope.AppendValue makes of what fetched does.
+func (c *Column) appendFetched(dst, p, scratch []byte) (out, grown []byte, err error) {
+	switch c.Type {
+	case mysql.MYSQL_TYPE_TINY, mysql.MYSQL_TYPE_SHORT, mysql.MYSQL_TYPE_INT24, mysql.MYSQL_TYPE_LONG, mysql.MYSQL_TYPE_LONGLONG:
+		if c.values.integer == integerNumber {
+			if n := binlog.UintLE(p); c.Unsigned {
+				return strconv.AppendUint(dst, n, 10), scratch, nil
+			} else {
+				return strconv.AppendInt(dst, signExtend(n, len(p)), 10), scratch, nil
+			}
+		}
+	case mysql.MYSQL_TYPE_NEWDECIMAL:
+		return append(append(append(dst, '"'), withoutZerofill(p)...), '"'), scratch, nil
+	case mysql.MYSQL_TYPE_STRING, mysql.MYSQL_TYPE_VARCHAR, mysql.MYSQL_TYPE_VAR_STRING, mysql.MYSQL_TYPE_BLOB, mysql.MYSQL_TYPE_ENUM, mysql.MYSQL_TYPE_SET:
+		if c.Text != nil && c.Text.ASCII {
+			if out, ok := envelope.AppendASCII(dst, p); ok {
+				return out, scratch, nil
+			}
+		}
+	}
+	v, scratch, err := c.fetched(p, scratch)
+	if err != nil {
+		return dst, scratch, err
+	}
+	return envelope.AppendValue(dst, v), scratch, nil
+}
+
 // fetched returns the value that a query has as p, and the grown arena.
 func (c *Column) fetched(p, arena []byte) (v change.Value, _ []byte, err error) {
 	start := len(arena)
@@ -181,9 +268,9 @@ func (c *Column) fetched(p, arena []byte) (v change.Value, _ []byte, err error) 
 		}
 		return c.date(text(appendDate(arena, t.year, t.month, t.day), nil))
 	case mysql.MYSQL_TYPE_DATETIME, mysql.MYSQL_TYPE_DATETIME2:
-		return c.date(text(appendFetched(arena, p, int(c.Meta))))
+		return c.date(text(appendFetchedTime(arena, p, int(c.Meta))))
 	case mysql.MYSQL_TYPE_TIMESTAMP, mysql.MYSQL_TYPE_TIMESTAMP2:
-		out, err := appendFetched(arena, p, int(c.Meta))
+		out, err := appendFetchedTime(arena, p, int(c.Meta))
 		if len(p) > 0 && err == nil { // else it is the zero timestamp, which is no instant
 			out = append(out, 'Z')
 		}
@@ -237,8 +324,8 @@ func parseTime(p []byte) (t fetchedTime, err error) {
 	return t, nil
 }
 
-// appendFetched renders a date and time.
-func appendFetched(dst, p []byte, digits int) ([]byte, error) {
+// appendFetchedTime renders a date and time.
+func appendFetchedTime(dst, p []byte, digits int) ([]byte, error) {
 	t, err := parseTime(p)
 	if err != nil {
 		return dst, err
@@ -273,6 +360,6 @@ func (c *Column) TimeText(p []byte) (string, error) {
 		out, err := appendFetchedClock(nil, p, digits)
 		return string(out), err
 	}
-	out, err := appendFetched(nil, p, digits)
+	out, err := appendFetchedTime(nil, p, digits)
 	return string(bytes.Replace(out, []byte("T"), []byte(" "), 1)), err
 }

@@ -293,7 +293,7 @@ func (r *reader) readRange(ctx context.Context, t *table, c snapshot.Chunk, add 
 		conditions = append(conditions, compare(t.key, b.side, values, &p))
 	}
 	sql := t.selectFrom() + t.where(c, conditions...) + " ORDER BY " + orderBy(t.key)
-	res := t.result(add)
+	res := t.result(c, add)
 	if c.Limit > 0 {
 		sql += fmt.Sprintf(" LIMIT %d", c.Limit+1) // one more, which tells whether the range ends here
 		res.limit = c.Limit
@@ -347,7 +347,7 @@ func (r *reader) readPages(ctx context.Context, t *table, c snapshot.Chunk, add 
 	if end < maxPage {
 		conditions = append(conditions, fmt.Sprintf("ctid < '(%d,0)'", end))
 	}
-	if err := r.query(ctx, t.selectFrom()+t.where(c, conditions...), nil, t.result(add)); err != nil {
+	if err := r.query(ctx, t.selectFrom()+t.where(c, conditions...), nil, t.result(c, add)); err != nil {
 		return snapshot.End{}, err
 	}
 	if end < e.pages && (to == 0 || end < to) {
@@ -369,7 +369,7 @@ func (r *reader) readWhole(ctx context.Context, t *table, c snapshot.Chunk, add 
 	if !r.held {
 		sql = "DECLARE deltaforge NO SCROLL CURSOR FOR " + t.selectFrom() + t.where(c) + "; " + sql
 	}
-	res := t.result(add)
+	res := t.result(c, add)
 	if err := r.fetch(ctx, sql, res); err != nil {
 		return snapshot.End{}, err
 	}

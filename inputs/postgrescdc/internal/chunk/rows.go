@@ -47,7 +47,7 @@ func (r *reader) readKeys(ctx context.Context, t *table, c snapshot.Chunk, add s
 	}
 	sql := "SELECT " + t.columns + " FROM unnest(" + strings.Join(arrays, ", ") + ") AS deltaforge_keys (" + strings.Join(names, ", ") + ") JOIN " +
 		t.from() + " ON " + strings.Join(conditions, " AND ") + t.where(c)
-	err := r.query(ctx, sql, p, t.result(add))
+	err := r.query(ctx, sql, p, t.result(c, add))
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && strings.HasPrefix(pg.Code, classData) { // the key has another type now
 		err = fmt.Errorf("%w: %w", snapshot.ErrKey, err)
 	}
@@ -66,7 +66,7 @@ func printed(c *change.Column) bool {
 
 // readAllFor reads the whole table, and keeps the rows with some keys: those of arrays and composites, which have no text any more.
 func (r *reader) readAllFor(ctx context.Context, t *table, c snapshot.Chunk, add snapshot.Add) error {
-	res := t.result(add)
+	res := t.result(c, add)
 	res.keys = &keySet{columns: t.rel.Table.Key, keys: map[string]bool{}}
 	for _, values := range c.Keys {
 		res.keys.keys[string(appendKey(nil, values))] = true
@@ -103,6 +103,7 @@ type result struct {
 	t    *table
 	d    *row.Query
 	add  snapshot.Add
+	raw  snapshot.Raw
 	rows int
 	last []byte // the body of the newest row
 	keys *keySet
@@ -111,8 +112,8 @@ type result struct {
 	more  bool
 }
 
-func (t *table) result(add snapshot.Add) *result {
-	return &result{t: t, d: row.NewQuery(t.rel, t.trust), add: add}
+func (t *table) result(c snapshot.Chunk, add snapshot.Add) *result {
+	return &result{t: t, d: row.NewQuery(t.rel, t.trust), add: add, raw: c.Raw}
 }
 
 func (res *result) row(body []byte) error {
@@ -120,14 +121,20 @@ func (res *result) row(body []byte) error {
 		res.more = true
 		return nil
 	}
-	values, inexact, err := res.d.Row(body)
-	if err != nil {
-		return err
+	if res.raw != nil && res.keys == nil {
+		if err := res.raw(res.t.rel.Table, body, res.d); err != nil {
+			return err
+		}
+	} else {
+		values, inexact, err := res.d.Row(body)
+		if err != nil {
+			return err
+		}
+		if res.keys != nil && !res.keys.has(values) {
+			return nil
+		}
+		res.add(res.t.rel.Table, values, inexact)
 	}
-	if res.keys != nil && !res.keys.has(values) {
-		return nil
-	}
-	res.add(res.t.rel.Table, values, inexact)
 	res.rows++
 	res.last = body
 	return nil

@@ -168,3 +168,79 @@ func TestBothWays(t *testing.T) {
 			&envelope.CloudEvents{Row: true}, &envelope.CloudEvents{Binary: true})
 	}
 }
+
+// TestQueryBothWays: rows of queries, straight and through values.
+func TestQueryBothWays(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 10))
+	straight := 0
+	for range 300 {
+		rows := anyRows(r)
+		rel := rows.Msgs[0].Rel
+		q := NewQuery(rel, rows.Trust)
+		decode := q.Decoder()
+		names := make([][]byte, len(rel.Types))
+		for i := range names {
+			names[i] = []byte(`,"` + rel.Table.Columns[i].Name + `":`)
+		}
+		ends := make([]int32, len(names))
+		for _, m := range rows.Msgs {
+			if m.Body[0] != pgoutput.MsgInsert || len(m.Body) < 8 {
+				continue
+			}
+			body := resultOf(m.Body[6:])
+			values, inexact, err := decode(body)
+			out, ok := q.AppendRow([]byte("before"), body, names, ends)
+			require.Equal(t, err == nil && inexact == nil && !hasBytes(rel, values), ok)
+			if err != nil {
+				continue
+			}
+			for c, v := range values {
+				one, err := q.Value(body, c)
+				require.NoError(t, err)
+				require.True(t, v.Equal(one), "column %d", c)
+			}
+			if !ok {
+				continue
+			}
+			straight++
+			want, start := []byte("before"), 0
+			for c, v := range values {
+				want = envelope.AppendValue(append(want, names[c]...), v)
+				start = int(ends[c]) + len("before")
+				require.Len(t, want, start)
+			}
+			require.Equal(t, string(object(want, len("before"))), string(out))
+		}
+	}
+	require.Greater(t, straight, 1000)
+}
+
+// hasBytes reports text that became bytes: AppendRow leaves it to values.
+func hasBytes(rel *shape.Relation, values []change.Value) bool {
+	for i, v := range values {
+		if v.Kind() == change.Bytes && rel.Types[i].Codec == value.CodecText {
+			return true
+		}
+	}
+	return false
+}
+
+// resultOf makes the body of a DataRow of an image.
+func resultOf(image []byte) []byte {
+	body := append([]byte(nil), image[:2]...)
+	for rest := image[2:]; len(rest) > 0; {
+		kind := rest[0]
+		rest = rest[1:]
+		raw, after, ok := cut(rest)
+		if kind != pgoutput.TupleText {
+			body = binary.BigEndian.AppendUint32(body, 1<<32-1)
+			continue
+		}
+		if !ok {
+			return append(body, rest...)
+		}
+		body = append(binary.BigEndian.AppendUint32(body, uint32(len(raw))), raw...)
+		rest = after
+	}
+	return body
+}

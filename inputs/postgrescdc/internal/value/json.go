@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"unicode/utf8"
 
+	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/envelope"
 )
 
@@ -33,12 +34,17 @@ func (d *Decoder) AppendJSON(dst []byte, t *Type, raw []byte) ([]byte, bool) {
 		}
 		return strconv.AppendBool(dst, raw[0] == 't'), true
 	}
-	d.scratch, d.Invalid = d.scratch[:0], nil
-	v, err := d.Value(t, raw)
+	v, err := d.Scratch(t, raw)
 	if err != nil || d.Invalid != nil {
 		return dst, false
 	}
 	return envelope.AppendValue(dst, v), true
+}
+
+// Scratch is Value, whose result is good until the next call.
+func (d *Decoder) Scratch(t *Type, raw []byte) (change.Value, error) {
+	d.scratch, d.Invalid = d.scratch[:0], nil
+	return d.Value(t, raw)
 }
 
 // plainInteger reports an integer of fewer digits than the largest one has, as it is written in JSON.
