@@ -70,7 +70,6 @@ func OneLine(rest []byte) {
 
 // firstControl returns the index of the first control character, or the length of s.
 func firstControl(s []byte) int {
-	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	n := 0
 	for ; len(s)-n >= 8; n += 8 {
 		if x := binary.LittleEndian.Uint64(s[n:]); (x-' '*ones)&^x&highs != 0 { // see plain
@@ -175,14 +174,15 @@ func AppendASCII(dst, s []byte) ([]byte, bool) {
 
 // plain returns how many bytes at the start of s are ASCII that JSON takes as it is, or fewer.
 func plain(s []byte) int {
-	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	n := 0
+	for ; len(s)-n >= 32; n += 32 {
+		b := s[n : n+32 : n+32]
+		if (special(b)|special(b[8:])|special(b[16:])|special(b[24:]))&highs != 0 {
+			break // the next loop says where
+		}
+	}
 	for ; len(s)-n >= 8; n += 8 {
-		x := binary.LittleEndian.Uint64(s[n:])
-		// In each byte the highest bit tells: not ASCII, below a space, a quote, a backslash ("Bit Twiddling Hacks", "Determine
-		// if a word has a byte less than n").
-		quote, backslash := x^'"'*ones, x^'\\'*ones
-		if (x|(x-' '*ones)|(quote-ones)|(backslash-ones))&highs != 0 {
+		if special(s[n:])&highs != 0 {
 			return n
 		}
 	}
@@ -192,6 +192,16 @@ func plain(s []byte) int {
 		}
 	}
 	return n
+}
+
+// The same byte eight times.
+const ones, highs = 0x0101010101010101, 0x8080808080808080
+
+// special tells of each of the first eight bytes in its highest bit: not ASCII, below a space, a quote, a backslash ("Bit Twiddling Hacks",
+// "Determine if a word has a byte less than n"). Bits after the first that is set mean nothing.
+func special(b []byte) uint64 {
+	x := binary.LittleEndian.Uint64(b)
+	return x | (x - ' '*ones) | ((x ^ '"'*ones) - ones) | ((x ^ '\\'*ones) - ones)
 }
 
 func decodeRune[S string | []byte](s S) (rune, int) {

@@ -240,10 +240,10 @@ func anySegment(t *testing.T, r *rand.Rand) *Segment {
 // TestBothWays makes rows of random types and values straight from the log, and through values.
 func TestBothWays(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
-	for range 1000 {
+	for range 300 {
 		checkBothWays(t, anySegment(t, r), envelope.Native{})
 	}
-	for range 200 {
+	for range 60 {
 		checkBothWays(t, anySegment(t, r), envelope.Native{}, envelope.Row{Deletes: envelope.DeleteKeep}, envelope.Row{Deletes: envelope.DeleteNull},
 			&envelope.CloudEvents{Row: true}, &envelope.CloudEvents{Binary: true})
 	}

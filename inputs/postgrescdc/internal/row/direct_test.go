@@ -160,10 +160,10 @@ func anyBody(r *rand.Rand, rel *shape.Relation) []byte {
 // TestBothWays makes rows of random types and values straight from the log, and through values.
 func TestBothWays(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
-	for range 1000 {
+	for range 300 {
 		checkBothWays(t, anyRows(r), envelope.Native{})
 	}
-	for range 200 {
+	for range 60 {
 		checkBothWays(t, anyRows(r), envelope.Native{}, envelope.Row{Deletes: envelope.DeleteKeep}, envelope.Row{Deletes: envelope.DeleteNull},
 			&envelope.CloudEvents{Row: true}, &envelope.CloudEvents{Binary: true})
 	}

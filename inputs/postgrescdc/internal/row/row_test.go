@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 
@@ -166,25 +167,42 @@ func BenchmarkDecode(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(r.Msgs)), "ns/row")
 }
 
-// Allocations are what a row costs most. Three are its message, and two the map of its metadata, unless all rows share that;
+// Memory is what a row costs most. Of its objects three are its message, and two the map of its metadata, unless all rows share that;
 // everything else is shared by the rows of a segment.
-func TestAllocationsPerRow(t *testing.T) {
-	for most, keys := range map[float64][]string{5.1: change.DefaultMetadata(), 3.1: {change.MetaDatabase, change.MetaTable, change.MetaOperation}} {
-		metadata, err := change.ParseMetadata(keys)
+func TestMemoryPerRow(t *testing.T) {
+	for _, c := range []struct {
+		keys           []string
+		objects, bytes float64
+	}{
+		{change.DefaultMetadata(), 5.1, 1520},
+		{[]string{change.MetaDatabase, change.MetaTable, change.MetaOperation}, 3.1, 1100},
+	} {
+		metadata, err := change.ParseMetadata(c.keys)
 		require.NoError(t, err)
-		allocations := func(n int) float64 {
+		cost := func(n int) (objects, bytes float64) {
 			r := benchRows(n)
 			r.Msgs[0].Rel.Table.Source.Metadata = metadata
 			batch := make(service.MessageBatch, 0, n)
-			return testing.AllocsPerRun(20, func() {
+			decode := func() {
 				if _, err := r.Decode(t.Context(), batch); err != nil {
 					t.Fatal(err)
 				}
-			})
+			}
+			objects = testing.AllocsPerRun(20, decode)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			for range 20 {
+				decode()
+			}
+			runtime.ReadMemStats(&after)
+			return objects, float64(after.TotalAlloc-before.TotalAlloc) / 20
 		}
-		few, many := allocations(100), allocations(500)
-		require.LessOrEqual(t, (many-few)/400, most, "a row")
-		require.LessOrEqual(t, few-most*100, 40.0, "a segment")
+		few, fewBytes := cost(100)
+		many, manyBytes := cost(500)
+		t.Logf("%v: %.2f objects, %.0f bytes a row; %.0f objects a segment", c.keys, (many-few)/400, (manyBytes-fewBytes)/400, few-c.objects*100)
+		require.LessOrEqual(t, (many-few)/400, c.objects, "a row")
+		require.LessOrEqual(t, (manyBytes-fewBytes)/400, c.bytes, "a row")
+		require.LessOrEqual(t, few-c.objects*100, 40.0, "a segment")
 	}
 }
 
