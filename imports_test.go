@@ -79,7 +79,7 @@ func layers() []layer {
 		with(layer{pattern: "internal/snapshot", imports: []string{
 			"internal/change", "internal/envelope", "internal/fault", "internal/guard", "internal/plane", "internal/tablefilter",
 			"checkpoint",
-		}}),
+		}, tests: []string{"internal/envelope/*"}}),
 		with(layer{pattern: "internal/envelope", imports: []string{"internal/change"}}),
 		with(layer{pattern: "internal/envelope/parse"}),
 		with(layer{pattern: "internal/envelope/*", imports: []string{"internal/change", "internal/envelope", "internal/envelope/parse", "internal/envelope/confluent"}}),

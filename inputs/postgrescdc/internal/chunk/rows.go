@@ -15,6 +15,8 @@ import (
 	"github.com/deltaforge/deltaforge/internal/snapshot"
 )
 
+var _ snapshot.Form = (*row.Query)(nil)
+
 // readKeys reads the rows with the keys of events.
 func (r *reader) readKeys(ctx context.Context, t *table, c snapshot.Chunk, add snapshot.Add) (snapshot.End, error) {
 	key := t.rel.Table.Key

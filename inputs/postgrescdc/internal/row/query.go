@@ -8,7 +8,6 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/shape"
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/value"
 	"github.com/deltaforge/deltaforge/internal/change"
-	"github.com/deltaforge/deltaforge/internal/snapshot"
 )
 
 // Query makes values of the rows of a query that asks for the columns of a relation, as text. It is used by one goroutine.
@@ -19,8 +18,6 @@ type Query struct {
 	parts  value.Decoder
 	text   value.Decoder // for what does not stay
 }
-
-var _ snapshot.Form = (*Query)(nil)
 
 // The sizes of what values are made in, of which the allocator has pieces at hand. It is not moved when it is full: the values in it stay
 // where they are. The first piece is small, since most tables are.
