@@ -22,6 +22,7 @@ const (
 	fieldHeaders         = "headers"
 	fieldMetadata        = "metadata"
 	fieldTombstones      = "tombstones"
+	fieldEventHeaders    = "event_headers"
 	fieldRejectErrored   = "reject_errored"
 	fieldCompression     = "compression"
 	fieldMaxMessageBytes = "max_message_bytes"
@@ -59,6 +60,7 @@ type config struct {
 	headers         []header
 	metadata        *service.MetadataFilter // nil: none
 	tombstones      bool
+	eventHeaders    bool
 	rejectErrored   bool
 	partitioner     kgo.Partitioner
 	codec           kgo.CompressionCodec
@@ -100,6 +102,7 @@ func parseConfig(p *service.ParsedConfig) (*config, error) {
 	read(fieldKey, func() (e error) { c.key, e = optionalInterpolated(p, fieldKey); return e })
 	read(fieldHeaders, func() error { return c.parseHeaders(p) })
 	read(fieldPartitioner, func() error { return c.parsePartitioner(p) })
+	read(fieldEventHeaders, func() (e error) { c.eventHeaders, e = p.FieldBool(fieldEventHeaders); return e })
 	read(fieldTombstones, func() (e error) { c.tombstones, e = p.FieldBool(fieldTombstones); return e })
 	read(fieldRejectErrored, func() (e error) { c.rejectErrored, e = p.FieldBool(fieldRejectErrored); return e })
 	read(fieldCompression, func() error { return c.parseCompression(p) })
@@ -179,8 +182,8 @@ func (c *config) parseHeaders(p *service.ParsedConfig) error {
 		return err
 	}
 	for name, value := range m {
-		if name == "" || name == metaEventID || name == metaOp {
-			return fmt.Errorf("%q cannot be set: event_id and op are always there, and a header needs a name", name)
+		if name == "" || c.eventHeaders && (name == metaEventID || name == metaOp) {
+			return fmt.Errorf("%q cannot be set: event_id and op are there by %s, and a header needs a name", name, fieldEventHeaders)
 		}
 		c.headers = append(c.headers, header{name, value})
 	}

@@ -342,3 +342,23 @@ output:
 	}
 	assert.GreaterOrEqual(t, got.get("sink_bytes_total"), size)
 }
+
+// Headers that repeat the payload are a choice.
+func TestEventHeaders(t *testing.T) {
+	c := fake(t, kfake.SeedTopics(1, "usual", "none", "own"))
+	for topic, of := range map[string]struct {
+		conf string
+		want []kgo.RecordHeader
+	}{
+		"usual": {"", []kgo.RecordHeader{{Key: "event_id", Value: []byte("tx:1")}, {Key: "op", Value: []byte("c")}}},
+		"none":  {"event_headers: false\n", nil},
+		"own": {
+			"event_headers: false\nheaders: {op: mine}\nmetadata: {include_patterns: [event_id, table]}\n",
+			[]kgo.RecordHeader{{Key: "op", Value: []byte("mine")}, {Key: "event_id", Value: []byte("tx:1")}, {Key: "table", Value: []byte("orders")}},
+		},
+	} {
+		o := connected(t, c.ListenAddrs(), "topic: "+topic+"\n"+of.conf)
+		require.NoError(t, o.WriteBatch(t.Context(), service.MessageBatch{changed("orders", "c", `{"id":1}`, "tx:1", "{}")}))
+		assert.Equal(t, of.want, consume(t, c.ListenAddrs(), 1, topic)[0].Headers, topic)
+	}
+}

@@ -167,13 +167,15 @@ func (b *builder) key(a *attempt, m *service.Message) (k []byte, err error) {
 }
 
 func (b *builder) appendHeaders(a *attempt, m *service.Message, ev *change.Event, op []byte) error {
-	var id []byte
-	var ok bool
-	if id, a.text, ok = change.Meta(m, metaEventID, a.text); ok {
-		a.headers = append(a.headers, kgo.RecordHeader{Key: metaEventID, Value: id})
-	}
-	if len(op) > 0 {
-		a.headers = append(a.headers, kgo.RecordHeader{Key: metaOp, Value: op})
+	if b.conf.eventHeaders {
+		var id []byte
+		var ok bool
+		if id, a.text, ok = change.Meta(m, metaEventID, a.text); ok {
+			a.headers = append(a.headers, kgo.RecordHeader{Key: metaEventID, Value: id})
+		}
+		if len(op) > 0 {
+			a.headers = append(a.headers, kgo.RecordHeader{Key: metaOp, Value: op})
+		}
 	}
 	var own []change.Header
 	if ev != nil {
@@ -194,7 +196,8 @@ func (b *builder) appendHeaders(a *attempt, m *service.Message, ev *change.Event
 	}
 	first := len(a.headers)
 	err := b.conf.metadata.Walk(m, func(k, v string) error {
-		if k != metaEventID && k != metaOp && !slices.ContainsFunc(own, func(h change.Header) bool { return h.Name == k }) {
+		there := b.conf.eventHeaders && (k == metaEventID || k == metaOp)
+		if !there && !slices.ContainsFunc(own, func(h change.Header) bool { return h.Name == k }) {
 			a.headers = append(a.headers, kgo.RecordHeader{Key: k, Value: bytesOf(v)})
 		}
 		return nil

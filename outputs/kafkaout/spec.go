@@ -104,7 +104,7 @@ acknowledged when the transaction with its rows and their position is committed.
 repeated requests leave no duplicates, with one exception: a broker that restarts forgets a producer whose records have timestamps older
 than its ` + "`producer.id.expiration.ms`" + ` (one day), and the timestamp of a record is the commit time of the change. So old changes that were on
 their way when a broker restarted can be there twice, as can changes that were on their way when this process restarted.
-Duplicates carry the same ` + "`event_id`" + ` header.
+Duplicates have the same ` + "`event_id`" + `, in the payload and in a header.
 
 While no broker can be reached the output waits and tries again without end. Nothing is dropped. After ` + "`timeout`" + ` without an
 acknowledgement the output shows as not connected, with the cause where it is known: a lost connection, the quota of the brokers, a
@@ -148,8 +148,10 @@ func targetFields() []*service.ConfigField {
 		}).Default("murmur2").Advanced().
 			Description("How the partition of a record is chosen."),
 		service.NewInterpolatedStringMapField(fieldHeaders).Default(map[string]any{}).
-			Description("Headers besides `event_id` and `op`, which every record has where its message has this metadata.").
+			Description("Headers besides those of `event_headers`.").
 			Example(map[string]any{"tenant": "acme", "table": `${! metadata("table") }`}),
+		service.NewBoolField(fieldEventHeaders).Default(true).Advanced().
+			Description("Give each record the headers `event_id` and `op`, where its message has this metadata. A payload of the format `native` has both itself: without the headers a record is some fifty bytes shorter, and takes less time to make."),
 		service.NewMetadataFilterField(fieldMetadata).Optional().Advanced().
 			Description("Metadata to send as headers too. None by default."),
 		service.NewBoolField(fieldTombstones).Default(false).
