@@ -3,6 +3,7 @@ package postgrescdc
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"testing"
 	"time"
 
@@ -20,11 +21,22 @@ import (
 // read more than the standby has says that its position is lost, and so does one whose slot stayed on the primary. A source that has read from the standby itself
 // goes on there.
 func TestFailOver(t *testing.T) {
-	primary := testenv.StartPostgresOf(t, "17", servers.Options{NoSync: true})
+	for _, version := range []string{"17", "18"} {
+		t.Run(version, func(t *testing.T) { failOver(t, version) })
+	}
+}
+
+func failOver(t *testing.T, version string) {
+	primary := testenv.StartPostgresOf(t, version, servers.Options{NoSync: true})
 	d := newDatabaseOn(t, primary)
 	d.exec("CREATE TABLE item (id int PRIMARY KEY)", "CREATE TABLE noise (v text)", "SELECT pg_create_physical_replication_slot('standby')")
 	exactly, ahead, left := newSubject(d, "exactly", true), newSubject(d, "ahead", true), newSubject(d, "left", false)
-	subjects := []*subject{exactly, ahead, left}
+	// This one is not made anew: its address is given to the standby.
+	address, dsn := proxied(t, d)
+	through := *d
+	through.dsn = dsn
+	streaming := newSubject(&through, "streaming", true)
+	subjects := []*subject{exactly, ahead, left, streaming}
 	standby := testenv.StartPostgresReplica(t, primary, servers.Options{NoSync: true, Args: []string{
 		"primary_slot_name=standby", "sync_replication_slots=on", "hot_standby_feedback=on",
 	}})
@@ -42,8 +54,8 @@ func TestFailOver(t *testing.T) {
 			s.quiet()
 			s.r.Confirm(s.saved)
 		}
-		return now.queryText("SELECT count(*)::text FROM pg_replication_slots WHERE synced AND NOT temporary") == "2"
-	}, waitFor, tick, "both slots on the standby")
+		return now.queryText("SELECT count(*)::text FROM pg_replication_slots WHERE synced AND NOT temporary") == "3"
+	}, waitFor, tick, "the slots on the standby")
 	reader := readFromStandby(t, d, now)
 
 	for _, s := range subjects {
@@ -59,22 +71,29 @@ func TestFailOver(t *testing.T) {
 	}
 	now.exec("ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()") // it gets no more
 	require.Eventually(t, func() bool { return now.queryText("SELECT count(*)::text FROM pg_stat_wal_receiver") == "0" }, waitFor, tick)
+	at, err := url.Parse(now.dsn)
+	require.NoError(t, err)
+	address.Redirect(at.Host)
+	require.Error(t, streaming.s.fails())
 	exactly.insert()
 	ahead.s.events(1)
 	ahead.saved = ahead.s.last
 	require.NoError(t, primary.Kill())
 
-	for _, s := range subjects {
+	for _, s := range subjects[:3] {
 		s.s.close()
 		s.database = now
 		s.r, _ = s.source("slot: " + s.r.cfg.slot + "\npublication: " + s.r.cfg.publication + "\ntables: {include: [public.item]}")
 	}
-	err := exactly.begin(exactly.r, exactly.saved).fails()
-	require.NotErrorIs(t, err, fault.ErrPositionLost)
-	require.ErrorContains(t, err, "the server is a standby, and has the replication slot exactly from its primary: waiting until it is promoted")
-	require.Equal(t, fault.KindConnect, fault.KindOf(err))
+	for _, s := range []*subject{exactly, streaming} {
+		err := s.begin(s.r, s.saved).fails()
+		require.NotErrorIs(t, err, fault.ErrPositionLost)
+		require.ErrorContains(t, err, "the server is a standby, and has the replication slot "+s.name+" from its primary: waiting until it is promoted")
+		require.Equal(t, fault.KindConnect, fault.KindOf(err))
+	}
 	now.exec("SELECT pg_promote()", "INSERT INTO item VALUES (100)")
 	exactly.exactly(3, 100)
+	streaming.exactly(100)
 	reader.exactly(3, 100)
 	err = ahead.begin(ahead.r, ahead.saved).fails()
 	require.ErrorIs(t, err, fault.ErrPositionLost)
