@@ -1,6 +1,7 @@
 package mysqlcdc
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -14,13 +15,27 @@ import (
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
-// A source that works says where it begins to read and where it stops, in one line each, and nothing else.
+// A source that works says where it begins to read and where it stops, in one line each, and nothing else. Where it stops is where it begins the next
+// time, whatever others write meanwhile.
 func TestLinesOfAHealthySource(t *testing.T) {
 	onBoth(t, func(t *testing.T, b *bench) {
 		b.exec(t, "SET GLOBAL binlog_row_metadata = FULL", "CREATE TABLE item (id INT PRIMARY KEY)")
 		defer b.exec(t, "SET GLOBAL binlog_row_metadata = DEFAULT")
 		input := fmt.Sprintf("deltaforge_mysql: {name: orders, dsn: %q, tables: {include: [%q]}, checkpoint: {path: %q}, snapshot: {mode: never}}",
 			b.srv.UserDSN(""), b.db+".item", filepath.Join(testenv.TempDir(t), "checkpoints.db"))
+		b.exec(t, "CREATE TABLE other (id INT AUTO_INCREMENT PRIMARY KEY)")
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		other, ended := b.second(t), make(chan struct{})
+		go func() {
+			defer close(ended)
+			for range 20_000 {
+				if _, err := other.sql.ExecContext(ctx, "INSERT INTO other VALUES ()"); err != nil {
+					return // the test ends
+				}
+			}
+		}()
+		defer func() { cancel(); <-ended }()
 		var stopped string
 		for n := range 2 {
 			s := testenv.RunStream(t, input)

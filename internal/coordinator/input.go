@@ -418,6 +418,9 @@ func (i *Input) closeSession(ctx context.Context) error {
 		i.out.With("error", err.Error()).Warnf("Stopped %s without its log: %v", i.cfg.Name, err)
 	}
 	at := i.deliver.position()
+	if i.saver != nil {
+		at = i.saver.position() // and not what has been read since
+	}
 	i.out.With("position", at.String()).Infof("Stopped reading the log of %s at %s", i.cfg.Name, at)
 	return err
 }

@@ -25,6 +25,7 @@ type saver struct {
 
 	mu     sync.Mutex
 	want   place         // newest safe position; guarded by mu, as are all the others
+	last   place         // that was saved, by this process or before it
 	since  time.Time     // when want first differed from what is saved
 	moves  uint64        // how often want has moved
 	saved  uint64        // the moves that the last save covers
@@ -35,7 +36,8 @@ type saver struct {
 }
 
 func startSaver(ctx context.Context, in *Input) *saver {
-	s := &saver{in: in, wake: make(chan struct{}, 1), begun: make(chan struct{}), want: place{token: in.deliver.position()}}
+	from := place{token: in.deliver.position()}
+	s := &saver{in: in, wake: make(chan struct{}, 1), begun: make(chan struct{}), want: from, last: from}
 	s.worker = startWorker(ctx, in, "checkpoint", s.run)
 	return s
 }
@@ -172,10 +174,20 @@ func (s *saver) wrote(p place) {
 // done tells everybody that a place is saved.
 func (s *saver) done(p place) {
 	in := s.in
+	s.mu.Lock()
+	s.last = p
+	s.mu.Unlock()
 	in.lag.Saved(p.seq)
 	in.st.checkpointSuccess.Incr(1)
 	in.st.lastCheckpoint.SetFloat64(float64(time.Now().UnixMilli()) / 1e3)
 	s.confirm(p)
+}
+
+// position returns what is saved: where the next process begins.
+func (s *saver) position() checkpoint.Token {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last.token
 }
 
 // confirm tells the log what is saved, unless the log is another one by now.
