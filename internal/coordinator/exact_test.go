@@ -48,6 +48,13 @@ func (s *exactSink) written() []string {
 	return append([]string(nil), s.rows...)
 }
 
+// records returns a copy of what the sink has beside the rows.
+func (s *exactSink) records() map[string][]byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.data)
+}
+
 // exactOutput is the output of one instance.
 type exactOutput struct {
 	*exactSink
@@ -240,7 +247,7 @@ func exactlyOnce(t *testing.T, seed uint64) {
 	_ = sleep(t.Context(), 5*time.Second)
 	require.Equal(t, want, sink.written())
 	// What is dropped at the end moves the position, too.
-	rec, err := checkpoint.UnmarshalRecord(sink.data["fake"])
+	rec, err := checkpoint.UnmarshalRecord(sink.records()["fake"])
 	require.NoError(t, err)
 	assert.Equal(t, at{len(w.log.txs), 0}, atOf(t, rec.Token()))
 }
@@ -266,7 +273,7 @@ func TestFencedStops(t *testing.T) {
 		require.NoError(t, err)
 		other := instance()
 		_ = sleep(t.Context(), time.Second)
-		before := maps.Clone(sink.data)
+		before := sink.records()
 
 		err = o.write(t.Context(), batch)
 		require.ErrorIs(t, err, exactly.ErrFenced)
@@ -282,15 +289,15 @@ func TestFencedStops(t *testing.T) {
 		assert.Equal(t, plane.Failed, state)
 		assert.Contains(t, cause, `the position under key "fake" has another value than the one that this instance wrote or read last`)
 		require.ErrorIs(t, in.Close(context.Background()), exactly.ErrFenced)
-		assert.Equal(t, before, sink.data)
-		assert.Empty(t, sink.rows)
+		assert.Equal(t, before, sink.records())
+		assert.Empty(t, sink.written())
 
 		batch, ack, err = other.ReadBatch(t.Context())
 		require.NoError(t, err)
 		require.NoError(t, o.write(t.Context(), batch))
 		require.NoError(t, ack(t.Context(), nil))
 		require.NoError(t, other.Close(context.Background()))
-		assert.Equal(t, []string{"0:1:1:1:"}, sink.rows)
+		assert.Equal(t, []string{"0:1:1:1:"}, sink.written())
 	})
 }
 
@@ -374,7 +381,7 @@ func TestSaveAtAnUnchangedPlace(t *testing.T) {
 	sink := newExactSink(t, 1)
 	x.sink = &exactOutput{sink, false, t.Context()}
 	here := place{token: checkpoint.Token{Source: "server", Commit: commitText(5)}, order: 50}
-	written := func() string { return string(sink.data["fake"]) }
+	written := func() string { return string(sink.records()["fake"]) }
 	save := func() { require.NoError(t, x.save(t.Context(), here)) }
 	save()
 	first := written()
@@ -385,7 +392,7 @@ func TestSaveAtAnUnchangedPlace(t *testing.T) {
 	save()
 	second := written()
 	require.NotEqual(t, first, second, "the snapshot has something new")
-	require.NotEmpty(t, sink.data[checkpoint.SnapshotKey("fake")])
+	require.NotEmpty(t, sink.records()[checkpoint.SnapshotKey("fake")])
 	save()
 	require.Equal(t, second, written(), "nothing is new")
 }
