@@ -156,7 +156,6 @@ func cases() []group {
 		{[]string{"mysql_snapshot_drop", "mysql_snapshot_drop_4"}, mysqlSnapshots, false},
 		{[]string{"postgres_snapshot_drop", "postgres_snapshot_drop_4"}, postgresSnapshots, false},
 		{[]string{"latency"}, latencyCase, false},
-		{[]string{"latency_loading"}, latencyLoadingCase, false},
 		{[]string{"idle"}, idleCase, false},
 		{[]string{"many_tables"}, manyTablesCase, false},
 		{[]string{"formats"}, formatsCase, true},

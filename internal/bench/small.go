@@ -38,7 +38,7 @@ func latencyCase(ctx context.Context, s *suite, _ map[string]bool) (err error) {
 	quantiles := map[string][]sample{}
 	_, err = s.alternate(ctx,
 		variant{"latency", func(ctx context.Context, round int) (sample, error) {
-			m, late, err := s.latencyOurs(ctx, load, besides{config: "mysql_kafka.yaml", tables: benchDB + ".ticks"}, topic(round), &n, seconds)
+			m, late, err := s.latencyOurs(ctx, load, topic(round), &n, seconds)
 			quantiles["p50"] = append(quantiles["p50"], sample{quantile(late, 0.5), m.cpu, m.rss})
 			quantiles["p99"] = append(quantiles["p99"], sample{quantile(late, 0.99), m.cpu, m.rss})
 			return m, err
@@ -60,14 +60,8 @@ func latencyCase(ctx context.Context, s *suite, _ map[string]bool) (err error) {
 	return nil
 }
 
-// besides is what a process does while the latency of its rows is measured.
-type besides struct {
-	config, tables string
-	busy           func(ctx context.Context, p *process) error // says at the end whether it still did; nil: it is not asked
-}
-
 // latencyOurs commits rows at the rate and returns how long each was on its way, in milliseconds.
-func (s *suite) latencyOurs(ctx context.Context, load *mysqlLoader, b besides, topic string, n *int, seconds int) (m sample, late []float64, err error) {
+func (s *suite) latencyOurs(ctx context.Context, load *mysqlLoader, topic string, n *int, seconds int) (m sample, late []float64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds+30)*time.Second)
 	defer cancel()
 	_, closeClient, err := s.topic(ctx, topic)
@@ -79,7 +73,7 @@ func (s *suite) latencyOurs(ctx context.Context, load *mysqlLoader, b besides, t
 	if err != nil {
 		return m, nil, err
 	}
-	d := mysqlDrain(load.server, b.config, from, b.tables, 0)
+	d := mysqlDrain(load.server, "mysql_kafka.yaml", from, benchDB+".ticks", 0)
 	d.env["KAFKA_BROKERS"], d.env["TOPIC"] = s.servers.kafka.Addr(), topic
 	p, err := s.start(ctx, []string{"run", s.config(d.config)}, d.env)
 	if err != nil {
@@ -115,11 +109,6 @@ func (s *suite) latencyOurs(ctx context.Context, load *mysqlLoader, b besides, t
 	}
 	if err := <-received; err != nil {
 		return m, nil, errors.Join(err, p.alive())
-	}
-	if b.busy != nil {
-		if err := b.busy(ctx, p); err != nil {
-			return m, nil, err
-		}
 	}
 	m.cpu, m.rss, err = p.usage()
 	m.value = float64(len(late) / seconds)
