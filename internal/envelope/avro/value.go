@@ -1,7 +1,6 @@
 package avro
 
 import (
-	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -79,7 +78,10 @@ func (e *encoder) appendValue(dst []byte, x *column, v change.Value) []byte {
 	}
 	switch x.form {
 	case formBool:
-		return appendBool(dst, v)
+		if confluent.Bool(v) {
+			return append(dst, 1)
+		}
+		return append(dst, 0)
 	case formInt:
 		return e.appendInt(dst, x, v)
 	case formFloat:
@@ -109,32 +111,8 @@ func (e *encoder) appendValue(dst []byte, x *column, v change.Value) []byte {
 	case formArray:
 		return e.appendArray(dst, x, v.Bytes())
 	default:
-		return e.appendText(dst, v)
+		return appendString(dst, confluent.Text(v, &e.scratch))
 	}
-}
-
-func (e *encoder) appendText(dst []byte, v change.Value) []byte {
-	switch v.Kind() {
-	case change.Text, change.JSON, change.Decimal:
-		return appendString(dst, v.Bytes())
-	case change.Bytes: // text that could not be decoded, under undecodable_text: base64
-		e.scratch = base64.StdEncoding.AppendEncode(e.scratch[:0], v.Bytes())
-	case change.Uint:
-		e.scratch = strconv.AppendUint(e.scratch[:0], v.Uint(), 10)
-	case change.Bool:
-		e.scratch = strconv.AppendBool(e.scratch[:0], v.Bool())
-	default:
-		e.scratch = strconv.AppendInt(e.scratch[:0], v.Int(), 10)
-	}
-	return appendString(dst, e.scratch)
-}
-
-func appendBool(dst []byte, v change.Value) []byte {
-	yes := v.Kind() == change.Bool && v.Bool() || v.Kind() == change.Text && string(v.Bytes()) == "1"
-	if yes {
-		return append(dst, 1)
-	}
-	return append(dst, 0)
 }
 
 func (e *encoder) appendInt(dst []byte, x *column, v change.Value) []byte {
@@ -151,21 +129,9 @@ func (e *encoder) appendInt(dst []byte, x *column, v change.Value) []byte {
 }
 
 func (e *encoder) appendFloat(dst []byte, x *column, v change.Value) []byte {
-	var f float64
-	switch v.Kind() {
-	case change.Float32:
-		f = float64(v.Float32())
-	case change.Float64:
-		f = v.Float64()
-	default: // an element of an array
-		bits := 64
-		if x.form == formFloat {
-			bits = 32
-		}
-		var err error
-		if f, err = strconv.ParseFloat(string(v.Bytes()), bits); err != nil {
-			return e.fail(dst, x, "it is no number")
-		}
+	f, ok := confluent.Float(v, x.form == formFloat)
+	if !ok {
+		return e.fail(dst, x, "it is no number")
 	}
 	if x.form == formFloat {
 		return binary.LittleEndian.AppendUint32(dst, math.Float32bits(float32(f)))
@@ -263,21 +229,17 @@ func (e *encoder) appendElement(dst []byte, x *column, token []byte) []byte {
 	if x.nullable {
 		dst = append(dst, isValue)
 	}
-	switch {
-	case x.form == formBytes:
-		b, ok := parse.Base64(token)
-		if !ok {
-			return e.fail(dst, x, "it is not base64")
-		}
-		return appendString(dst, b)
-	case x.form == formBool && token[0] != '"':
-		return e.appendValue(dst, x, change.BoolValue(string(token) == "true"))
-	case token[0] != '"' || len(token) < 2:
-		return e.appendValue(dst, x, change.JSONValue(token))
+	of, why := confluent.OfOthers, "it is no text"
+	switch x.form {
+	case formBytes:
+		of, why = confluent.OfBytes, "it is not base64"
+	case formBool:
+		of = confluent.OfBools
+	default:
 	}
-	text, ok := parse.Text(token)
+	v, ok := confluent.Element(of, token)
 	if !ok {
-		return e.fail(dst, x, "it is no text")
+		return e.fail(dst, x, why)
 	}
-	return e.appendValue(dst, x, change.TextValue(text))
+	return e.appendValue(dst, x, v)
 }

@@ -1,7 +1,6 @@
 package protobuf
 
 import (
-	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -25,7 +24,7 @@ func (e *encoder) appendField(dst []byte, x *column, v change.Value) []byte {
 	switch x.form {
 	case formBool:
 		yes := byte(0)
-		if v.Kind() == change.Bool && v.Bool() || v.Kind() == change.Text && string(v.Bytes()) == "1" {
+		if confluent.Bool(v) {
 			yes = 1
 		}
 		return append(append(dst, x.tag...), yes)
@@ -44,24 +43,8 @@ func (e *encoder) appendField(dst []byte, x *column, v change.Value) []byte {
 	case formArray, formFloats:
 		return e.appendArray(dst, x, v.Bytes())
 	default:
-		return e.appendText(append(dst, x.tag...), v)
+		return appendSized(append(dst, x.tag...), confluent.Text(v, &e.scratch))
 	}
-}
-
-func (e *encoder) appendText(dst []byte, v change.Value) []byte {
-	switch v.Kind() {
-	case change.Text, change.JSON, change.Decimal:
-		return appendSized(dst, v.Bytes())
-	case change.Bytes: // text that could not be decoded, under undecodable_text: base64
-		e.scratch = base64.StdEncoding.AppendEncode(e.scratch[:0], v.Bytes())
-	case change.Uint:
-		e.scratch = strconv.AppendUint(e.scratch[:0], v.Uint(), 10)
-	case change.Bool:
-		e.scratch = strconv.AppendBool(e.scratch[:0], v.Bool())
-	default:
-		e.scratch = strconv.AppendInt(e.scratch[:0], v.Int(), 10)
-	}
-	return appendSized(dst, e.scratch)
 }
 
 func (e *encoder) appendInteger(dst []byte, x *column, v change.Value) []byte {
@@ -84,7 +67,7 @@ func (e *encoder) appendInteger(dst []byte, x *column, v change.Value) []byte {
 }
 
 func (e *encoder) appendFloat(dst []byte, x *column, v change.Value) []byte {
-	f, ok := floatOf(v, x.form == formFloat)
+	f, ok := confluent.Float(v, x.form == formFloat)
 	if !ok {
 		return e.fail(dst, x, "it is no number")
 	}
@@ -93,22 +76,6 @@ func (e *encoder) appendFloat(dst []byte, x *column, v change.Value) []byte {
 		return binary.LittleEndian.AppendUint32(dst, math.Float32bits(float32(f)))
 	}
 	return binary.LittleEndian.AppendUint64(dst, math.Float64bits(f))
-}
-
-func floatOf(v change.Value, single bool) (float64, bool) {
-	switch v.Kind() {
-	case change.Float32:
-		return float64(v.Float32()), true
-	case change.Float64:
-		return v.Float64(), true
-	default: // an element of an array
-		bits := 64
-		if single {
-			bits = 32
-		}
-		f, err := strconv.ParseFloat(string(v.Bytes()), bits)
-		return f, err == nil
-	}
 }
 
 // The years that a Timestamp may be in.
@@ -201,7 +168,7 @@ func appendFloats(dst, raw []byte) ([]byte, string) {
 		text, ok := parse.Unquoted(token)
 		var f float64
 		if ok {
-			f, ok = floatOf(change.TextValue(text), true)
+			f, ok = confluent.Float(change.TextValue(text), true)
 		}
 		if !ok {
 			return dst, "an element is no number"
@@ -231,17 +198,15 @@ func (e *encoder) appendElements(dst []byte, x *column, raw []byte) ([]byte, str
 	return dst, ""
 }
 
-// element returns the value of an element, a JSON value in the native form.
+// element returns the value of an element.
 func element(f form, token []byte) (change.Value, bool) {
-	switch {
-	case f == formBytes:
-		b, ok := parse.Base64(token)
-		return change.BytesValue(b), ok
-	case f == formBool && token[0] != '"':
-		return change.BoolValue(string(token) == "true"), true
-	case token[0] != '"' || len(token) < 2:
-		return change.JSONValue(token), true
+	of := confluent.OfOthers
+	switch f {
+	case formBytes:
+		of = confluent.OfBytes
+	case formBool:
+		of = confluent.OfBools
+	default:
 	}
-	text, ok := parse.Text(token)
-	return change.TextValue(text), ok
+	return confluent.Element(of, token)
 }
