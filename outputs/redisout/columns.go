@@ -1,6 +1,10 @@
 package redisout
 
-import "github.com/deltaforge/deltaforge/internal/change"
+import (
+	"slices"
+
+	"github.com/deltaforge/deltaforge/internal/change"
+)
 
 // columns is what a hash of a table's rows can have.
 type columns struct {
@@ -22,14 +26,10 @@ func (b *builder) gone(t *change.Table) []string {
 	if c.table == t {
 		return c.gone
 	}
-	has := make(map[string]bool, len(t.Columns))
-	for i := range t.Columns {
-		has[t.Columns[i].Name] = true
-	}
-	gone, listed := []string(nil), map[string]bool{}
+	var gone []string
 	add := func(column string) {
-		if !has[column] && !listed[column] {
-			gone, listed[column] = append(gone, column), true
+		if t.Column(column) < 0 && !slices.Contains(gone, column) {
+			gone = append(gone, column)
 		}
 	}
 	for _, column := range c.gone {
