@@ -41,6 +41,7 @@ type attempt struct {
 	headers  []kgo.RecordHeader
 	text     []byte // of keys and headers that a message does not have as bytes
 	messages int
+	ids      [2][]byte // event ids of the first and of the last message: a payload need not tell two batches apart
 
 	failed map[int]error // messages that failed for good
 	work   []segment     // what has to be sent, first first
@@ -82,6 +83,7 @@ func (a *attempt) reset(messages int, tombstones bool) {
 func (a *attempt) drop() {
 	clear(a.recs)
 	clear(a.headers)
+	a.ids = [2][]byte{}
 	a.recs, a.msgs, a.sizes, a.headers, a.text = a.recs[:0], a.msgs[:0], a.sizes[:0], a.headers[:0], a.text[:0]
 }
 
@@ -118,7 +120,8 @@ func (a *attempt) plan(limit int) {
 
 // same says whether b holds exactly the records of a, so that delivering a delivers b.
 func (a *attempt) same(b *attempt) bool {
-	if len(a.recs) != len(b.recs) || a.messages != b.messages {
+	if len(a.recs) != len(b.recs) || a.messages != b.messages ||
+		!bytes.Equal(a.ids[0], b.ids[0]) || !bytes.Equal(a.ids[1], b.ids[1]) {
 		return false
 	}
 	for i := range a.recs {

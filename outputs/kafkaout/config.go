@@ -100,9 +100,9 @@ func parseConfig(p *service.ParsedConfig) (*config, error) {
 	}
 	read(fieldTopic, func() error { return c.parseTopic(p) })
 	read(fieldKey, func() (e error) { c.key, e = optionalInterpolated(p, fieldKey); return e })
-	read(fieldHeaders, func() error { return c.parseHeaders(p) })
 	read(fieldPartitioner, func() error { return c.parsePartitioner(p) })
 	read(fieldEventHeaders, func() (e error) { c.eventHeaders, e = p.FieldBool(fieldEventHeaders); return e })
+	read(fieldHeaders, func() error { return c.parseHeaders(p) }) // after event_headers, which reserves two names
 	read(fieldTombstones, func() (e error) { c.tombstones, e = p.FieldBool(fieldTombstones); return e })
 	read(fieldRejectErrored, func() (e error) { c.rejectErrored, e = p.FieldBool(fieldRejectErrored); return e })
 	read(fieldCompression, func() error { return c.parseCompression(p) })

@@ -57,6 +57,11 @@ func (b *builder) build(a *attempt, batch service.MessageBatch) {
 			a.fail(i, err)
 		}
 	}
+	for i := range a.ids {
+		if len(batch) > 0 {
+			a.ids[i], a.text, _ = change.Meta(batch[i*(len(batch)-1)], metaEventID, a.text)
+		}
+	}
 }
 
 func (b *builder) one(a *attempt, i int, m *service.Message) error {

@@ -243,22 +243,32 @@ func TestTablesOfOneNameInTwoDatabases(t *testing.T) {
 
 // TestAnotherBatchIsNotTakenForTheParkedOne although it has the same keys and no event ids.
 func TestAnotherBatchIsNotTakenForTheParkedOne(t *testing.T) {
-	record := func(m *service.Message) *attempt {
-		a := newAttempt()
-		b := builder{conf: &config{topicPrefix: "df", maxMessageBytes: 1000, tombstones: true}, topics: map[tableName]string{}}
-		b.build(a, service.MessageBatch{m})
-		require.Empty(t, a.failed)
-		return a
-	}
-	one := record(changed("orders", "u", "1", "", "one"))
-	assert.True(t, one.same(record(changed("orders", "u", "1", "", "one"))))
-	for name, other := range map[string]*service.Message{
-		"payload": changed("orders", "u", "1", "", "two"), "length": changed("orders", "u", "1", "", "one "), "key": changed("orders", "u", "2", "", "one"),
-		"no key": changed("orders", "u", "", "", "one"), "topic": changed("items", "u", "1", "", "one"), "op": changed("orders", "c", "1", "", "one"),
-		"event id": changed("orders", "u", "1", "7", "one"), "tombstone": changed("orders", "d", "1", "", "one"),
-	} {
-		assert.False(t, one.same(record(other)), name)
-		assert.False(t, record(other).same(one), name)
+	for _, headers := range []bool{true, false} {
+		record := func(m *service.Message) *attempt {
+			a := newAttempt()
+			b := builder{
+				conf:   &config{topicPrefix: "df", maxMessageBytes: 1000, tombstones: true, eventHeaders: headers},
+				topics: map[tableName]string{},
+			}
+			b.build(a, service.MessageBatch{m})
+			require.Empty(t, a.failed)
+			return a
+		}
+		one := record(changed("orders", "u", "1", "", "one"))
+		assert.True(t, one.same(record(changed("orders", "u", "1", "", "one"))))
+		others := map[string]*service.Message{
+			"payload": changed("orders", "u", "1", "", "two"), "length": changed("orders", "u", "1", "", "one "),
+			"key": changed("orders", "u", "2", "", "one"), "no key": changed("orders", "u", "", "", "one"),
+			"topic": changed("items", "u", "1", "", "one"), "event id": changed("orders", "u", "1", "7", "one"),
+			"tombstone": changed("orders", "d", "1", "", "one"),
+		}
+		if headers { // without them, and without an id, two such records are one
+			others["op"] = changed("orders", "c", "1", "", "one")
+		}
+		for name, other := range others {
+			assert.False(t, one.same(record(other)), "%s, %t", name, headers)
+			assert.False(t, record(other).same(one), "%s, %t", name, headers)
+		}
 	}
 }
 
