@@ -2,7 +2,10 @@
 // servers. It prints the slips that no test has noticed, and its exit code is 1 when there are any. Nothing in the working tree is
 // changed: the compiler gets the changed file by its -overlay flag.
 //
-//	go run ./internal/mutants [-run PATTERN] [-list]
+// Tests that do not end in time say nothing: the slip may make them hang, or the machine may be busy. They are run once more. If they do not
+// end then either, the slip has timed out, which is a failure of its own.
+//
+//	go run ./internal/mutants [-run PATTERN] [-part K/N] [-timeout DURATION] [-list]
 package main
 
 import (
@@ -31,8 +34,17 @@ type slip struct {
 	pkgs []string // the packages whose tests ought to notice; none: that of the file
 }
 
-// timeout bounds the tests of one slip: a slip that makes them hang is noticed, too.
-const timeout = 5 * time.Minute
+// verdict is what became of a slip.
+type verdict string
+
+const (
+	noticed  verdict = "noticed"
+	survived verdict = "SURVIVED"
+	timedOut verdict = "TIMED OUT"
+)
+
+// attempts is how often tests are run that do not end in time.
+const attempts = 2
 
 func main() {
 	if err := run(os.Args[1:], os.Stdout); err != nil {
@@ -44,45 +56,73 @@ func main() {
 func run(args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("mutants", flag.ContinueOnError)
 	pattern := flags.String("run", ".", "plant the slips whose name or file matches")
+	piece := flags.String("part", "1/1", "plant the K-th of N parts of them")
+	timeout := flags.Duration("timeout", 3*time.Minute, "how long the tests of one package may run with a slip")
 	list := flags.Bool("list", false, "print the slips and run nothing")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	chosen, err := regexp.Compile(*pattern)
+	chosen, err := choose(slips(), *pattern, *piece)
 	if err != nil {
-		return fmt.Errorf("-run: %w", err)
+		return err
+	}
+	if *list {
+		for _, s := range chosen {
+			fmt.Fprintf(out, "%s: %s\n", s.file, s.name)
+		}
+		return nil
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	survived, planted := 0, 0
-	for _, s := range slips() {
-		if !chosen.MatchString(s.name) && !chosen.MatchString(s.file) {
-			continue
-		}
-		if *list {
-			fmt.Fprintf(out, "%s: %s\n", s.file, s.name)
-			continue
-		}
-		planted++
-		noticed, took, err := s.plant(ctx)
+	count := map[verdict]int{}
+	for _, s := range chosen {
+		began := time.Now()
+		v, err := s.plant(ctx, *timeout)
 		if err != nil {
 			return fmt.Errorf("%s: %s: %w", s.file, s.name, err)
 		}
-		verdict := "noticed"
-		if !noticed {
-			survived++
-			verdict = "SURVIVED"
+		count[v]++
+		fmt.Fprintf(out, "%-9s %5.1f s  %s: %s\n", v, time.Since(began).Seconds(), s.file, s.name)
+	}
+	fmt.Fprintf(out, "%d slips, %d noticed, %d survived, %d timed out\n", len(chosen), count[noticed], count[survived], count[timedOut])
+	return failure(count)
+}
+
+// failure is what is wrong with the verdicts.
+func failure(count map[verdict]int) error {
+	var errs []error
+	if count[survived] > 0 {
+		errs = append(errs, errors.New("some slips were not noticed: write the tests that would have seen them"))
+	}
+	if count[timedOut] > 0 {
+		errs = append(errs, errors.New("some slips have timed out: run them alone, with a longer -timeout; if their tests hang then, too, "+
+			"bound what the tests wait for, so that they fail"))
+	}
+	return errors.Join(errs...)
+}
+
+// choose returns the slips that match a pattern, and of those the K-th of N parts.
+func choose(all []slip, pattern, piece string) ([]slip, error) {
+	match, err := regexp.Compile(pattern)
+	if err != nil {
+		return nil, fmt.Errorf("-run: %w", err)
+	}
+	var k, n int
+	if _, err := fmt.Sscanf(piece, "%d/%d", &k, &n); err != nil || k < 1 || k > n || piece != fmt.Sprintf("%d/%d", k, n) {
+		return nil, fmt.Errorf("-part: want K/N, such as 2/8, got %q", piece)
+	}
+	var matched, chosen []slip
+	for _, s := range all {
+		if match.MatchString(s.name) || match.MatchString(s.file) {
+			matched = append(matched, s)
 		}
-		fmt.Fprintf(out, "%-8s %5.1f s  %s: %s\n", verdict, took.Seconds(), s.file, s.name)
 	}
-	if *list {
-		return nil
+	for i, s := range matched {
+		if i%n == k-1 {
+			chosen = append(chosen, s)
+		}
 	}
-	fmt.Fprintf(out, "%d slips, %d noticed, %d survived\n", planted, planted-survived, survived)
-	if survived > 0 {
-		return errors.New("some slips were not noticed: write the tests that would have seen them")
-	}
-	return nil
+	return chosen, nil
 }
 
 // changed returns the file with the slip in it.
@@ -97,52 +137,61 @@ func (s slip) changed() ([]byte, error) {
 	return bytes.Replace(text, []byte(s.old), []byte(s.new), 1), nil
 }
 
-// plant runs the tests with the slip. It reports whether they have failed.
-func (s slip) plant(ctx context.Context) (noticed bool, took time.Duration, err error) {
+// plant runs the tests with the slip, once more if they do not end in time.
+func (s slip) plant(ctx context.Context, timeout time.Duration) (v verdict, err error) {
 	text, err := s.changed()
 	if err != nil {
-		return false, 0, err
+		return "", err
 	}
 	dir, err := os.MkdirTemp("", "mutants")
 	if err != nil {
-		return false, 0, err
+		return "", err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	mutant, overlay := filepath.Join(dir, "mutant.go"), filepath.Join(dir, "overlay.json")
 	original, err := filepath.Abs(s.file)
 	if err != nil {
-		return false, 0, err
+		return "", err
 	}
 	replace, err := json.Marshal(map[string]map[string]string{"Replace": {original: mutant}})
 	if err != nil {
-		return false, 0, err
+		return "", err
 	}
 	if err := errors.Join(os.WriteFile(mutant, text, 0o600), os.WriteFile(overlay, replace, 0o600)); err != nil {
-		return false, 0, err
+		return "", err
 	}
 	pkgs := s.pkgs
 	if len(pkgs) == 0 {
 		pkgs = []string{"./" + filepath.Dir(s.file)}
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	began := time.Now()
-	build := exec.CommandContext(ctx, "go", append([]string{"build", "-overlay", overlay}, pkgs...)...)
-	if out, err := build.CombinedOutput(); err != nil {
-		return false, 0, fmt.Errorf("does not compile: %w\n%s", err, out)
+	args := append([]string{"test", "-short", "-count=1", "-vet=off", "-timeout", timeout.String(), "-overlay", overlay}, pkgs...)
+	for range attempts {
+		test := exec.CommandContext(ctx, "go", args...)
+		test.WaitDelay = time.Second
+		out, err := test.CombinedOutput()
+		if ctx.Err() != nil {
+			return "", ctx.Err()
+		}
+		if v, err = judge(string(out), err); err != nil || v != timedOut {
+			return v, err
+		}
 	}
-	test := exec.CommandContext(ctx, "go", append([]string{"test", "-short", "-count=1", "-overlay", overlay}, pkgs...)...)
-	test.WaitDelay = time.Second
-	out, err := test.CombinedOutput()
-	took = time.Since(began)
-	if err == nil {
-		return false, took, nil
+	return v, nil
+}
+
+// judge returns what the output of `go test` and its exit code say about a slip.
+func judge(out string, failed error) (verdict, error) {
+	exit := (*exec.ExitError)(nil)
+	switch {
+	case failed == nil:
+		return survived, nil
+	case !errors.As(failed, &exit):
+		return "", fmt.Errorf("%w\n%s", failed, out)
+	case strings.Contains(out, "[build failed]"), strings.Contains(out, "[setup failed]"):
+		return "", fmt.Errorf("does not compile:\n%s", out)
+	case strings.Contains(out, "panic: test timed out after") && !strings.Contains(out, "--- FAIL"):
+		return timedOut, nil
+	default:
+		return noticed, nil
 	}
-	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) && ctx.Err() == nil {
-		return false, took, fmt.Errorf("%w\n%s", err, out)
-	}
-	if strings.Contains(string(out), "[build failed]") {
-		return false, took, fmt.Errorf("the tests do not compile:\n%s", out)
-	}
-	return true, took, nil
 }
