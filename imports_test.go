@@ -103,6 +103,7 @@ func layers() []layer {
 		with(layer{pattern: "internal/control/door", imports: []string{"internal/control/document", "internal/redact"}}),
 		with(layer{pattern: "internal/control/logs", imports: []string{"internal/control/document", "internal/redact"}}),
 		with(layer{pattern: "internal/control/internal/account"}),
+		with(layer{pattern: "internal/control/internal/openapi"}),
 		with(layer{pattern: "internal/control/internal/state"}),
 		with(layer{pattern: "internal/control/internal/sources", imports: []string{"internal/plane"}}),
 		with(layer{pattern: "internal/control/internal/trial", imports: []string{"internal/control/document", "internal/redact"}}),

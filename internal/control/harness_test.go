@@ -31,6 +31,7 @@ import (
 	"github.com/deltaforge/deltaforge/internal/testenv"
 
 	"github.com/deltaforge/deltaforge/internal/control/engine"
+	"github.com/deltaforge/deltaforge/internal/control/internal/openapi"
 	"github.com/deltaforge/deltaforge/internal/control/internal/sources"
 	contract "github.com/deltaforge/deltaforge/internal/plane"
 )
@@ -175,9 +176,9 @@ func (p *plane) documented(method, path string, status int) {
 	p.t.Helper()
 	path, _, _ = strings.Cut(path, "?")
 	for _, rt := range p.server.routes() {
-		pattern := regexp.MustCompile("^" + pathVariable.ReplaceAllString(rt.path, "[^/]+") + "$")
+		pattern := regexp.MustCompile("^" + openapi.PathVariable.ReplaceAllString(rt.path, "[^/]+") + "$")
 		if rt.method == method && pattern.MatchString(path) {
-			assert.Contains(p.t, slices.Concat(rt.statuses, commonStatuses(rt)), status, "%s %s is not documented to answer %d", method, path, status)
+			assert.Contains(p.t, openapi.AllStatuses(rt.described()), status, "%s %s is not documented to answer %d", method, path, status)
 			return
 		}
 	}

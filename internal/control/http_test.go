@@ -24,6 +24,7 @@ import (
 	"github.com/deltaforge/deltaforge/internal/control/document"
 	"github.com/deltaforge/deltaforge/internal/control/door"
 	"github.com/deltaforge/deltaforge/internal/control/engine"
+	"github.com/deltaforge/deltaforge/internal/control/internal/openapi"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
@@ -142,7 +143,7 @@ func TestOpenAPI(t *testing.T) {
 			assert.NotEqual(t, 405, status, "%s %s is described and not served", method, path)
 			assert.NotContains(t, text, "no such route", "%s %s", method, path)
 			assert.Contains(t, op.Responses, fmt.Sprint(status), "%s %s", method, path)
-			for _, v := range pathVariable.FindAllStringSubmatch(path, -1) {
+			for _, v := range openapi.PathVariable.FindAllStringSubmatch(path, -1) {
 				assert.True(t, slices.ContainsFunc(op.Parameters, func(q struct{ Name, In string }) bool { return q.Name == v[1] && q.In == "path" }))
 			}
 			secured := len(op.Security) > 0

@@ -14,6 +14,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/internal/control/engine"
 	"github.com/deltaforge/deltaforge/internal/control/internal/account"
+	"github.com/deltaforge/deltaforge/internal/control/internal/openapi"
 	"github.com/deltaforge/deltaforge/internal/redact"
 )
 
@@ -25,6 +26,19 @@ type route struct {
 	input                 string // what the body is; "" for none
 	statuses              []int  // what it may answer besides what every route may
 	handle                func(r *http.Request, body []byte) *reply
+}
+
+// described returns what the OpenAPI document says of the route.
+func (r route) described() openapi.Route {
+	return openapi.Route{Method: r.method, Path: r.path, Summary: r.summary, Open: r.open, Input: r.input, Statuses: r.statuses}
+}
+
+func (s *Server) openAPI(*http.Request, []byte) *reply {
+	var all []openapi.Route
+	for _, rt := range s.routes() {
+		all = append(all, rt.described())
+	}
+	return jsonReply(http.StatusOK, openapi.Document(all))
 }
 
 // takesID reports whether the path names a pipeline.
