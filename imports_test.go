@@ -159,7 +159,7 @@ func mysqlPart(name string, imports ...string) layer {
 func postgresPart(name string, imports ...string) layer { return part(postgresParts, name, imports) }
 
 func part(of, name string, imports []string, tests ...string) layer {
-	l := layer{pattern: of + name, tests: tests}
+	l := layer{pattern: of + name, tests: append(tests, "internal/envelope/*")}
 	for _, i := range imports {
 		if !strings.Contains(i, "/") && i != "checkpoint" {
 			i = of + i

@@ -72,13 +72,19 @@ func (s *Segment) Decode(ctx context.Context, dst service.MessageBatch) (service
 	if err != nil {
 		return dst, s.wrap(s.Row, err)
 	}
+	return d.all(dst)
+}
+
+// all appends the messages of the segment.
+func (d *rowDecoder) all(dst service.MessageBatch) (_ service.MessageBatch, err error) {
+	s := d.seg
 	for n := 0; len(d.rest) > 0 || n == 0 && s.Event.Blank(); n++ {
 		ev := d.event()
 		ev.Op, ev.Table, ev.Origin, ev.Pos = d.op, s.Layout.Table, d.origin, s.Pos
 		ev.Index, ev.Row, ev.Silent = s.Index+uint64(n), s.Row+n, n < s.Skip
-		if d.direct != nil && n >= s.Skip {
+		if d.short != nil && n >= s.Skip {
 			var ok bool
-			if dst, ok = d.directly(dst, ev); ok {
+			if dst, ok = d.shortWay(dst, ev); ok {
 				continue
 			}
 		}
@@ -104,13 +110,11 @@ func (d *rowDecoder) longWay(dst service.MessageBatch, ev *change.Event, n int) 
 			d.pair.After = nil
 		}
 	}
-	if d.direct == nil {
+	if d.short == nil {
 		d.pairs[d.at] = d.pair
 		ev.Images = d.rows.At(d.at)
 	} else {
 		ev.Images = change.ImagesOf(d.pair.Before, d.pair.After)
-		d.direct.encoder.Direct(nil)
-		defer d.direct.encoder.Direct(d.direct)
 	}
 	first := len(dst)
 	dst, d.buf = d.encoder.AppendMessages(dst, d.payload(), ev)
@@ -142,12 +146,12 @@ type rowDecoder struct {
 	arena   []byte
 	buf     []byte
 	encoder change.Encoder
-	direct  *direct // nil: rows become values first
-	images  int     // of a row
-	start   int     // of the last payload in buf
-	rowSize int     // of a payload, about
-	size    int     // of the images of a row, about
-	chunk   int     // how many rows there is memory made for at once
+	short   shortWay // nil: rows become values that stay
+	images  int      // of a row
+	start   int      // of the last payload in buf
+	rowSize int      // of a payload, about
+	size    int      // of the images of a row, about
+	chunk   int      // how many rows there is memory made for at once
 	// missing is what a column is that an image does not have.
 	missing change.Value
 	err     error // the first value of the row that cannot be represented
@@ -175,7 +179,7 @@ func newRowDecoder(s *Segment) (*rowDecoder, error) {
 		d.op = change.Delete
 	}
 	d.images, d.missing = s.images(), s.missing()
-	d.goDirect()
+	d.findShortWay()
 	return d, nil
 }
 
@@ -192,7 +196,7 @@ func (d *rowDecoder) event() *change.Event {
 			d.rowSize = envelopeSize + 2*size + 24*len(d.seg.Layout.Columns)
 		}
 		d.events, d.at = make([]change.Event, n), -1
-		if d.direct != nil {
+		if d.short != nil {
 			d.rows = d.seg.lazy(d.rest, n)
 		} else {
 			d.pairs = make([]change.Pair, n)

@@ -22,6 +22,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/recorded"
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/envelope"
+	"github.com/deltaforge/deltaforge/internal/envelope/debezium"
 )
 
 // sampleTableMap is the table map of shop.c (id INT, v VARCHAR(40), d DECIMAL(10,2), t DATETIME(6), j JSON, e ENUM, b BIT(12)).
@@ -320,6 +321,30 @@ func BenchmarkDecode(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/row")
+}
+
+// BenchmarkFormats compares the formats.
+func BenchmarkFormats(b *testing.B) {
+	const n = 100
+	for name, f := range map[string]change.Format{
+		"native": envelope.Native{}, "row": envelope.Row{Deletes: envelope.DeleteKeep}, "debezium": &debezium.Format{Decimal: debezium.DecimalPrecise},
+		"values": needsValues{envelope.Native{}},
+	} {
+		b.Run(name, func(b *testing.B) {
+			seg, err := sampleSegment(b, sampleRows(n))
+			if err != nil {
+				b.Fatal(err)
+			}
+			seg.Layout.Table.Source.Format = f
+			b.ReportAllocs()
+			for b.Loop() {
+				if batch, err := seg.Decode(b.Context(), nil); err != nil || len(batch) != n {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/row")
+		})
+	}
 }
 
 func BenchmarkCountRows(b *testing.B) {

@@ -13,33 +13,76 @@ import (
 	"github.com/deltaforge/deltaforge/internal/envelope"
 )
 
-// Most rows are written into their payloads straight from the log. Values are made of them when somebody asks for them. Whatever is not as
-// usual goes the long way, through values: images that lack columns, a value that cannot be represented, rows that are malformed.
+// Most rows become messages without values that stay: they are written into their payloads straight from the log, or, where the format
+// cannot do that, by way of values that are overwritten by those of the next row. Values that stay are made of them when somebody asks.
+// Whatever is not as usual goes the long way, through values that stay: images that lack columns, a value that cannot be represented, rows that
+// are malformed or make more than one message.
 
-// goDirect makes rows go the short way, if the event and the format let them.
-func (d *rowDecoder) goDirect() {
-	s := d.seg
-	encoder, ok := d.encoder.(change.DirectEncoder)
-	whole := (s.Event.Before == nil || s.Event.NBefore == s.Event.Columns) && (s.Event.After == nil || s.Event.NAfter == s.Event.Columns)
-	if !ok || !whole || s.Event.Partial || s.Event.Blank() || s.Layout.RowEnd > 0 {
-		return
-	}
-	d.direct = &direct{seg: s, encoder: encoder}
-	encoder.Direct(d.direct)
+// shortWay makes messages of rows without values that stay.
+type shortWay interface {
+	// messages appends the message of an event, which is the first row of the images. It returns what follows that row, or false: then
+	// nothing was made.
+	messages(dst service.MessageBatch, buf, images []byte, ev *change.Event) (_ service.MessageBatch, _, rest []byte, ok bool)
 }
 
-// directly appends the messages of the next row, or nothing: then it goes the long way.
-func (d *rowDecoder) directly(dst service.MessageBatch, ev *change.Event) (service.MessageBatch, bool) {
-	w := d.direct
-	w.begin(d.rest)
-	ev.Images = d.rows.At(d.at)
-	made, buf := d.encoder.AppendMessages(dst, d.payload(), ev)
-	rest, ok := w.end()
+// findShortWay makes rows go the short way, if the event lets them.
+func (d *rowDecoder) findShortWay() {
+	s := d.seg
+	whole := (s.Event.Before == nil || s.Event.NBefore == s.Event.Columns) && (s.Event.After == nil || s.Event.NAfter == s.Event.Columns)
+	if !whole || s.Event.Partial || s.Event.Blank() || s.Layout.RowEnd > 0 {
+		return
+	}
+	if encoder, ok := d.encoder.(change.DirectEncoder); ok {
+		d.short = &direct{seg: s, encoder: encoder}
+	} else if d.op != change.Delete { // which makes two messages in most of these formats
+		d.short = newBrief(s, d.encoder)
+	}
+}
+
+// shortWay appends the message of the next row, or nothing: then it goes the long way.
+func (d *rowDecoder) shortWay(dst service.MessageBatch, ev *change.Event) (service.MessageBatch, bool) {
+	lazy := d.rows.At(d.at)
+	ev.Images = lazy
+	made, buf, rest, ok := d.short.messages(dst, d.payload(), d.rest, ev)
 	if !ok || len(rest) == len(d.rest) {
 		return dst, false
 	}
+	ev.Images = lazy
 	d.rest, d.buf = rest, buf
 	return made, true
+}
+
+// brief makes messages of values that are overwritten by those of the next row.
+type brief struct {
+	decoder rowDecoder
+	encoder change.Encoder
+	values  []change.Value
+	pairs   [1]change.Pair
+	images  *change.ImageSet // of pairs
+}
+
+func newBrief(s *Segment, encoder change.Encoder) *brief {
+	b := &brief{encoder: encoder, decoder: rowDecoder{seg: s, missing: s.missing()}}
+	b.values = make([]change.Value, s.images()*len(s.Layout.Columns))
+	b.images = change.ImageSetOf(b.pairs[:])
+	return b
+}
+
+// messages implements shortWay.
+func (b *brief) messages(dst service.MessageBatch, buf, images []byte, ev *change.Event) (_ service.MessageBatch, _, rest []byte, ok bool) {
+	d := &b.decoder
+	d.rest, d.values, d.arena = images, b.values, d.arena[:0]
+	if err := d.row(); err != nil || d.err != nil {
+		return dst, buf, nil, false
+	}
+	b.pairs[0] = d.pair
+	ev.Images = b.images.At(0)
+	made, buf := b.encoder.AppendMessages(dst, buf, ev)
+	if len(made) != len(dst)+1 {
+		return dst, buf, nil, false
+	}
+	own, ok := change.FromMessage(made[len(dst)])
+	return made, buf, d.rest, ok && own == ev // else it is a part of the event, with images of its own
 }
 
 // lazy returns the images of the next rows, as values when somebody asks.
@@ -66,6 +109,16 @@ type direct struct {
 	failed        bool
 	unasked       []byte // images that nobody asks for
 	scratch       []byte // texts of values
+}
+
+// messages implements shortWay.
+func (w *direct) messages(dst service.MessageBatch, buf, images []byte, ev *change.Event) (_ service.MessageBatch, _, rest []byte, ok bool) {
+	w.begin(images)
+	w.encoder.Direct(w)
+	made, buf := w.encoder.AppendMessages(dst, buf, ev)
+	w.encoder.Direct(nil)
+	rest, ok = w.end()
+	return made, buf, rest, ok
 }
 
 func (w *direct) begin(images []byte) {

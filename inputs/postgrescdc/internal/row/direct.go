@@ -12,25 +12,54 @@ import (
 	"github.com/deltaforge/deltaforge/internal/change"
 )
 
-// Most rows are written into their payloads straight from the log. Values are made of them when somebody asks for them. Whatever is not as
-// usual goes the long way, through values: a value that cannot be represented, a row that is malformed, an unchanged value that the old row has.
+// Most rows become messages without values that stay: they are written into their payloads straight from the log, or, where the format
+// cannot do that, by way of values that are overwritten by those of the next row. Values that stay are made of them when somebody asks.
+// Whatever is not as usual goes the long way, through values that stay: a value that cannot be represented, a row that is malformed or makes
+// more than one message, an unchanged value that the old row has.
 
-// directly appends the messages of a row, or nothing: then it goes the long way.
-func (d *decoder) directly(dst service.MessageBatch, ev *change.Event, m *Change) (service.MessageBatch, bool) {
-	w := d.direct
-	op, ok := w.begin(m)
-	if !ok {
-		return dst, false
+// shortWay makes messages of rows without values that stay.
+type shortWay interface {
+	// messages appends the message of an event, whose operation and images it sets, or returns false: then nothing was made.
+	messages(dst service.MessageBatch, buf []byte, m *Change, ev *change.Event) (service.MessageBatch, []byte, bool)
+}
+
+func newShortWay(e change.Encoder, trust value.Trust) shortWay {
+	if encoder, ok := e.(change.DirectEncoder); ok {
+		return &direct{encoder: encoder, parts: value.Decoder{Trust: trust}}
 	}
-	ev.Op = op
-	d.short.Direct(w)
-	made, buf := d.encoder.AppendMessages(dst, d.buf, ev)
-	d.short.Direct(nil)
-	if !w.end() {
-		return dst, false
+	b := &brief{encoder: e, decoder: decoder{parts: value.Decoder{Trust: trust}}}
+	b.images = change.ImageSetOf(b.pairs[:])
+	return b
+}
+
+// brief makes messages of values that are overwritten by those of the next row.
+type brief struct {
+	encoder change.Encoder
+	decoder decoder
+	pairs   [1]change.Pair
+	images  *change.ImageSet // of pairs
+}
+
+// messages implements shortWay.
+func (b *brief) messages(dst service.MessageBatch, buf []byte, m *Change, ev *change.Event) (_ service.MessageBatch, _ []byte, ok bool) {
+	d := &b.decoder
+	if m.Body[0] == pgoutput.MsgDelete { // which makes two messages in most of these formats
+		return dst, buf, false
 	}
-	d.buf = buf
-	return made, true
+	d.values, d.room, d.parts.Invalid = d.values[:0], 2*len(m.Rel.Types), nil
+	d.parts.Reset()
+	op, p, err := d.row(m)
+	if err != nil || d.parts.Invalid != nil {
+		return dst, buf, false
+	}
+	b.pairs[0] = p
+	ev.Op, ev.Images = op, b.images.At(0)
+	made, buf := b.encoder.AppendMessages(dst, buf, ev)
+	if len(made) != len(dst)+1 {
+		return dst, buf, false
+	}
+	own, ok := change.FromMessage(made[len(dst)])
+	return made, buf, ok && own == ev // else it is a part of the event, with images of its own
 }
 
 // pairs returns the rows as values.
@@ -51,19 +80,33 @@ func isRow(m *Change) bool {
 
 // direct writes row images of changes. It is a change.RowWriter.
 type direct struct {
-	rel    *shape.Relation
-	rest   []byte // what follows the marker of the image that is next
-	marker byte   // of the image before the change, if there is one that was not asked for
-	after  bool   // there is an image after the change that was not asked for
-	had    bool   // there is an image before the change
-	failed bool
-	parts  value.Decoder
+	encoder change.DirectEncoder
+	rel     *shape.Relation
+	rest    []byte // what follows the marker of the image that is next
+	marker  byte   // of the image before the change, if there is one that was not asked for
+	after   bool   // there is an image after the change that was not asked for
+	had     bool   // there is an image before the change
+	failed  bool
+	parts   value.Decoder
 	// unasked are images that nobody asks for.
 	unasked []byte
 }
 
 // bodyHead is the kind of the message and the relation.
 const bodyHead = 5
+
+// messages implements shortWay.
+func (w *direct) messages(dst service.MessageBatch, buf []byte, m *Change, ev *change.Event) (service.MessageBatch, []byte, bool) {
+	op, ok := w.begin(m)
+	if !ok {
+		return dst, buf, false
+	}
+	ev.Op = op
+	w.encoder.Direct(w)
+	made, buf := w.encoder.AppendMessages(dst, buf, ev)
+	w.encoder.Direct(nil)
+	return made, buf, w.end()
+}
 
 func (w *direct) begin(m *Change) (op change.Op, ok bool) {
 	if len(m.Body) <= bodyHead {

@@ -73,7 +73,11 @@ const (
 
 // Decode implements coordinator.Rows.
 func (r *Rows) Decode(ctx context.Context, dst service.MessageBatch) (service.MessageBatch, error) {
-	d := decoder{parts: value.Decoder{Trust: r.Trust}, direct: &direct{parts: value.Decoder{Trust: r.Trust}}, room: r.values}
+	return r.decode(ctx, dst, true)
+}
+
+func (r *Rows) decode(ctx context.Context, dst service.MessageBatch, short bool) (service.MessageBatch, error) {
+	d := decoder{parts: value.Decoder{Trust: r.Trust}, room: r.values}
 	lazy := change.LazyImages(r.pairs)
 	origin := &change.Origin{Tx: r.Tx, ReadAt: r.ReadAt, Snapshot: change.SnapshotFalse}
 	var events []change.Event
@@ -86,7 +90,9 @@ func (r *Rows) Decode(ctx context.Context, dst service.MessageBatch) (service.Me
 		ev.Table, ev.Origin, ev.Index, ev.LSN, ev.Silent = m.Rel.Table, origin, m.Index, uint64(m.LSN), m.Silent
 		if d.encoder == nil {
 			d.encoder = envelope.NewEncoder(ev.Table.Source)
-			d.short, _ = d.encoder.(change.DirectEncoder)
+			if short {
+				d.short = newShortWay(d.encoder, r.Trust)
+			}
 		}
 		var err error
 		if dst, err = d.messages(ctx, dst, ev, m, lazy.At(i), r.size/len(r.Msgs)*(len(r.Msgs)-i)); err != nil {
@@ -106,7 +112,8 @@ func (d *decoder) messages(ctx context.Context, dst service.MessageBatch, ev *ch
 			return dst, err
 		}
 		ev.Images = lazy
-		if out, ok := d.directly(dst, ev, m); ok {
+		if out, buf, ok := d.short.messages(dst, d.buf, m, ev); ok {
+			ev.Images, d.buf = lazy, buf
 			return out, nil
 		}
 	}
@@ -140,8 +147,7 @@ func (d *decoder) prepare(ctx context.Context, t *change.Table) error {
 // decoder turns row messages into events. Its slabs are shared by all values of a segment.
 type decoder struct {
 	encoder  change.Encoder
-	short    change.DirectEncoder // the same, if it is one
-	direct   *direct
+	short    shortWay      // nil: rows become values that stay
 	prepared *change.Table // the last one whose messages can be made
 	buf      []byte
 	values   []change.Value

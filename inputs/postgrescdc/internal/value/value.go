@@ -23,6 +23,9 @@ func (d *Decoder) Room(least, size int) {
 	}
 }
 
+// Reset forgets the values that were decoded: their memory is used again.
+func (d *Decoder) Reset() { d.scratch = d.scratch[:0] }
+
 // Inexact keeps what could not be decoded where a person can see it.
 func (d *Decoder) Inexact(raw []byte) change.Value {
 	if utf8.Valid(raw) {
