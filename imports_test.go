@@ -63,6 +63,7 @@ func layers() []layer {
 		with(mysqlPart("ddl", "product", "charset", "statement", "shape")),
 		with(mysqlPart("catalog", "product", "charset", "gtid", "statement", "shape", "wire")),
 		with(mysqlPart("filter", "catalog", "statement", "internal/tablefilter")),
+		with(mysqlPart("needs", "product", "statement", "catalog", "filter", "wire", "internal/fault")),
 		with(mysqlPart("history", "gtid", "shape", "checkpoint")),
 		with(mysqlPart("resolve", "product", "charset", "statement", "binlog", "row", "shape", "catalog", "internal/change", "internal/fault")),
 		with(mysqlPart("chunk", "product", "charset", "statement", "binlog", "gtid", "row", "shape", "catalog", "filter", "resolve", "wire",

@@ -21,7 +21,7 @@ func (l *mysqlLog) Test(ctx context.Context) error {
 	if err := s.inspect(ctx); err != nil {
 		return err
 	}
-	unmet := errors.Join(s.preflight(ctx, checkpoint.Token{}), s.checkExist(ctx))
+	unmet := errors.Join(s.preflight(ctx, checkpoint.Token{}), s.needs().Exist(ctx))
 	if unmet != nil {
 		return unmet
 	}

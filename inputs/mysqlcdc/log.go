@@ -230,7 +230,7 @@ func (s *session) readerFrom(from *gtid.Position, byGTIDs bool) reader {
 	r := newReader(from)
 	switch {
 	case byGTIDs:
-		r.vague = s.hasLargeFile()
+		r.vague = catalog.AnyLarge(s.log.files.Load())
 	case from.Pos > maxDumpPos:
 		r.discard, r.pos = from.Pos, 4
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/catalog"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/filter"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/needs"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 	"github.com/deltaforge/deltaforge/internal/fault"
 )
@@ -136,13 +137,13 @@ func (s *session) dumpError(ctx context.Context, err error) error {
 	}
 	switch {
 	case my.Code == mysql.ER_SPECIFIC_ACCESS_DENIED_ERROR:
-		return precondition(fault.KindPermission, "the account may not read the binlog: GRANT REPLICATION SLAVE ON *.* TO %s: %w",
-			s.account(), err)
+		return needs.Unmet(fault.KindPermission, "the account may not read the binlog: GRANT REPLICATION SLAVE ON *.* TO %s: %w",
+			s.needs().Account(), err)
 	case my.Code == mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG && strings.Contains(my.Message, "same server"):
-		return precondition(fault.KindOther, "another replica with server_id %d has connected: set server_id of this input to a number "+
+		return needs.Unmet(fault.KindOther, "another replica with server_id %d has connected: set server_id of this input to a number "+
 			"that no other replica has: %w", s.log.cfg.serverID, err)
 	case my.Code == mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG && strings.Contains(my.Message, "max_allowed_packet"):
-		return precondition(fault.KindProtocol, "an event is larger than the server's max_allowed_packet: SET GLOBAL "+
+		return needs.Unmet(fault.KindProtocol, "an event is larger than the server's max_allowed_packet: SET GLOBAL "+
 			"max_allowed_packet = 1073741824: %w", err)
 	case my.Code == mysql.ER_MASTER_FATAL_ERROR_READING_BINLOG && strings.Contains(my.Message, "anonymous transaction"):
 		return s.anonymous(my)

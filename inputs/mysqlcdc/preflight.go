@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/deltaforge/deltaforge/checkpoint"
-	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/filter"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/needs"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/statement"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/wire"
@@ -45,111 +44,53 @@ func (s *session) inspect(ctx context.Context) error {
 	return nil
 }
 
-func precondition(kind fault.Kind, format string, args ...any) error {
-	return fault.WithKind(kind, fmt.Errorf(format, args...))
+// needs is what the server is asked for what streaming needs.
+func (s *session) needs() *needs.Server {
+	return &needs.Server{
+		Catalog: s.catalog, Flavor: s.flavor, Vars: s.vars, ID: s.log.cfg.serverID, User: s.log.cfg.server.User, Filter: s.filter, Withheld: s.withheld,
+	}
 }
 
 // preflight checks everything that streaming needs and returns all that is missing, each with what mends it.
 func (s *session) preflight(ctx context.Context, from checkpoint.Token) error {
-	var errs []error
-	add := func(err error) { errs = append(errs, err) }
-	if !isOn(s.vars["log_bin"]) {
-		add(precondition(fault.KindOther, "the server writes no binlog: start it with log_bin set (--log-bin)"))
-	}
-	if f := s.vars["binlog_format"]; f != "" && !strings.EqualFold(f, "ROW") {
-		add(precondition(fault.KindOther, "binlog_format is %s: SET GLOBAL binlog_format = 'ROW', and the same in the server's "+
-			"configuration; sessions that are open keep their own", f))
-	}
-	switch id := s.vars["server_id"]; id {
-	case "0":
-		add(precondition(fault.KindOther, "server_id is 0, with which a server serves no replicas: SET GLOBAL server_id = 1"))
-	case strconv.FormatUint(uint64(s.log.cfg.serverID), 10):
-		add(precondition(fault.KindOther, "server_id: %s is the server's own id: set server_id of this input to a number that no "+
-			"server or replica of the topology has", id))
-	}
-	for _, check := range []func(context.Context) error{s.checkClient, s.checkReplica, s.checkSelect} {
+	server := s.needs()
+	errs := server.Variables()
+	for _, check := range []func(context.Context) error{s.checkClient, server.Replica, server.Select} {
 		if err := check(ctx); err != nil {
 			var my *mysql.MyError
 			if fault.KindOf(err) != fault.KindPermission && !errors.As(err, &my) {
 				return err // the connection, not the server's setup
 			}
-			add(err)
+			errs = append(errs, err)
 		}
 	}
-	if err := s.checkGTIDMode(from); err != nil {
-		add(err)
-	}
-	if err := s.checkWithheld(); err != nil {
-		add(err)
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.checkGTIDMode(from), s.needs().Logged())...)
 }
 
-func isOn(v string) bool { return v == "1" || strings.EqualFold(v, "ON") }
-
-// account is what a GRANT statement names.
-func (s *session) account() string {
-	return fmt.Sprintf("'%s'@'%%'", strings.ReplaceAll(s.log.cfg.server.User, "'", "''"))
+// warnOfUncaptured says, once in a process, which patterns match no table and which databases the server does not log.
+func (s *session) warnOfUncaptured(ctx context.Context) error {
+	if s.log.warned.Swap(true) {
+		return nil
+	}
+	warnings, err := s.needs().Uncaptured(ctx)
+	for _, w := range warnings {
+		s.log.logger.Warn(w)
+	}
+	return err
 }
 
 // checkClient asks for the end of the binlog, which takes REPLICATION CLIENT (BINLOG MONITOR on MariaDB).
 func (s *session) checkClient(ctx context.Context) error {
-	if !isOn(s.vars["log_bin"]) {
+	if !needs.IsOn(s.vars["log_bin"]) {
 		return nil
 	}
 	var err error
 	s.end, err = s.endOfLog(ctx)
 	if wire.IsServerError(err, mysql.ER_SPECIFIC_ACCESS_DENIED_ERROR) {
-		return precondition(fault.KindPermission, "the account may not see the binlog's position: GRANT REPLICATION CLIENT ON *.* "+
-			"TO %s: %w", s.account(), err)
+		return needs.Unmet(fault.KindPermission, "the account may not see the binlog's position: GRANT REPLICATION CLIENT ON *.* "+
+			"TO %s: %w", s.needs().Account(), err)
 	}
 	return err
-}
-
-// checkReplica looks for REPLICATION SLAVE.
-func (s *session) checkReplica(ctx context.Context) error {
-	may, refused, err := s.catalog.MayReplicate(ctx, s.flavor)
-	const text = "the account may not read the binlog: GRANT REPLICATION SLAVE ON *.* TO %s"
-	switch {
-	case err != nil || may:
-		return err
-	case refused != nil:
-		return precondition(fault.KindPermission, text+": %w", s.account(), refused)
-	default:
-		return precondition(fault.KindPermission, text, s.account())
-	}
-}
-
-// maxSelectChecks bounds the tables that are tried.
-const maxSelectChecks = 100
-
-// tryTables reads from the tables that the configuration names in full, and reports how that went.
-func (s *session) tryTables(ctx context.Context, report func(p filter.Pattern, err error)) {
-	tried := 0
-	for _, p := range s.filter.Include {
-		if !p.Exact() || tried >= maxSelectChecks {
-			continue
-		}
-		tried++
-		_, err := s.catalog.Query(ctx, "SELECT 1 FROM "+statement.QuoteName(p.Container)+"."+statement.QuoteName(p.Table)+" LIMIT 0")
-		report(p, err)
-	}
-}
-
-// checkSelect tries to read the tables that the configuration names in full. Others are checked when their rows arrive.
-func (s *session) checkSelect(ctx context.Context) error {
-	var errs []error
-	s.tryTables(ctx, func(p filter.Pattern, err error) {
-		switch {
-		case err == nil, wire.IsServerError(err, mysql.ER_NO_SUCH_TABLE, mysql.ER_BAD_DB_ERROR):
-		case wire.IsServerError(err, mysql.ER_TABLEACCESS_DENIED_ERROR, mysql.ER_DBACCESS_DENIED_ERROR):
-			errs = append(errs, precondition(fault.KindPermission, "the account may not read %s.%s: GRANT SELECT ON %s.%s TO %s: %w",
-				p.Container, p.Table, statement.QuoteName(p.Container), statement.QuoteName(p.Table), s.account(), err))
-		default:
-			errs = append(errs, err)
-		}
-	})
-	return errors.Join(errs...)
 }
 
 // checkGTIDMode finds out whether positions are GTIDs, and whether the server can do what is asked for.
@@ -161,7 +102,7 @@ func (s *session) checkGTIDMode(from checkpoint.Token) error {
 		return err
 	}
 	if from.Commit == nil && s.log.cfg.useGTID == useGTIDAlways && !on {
-		return precondition(fault.KindOther, "use_gtid is true and gtid_mode is %s: SET GLOBAL gtid_mode = 'ON' (by its steps: "+
+		return needs.Unmet(fault.KindOther, "use_gtid is true and gtid_mode is %s: SET GLOBAL gtid_mode = 'ON' (by its steps: "+
 			"OFF_PERMISSIVE, ON_PERMISSIVE, ON), or use_gtid: auto", s.vars["gtid_mode"])
 	}
 	if p == nil {

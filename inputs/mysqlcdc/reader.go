@@ -11,6 +11,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/replication"
 
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/binlog"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/catalog"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/row"
 	"github.com/deltaforge/deltaforge/internal/coordinator"
@@ -253,7 +254,7 @@ func (s *session) rotate(h binlog.Header, body []byte) error {
 		s.vague = false
 	}
 	if moved && s.created == 0 && s.vague {
-		s.vague = s.isLarge(file)
+		s.vague = catalog.IsLarge(s.log.files.Load(), file)
 	}
 	if moved {
 		s.created = 0

@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math"
 	"strings"
 	"time"
 
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/gtid"
+	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/needs"
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
 	"github.com/deltaforge/deltaforge/internal/fault"
 )
@@ -25,7 +25,7 @@ func (s *session) resume(ctx context.Context, p *gtid.Position, source string) (
 	here := source == "" || source == s.identity
 	if p.HasGTIDs && s.log.cfg.useGTID == useGTIDNever {
 		if !here || p.File == "" {
-			return nil, precondition(fault.KindOther, "use_gtid is false and position %s has no place in the files of this server (%s): "+
+			return nil, needs.Unmet(fault.KindOther, "use_gtid is false and position %s has no place in the files of this server (%s): "+
 				"use_gtid: auto reads on from its GTIDs", p, s.identity)
 		}
 		p = p.OnlyPlace()
@@ -138,7 +138,7 @@ func (s *session) startAt(ctx context.Context, p *gtid.Position) (*gtid.Position
 // followGTIDs lets the log be asked for what follows GTIDs, when that is all there is.
 func (s *session) followGTIDs(ctx context.Context, p *gtid.Position) error {
 	s.byGTIDs = true
-	if _, err := s.logFiles(ctx); err != nil { // hasLargeFile asks
+	if _, err := s.logFiles(ctx); err != nil { // AnyLarge asks
 		return err
 	}
 	if s.flavor == product.MariaDB {
@@ -154,7 +154,7 @@ func (s *session) followGTIDs(ctx context.Context, p *gtid.Position) error {
 }
 
 func (s *session) noGTIDMode(p *gtid.Position) error {
-	return precondition(fault.KindOther, "the position %s has GTIDs, and no place in the files of this server (%s), whose gtid_mode "+
+	return needs.Unmet(fault.KindOther, "the position %s has GTIDs, and no place in the files of this server (%s), whose gtid_mode "+
 		"is %s: SET GLOBAL gtid_mode = 'ON' (by its steps: OFF_PERMISSIVE, ON_PERMISSIVE, ON)", p, s.identity, s.vars["gtid_mode"])
 }
 
@@ -216,32 +216,4 @@ func (s *session) checkPurged(p *gtid.Position) error {
 			cmp.Or(executed.Minus(purged).String(), "nothing"))
 	}
 	return nil
-}
-
-// isLarge reports whether a file is known to be that long, or not known to be shorter.
-func (s *session) isLarge(name string) bool {
-	files := s.log.files.Load()
-	if files == nil {
-		return true
-	}
-	for _, f := range *files {
-		if f.Name == name {
-			return f.Size > math.MaxUint32
-		}
-	}
-	return true
-}
-
-// hasLargeFile reports whether a file is so long that the 32 bits of headers do not say where in it an event is.
-func (s *session) hasLargeFile() bool {
-	files := s.log.files.Load()
-	if files == nil {
-		return true
-	}
-	for _, f := range *files {
-		if f.Size > math.MaxUint32 {
-			return true
-		}
-	}
-	return false
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -40,6 +42,24 @@ func BytesAfter(files []LogFile, p *gtid.Position) (n int64, known bool) {
 
 // encryptionHeader is what an encrypted file of MySQL has before its first byte, and what places do not count.
 const encryptionHeader = 512
+
+// IsLarge reports whether a file is so long that the 32 bits of headers do not say where in it an event is. One that is not known may be.
+func IsLarge(files *[]LogFile, name string) bool {
+	if files == nil {
+		return true
+	}
+	for _, f := range *files {
+		if f.Name == name {
+			return f.Size > math.MaxUint32
+		}
+	}
+	return true
+}
+
+// AnyLarge reports whether one of the files is so long.
+func AnyLarge(files *[]LogFile) bool {
+	return files == nil || slices.ContainsFunc(*files, func(f LogFile) bool { return f.Size > math.MaxUint32 })
+}
 
 // LogFiles returns the files of the binlog, oldest first. There is at least one.
 func (c *Catalog) LogFiles(ctx context.Context) ([]LogFile, error) {
