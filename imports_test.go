@@ -71,14 +71,14 @@ func layers() []layer {
 		with(layer{pattern: "processors/*", imports: []string{"internal/step", "internal/guard", "internal/tablefilter", "internal/change", "internal/envelope", "internal/format"}, tests: []string{"internal/testenv/steptest", "internal/envelope/*"}}),
 		with(layer{pattern: "internal/stored", imports: []string{"internal/change", "internal/envelope"}}),
 		with(layer{pattern: "internal/deadletter", imports: []string{"internal/change", "internal/guard", "internal/sink", "internal/sqlitefile", "internal/stored"}, tests: []string{"internal/envelope"}}),
-		with(layer{pattern: "outputs/*", imports: []string{"internal/deadletter", "internal/sqlitefile", "internal/stored", "internal/sink", "internal/kafkaconn", "internal/loopback", "internal/change", "internal/envelope", "internal/exactly", "checkpoint"}, tests: []string{"internal/envelope/*"}}),
+		with(layer{pattern: "outputs/*", imports: []string{"internal/deadletter", "internal/sqlitefile", "internal/stored", "internal/sink", "internal/kafkaconn", "internal/loopback", "internal/change", "internal/envelope", "internal/exactly", "internal/livecopy", "checkpoint"}, tests: []string{"internal/envelope/*"}}),
 		with(layer{pattern: "internal/coordinator", imports: []string{
 			"internal/coordinator/internal/*", "internal/change", "internal/fault", "internal/guard", "internal/plane",
-			"internal/snapshot", "internal/exactly", "checkpoint",
+			"internal/snapshot", "internal/exactly", "internal/livecopy", "checkpoint",
 		}, tests: []string{"internal/envelope", "internal/envelope/*"}}),
 		with(layer{pattern: "internal/coordinator/internal/*", imports: []string{"internal/change", "internal/envelope", "internal/fault", "internal/plane", "internal/exactly", "checkpoint"}}),
 		with(layer{pattern: "internal/snapshot", imports: []string{
-			"internal/change", "internal/envelope", "internal/fault", "internal/guard", "internal/plane", "internal/tablefilter",
+			"internal/change", "internal/envelope", "internal/fault", "internal/guard", "internal/livecopy", "internal/plane", "internal/tablefilter",
 			"checkpoint",
 		}, tests: []string{"internal/envelope/*"}}),
 		with(layer{pattern: "internal/envelope", imports: []string{"internal/change"}}),
@@ -94,6 +94,7 @@ func layers() []layer {
 		with(layer{pattern: "checkpoint/internal/*", imports: []string{"internal/kafkaconn"}}),
 		with(layer{pattern: "internal/kafkaconn", imports: []string{"internal/loopback", "internal/sink"}}),
 		{pattern: "internal/sqlitefile"},
+		{pattern: "internal/livecopy"},
 		with(layer{pattern: "metrics"}),
 		with(layer{pattern: "internal/control", imports: []string{
 			"internal/control/*", "internal/control/internal/*", "internal/advice", "internal/deadletter", "internal/guard", "internal/loopback",

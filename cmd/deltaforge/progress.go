@@ -83,7 +83,7 @@ func (b *bar) line(sources map[string]contract.SnapshotStatus, now time.Time) st
 	for source, s := range sources {
 		for _, t := range s.Tables {
 			key := source + " " + t.Table
-			loading := t.State == "loading" || t.State == "waiting"
+			loading := t.State == "loading" || t.State == "waiting" || t.State == "pruning"
 			if loading {
 				b.seen[key] = true
 				open++

@@ -128,7 +128,7 @@ func showSnapshots(out io.Writer, sources map[string]contract.SnapshotStatus) er
 	for _, name := range names {
 		for _, t := range sources[name].Tables {
 			state, about := t.State, "?"
-			if sources[name].Paused && (state == "loading" || state == "waiting") {
+			if sources[name].Paused && (state == "loading" || state == "waiting" || state == "pruning") {
 				state += ", paused"
 			}
 			if t.Estimate >= 0 {

@@ -15,6 +15,7 @@ import (
 	"github.com/deltaforge/deltaforge/internal/coordinator/internal/lag"
 	"github.com/deltaforge/deltaforge/internal/coordinator/internal/tracing"
 	"github.com/deltaforge/deltaforge/internal/fault"
+	"github.com/deltaforge/deltaforge/internal/livecopy"
 	"github.com/deltaforge/deltaforge/internal/plane"
 	"github.com/deltaforge/deltaforge/internal/snapshot"
 )
@@ -102,6 +103,9 @@ func New(cfg Config, kind string, log Log, res *service.Resources) (*Input, erro
 			Ratio:   func(table string, ratio float64) { i.st.snapshotRatio.SetFloat64(ratio, table) },
 			Changed: i.rearmSaver,
 		})
+		if !cfg.ExactlyOnce { // else the one output of the pipeline keeps no copies
+			i.loader.Copies(livecopy.Of(res))
+		}
 	}
 	return i, nil
 }

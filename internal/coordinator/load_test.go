@@ -22,6 +22,12 @@ import (
 func loadRun(t *testing.T, in *Input, d time.Duration) (c *simConsumer, ended bool) {
 	t.Helper()
 	c = &simConsumer{rows: map[int]simRow{}, newest: map[int]int{}, loaded: map[int]int{}}
+	return c, loadRunInto(t, in, c, d)
+}
+
+// loadRunInto is loadRun with a consumer that is there already.
+func loadRunInto(t *testing.T, in *Input, c *simConsumer, d time.Duration) (ended bool) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
 	for ctx.Err() == nil && !ended {
@@ -39,7 +45,7 @@ func loadRun(t *testing.T, in *Input, d time.Duration) (c *simConsumer, ended bo
 		}
 	}
 	require.NoError(t, in.Close(context.Background()))
-	return c, ended
+	return ended
 }
 
 // opened opens what a first Connect does, before it connects.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
+	"github.com/deltaforge/deltaforge/internal/livecopy"
 	"github.com/deltaforge/deltaforge/internal/plane"
 	"github.com/deltaforge/deltaforge/internal/tablefilter"
 )
@@ -31,7 +32,8 @@ type Loader struct {
 	src     Source
 	out     *service.Logger
 	numbers Numbers
-	open    atomic.Bool // something is to be loaded: the stream is looked at
+	copies  *livecopy.Pipeline // nil: no output keeps copies
+	open    atomic.Bool        // something is to be loaded: the stream is looked at
 	done    chan struct{}
 
 	mu      sync.Mutex
@@ -178,13 +180,7 @@ func (l *Loader) deliver(s *step) {
 		return
 	}
 	if d.apply(s) {
-		d.State, d.Ended = Done, time.Now().UTC()
-		took := d.Ended.Sub(d.Began)
-		l.out.With("table", d.Table).Infof("Snapshot of %s is done: %d rows in %s (%.0f rows/s)", d.Table, d.Rows, took.Round(time.Millisecond),
-			float64(d.Rows)/max(took.Seconds(), 1e-3))
-		if l.join != nil {
-			l.join.forget(d.Table)
-		}
+		l.delivered(d)
 	}
 	l.numbers.Ratio(d.Table, d.ratio())
 }

@@ -26,6 +26,8 @@ const (
 	Waiting State = "waiting"
 	// Loading is one of which chunks are read.
 	Loading State = "loading"
+	// Pruning is one of which every row is delivered, and whose copies remove what it does not have.
+	Pruning State = "pruning"
 	// Done is one of which every row is delivered.
 	Done State = "done"
 	// Stopped is one whose load a person has ended.
@@ -37,7 +39,7 @@ const (
 )
 
 // open reports whether something is still to be read.
-func (s State) open() bool { return s == Waiting || s == Loading }
+func (s State) open() bool { return s == Waiting || s == Loading || s == Pruning }
 
 // record is what is saved beside the position.
 type record struct {
@@ -71,6 +73,8 @@ type load struct {
 	Ended    time.Time `json:"ended,omitzero"`
 	// Again are keys of rows that have to be read again: the stream has changed them in events that lack values.
 	Again []again `json:"again,omitempty"`
+	// Kept says that outputs which keep copies were told of its beginning.
+	Kept bool `json:"kept,omitempty"`
 	// Problem is why it cannot go on at present; it is tried again.
 	Problem string `json:"problem,omitempty"`
 }

@@ -16,7 +16,7 @@ func TestRecordKeepsEverything(t *testing.T) {
 	r := &record{
 		Version: recordVersion, Paused: true, Signals: []string{"a:1"},
 		Loads: []*load{
-			{Table: "a.b", ID: "x", State: Loading, Where: "id > 1", Rows: 3, Estimate: -1, Parts: []part{{To: Bound(`[1]`)}, {From: Bound(`[1,"a"]`), Done: true}}, Again: []again{{N: 2, Key: savedKey{{Kind: change.Int, Bits: 7}}}}},
+			{Table: "a.b", ID: "x", State: Loading, Where: "id > 1", Rows: 3, Kept: true, Estimate: -1, Parts: []part{{To: Bound(`[1]`)}, {From: Bound(`[1,"a"]`), Done: true}}, Again: []again{{N: 2, Key: savedKey{{Kind: change.Int, Bits: 7}}}}},
 			{Table: "a.c", State: Skipped},
 		},
 	}

@@ -39,6 +39,7 @@ type reading struct {
 	planning         bool
 	asked            uint64 // the newest of the keys to be read again that was asked for
 	rereading        bool
+	pruning          bool
 	broken           bool // something of a whole table was dropped
 	tries            int  // that have failed, one after the other
 	chased           int  // times in a row that rows which were read again have to be read once more
@@ -111,6 +112,7 @@ func (r *reading) allSent() bool {
 type task struct {
 	reading *reading
 	plan    bool
+	prune   bool
 	part    int // -1: keys
 	from    Bound
 	to      Bound
@@ -204,7 +206,7 @@ func (j *Join) pick(now time.Time) (t task, wait time.Duration, ok bool) {
 	if j.l.rec.Paused || j.at == nil || j.held() >= 2*j.l.cfg.Parallel { // so that memory does not grow while the sink is slow
 		return task{}, 0, false
 	}
-	for _, state := range []State{Loading, Waiting} {
+	for _, state := range []State{Pruning, Loading, Waiting} {
 		for _, d := range j.l.rec.Loads {
 			if d.State != state {
 				continue
@@ -274,6 +276,13 @@ func (r *reading) setParts(parts []part) {
 
 // pick chooses what to read of a table.
 func (r *reading) pick(d *load) (task, bool) {
+	if d.State == Pruning {
+		if r.pruning {
+			return task{}, false
+		}
+		r.pruning = true
+		return task{reading: r, prune: true, part: -1}, true
+	}
 	if len(r.parts) == 0 {
 		if r.planning {
 			return task{}, false
@@ -306,6 +315,9 @@ func (r *reading) pick(d *load) (task, bool) {
 func (j *Join) do(ctx context.Context, r Reader, t task) error {
 	if t.plan {
 		return j.plan(ctx, r, t.reading)
+	}
+	if t.prune {
+		return j.finish(ctx, t.reading)
 	}
 	track, begun, err := j.follow(ctx, t.reading)
 	if err != nil {
@@ -397,6 +409,10 @@ func read(ctx context.Context, r Reader, c Chunk, into *rows) (*result, error) {
 
 // plan cuts a table into parts.
 func (j *Join) plan(ctx context.Context, r Reader, rd *reading) error {
+	kept, err := j.keep(ctx, rd)
+	if err != nil {
+		return err
+	}
 	bounds, err := r.Split(ctx, rd.table, j.l.cfg.Parallel*partsPerWorker)
 	if err != nil {
 		return err
@@ -412,7 +428,7 @@ func (j *Join) plan(ctx context.Context, r Reader, rd *reading) error {
 	if d == nil || d.ID != rd.id || !d.State.open() {
 		return errStale
 	}
-	d.Parts, d.State, d.Problem = parts, Loading, ""
+	d.Parts, d.State, d.Kept, d.Problem = parts, Loading, kept, ""
 	rd.setParts(slices.Clone(parts))
 	rd.planning, rd.tries = false, 0
 	l.touch()
@@ -465,6 +481,8 @@ func (j *Join) failed(t task, err error) {
 	switch {
 	case t.plan:
 		rd.planning = false
+	case t.prune:
+		rd.pruning = false
 	case t.part < 0:
 		rd.release(&result{part: -1, again: t.again})
 	default:
@@ -489,7 +507,10 @@ func (j *Join) failed(t task, err error) {
 	}
 	rd.retryAt = time.Now().Add(min(retryMin<<min(rd.tries, 10), retryMax))
 	rd.tries++
-	l.refuse(d, fmt.Errorf("reading it: %w", err))
+	if !t.prune {
+		err = fmt.Errorf("reading it: %w", err)
+	}
+	l.refuse(d, err)
 }
 
 // untrackIdle forgets what is followed for nothing, when no chunk is read.
