@@ -16,7 +16,7 @@ import (
 )
 
 // The hashes in Redis are the rows of the table whenever the stream has caught up: rows from before the start, rows that change while they are
-// loaded, and whatever is repeated after the process was killed.
+// loaded, and whatever is repeated after the process was killed. Rows that were in Redis before, and are not in the table, are gone, and those of another table stay.
 func TestLiveCopy(t *testing.T) {
 	binary(t)
 	for name, open := range sources(t) {
@@ -27,7 +27,13 @@ func TestLiveCopy(t *testing.T) {
 			eventually(t, patience, "rows from before the start", func() bool { return w.changes() > 500 })
 			loads := strings.Replace(src.input, "snapshot: {mode: never}", "snapshot: {mode: initial, chunk_rows: 20}", 1)
 			require.NotEqual(t, src.input, loads)
-			p := newProcess(t, loads+fmt.Sprintf("output:\n  deltaforge_redis: {url: '%s', prefix: %s, write: hash}\n", redis.URL(), prefix))
+			cl := redis.Client(t)
+			for id := range 3000 {
+				require.NoError(t, cl.HSet(t.Context(), fmt.Sprintf("%s:%s:%d", prefix, src.full, 50_000_000+id), "id", id).Err())
+			}
+			another := prefix + ":" + src.full + "_too:1"
+			require.NoError(t, cl.HSet(t.Context(), another, "id", "1").Err())
+			p := newProcess(t, loads+fmt.Sprintf("output:\n  deltaforge_redis: {url: '%s', prefix: %s, write: hash, prune: true}\n", redis.URL(), prefix))
 			for range 4 {
 				p.start()
 				time.Sleep(1500 * time.Millisecond)
@@ -41,6 +47,7 @@ func TestLiveCopy(t *testing.T) {
 			eventually(t, patience, "the table in Redis", func() bool { return assert.ObjectsAreEqual(want, read()) })
 			p.stop()
 			assert.Equal(t, want, read())
+			assert.Equal(t, map[string]string{"id": "1"}, cl.HGetAll(t.Context(), another).Val())
 		})
 	}
 }

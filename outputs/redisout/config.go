@@ -36,6 +36,8 @@ const (
 	fieldBatching        = "batching"
 	fieldExactly         = "exactly_once"
 	fieldTTL             = "ttl"
+	fieldKey             = "key"
+	fieldPrune           = "prune"
 )
 
 type config struct {
@@ -46,7 +48,9 @@ type config struct {
 	stream          *service.InterpolatedString // nil: <prefix>:<schema or database>.<table>
 	prefix          string
 	write           string
-	ttl             time.Duration // of a copy; 0: none
+	ttl             time.Duration               // of a copy; 0: none
+	key             *service.InterpolatedString // of a row; nil: <prefix>:<schema or database>.<table>:<primary key>
+	prune           bool
 	guardKey        string
 	maxLen          int64
 	exactMaxLen     bool
@@ -139,6 +143,13 @@ func parseConfig(p *service.ParsedConfig) (*config, error) {
 		}
 		return e
 	})
+	read(fieldKey, func() (e error) {
+		if p.Contains(fieldKey) {
+			c.key, e = p.FieldInterpolatedString(fieldKey)
+		}
+		return e
+	})
+	read(fieldPrune, func() (e error) { c.prune, e = p.FieldBool(fieldPrune); return e })
 	read(fieldWrite, c.checkWrite)
 	if err != nil {
 		return nil, err

@@ -3,7 +3,6 @@ package redisout
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -50,7 +49,13 @@ func (c *config) checkWrite() error {
 	}
 	switch {
 	case c.copies() && c.prefix == "":
-		return fmt.Errorf("%s needs %s: the key of a row is <prefix>:<schema or database>.<table>:<primary key>", c.write, fieldPrefix)
+		return fmt.Errorf("%s needs %s: the key of a row is <prefix>:<schema or database>.<table>:<primary key>, and what the output remembers is under the prefix", c.write, fieldPrefix)
+	case c.key != nil && !c.copies():
+		return fmt.Errorf("%s has no %s, which is about hash, string and invalidate", c.write, fieldKey)
+	case c.key != nil && isStatic(c.key):
+		return fmt.Errorf(`%s is the same for every row: name what is in a row, such as ${! json("id") }`, fieldKey)
+	case c.prune && c.write != writeHash && c.write != writeString:
+		return fmt.Errorf("%s has no %s, which is about hash and string", c.write, fieldPrune)
 	case c.write != writeStream && c.maxLen > 0:
 		return fmt.Errorf("%s has no %s, which is about streams", c.write, fieldMaxLen)
 	case c.write != writeStream && c.minID != nil:
@@ -63,6 +68,11 @@ func (c *config) checkWrite() error {
 		return fmt.Errorf("%s of %s is shorter than 1ms", fieldTTL, c.ttl)
 	}
 	return nil
+}
+
+func isStatic(s *service.InterpolatedString) bool {
+	_, static := s.Static()
+	return static
 }
 
 // command is an entry of one command.
@@ -100,38 +110,50 @@ func (b *builder) row(m *service.Message) ([]entry, error) {
 		return nil, sink.Errorf(sink.Routing, "%s: %s needs the event of a DeltaForge source, and this message has none", fieldWrite, b.conf.write)
 	}
 	t := ev.Table
-	prefix := b.conf.prefix + ":" + t.FullName() + ":"
 	switch ev.Op {
 	case change.Truncate:
-		e := command(prefix, 0)
-		e.sweep = globEscape(prefix) + "*"
-		return []entry{e}, nil
+		return b.conf.sweepOf(t.FullName())
 	case change.Schema, change.Message:
 		return nil, nil
 	}
 	if len(t.Key) == 0 {
 		return nil, sink.Errorf(sink.Routing, "table %s has no key, so its rows cannot be kept one by one: give it a primary key, or leave it out of %s", t.FullName(), b.conf.write)
 	}
-	now, err := rowKey(prefix, t, ev.After(), ev.Before())
+	now, old, err := b.keysOf(m, ev)
 	if err != nil {
 		return nil, err
 	}
 	if ev.Op == change.Delete || b.conf.write == writeInvalidate {
-		out := []entry{command(now, len(now), "unlink", now)}
-		if old, err := rowKey(prefix, t, ev.Before(), ev.After()); err == nil && old != now {
-			out = append(out, command(old, len(old), "unlink", old))
+		out := b.unlink(nil, t, now)
+		if old != now {
+			out = b.unlink(out, t, old)
 		}
 		return out, nil
 	}
 	var out []entry
-	if old, err := rowKey(prefix, t, ev.Before(), ev.After()); err == nil && old != now {
-		out = append(out, command(old, len(old), "unlink", old))
+	if old != now {
+		out = b.unlink(out, t, old)
+	}
+	b.shown.add(t.FullName(), now)
+	if b.conf.key != nil {
+		out = b.remember(out, ev, now)
 	}
 	if b.conf.write == writeString {
 		e, err := b.object(ev, now)
 		return append(out, e), err
 	}
 	return append(out, b.hash(ev, now)...), nil
+}
+
+// sweepOf returns the entry that removes all keys of a table.
+func (c *config) sweepOf(table string) ([]entry, error) {
+	if c.key != nil && c.write == writeInvalidate {
+		return nil, sink.Errorf(sink.Routing, "table %s was truncated, and %s with %s does not know which keys its rows have had: remove them, and leave the event out (deltaforge_filter with ops: [t], "+
+			"or a dead_letter)", table, c.write, fieldKey)
+	}
+	e := command(c.rowPrefix(table), 0)
+	e.sweep = table
+	return []entry{e}, nil
 }
 
 // hash returns the commands that bring a hash to the new image of an event.
@@ -200,72 +222,12 @@ func plain(v change.Value) string {
 	}
 }
 
-// rowKey returns the key of a row: the values of its primary key, from the first of the images that has them. In a key of several columns a
-// percent sign and a colon are written %25 and %3A, so that two keys never look alike.
-func rowKey(prefix string, t *change.Table, images ...[]change.Value) (string, error) {
-	var b strings.Builder
-	b.WriteString(prefix)
-	for n, c := range t.Key {
-		var v change.Value
-		for _, row := range images {
-			if c < len(row) && row[c].Known() {
-				v = row[c]
-				break
-			}
-		}
-		if !v.Known() {
-			return "", sink.Errorf(sink.Serialization, "the log does not carry the key column %s of this row of %s", t.Columns[c].Name, t.FullName())
-		}
-		text := plain(v)
-		if len(t.Key) > 1 {
-			text = strings.ReplaceAll(strings.ReplaceAll(text, "%", "%25"), ":", "%3A")
-		}
-		if n > 0 {
-			b.WriteByte(':')
-		}
-		b.WriteString(text)
-	}
-	return b.String(), nil
-}
-
-// globEscape escapes what has a meaning in a pattern of SCAN.
-func globEscape(text string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`, `^`, `\^`).Replace(text)
-}
-
 // sweepPage is about how many keys SCAN looks at in one call.
 const sweepPage = 1000
 
 // sweep removes the keys of a table that was truncated. The removals go out in transactions of their own, one after the other, so that none can
 // arrive late.
 func (a *attempt) sweep(ctx context.Context, cl *redis.Client, c *config, i int) error {
-	var cursor uint64
-	for {
-		keys, next, err := cl.Scan(ctx, cursor, a.entries[i].sweep, sweepPage).Result()
-		if err != nil {
-			return classify(err, "looking for the keys of "+strconv.Quote(a.entries[i].stream.text)+" at "+c.shown)
-		}
-		if len(keys) > 0 {
-			args := make([]any, 0, len(keys)+1)
-			args = append(args, "unlink")
-			for _, k := range keys {
-				args = append(args, k)
-			}
-			if err := unlink(ctx, cl, c, command(a.entries[i].stream.text, 0, args...)); err != nil {
-				return err
-			}
-		}
-		if cursor = next; cursor == 0 {
-			return nil
-		}
-	}
-}
-
-// unlink sends one command in a transaction, until it was run.
-func unlink(ctx context.Context, cl *redis.Client, c *config, e entry) error {
-	one := &attempt{entries: []entry{e}, messages: 1, queue: []int{0}}
-	if err := one.run(ctx, cl, c); err != nil {
-		return err
-	}
-	return one.failed[0]
+	table := a.entries[i].sweep
+	return c.eachPage(ctx, cl, table, func(keys []string) error { return c.remove(ctx, cl, table, keys) })
 }

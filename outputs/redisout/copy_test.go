@@ -234,12 +234,16 @@ func TestOtherModes(t *testing.T) {
 
 func TestWriteConfig(t *testing.T) {
 	for conf, want := range map[string]string{
-		"write: set\nprefix: x":                      `field write: "set" is not one of stream, hash, string, invalidate, list, publish`,
-		"write: hash\nstream: x":                     "field write: hash needs prefix",
-		"write: hash\nprefix: x\nmax_len: 5":         "field write: hash has no max_len",
-		"write: hash\nprefix: x\nexactly_once: true": "field write: hash has no exactly_once",
-		"write: list\nprefix: x\nttl: 1s":            "field write: list has no ttl",
-		"write: string\nprefix: x\nttl: 1us":         "ttl of 1µs is shorter than 1ms",
+		"write: set\nprefix: x":                       `field write: "set" is not one of stream, hash, string, invalidate, list, publish`,
+		"write: hash\nstream: x":                      "field write: hash needs prefix",
+		"write: list\nprefix: x\nkey: '${! json() }'": "field write: list has no key",
+		"write: hash\nprefix: x\nkey: fixed":          "field write: key is the same for every row",
+		"write: hash\nkey: '${! json() }'":            "field stream: give either stream or prefix",
+		"write: invalidate\nprefix: x\nprune: true":   "field write: invalidate has no prune",
+		"write: hash\nprefix: x\nmax_len: 5":          "field write: hash has no max_len",
+		"write: hash\nprefix: x\nexactly_once: true":  "field write: hash has no exactly_once",
+		"write: list\nprefix: x\nttl: 1s":             "field write: list has no ttl",
+		"write: string\nprefix: x\nttl: 1us":          "ttl of 1µs is shorter than 1ms",
 	} {
 		_, err := parse("url: redis://localhost\n" + conf)
 		require.ErrorContains(t, err, want, conf)

@@ -41,10 +41,13 @@ type name struct {
 
 // builder turns messages into entries. It is used by one goroutine at a time.
 type builder struct {
-	conf    *config
-	streams map[tableName]name  // default stream by table; emptied when it grows past maxStreamsNamed
-	columns map[string]*columns // of the tables whose rows are kept as hashes; emptied likewise
-	text    []byte              // of what the messages of the attempt have as metadata, but not as text
+	conf     *config
+	streams  map[tableName]name  // default stream by table; emptied when it grows past maxStreamsNamed
+	shown    shown               // the keys of tables that are being loaded
+	columns  map[string]*columns // of the tables whose rows are kept as hashes; emptied likewise
+	prefixOf *change.Table       // whose keys begin with prefix
+	prefix   string
+	text     []byte // of what the messages of the attempt have as metadata, but not as text
 }
 
 // entry is one stream entry to be.
@@ -59,7 +62,7 @@ type entry struct {
 	size    int
 
 	args  []any  // of the command, if it is not an XADD
-	sweep string // the pattern of keys that are removed, in place of a command; "" for none
+	sweep string // the table whose keys are removed, in place of a command; "" for none
 }
 
 // appendArgs appends the XADD command. Every entry has all four fields; what a message lacks is empty. The client takes pointers
@@ -93,11 +96,13 @@ func (e *entry) same(o *entry) bool {
 		e.sweep == o.sweep && slices.Equal(e.args, o.args)
 }
 
-func (b *builder) build(batch service.MessageBatch) *attempt {
+func (b *builder) build(batch service.MessageBatch, p *pruner) *attempt {
+	b.shown.begin(p)
 	a := &attempt{entries: make([]entry, 0, len(batch)), messages: len(batch)}
 	b.text = make([]byte, 0, idSize*len(batch))
 	for i, m := range batch {
 		from := len(a.entries)
+		b.shown.place = from
 		var err error
 		if a.entries, err = b.append(a.entries, m); err != nil {
 			a.fail(i, err)
@@ -115,6 +120,7 @@ func (b *builder) build(batch service.MessageBatch) *attempt {
 			a.entries = a.entries[:from]
 		}
 	}
+	a.entries = b.shown.put(b.conf, a.entries)
 	return a
 }
 

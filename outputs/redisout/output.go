@@ -19,6 +19,7 @@ import (
 	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/deadletter"
 	"github.com/deltaforge/deltaforge/internal/exactly"
+	"github.com/deltaforge/deltaforge/internal/livecopy"
 	"github.com/deltaforge/deltaforge/internal/sink"
 )
 
@@ -54,6 +55,7 @@ type output struct {
 	build    builder // guarded by building
 
 	exact *exact              // nil: at least once
+	prune *pruner             // nil: what a load does not show stays
 	dead  *deadletter.Letters // nil: an event that fails for good is refused
 
 	bulk atomic.Int64 // the server's proto-max-bulk-len, 0 where it does not tell
@@ -79,6 +81,10 @@ func newOutput(c *config, res *service.Resources) *output {
 	}
 	if c.exactly {
 		o.exact = &exact{conf: c, pipeline: exactly.Of(res), client: o.client, stats: sink.NewTransactions(res.Metrics()), streams: map[string]bool{}}
+	}
+	if c.prune {
+		o.prune = &pruner{conf: c, log: res.Logger(), pipeline: livecopy.Of(res), client: o.client, loads: map[string]bool{}}
+		o.prune.pipeline.Expect(o.prune)
 	}
 	if c.dead != nil {
 		o.dead = deadletter.New(*c.dead, res, o.stats)
@@ -131,6 +137,9 @@ func (o *output) connect(ctx context.Context) error {
 			return err
 		}
 	}
+	if o.prune != nil {
+		o.prune.pipeline.Join(o.prune)
+	}
 	if cl == nil {
 		var err error
 		if cl, err = o.dial(ctx); err != nil {
@@ -141,6 +150,12 @@ func (o *output) connect(ctx context.Context) error {
 	}
 	if o.exact != nil {
 		if err := o.exact.pipeline.Attach(o.exact); err != nil {
+			return err
+		}
+	}
+	if o.prune != nil {
+		if err := o.prune.resume(ctx, o.client()); err != nil {
+			o.stats.Failed(sink.KindOf(err))
 			return err
 		}
 	}
@@ -261,7 +276,7 @@ func (o *output) write(ctx context.Context, batch service.MessageBatch) error {
 	if o.exact != nil {
 		err = o.exact.write(ctx, a, batch)
 	} else {
-		err = a.run(ctx, cl, o.conf)
+		err = o.run(ctx, cl, a)
 	}
 	o.stats.Buffered(a.waiting())
 	if sink.KindOf(err) == sink.Fenced {
@@ -279,12 +294,21 @@ func (o *output) write(ctx context.Context, batch service.MessageBatch) error {
 	return o.done(a, batch, refused)
 }
 
+// run adds what is left of an attempt, while nothing is being removed.
+func (o *output) run(ctx context.Context, cl *redis.Client, a *attempt) error {
+	if o.prune != nil {
+		o.prune.writing.RLock()
+		defer o.prune.writing.RUnlock()
+	}
+	return a.run(ctx, cl, o.conf)
+}
+
 // begin builds the entries of a batch, or finds the attempt that an earlier call with this batch has left.
 func (o *output) begin(batch service.MessageBatch) (a *attempt, resumed bool) {
 	func() {
 		o.building.Lock()
 		defer o.building.Unlock()
-		a = o.build.build(batch)
+		a = o.build.build(batch, o.prune)
 	}()
 	if a, resumed = o.parked.Take(a); !resumed {
 		a.begin()
@@ -324,6 +348,9 @@ func (o *output) Close(context.Context) error {
 func (o *output) close() error {
 	if o.exact != nil {
 		o.exact.pipeline.Detach(o.exact)
+	}
+	if o.prune != nil {
+		o.prune.pipeline.Leave(o.prune)
 	}
 	o.mu.Lock()
 	cl := o.cl

@@ -75,19 +75,20 @@ In a Cluster all keys of an output are in one slot: those of the entries, the gu
 With ` + "`write: hash` or `write: string`" + ` Redis has what the tables have, whenever the stream has caught up: an insert, an update and a row of a snapshot set the key of the row, a delete removes
 it, a changed primary key removes the old key, and a truncate removes the keys of the table. Between two commits a reader sees rows as they were at some moment after the first.
 
-* The key is ` + "`<prefix>:<schema or database>.<table>:<primary key>`" + `. In a primary key of several columns the values are joined by colons, and a percent sign or a colon in them is written ` + "`%25` or `%3A`" + `.
+* The key is ` + "`<prefix>:<schema or database>.<table>:<primary key>`" + `, or what the field ` + "`key`" + ` says. In a primary key of several columns the values are joined by colons. A percent sign or a colon in them, and
+  in the name of a table, is written ` + "`%25` or `%3A`" + `.
 * A hash has text and JSON as they are, binary data as its bytes, and everything else as in the native format. A NULL has no field. A value that the log does not carry (unchanged TOAST, row image MINIMAL)
   leaves its field as it is.
 * A string holds one JSON object, and is written whole: an event without all values is refused. Use a hash there.
 * A table without a key is refused. Changes of a table's shape and logical messages change nothing: a column that was dropped stays in a hash until its row is written again.
 * An event that is delivered again sets the same row again. After a crash a key can for a moment be at an older state, until the events after it have come again, too.
-* What is in Redis from before, and not in the table, stays: begin with an empty prefix.
+* What is in Redis from before, and not in the table, stays, unless ` + "`prune`" + ` is on: then the end of a snapshot removes it.
 
 ` + "`invalidate`" + ` deletes the keys of the rows that change, the old and the new one. ` + "`list` and `publish`" + ` write whole events, at-least-once; what is published reaches only who listens at that moment.
 
 == Permissions
 
-For other modes than ` + "`stream`" + `, replace ` + "`+xadd`" + ` below by ` + "`+hset +hdel +pexpire +unlink +scan` (hash), `+set +unlink +scan` (string), `+unlink +scan` (invalidate), `+rpush` (list) or `+publish` with the channels (publish)" + `.
+For other modes than ` + "`stream`" + `, replace ` + "`+xadd`" + ` below by ` + "`+hset +hdel +pexpire +unlink +scan` (hash), `+set +unlink +scan` (string), `+unlink +scan` (invalidate), `+rpush` (list) or `+publish` with the channels (publish)" + `. ` + "`prune` needs `+hget +hgetall +hset +sadd +sismember`, and `key` needs `+zadd +zrem +zscan +zremrangebyscore`" + ` besides.
 
 A user needs ` + "`+multi +exec +xadd +incr +watch`" + `, the keys of the streams and the guard key (` + "`~<prefix>:*`" + ` has both). No right to run scripts is needed. With ` + "`exactly_once`" + `
 it is ` + "`+multi +exec +xadd +watch +get +mget +set +del +type`" + `, and the key of the position in place of the guard key.
@@ -165,6 +166,16 @@ func entryFields() []*service.ConfigField {
 		service.NewDurationField(fieldTTL).Optional().
 			Description("How long a copy (`hash`, `string`) lives after the last event of its row. Where it is not set, it lives until the row is deleted.").
 			Example("24h"),
+		service.NewInterpolatedStringField(fieldKey).Optional().
+			Description("The key of a row, in place of `<prefix>:<schema or database>.<table>:<primary key>`, for `hash`, `string` and `invalidate`. The interpolation has the row as its content, in the native format, and the " +
+				"metadata of the event. No two rows may have the same key. The columns that it is made of have to be in the log, of the old row too: those that are not in the primary key want " +
+				"`binlog_row_image=FULL` or `REPLICA IDENTITY FULL`, and an event without them fails alone. The keys of each table are kept in a sorted set, `<prefix>:keys:<schema or database>.<table>`, " +
+				"so that a truncate and `prune` find them.").
+			Example(`customer:${! json("email") }`),
+		service.NewBoolField(fieldPrune).Default(false).
+			Description("Remove from the copies (`hash`, `string`) of a table what it does not have, when a snapshot has loaded it: rows that were removed while nobody followed the log. Meanwhile Redis keeps the " +
+				"keys that were written in a set, `<prefix>:loads:<schema or database>.<table>`. What the stream writes during the load stays, and so does all that is not under the keys of the table. A load of some rows only " +
+				"(`where`) removes nothing, and neither does one whose set Redis has lost. The source has to be in the same pipeline."),
 		service.NewInterpolatedStringField(fieldStream).Optional().
 			Description("The stream of each entry. Where it is not set, it is `<prefix>:<schema_name or database>.<table>`. Either this field or `prefix` has to be set.").
 			Example("changes").Example(`changes:${! metadata("table") }`),
