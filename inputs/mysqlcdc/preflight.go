@@ -19,7 +19,7 @@ import (
 // inspect learns what the server is: flavor, variables, identity.
 func (s *session) inspect(ctx context.Context) error {
 	rows, err := s.catalog.Query(ctx, `SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version', 'log_bin', 'binlog_format',
-'server_id', 'server_uuid', 'server_uid', 'gtid_mode', 'gtid_executed', 'gtid_purged', 'gtid_binlog_pos', 'lower_case_table_names')`)
+'server_id', 'server_uuid', 'server_uid', 'gtid_mode', 'gtid_executed', 'gtid_purged', 'gtid_binlog_pos', 'lower_case_table_names', '`+needs.LogReplica+"', '"+needs.NativeKeys+"', '"+needs.Applied+"')")
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (s *session) needs() *needs.Server {
 func (s *session) preflight(ctx context.Context, from checkpoint.Token) error {
 	server := s.needs()
 	errs := server.Variables()
-	for _, check := range []func(context.Context) error{s.checkClient, server.Replica, server.Select} {
+	for _, check := range []func(context.Context) error{s.checkClient, server.Replica, server.Select, server.NotRelayed} {
 		if err := check(ctx); err != nil {
 			var my *mysql.MyError
 			if fault.KindOf(err) != fault.KindPermission && !errors.As(err, &my) {

@@ -155,7 +155,7 @@ func (s *Server) Exist(ctx context.Context) error {
 	return fault.WithKind(fault.KindSchema, errors.Join(errs...))
 }
 
-// Uncaptured returns warnings: which patterns match no table, and which databases the server does not log.
+// Uncaptured returns warnings: which patterns match no table, and what the server does not log.
 func (s *Server) Uncaptured(ctx context.Context) (warnings []string, err error) {
 	tables, err := s.Catalog.Names(ctx)
 	if err != nil {
@@ -178,5 +178,13 @@ func (s *Server) Uncaptured(ctx context.Context) (warnings []string, err error) 
 			warn("The server does not log changes of database %s (%s), of which tables are captured: they are delivered by nobody", n.DB, s.Withheld)
 		}
 	}
-	return warnings, nil
+	cascades, err := s.cascades(ctx, tables)
+	if err != nil {
+		return warnings, err
+	}
+	relayed, err := s.Relayed(ctx)
+	if relayed != "" {
+		warnings = append(warnings, relayed)
+	}
+	return append(warnings, cascades...), err
 }
