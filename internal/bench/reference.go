@@ -122,7 +122,7 @@ func produce(ctx context.Context, addr, from, to string, rows int) (measured, er
 		return measured{}, err
 	}
 	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(addr, ",")...), kgo.DefaultProduceTopic(to),
-		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerBatchCompression(kgo.Lz4Compression()), kgo.ProducerBatchMaxBytes(1_000_000),
+		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerBatchMaxBytes(1_000_000),
 		kgo.MaxBufferedRecords(20_000))
 	if err != nil {
 		return measured{}, err

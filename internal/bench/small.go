@@ -183,7 +183,7 @@ func (s *suite) latencyReference(ctx context.Context, from string, seconds int) 
 	if err != nil {
 		return nil, err
 	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.DefaultProduceTopic(to), kgo.ProducerBatchCompression(kgo.Lz4Compression()))
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.DefaultProduceTopic(to))
 	if err != nil {
 		return nil, err
 	}

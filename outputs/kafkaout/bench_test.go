@@ -1,7 +1,9 @@
 package kafkaout
 
 import (
+	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -67,4 +69,36 @@ func BenchmarkBuild(b *testing.B) {
 		a.drop()
 	}
 	b.ReportMetric(float64(b.N)*benchBatch/b.Elapsed().Seconds(), "records/s")
+}
+
+// BenchmarkCompression compresses events of our envelope, a megabyte at a time.
+func BenchmarkCompression(b *testing.B) {
+	var batch bytes.Buffer
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := 0; batch.Len() < 1_000_000; i++ {
+		fmt.Fprintf(&batch, `{"before":null,"after":{"id":%d,"customer":%d,"status":"%s","total":"%d.%02d","note":"%x","at":"2024-02-29T21:%02d:%02d.%06dZ"},`+
+			`"source":{"version":"v1.0.0","connector":"mysql","name":"bench","ts_ms":1709208000000,"snapshot":"false","db":"bench","table":"orders",`+
+			`"server_id":1,"gtid":"3e11fa47-71ca-11e1-9e33-c80aa9429562:%d","file":"binlog.000003","pos":%d,"row":%d},"op":"c","ts_ms":1709208000123,`+
+			`"transaction":{"id":"3e11fa47-71ca-11e1-9e33-c80aa9429562:%d","total_order":%d},"event_id":"3e11fa47-71ca-11e1-9e33-c80aa9429562:%d:%d",`+
+			`"tenant_id":null,"schema_version":"9f86d081884c7d65"}`,
+			i, r.IntN(100_000), []string{"new", "paid", "shipped"}[r.IntN(3)], r.IntN(10_000), r.IntN(100), r.Uint64(), r.IntN(60), r.IntN(60), r.IntN(1_000_000),
+			i/1000, i*160, i%1000, i/1000, i%1000, i/1000, i%1000)
+	}
+	for _, name := range []string{"snappy", "lz4", "zstd", "gzip"} {
+		b.Run(name, func(b *testing.B) {
+			c, err := parse("seed_brokers: [ 'x:1' ]\ntopic_prefix: df\ncompression: " + name + "\n")
+			require.NoError(b, err)
+			compressor, err := kgo.DefaultCompressor(c.codec)
+			require.NoError(b, err)
+			b.SetBytes(int64(batch.Len()))
+			var dst bytes.Buffer
+			size := 0
+			for b.Loop() {
+				dst.Reset()
+				out, _ := compressor.Compress(&dst, batch.Bytes())
+				size = len(out)
+			}
+			b.ReportMetric(float64(batch.Len())/float64(size), "times-smaller")
+		})
+	}
 }
