@@ -89,6 +89,31 @@ func TestAvro(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(ask(t, reg, http.MethodGet, "/subjects/test_"+b.db+"."+b.db+".moves-value/versions", "")), &versions))
 	assert.Contains(t, [][]int{{1, 2, 3, 4, 5}, {1, 2, 3, 4, 5, 6}}, versions, "each version of the table is one of the subject; the first has no row if the load began later")
 	jsonSchema(t, b, reg)
+	newColumns(t, b, reg)
+}
+
+// newColumns: a registry takes columns that are NOT NULL under BACKWARD, and who reads older rows by the new schema sees what SELECT shows.
+func newColumns(t *testing.T, b *bench, reg *servers.Registry) {
+	t.Helper()
+	b.exec(t, "CREATE TABLE added (id INT PRIMARY KEY)")
+	yaml := "format: avro\nregistry: {urls: ['" + reg.URL() + "'], topic: '${! metadata(\"table\") }'}\navro: {shape: row}\nserver_id: 77004"
+	r := start(t, b.newLog(t, yaml), checkpoint.Token{}).connected(t)
+	b.exec(t, "INSERT INTO added VALUES (1)", "ALTER TABLE added ADD v VARCHAR(10) NOT NULL DEFAULT 'it''s', ADD n INT NOT NULL DEFAULT -7, ADD d DECIMAL(10,2) NOT NULL DEFAULT 12.5, "+
+		"ADD f DOUBLE NOT NULL DEFAULT 1.5, ADD e ENUM('a','b') NOT NULL DEFAULT 'b', ADD day DATE NOT NULL DEFAULT '2024-02-29', "+
+		"ADD at DATETIME(3) NOT NULL DEFAULT '2024-02-29 13:51:30.5', ADD u BIGINT UNSIGNED NOT NULL DEFAULT 18446744073709551615", "INSERT INTO added (id) VALUES (2)")
+	next := func() []byte {
+		m := r.messages(t, 1)[0]
+		require.NoError(t, m.GetError())
+		ev, _ := change.Own(m)
+		return ev.Payload()
+	}
+	old, now := next(), next()
+	testenv.RequireDefaults(t, reg, old, now)
+	r.stop(t)
+
+	r = start(t, b.newLog(t, yaml), checkpoint.Token{}).connected(t) // which reads the shape from the catalogue
+	b.exec(t, "INSERT INTO added (id) VALUES (3)")
+	assert.Equal(t, now[:5], next()[:5], "the catalogue and the statement say the same")
 }
 
 // jsonSchema: the registry takes the schemas of JSON, and a column that is added under BACKWARD.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"math/big"
 	"os"
 	"slices"
 	"strings"
@@ -299,12 +300,24 @@ func described(t *change.Table) []string {
 	}
 	lines := []string{t.Name}
 	for _, c := range t.Columns {
-		lines = append(lines, fmt.Sprintf("%s %s %t", c.Name, c.Type, c.Nullable))
+		lines = append(lines, fmt.Sprintf("%s %s %t %s", c.Name, c.Type, c.Nullable, defaultOf(c)))
 	}
 	for _, k := range t.Key {
 		lines = append(lines, "key "+t.Columns[k].Name)
 	}
 	return lines
+}
+
+// defaultOf returns a default in one form: the catalogue shows 0.00 where a statement says 0. SET DEFAULT is not followed: the rows that were
+// there have what the column was added with. The corpus sets that of the column tenant.
+func defaultOf(c change.Column) string {
+	if c.Default == nil || c.Name == "tenant" || strings.Contains(*c.Default, `\`) { // which MariaDB's catalogue may show in two ways
+		return "-"
+	}
+	if n, ok := new(big.Rat).SetString(*c.Default); ok && c.Logical != change.LogicalText {
+		return n.RatString()
+	}
+	return *c.Default
 }
 
 // checkTold compares what the events have told about the tables of a database with what the server shows.
@@ -319,7 +332,13 @@ func (b *bench) checkTold(t *testing.T, c *catalog.Catalog, db string, told map[
 	s := &resolve.Schemas{Source: &change.Source{}, Flavor: flavor}
 	for name, table := range told {
 		if name.DB == db && table != nil {
-			require.Equal(t, described(s.TableOf(name, state.Table(db, name.Table))), described(table), after)
+			want := s.TableOf(name, state.Table(db, name.Table))
+			for i, c := range table.Columns { // the catalogue knows the default of more literals, such as _latin1 X'41'
+				if want != nil && c.Default == nil && i < len(want.Columns) {
+					want.Columns[i].Default = nil
+				}
+			}
+			require.Equal(t, described(want), described(table), after)
 		}
 	}
 	if state[db] == nil {

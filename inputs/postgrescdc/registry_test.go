@@ -12,6 +12,7 @@ import (
 
 	"github.com/deltaforge/deltaforge/checkpoint"
 	"github.com/deltaforge/deltaforge/internal/change"
+	"github.com/deltaforge/deltaforge/internal/servers"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
@@ -78,6 +79,28 @@ func TestRegistryFormats(t *testing.T) {
 		}
 		lines = lines[7:]
 	}
+	for _, r := range streams {
+		r.stop()
+	}
+	newColumns(t, d, reg)
+}
+
+// newColumns: a registry takes columns that are NOT NULL under BACKWARD, and who reads older rows by the new schema sees what SELECT shows.
+func newColumns(t *testing.T, d *database, reg *servers.Registry) {
+	t.Helper()
+	d.exec("CREATE TABLE added (id int PRIMARY KEY)")
+	source, _ := d.source("format: avro\nregistry: {urls: ['" + reg.URL() + "'], topic: '${! metadata(\"table\") }'}\navro: {shape: row}\nslot: " + d.name + "_added")
+	r := d.run(source, checkpoint.Token{})
+	d.exec("INSERT INTO added VALUES (1)", `ALTER TABLE added ADD v varchar(10) NOT NULL DEFAULT 'it''s', ADD n int NOT NULL DEFAULT -7, ADD d numeric(10,2) NOT NULL DEFAULT 12.5,
+		ADD f float8 NOT NULL DEFAULT 1.5, ADD yes boolean NOT NULL DEFAULT true, ADD day date NOT NULL DEFAULT '2024-02-29', ADD at timestamp(3) NOT NULL DEFAULT '2024-02-29 13:51:30.5',
+		ADD u uuid NOT NULL DEFAULT '3e11fa47-71ca-11e1-9e33-c80aa9429562', ADD computed int NOT NULL DEFAULT 2 * 3`, "INSERT INTO added (id) VALUES (2)")
+	var payloads [][]byte
+	for _, m := range r.messages(2) {
+		require.NoError(t, m.GetError())
+		ev, _ := change.Own(m)
+		payloads = append(payloads, ev.Payload())
+	}
+	testenv.RequireDefaults(t, reg, payloads[0], payloads[1])
 }
 
 // object reads a JSON object, numbers as they are written.

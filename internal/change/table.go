@@ -54,6 +54,9 @@ type Column struct {
 	Precision, Scale int
 	// Quoted says that integers are delivered as strings of digits.
 	Quoted bool
+	// Default is the value that rows have which were there before the column, or that a statement leaves out, as text; nil where there is none,
+	// and where it is an expression or not known. Two versions of a table do not differ by it.
+	Default *string `json:",omitempty"`
 	// Parts describes what an array, a map or an object is made of; the parts of arrays and maps have no name.
 	Parts []Column
 }

@@ -39,8 +39,11 @@ type column struct {
 	bits     int    // of an integer
 	scale    int    // of a decimal
 	unit     int64  // of a time, in microseconds
+	zoned    bool   // of a timestamp: a point in time
 	symbols  map[string]int
+	labels   []string // of an enumeration, as the database has them
 	element  *column
+	fallback string // the default in the schema of a column that is not nullable; empty: none
 }
 
 // typeOf splits a type as the database writes it: "numeric(10,2)" has the name numeric and the arguments "10,2".
@@ -61,6 +64,11 @@ func (f *Format) column(t *change.Table, i int, name string) *column {
 	c := &t.Columns[i]
 	x := &column{name: name, original: c.Name, table: t, nullable: c.Nullable || f.Optional}
 	f.shape(x, c)
+	if c.Default != nil && !x.nullable {
+		if text, ok := x.fallbackOf(c, []byte(*c.Default)); ok {
+			x.fallback = text
+		}
+	}
 	return x
 }
 
@@ -168,6 +176,7 @@ func (f *Format) text(x *column, c *change.Column) {
 	for i, l := range labels {
 		labels[i] = strings.ReplaceAll(l, "''", "'")
 	}
+	x.labels = labels
 	if !f.Enums {
 		x.typ = `{"type":"string","deltaforge.symbols":` + list(labels) + `}`
 		return

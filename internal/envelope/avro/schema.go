@@ -47,6 +47,8 @@ func (s *schemaText) record(name, space string, columns []*column, key bool) {
 		s.typ(x, x.nullable && !key)
 		if x.nullable && !key {
 			s.b = append(s.b, `,"default":null`...)
+		} else if x.fallback != "" && !key {
+			s.b = append(append(s.b, `,"default":`...), x.fallback...)
 		}
 		if x.name != x.original {
 			s.b = envelope.AppendString(append(s.b, `,"deltaforge.name":`...), x.original)

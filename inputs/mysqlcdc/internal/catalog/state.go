@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
@@ -54,13 +55,16 @@ func (c *Catalog) tables(ctx context.Context, flavor, db, table string, state sh
 		}
 	}
 	if rows, err = c.Query(ctx, "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, COLUMN_TYPE, IS_NULLABLE, IFNULL(COLLATION_NAME, ''), "+
-		"IFNULL(GENERATION_EXPRESSION, '') FROM information_schema.COLUMNS"+where+" ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION"); err != nil {
+		"IFNULL(GENERATION_EXPRESSION, ''), COLUMN_DEFAULT IS NOT NULL, IFNULL(COLUMN_DEFAULT, ''), EXTRA FROM information_schema.COLUMNS"+where+" ORDER BY TABLE_SCHEMA, TABLE_NAME, ORDINAL_POSITION"); err != nil {
 		return fmt.Errorf("reading the columns of the tables: %w", err)
 	}
 	for _, r := range rows {
 		if t := state.Table(r[0], r[1]); t != nil { // else a view
 			col := shape.Column{Name: r[2], Type: r[3], Nullable: r[4] == "YES", Collation: r[5]}
 			col.Unsure = col.HasUnsureLabels()
+			if r[7] == "1" && col.HasPlainDefault() {
+				col.Default = literal(flavor, r[8], r[9])
+			}
 			t.Columns = append(t.Columns, col)
 			if flavor == product.MariaDB && r[6] == "ROW END" {
 				t.RowEnd = col.Name
@@ -148,4 +152,26 @@ func (c *Catalog) Names(ctx context.Context) (names []statement.TableName, err e
 		names = append(names, statement.TableName{DB: r[0], Table: r[1]})
 	}
 	return names, nil
+}
+
+// literal returns the text of a default, nil if it is an expression. MariaDB shows it as SQL, MySQL as it is.
+func literal(flavor, shown, extra string) *string {
+	if flavor != product.MariaDB {
+		if strings.Contains(extra, "DEFAULT_GENERATED") {
+			return nil
+		}
+		return &shown
+	}
+	if n := len(shown); n > 1 && shown[0] == '\'' && shown[n-1] == '\'' {
+		inner := shown[1 : n-1]
+		if strings.Contains(inner, `\`) {
+			return nil
+		}
+		inner = strings.ReplaceAll(inner, "''", "'")
+		return &inner
+	}
+	if _, err := strconv.ParseFloat(shown, 64); err != nil || strings.ContainsAny(shown, "xXnN") {
+		return nil
+	}
+	return &shown
 }

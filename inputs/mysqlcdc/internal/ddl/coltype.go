@@ -38,6 +38,9 @@ func (r *typeRules) column(name string, t typeSpec, tableCollation string) (shap
 	if t.name == "SERIAL" || t.name == "TIMESTAMP" && r.implicitTimestamp && t.null != saysNull {
 		c.Nullable = false
 	}
+	if c.HasPlainDefault() {
+		c.Default = t.literal
+	}
 	return c, nil
 }
 

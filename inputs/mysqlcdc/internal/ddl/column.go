@@ -18,6 +18,8 @@ type typeSpec struct {
 	null byte
 	// rowEnd says that the column is the end of a row's life, which MariaDB adds to every unique key.
 	rowEnd bool
+	// literal is the text of a DEFAULT that is a literal.
+	literal *string
 }
 
 const (
@@ -168,9 +170,50 @@ func (r *reducer) attribute(t *typeSpec) (string, error) {
 		name, err := r.ident()
 		return " AFTER " + statement.QuoteName(name), err
 	default:
+		if r.peek().Keyword() == "DEFAULT" {
+			t.literal = literal(r.in[1:])
+		}
 		return "", r.neutralAttribute()
 	}
 	return "", nil
+}
+
+// literal returns the text of a default that is a literal: strings, a number, or a truth value.
+func literal(in []statement.Token) *string {
+	sign := ""
+	if len(in) > 0 && (in[0].Is("-") || in[0].Is("+")) {
+		if in[0].Is("-") {
+			sign = "-"
+		}
+		in = in[1:]
+	}
+	text, ok := "", false
+	switch first := (&reducer{in: in}).peek(); {
+	case sign == "" && first.Kind == statement.Text:
+		for len(in) > 0 && in[0].Kind == statement.Text { // 'a' 'b'
+			text, in = text+in[0].Text, in[1:]
+		}
+		ok = true
+	case len(in) > 1 && first.Is(".") && in[1].Kind == statement.Number:
+		text, ok, in = "0."+in[1].Text, true, in[2:]
+	case first.Kind == statement.Number, first.Kind == statement.Word && isExponential(first.Text):
+		text, ok, in = first.Text, true, in[1:]
+	case first.Keyword() == "TRUE":
+		text, ok, in = "1", true, in[1:]
+	case first.Keyword() == "FALSE":
+		text, ok, in = "0", true, in[1:]
+	}
+	if !ok || len(in) > 0 && (in[0].Kind == statement.Punct || in[0].Kind == statement.Text) { // more than a literal
+		return nil
+	}
+	text = sign + text
+	return &text
+}
+
+// isExponential reports a number like 1e3.
+func isExponential(s string) bool {
+	_, err := strconv.ParseFloat(s, 64)
+	return err == nil && s[0] >= '0' && s[0] <= '9'
 }
 
 // typeAttribute reads what belongs to the type itself.

@@ -197,3 +197,20 @@ func TestTemporary(t *testing.T) {
 	require.Contains(t, res.Changes[0].Def.Unknown, "it was made LIKE d.t")
 	require.Equal(t, 1, apply(mine, "ALTER TABLE t ADD y INT"))
 }
+
+// TestLiteral: the defaults that are literals, and some that are not.
+func TestLiteral(t *testing.T) {
+	for text, want := range map[string]string{
+		"'a' NOT NULL": "a", "'a' 'b'": "ab", "''": "", "0": "0", "-1": "-1", "+5 COMMENT 'x'": "5", "1.50": "1.50", ".5": "0.5", "1e3": "1e3", "-1.5E-2": "-1.5E-2",
+		"TRUE": "1", "false": "0", "'it''s'": "it's",
+		"NULL": "-", "(1)": "-", "now()": "-", "CURRENT_TIMESTAMP": "-", "b'1'": "-", "X'41'": "-", "0xFF": "-", "_latin1 X'41'": "-", "1 + 1": "-", "-'a'": "-", "": "-",
+	} {
+		tokens, err := statement.Tokenize(text, statement.Mode{}, statement.Dialect{})
+		require.NoError(t, err)
+		got := "-"
+		if p := literal(tokens); p != nil {
+			got = *p
+		}
+		require.Equal(t, want, got, text)
+	}
+}

@@ -99,7 +99,7 @@ func (s *Schemas) fromHistory(ctx context.Context, def *shape.Table, m *binlog.T
 		if err != nil {
 			return fail(fmt.Errorf("column %d (%s %s): %w", i+1, cc.Name, cc.Type, err))
 		}
-		col.Name, col.Type = cc.Name, cc.Type
+		col.Name, col.Type, col.Default = cc.Name, cc.Type, cc.Default
 		c.Unsigned = strings.Contains(cc.Type, "unsigned")
 		if cs := cc.Charset(); cs != "" && cs != "binary" {
 			if c.Text, err = s.Charset(ctx, cs); err != nil {

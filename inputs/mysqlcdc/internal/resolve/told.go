@@ -54,7 +54,7 @@ func (s *Schemas) TableOf(n statement.TableName, def *shape.Table) *change.Table
 	}
 	t := &change.Table{Source: s.Source, Database: n.DB, Name: n.Table, Columns: make([]change.Column, len(def.Columns))}
 	for i, cc := range def.Columns {
-		t.Columns[i] = change.Column{Name: cc.Name, Type: cc.Type, Nullable: cc.Nullable}
+		t.Columns[i] = change.Column{Name: cc.Name, Type: cc.Type, Nullable: cc.Nullable, Default: cc.Default}
 		c := s.loggedAs(cc)
 		s.finish(&c, &t.Columns[i])
 	}
@@ -72,7 +72,7 @@ func (s *Schemas) LayoutOf(ctx context.Context, n statement.TableName, def *shap
 		Columns: make([]row.Column, len(def.Columns)),
 	}
 	for i, cc := range def.Columns {
-		l.Table.Columns[i] = change.Column{Name: cc.Name, Type: cc.Type, Nullable: cc.Nullable}
+		l.Table.Columns[i] = change.Column{Name: cc.Name, Type: cc.Type, Nullable: cc.Nullable, Default: cc.Default}
 		c := s.loggedAs(cc)
 		text := c.Text
 		if text != nil {

@@ -16,6 +16,8 @@ type Column struct {
 	Nullable  bool   `json:"z,omitempty"`
 	// Unsure says that labels come from the catalogue, where "?" can stand for a character that it does not show.
 	Unsure bool `json:"u,omitempty"`
+	// Default is the value of DEFAULT, where that is a literal of a type whose text says what it is.
+	Default *string `json:"d,omitempty"`
 }
 
 // DataType is DATA_TYPE: the type without its arguments.
@@ -47,4 +49,14 @@ func (c Column) HasUnsureLabels() bool {
 	default:
 		return false
 	}
+}
+
+// HasPlainDefault reports whether the text of a default is that of the value: not for bytes, nor for a TIMESTAMP, whose text depends on the
+// session's time zone.
+func (c Column) HasPlainDefault() bool {
+	switch c.DataType() {
+	case "bit", "binary", "varbinary", "timestamp", "geometry", "point", "vector":
+		return false
+	}
+	return true
 }

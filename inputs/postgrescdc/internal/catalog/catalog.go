@@ -10,6 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/lsn"
+	"regexp"
+	"strings"
 )
 
 // Catalog answers questions about tables and types over a connection of its own, which one goroutine owns. It also
@@ -142,23 +144,45 @@ type Attribute struct {
 	Typ     uint32
 	Typmod  int32
 	NotNull bool
+	// Default is the value that the rows have which were there before the column, or that of a DEFAULT that is a literal, as text; nil: none.
+	Default *string
 }
 
 // QueryAttributes looks up the columns of a table or the fields of a composite type, without those that were dropped.
 func QueryAttributes(ctx context.Context, conn *pgx.Conn, relation uint32) ([]Attribute, error) {
-	rows, err := conn.Query(ctx, `SELECT attname, atttypid, atttypmod, attnotnull FROM pg_catalog.pg_attribute
-		WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum`, relation)
+	rows, err := conn.Query(ctx, `SELECT a.attname, a.atttypid, a.atttypmod, a.attnotnull, (a.attmissingval::text::text[])[1],
+		CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END
+		FROM pg_catalog.pg_attribute a LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+		WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`, relation)
 	if err != nil {
 		return nil, fmt.Errorf("looking up the columns of relation %d: %w", relation, err)
 	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (a Attribute, err error) {
-		err = row.Scan(&a.Name, &a.Typ, &a.Typmod, &a.NotNull)
+		var missing, expression *string
+		err = row.Scan(&a.Name, &a.Typ, &a.Typmod, &a.NotNull, &missing, &expression)
+		if a.Default = missing; missing == nil && expression != nil {
+			a.Default = literal(*expression)
+		}
 		return a, err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("looking up the columns of relation %d: %w", relation, err)
 	}
 	return list, nil
+}
+
+// literals are the expressions that are one literal: 'it”s'::text, 42, (-1)::bigint, '-1'::integer, true.
+var literals = regexp.MustCompile(`^(?:'((?:[^'\\]|'')*)'|\(?(-?[0-9]+(?:\.[0-9]+)?)\)?|(true|false))(?:::[a-z "]+(?:\([0-9,]+\))?)?$`)
+
+// literal returns the text of a default that is one literal, as the server shows it; nil if it is another expression, or of the type char(n),
+// whose values are longer than the literal.
+func literal(expression string) *string {
+	m := literals.FindStringSubmatch(expression)
+	if m == nil || strings.Contains(expression, "::bpchar") || strings.Contains(expression, "::character(") {
+		return nil
+	}
+	text := strings.ReplaceAll(m[1], "''", "'") + m[2] + m[3]
+	return &text
 }
 
 // QueryKeys returns the columns of the indexes that identify a row: the primary key first, then unique indexes without a

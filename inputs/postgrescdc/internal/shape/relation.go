@@ -166,9 +166,9 @@ func (s *Schemas) Build(ctx context.Context, conn *pgx.Conn, msg pgoutput.Relati
 	if err != nil {
 		return nil, err
 	}
-	notNull := map[string]bool{}
+	now := map[string]catalog.Attribute{}
 	for _, a := range attributes {
-		notNull[a.Name] = a.NotNull
+		now[a.Name] = a
 	}
 	s.forgetCustomTypes()
 	name := msg.Schema + "." + msg.Name // the table itself is asked for nothing before it is complete: it derives what it says only once
@@ -182,7 +182,10 @@ func (s *Schemas) Build(ctx context.Context, conn *pgx.Conn, msg pgoutput.Relati
 		}
 		rel.Types[i], rel.Identity[i] = t, col.Key
 		rel.Names += len(col.Name) + 4
-		table.Columns[i] = t.Column(col.Name, !notNull[col.Name])
+		table.Columns[i] = t.Column(col.Name, !now[col.Name].NotNull)
+		if a := now[col.Name]; a.Typ == col.Typ {
+			table.Columns[i].Default = a.Default
+		}
 	}
 	if table.Key, err = s.key(ctx, conn, msg, attributes); err != nil {
 		return nil, err
