@@ -5,13 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/deltaforge/deltaforge/inputs/postgrescdc/internal/lsn"
-	"regexp"
-	"strings"
 )
 
 // Catalog answers questions about tables and types over a connection of its own, which one goroutine owns. It also
