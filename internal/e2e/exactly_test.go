@@ -172,9 +172,10 @@ func TestExactlyOnceTwin(t *testing.T) {
 		a := finish(t, w, dst, patience)
 		assert.Zero(t, a.again, "events delivered again")
 		if src.slot == "" {
-			status, ok := first.metric("deltaforge_pipeline_status")
-			assert.True(t, ok)
-			assert.Equal(t, -1.0, status, "failed")
+			eventually(t, patience, "that the pipeline shows as failed", func() bool {
+				status, ok := first.metric("deltaforge_pipeline_status")
+				return ok && status == -1
+			})
 		}
 		second.stop()
 	})
