@@ -221,6 +221,36 @@ func TestExactlyOnceRefusedForGood(t *testing.T) {
 	assert.Equal(t, []string{"2", "stays"}, s.asked)
 }
 
+// An entry that fails inside a transaction that was run, since its stream has become something else meanwhile, is not taken for delivered: it is refused until it can be
+// added, and is added then.
+func TestExactlyOnceFailsInsideATransaction(t *testing.T) {
+	f := startFake(t)
+	s := newExactSource()
+	o := exactOutput(t, s, f.conf(""))
+	f.set(func() {
+		f.run = func(args []string) string {
+			if args[0] == "xadd" && args[1] == "df:shop.b" {
+				return "WRONGTYPE Operation against a key holding the wrong kind of value"
+			}
+			return ""
+		}
+	})
+	batch := s.events(1, 6, "a")
+	batch[2] = s.events(3, 1, "b")[0]
+	for range 3 { // the source sends it again
+		err := o.WriteBatch(t.Context(), batch)
+		var all *service.BatchError
+		require.ErrorAs(t, err, &all)
+		assert.Equal(t, 1, all.IndexedErrors())
+		assert.ErrorContains(t, err, "adding to stream df:shop.b: WRONGTYPE")
+	}
+	f.set(func() { f.run = nil })
+	require.NoError(t, o.WriteBatch(t.Context(), batch))
+	require.NoError(t, o.WriteBatch(t.Context(), batch))
+	assert.Equal(t, []string{"1", "2", "4", "5", "6"}, f.events("df:shop.a"))
+	assert.Equal(t, []string{"3"}, f.events("df:shop.b"))
+}
+
 // A transaction that would be too large ends where the source can go on, and nowhere else.
 func TestExactlyOnceCutsBatches(t *testing.T) {
 	f := startFake(t)

@@ -84,7 +84,7 @@ func (x *exact) write(ctx context.Context, a *attempt, batch service.MessageBatc
 		}
 		n, hold := rows.Fit(x.conf.maxBuffered)
 		last, done := rows.Take(n, hold)
-		if err := x.part(ctx, a, n, last, done); err != nil {
+		if err := x.part(ctx, a, marks, n, last, done); err != nil {
 			return err
 		}
 	}
@@ -92,7 +92,7 @@ func (x *exact) write(ctx context.Context, a *attempt, batch service.MessageBatc
 }
 
 // part adds the first n entries of the queue in one transaction.
-func (x *exact) part(ctx context.Context, a *attempt, n int, last *exactly.Mark, done []*exactly.Mark) error {
+func (x *exact) part(ctx context.Context, a *attempt, marks []*exactly.Mark, n int, last *exactly.Mark, done []*exactly.Mark) error {
 	t := &transaction{marks: done}
 	for _, i := range a.queue[:n] {
 		t.entries = append(t.entries, &a.entries[i])
@@ -117,10 +117,18 @@ func (x *exact) part(ctx context.Context, a *attempt, n int, last *exactly.Mark,
 	a.queue = a.queue[n:]
 	for k, answer := range t.answers {
 		if err, bad := answer.(error); bad {
-			a.fail(t.entries[k].message, classify(err, "adding to stream "+t.entries[k].stream.text))
+			x.notAdded(a, t.entries[k], marks, err)
 		}
 	}
 	return nil
+}
+
+// notAdded fails an entry that the server has refused while it ran the transaction: its stream was right when it was asked for, and is not any more. The position has
+// passed it, but the source has it until it is out of the way.
+func (x *exact) notAdded(a *attempt, e *entry, marks []*exactly.Mark, err error) {
+	marks[e.message].Done = false
+	delete(x.streams, e.stream.text)
+	a.fail(e.message, classify(err, "adding to stream "+e.stream.text))
 }
 
 func (x *exact) fencedOr(err error) error {
