@@ -9,6 +9,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
 
+	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
@@ -27,6 +28,24 @@ func BenchmarkWriteBatch(b *testing.B) {
 		require.NoError(b, o.WriteBatch(b.Context(), batch))
 	}
 	b.ReportMetric(float64(b.N)*size/b.Elapsed().Seconds(), "entries/s")
+}
+
+// BenchmarkHash keeps rows as hashes in a real server, over TCP.
+func BenchmarkHash(b *testing.B) {
+	const size = 5000
+	s := testenv.Redis(b)
+	o := connected(b, fmt.Sprintf("url: %s\nprefix: %s\nwrite: hash\n", s.URL(), testenv.Name(b)))
+	tab, batch := people(0), make(service.MessageBatch, size)
+	for i := range batch {
+		batch[i] = message(tab, change.Create, uint64(i), nil, cells{
+			change.IntValue(int64(i)), text(strings.Repeat("name", 10)), change.BytesValue([]byte("photo")), change.JSONValue([]byte(`{"a":1}`)),
+		})
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		require.NoError(b, o.WriteBatch(b.Context(), batch))
+	}
+	b.ReportMetric(float64(b.N)*size/b.Elapsed().Seconds(), "rows/s")
 }
 
 // BenchmarkPlainPipeline adds the same entries without transactions.

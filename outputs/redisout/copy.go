@@ -158,17 +158,22 @@ func (c *config) sweepOf(table string) ([]entry, error) {
 
 // hash returns the commands that bring a hash to the new image of an event.
 func (b *builder) hash(ev *change.Event, key string) (out []entry) {
-	set, del, size := []any{"hset", key}, []any{"hdel", key}, len(key)
-	for i, v := range ev.After() {
-		column := ev.Table.Columns[i].Name
+	row := ev.After()
+	set, texts := append(make([]any, 0, 2+2*len(row)), "hset", key), make([]string, len(row))
+	del, size, longest := []any{"hdel", key}, len(key), key
+	for i, v := range row {
+		column := &ev.Table.Columns[i].Name // the client takes pointers to strings, which cost no allocation
 		switch {
 		case !v.Known():
 		case v.IsNull():
-			del = append(del, column)
+			del = append(del, *column)
 		default:
-			text := plain(v)
-			set = append(set, column, text)
-			size += len(column) + len(text)
+			texts[i] = plain(v)
+			set = append(set, column, &texts[i])
+			size += len(*column) + len(texts[i])
+			if len(texts[i]) > len(longest) {
+				longest = texts[i]
+			}
 		}
 	}
 	for _, column := range b.gone(ev.Table) {
@@ -178,7 +183,7 @@ func (b *builder) hash(ev *change.Event, key string) (out []entry) {
 		out, del = append(out, command(key, len(key), "unlink", key)), del[:2]
 	}
 	if len(set) > 2 {
-		out = append(out, command(key, size, set...))
+		out = append(out, entry{stream: name{key, key}, args: set, size: entryOverhead + size, event: longest})
 	}
 	if len(del) > 2 {
 		out = append(out, command(key, len(key), del...))
@@ -218,7 +223,7 @@ func plain(v change.Value) string {
 	case change.Text, change.Decimal, change.Bytes, change.JSON:
 		return stringOf(v.Bytes())
 	default:
-		return strings.Trim(string(envelope.AppendValue(nil, v)), `"`)
+		return strings.Trim(stringOf(envelope.AppendValue(make([]byte, 0, 24), v)), `"`)
 	}
 }
 

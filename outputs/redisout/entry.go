@@ -93,7 +93,16 @@ func (e *entry) command(ctx context.Context, c *config) *redis.StatusCmd {
 func (e *entry) same(o *entry) bool {
 	return e.message == o.message && e.stream.text == o.stream.text && e.eventID == o.eventID && e.op == o.op && e.key == o.key &&
 		e.event == o.event && // in the expected case the same memory
-		e.sweep == o.sweep && slices.Equal(e.args, o.args)
+		e.sweep == o.sweep && slices.EqualFunc(e.args, o.args, sameArg)
+}
+
+// sameArg compares arguments of commands, which are numbers, strings and pointers to strings.
+func sameArg(a, b any) bool {
+	if p, ok := a.(*string); ok {
+		q, ok := b.(*string)
+		return ok && *p == *q
+	}
+	return a == b
 }
 
 func (b *builder) build(batch service.MessageBatch, p *pruner) *attempt {

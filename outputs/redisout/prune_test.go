@@ -252,6 +252,11 @@ func TestOwnKeyExpires(t *testing.T) {
 	require.NoError(t, err)
 	var got [][]any
 	for _, e := range entries {
+		for i, arg := range e.args {
+			if p, ok := arg.(*string); ok {
+				e.args[i] = *p
+			}
+		}
 		got = append(got, e.args)
 	}
 	read := time.Unix(2, 0)

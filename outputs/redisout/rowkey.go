@@ -36,6 +36,9 @@ func (b *builder) keysOf(m *service.Message, ev *change.Event) (now, old string,
 	if now, err = rowKey(prefix, ev.Table, ev.After(), ev.Before()); err != nil {
 		return "", "", err
 	}
+	if ev.Before() == nil { // then the event leaves the key as it is
+		return now, now, nil
+	}
 	if old, err = rowKey(prefix, ev.Table, ev.Before(), ev.After()); err != nil {
 		old = now
 	}
@@ -55,7 +58,6 @@ func (b *builder) rowPrefix(t *change.Table) string {
 // percent sign and a colon are written %25 and %3A, so that two keys never look alike.
 func rowKey(prefix string, t *change.Table, images ...[]change.Value) (string, error) {
 	var b strings.Builder
-	b.WriteString(prefix)
 	for n, c := range t.Key {
 		var v change.Value
 		for _, row := range images {
@@ -68,15 +70,15 @@ func rowKey(prefix string, t *change.Table, images ...[]change.Value) (string, e
 			return "", sink.Errorf(sink.Serialization, "the log does not carry the key column %s of this row of %s", t.Columns[c].Name, t.FullName())
 		}
 		text := plain(v)
-		if len(t.Key) > 1 {
-			text = strings.ReplaceAll(strings.ReplaceAll(text, "%", "%25"), ":", "%3A")
+		if len(t.Key) == 1 {
+			return prefix + text, nil
 		}
 		if n > 0 {
 			b.WriteByte(':')
 		}
-		b.WriteString(text)
+		b.WriteString(escapeName(text))
 	}
-	return b.String(), nil
+	return prefix + b.String(), nil
 }
 
 // customKeys are the keys by the field `key`.
