@@ -99,6 +99,59 @@ func TestConnectionFaults(t *testing.T) {
 	}
 }
 
+// TestConnectionFaults for the way to Kafka: the broker tells its clients to come by the proxy.
+func TestBrokerConnectionFaults(t *testing.T) {
+	part(t, 1)
+	binary(t)
+	way := testenv.NewProxy(t, "127.0.0.1:1")
+	broker := testenv.StartKafka(t, servers.Options{Through: way.Addr()})
+	way.Redirect(broker.ThroughAddr())
+	src, dst := mysqlSource(t, testenv.MySQL(t)), kafkaSink(t, broker, 3)
+	output := strings.Replace(dst.output, strings.Join(broker.Brokers(), ","), way.Addr(), 1)
+	require.NotEqual(t, dst.output, output)
+	dst.output = output + "    exactly_once: true\n    timeout: 5s\n"
+	w := src.workload(t)
+	p := newProcess(t, strings.Replace(src.input, "    snapshot:", "    checkpoint: {exactly_once: true}\n    batch: {max_events: 20}\n    snapshot:", 1)+dst.output)
+	p.start()
+	awaitKept(t, p)
+	w.run(2, 15*time.Millisecond)
+	delivers := func(what string) {
+		t.Helper()
+		before := dst.count(t)
+		eventually(t, patience, "more delivered "+what, func() bool { return dst.count(t) > before+20 }) // more than ends of transactions
+	}
+	fails := func(what string) {
+		t.Helper()
+		before, _ := p.metric("deltaforge_sink_failures_total")
+		eventually(t, patience, what+" noticed", func() bool {
+			v, _ := p.metric("deltaforge_sink_failures_total")
+			return v > before
+		})
+	}
+	delivers("before any fault")
+	way.Slow(200*time.Millisecond, 0)
+	delivers("with latency")
+	way.Slow(0, 10_000)
+	delivers("slowly")
+	way.Pass()
+	for range 3 {
+		way.Cut()
+		delivers("after a reset")
+	}
+	way.Refuse()
+	fails("that the broker cannot be reached")
+	way.Pass()
+	delivers("after the broker could not be reached")
+	way.Blackhole()
+	fails("the silence")
+	way.Pass()
+	delivers("after a silence")
+	w.end()
+	a := finish(t, w, dst, patience)
+	assert.Zero(t, a.again, "events delivered again")
+	p.stop()
+}
+
 // The widest table and a row of 64 MiB go through.
 func TestLimits(t *testing.T) {
 	part(t, 6)

@@ -23,6 +23,7 @@ type Kafka struct {
 	*Server
 	brokers    []string
 	saslPort   int
+	through    int    // port of the listener for a proxy; 0: none
 	node       int    // its id in the cluster
 	controller string // host:port of the cluster's controller
 	cluster    string // id of the cluster
@@ -107,6 +108,14 @@ func (s *Kafka) SecureAddr() string {
 	return "127.0.0.1:" + strconv.Itoa(s.saslPort)
 }
 
+// ThroughAddr is the host:port that the proxy of Options.Through leads to. Empty without one.
+func (s *Kafka) ThroughAddr() string {
+	if s.through == 0 {
+		return ""
+	}
+	return "127.0.0.1:" + strconv.Itoa(s.through)
+}
+
 // configure writes server.properties.
 func (s *Kafka) configure(path string, opts Options) error {
 	var err error
@@ -135,6 +144,14 @@ func (s *Kafka) configure(path string, opts Options) error {
 	roles, bound := "broker", listeners
 	if s.node == 1 {
 		roles, bound = "broker,controller", listeners+",CONTROLLER://"+s.controller
+	}
+	if opts.Through != "" {
+		if s.through, err = FreePort(); err != nil {
+			return err
+		}
+		bound += ",THROUGH://" + s.ThroughAddr()
+		listeners += ",THROUGH://" + opts.Through
+		protocols += ",THROUGH:PLAINTEXT"
 	}
 	lines = append(lines, "process.roles="+roles, "listeners="+bound, "advertised.listeners="+listeners,
 		"listener.security.protocol.map="+protocols, "inter.broker.listener.name=PLAINTEXT")

@@ -49,6 +49,8 @@ type Options struct {
 	Password string
 	// SASL makes Kafka require PLAIN or SCRAM authentication on its SASL listener.
 	SASL bool
+	// Through is the host:port of a proxy, for Kafka: it gets one listener more, at ThroughAddr, whose clients are told to connect to the proxy.
+	Through string
 }
 
 // Server is the part that is the same for every server. Its methods may be called from any goroutine.
