@@ -9,7 +9,6 @@ import (
 	"math/big"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/deltaforge/deltaforge/inputs/mysqlcdc/internal/product"
@@ -30,6 +29,8 @@ const (
 	// maxPlaces is how many places are taken between two at once, and splitRounds how often.
 	maxPlaces   = 64
 	splitRounds = 4
+	// maxGap is how much of a part may lie between two places. Places are taken twice as densely, and the estimates are coarse.
+	maxGap = 0.75
 )
 
 // Split implements snapshot.Reader.
@@ -56,9 +57,10 @@ func (r *reader) split(ctx context.Context, n statement.TableName, parts int) ([
 	if err != nil || points == nil {
 		return nil, err
 	}
-	target := rows / float64(parts)
+	s := splitter{r: r, t: t, k: &first, weights: map[[2]string]float64{}}
+	limit := rows / float64(parts) * maxGap
 	for range splitRounds {
-		finer, err := r.refine(ctx, t, &first, points, target/2, parts)
+		finer, err := s.refine(ctx, points, limit, parts)
 		if err != nil {
 			return nil, err
 		}
@@ -67,28 +69,32 @@ func (r *reader) split(ctx context.Context, n statement.TableName, parts int) ([
 		}
 		points = finer
 	}
-	return r.even(ctx, t, &first, points, parts)
+	return s.even(ctx, points, parts)
+}
+
+// splitter splits one table by a key of one column.
+type splitter struct {
+	r       *reader
+	t       *table
+	k       *key
+	weights map[[2]string]float64 // of what lies between two points
 }
 
 // refine puts points between those that have too many rows between them.
-func (r *reader) refine(ctx context.Context, t *table, k *key, points []string, limit float64, parts int) (finer []string, err error) {
+func (s *splitter) refine(ctx context.Context, points []string, limit float64, parts int) (finer []string, err error) {
 	finer = points[:1:1]
 	for i := 1; i < len(points); i++ {
-		weight, err := r.weight(ctx, t, k, points[i-1], points[i])
+		weight, err := s.weight(ctx, points[i-1], points[i])
 		if err != nil {
 			return nil, err
 		}
 		if weight > limit {
-			places := k.parts[0].between(points[i-1], points[i], min(2*parts, maxPlaces))
-			near, err := r.nearRows(ctx, t, k, places)
+			places := s.k.parts[0].between(points[i-1], points[i], min(2*parts, maxPlaces))
+			near, err := s.nearRows(ctx, points[i-1], points[i], places)
 			if err != nil {
 				return nil, err
 			}
-			for _, p := range near {
-				if p != points[i-1] && p != points[i] && !slices.Contains(finer, p) {
-					finer = append(finer, p)
-				}
-			}
+			finer = append(finer, near...)
 		}
 		finer = append(finer, points[i])
 	}
@@ -96,9 +102,16 @@ func (r *reader) refine(ctx context.Context, t *table, k *key, points []string, 
 }
 
 // weight estimates the rows after a point up to another.
-func (r *reader) weight(ctx context.Context, t *table, k *key, from, to string) (float64, error) {
-	p := &k.parts[0]
-	return r.estimate(ctx, t, k.after([]string{p.literal(from)})+" AND "+k.upTo([]string{p.literal(to)}))
+func (s *splitter) weight(ctx context.Context, from, to string) (float64, error) {
+	if w, ok := s.weights[[2]string{from, to}]; ok {
+		return w, nil
+	}
+	p := &s.k.parts[0]
+	w, err := s.r.estimate(ctx, s.t, s.k.after([]string{p.literal(from)})+" AND "+s.k.upTo([]string{p.literal(to)}))
+	if err == nil {
+		s.weights[[2]string{from, to}] = w
+	}
+	return w, err
 }
 
 // estimate returns how many rows the server thinks that a condition has; empty for none.
@@ -154,25 +167,28 @@ func (r *reader) ends(ctx context.Context, t *table, k *key) ([]string, error) {
 	return ends, nil
 }
 
-// nearRows returns the values of the first column in the rows on both sides of places, in order, each once.
-func (r *reader) nearRows(ctx context.Context, t *table, k *key, places []string) ([]string, error) {
-	if len(places) == 0 {
-		return nil, nil
-	}
-	p := &k.parts[0]
-	var alternatives []string
+// nearRows returns the values of the first column in the rows on both sides of places between two points, in order, each once. One query asks
+// for one row: in a part of a UNION, MySQL would read a bufferful of rows for each.
+func (s *splitter) nearRows(ctx context.Context, from, to string, places []string) (near []string, err error) {
+	p := &s.k.parts[0]
+	inside := s.k.upTo([]string{p.literal(to)})
 	for _, place := range places {
-		literal := []string{p.literal(place)}
-		for reverse, condition := range map[bool]string{false: k.after(literal), true: k.upTo(literal)} {
-			alternatives = append(alternatives, "(SELECT "+p.selected()+" AS k FROM "+t.SQL()+" FORCE INDEX ("+statement.QuoteName(k.index)+") WHERE "+
-				condition+" ORDER BY "+p.orderBy(reverse)+" LIMIT 1)")
+		for _, reverse := range []bool{true, false} {
+			side := s.k.after
+			if reverse {
+				side = s.k.upTo
+			}
+			rows, err := s.r.points(ctx, s.t, s.k, "SELECT "+p.selected()+" AS k FROM "+s.t.SQL()+" FORCE INDEX ("+statement.QuoteName(s.k.index)+") WHERE "+
+				s.k.after([]string{p.literal(from)})+" AND "+side([]string{p.literal(place)})+" AND "+inside+" ORDER BY "+p.orderBy(reverse)+" LIMIT 1")
+			if err != nil {
+				return nil, err
+			}
+			if len(rows) > 0 && rows[0] != to {
+				near, from = append(near, rows[0]), rows[0]
+			}
 		}
 	}
-	order := ""
-	if p.desc {
-		order = " DESC"
-	}
-	return r.points(ctx, t, k, "SELECT k FROM ("+strings.Join(alternatives, " UNION ")+") AS u ORDER BY k"+order)
+	return near, nil
 }
 
 // points returns what a query gives of the first column, as elements of bounds.
@@ -210,16 +226,16 @@ func (r *reader) points(ctx context.Context, t *table, k *key, sql string) (poin
 }
 
 // even chooses of the points those that cut the table into even parts.
-func (r *reader) even(ctx context.Context, t *table, k *key, points []string, parts int) (chosen []snapshot.Bound, err error) {
+func (s *splitter) even(ctx context.Context, points []string, parts int) (chosen []snapshot.Bound, err error) {
 	weights := make([]float64, len(points))
 	total := 0.0
 	for i := 1; i < len(points); i++ {
-		if weights[i], err = r.weight(ctx, t, k, points[i-1], points[i]); err != nil {
+		if weights[i], err = s.weight(ctx, points[i-1], points[i]); err != nil {
 			return nil, err
 		}
 		total += weights[i]
 	}
-	part, err := r.estimate(ctx, t, k.upTo([]string{k.parts[0].literal(points[0])})) // the rows of the first point
+	part, err := s.r.estimate(ctx, s.t, s.k.upTo([]string{s.k.parts[0].literal(points[0])})) // the rows of the first point
 	if err != nil {
 		return nil, err
 	}
@@ -228,7 +244,7 @@ func (r *reader) even(ctx context.Context, t *table, k *key, points []string, pa
 		part += weights[i]
 		// It is better to cut here than at the next point, or not far from it.
 		if part+weights[i+1]/2 >= total/float64(parts) {
-			b, err := k.boundOf(points[i])
+			b, err := s.k.boundOf(points[i])
 			if err != nil {
 				return nil, err
 			}
