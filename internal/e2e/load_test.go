@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/deltaforge/deltaforge/internal/servers"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
@@ -293,6 +294,11 @@ func loadSources(t *testing.T) map[string]func(t *testing.T) source {
 		src.input = strings.Replace(src.input, "    snapshot:", "    use_gtid: false\n    snapshot:", 1)
 		return src
 	}
+	if longWanted() {
+		all["postgres 18"] = func(t *testing.T) source {
+			return postgresSource(t, testenv.StartPostgresOf(t, "18", servers.Options{NoSync: true}))
+		}
+	}
 	for name, open := range all {
 		all[name] = func(t *testing.T) source {
 			src := open(t)
@@ -307,13 +313,18 @@ func loadSources(t *testing.T) map[string]func(t *testing.T) source {
 		return src
 	}
 	toasted := all["postgres"]
-	all["postgres with unchanged TOAST"] = func(t *testing.T) source {
-		src := toasted(t)
-		src.prepare = "ALTER TABLE accounts ALTER note TYPE text, ALTER note SET STORAGE EXTERNAL"
-		src.note = strings.Repeat("x", 2500)
-		return src
+	all["postgres with unchanged TOAST"] = func(t *testing.T) source { return toast(toasted(t)) }
+	if newer := all["postgres 18"]; newer != nil {
+		all["postgres 18"] = func(t *testing.T) source { return toast(newer(t)) }
 	}
 	return all
+}
+
+// toast has the notes of rows kept beside the table, so that an event of a row whose note has not changed lacks it.
+func toast(src source) source {
+	src.prepare = "ALTER TABLE accounts ALTER note TYPE text, ALTER note SET STORAGE EXTERNAL"
+	src.note = strings.Repeat("x", 2500)
+	return src
 }
 
 // The rows that are there are loaded while eight connections change them, and the process is killed again and again. What is delivered

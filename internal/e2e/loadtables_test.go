@@ -26,10 +26,13 @@ func loadSize(t *testing.T, name string, otherwise int) int {
 	return n
 }
 
+// longWanted reports whether `task test:snapshots` runs.
+func longWanted() bool { return os.Getenv("DELTAFORGE_SNAPSHOT_TABLES") != "" }
+
 // longLoads skips what only `task test:snapshots` runs.
 func longLoads(t *testing.T) {
 	t.Helper()
-	if os.Getenv("DELTAFORGE_SNAPSHOT_TABLES") == "" {
+	if !longWanted() {
 		t.Skip("it takes long: `task test:snapshots` runs it")
 	}
 }
