@@ -38,7 +38,7 @@ func latencyCase(ctx context.Context, s *suite, _ map[string]bool) (err error) {
 	quantiles := map[string][]sample{}
 	_, err = s.alternate(ctx,
 		variant{"latency", func(ctx context.Context, round int) (sample, error) {
-			m, late, err := s.latencyOurs(ctx, load, topic(round), &n, seconds)
+			m, late, err := s.latencyOurs(ctx, load, besides{config: "mysql_kafka.yaml", tables: benchDB + ".ticks"}, topic(round), &n, seconds)
 			quantiles["p50"] = append(quantiles["p50"], sample{quantile(late, 0.5), m.cpu, m.rss})
 			quantiles["p99"] = append(quantiles["p99"], sample{quantile(late, 0.99), m.cpu, m.rss})
 			return m, err
@@ -60,8 +60,33 @@ func latencyCase(ctx context.Context, s *suite, _ map[string]bool) (err error) {
 	return nil
 }
 
+// besides is what a process does while the latency of its rows is measured.
+type besides struct {
+	config, tables string
+	loading        int // rows of a table that is loaded from before the first row is measured until after the last one; 0: none
+}
+
+// await returns when the load is under way.
+func (b besides) await(ctx context.Context, p *process) error {
+	for b.loading > 0 && p.metric(ctx, deliveredMetric) == 0 {
+		if err := errors.Join(p.alive(), ctx.Err()); err != nil {
+			return fmt.Errorf("waiting for the first row of the load: %w; %s", err, p.tail())
+		}
+		pause(ctx, 10*time.Millisecond)
+	}
+	return nil
+}
+
+// lasted returns an error when the load is over.
+func (b besides) lasted(ctx context.Context, p *process) error {
+	if n := p.metric(ctx, deliveredMetric); b.loading > 0 && n >= int64(b.loading) {
+		return fmt.Errorf("the load of %d rows did not last as long as the measurement: %d rows were delivered", b.loading, n)
+	}
+	return nil
+}
+
 // latencyOurs commits rows at the rate and returns how long each was on its way, in milliseconds.
-func (s *suite) latencyOurs(ctx context.Context, load *mysqlLoader, topic string, n *int, seconds int) (m sample, late []float64, err error) {
+func (s *suite) latencyOurs(ctx context.Context, load *mysqlLoader, b besides, topic string, n *int, seconds int) (m sample, late []float64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds+30)*time.Second)
 	defer cancel()
 	_, closeClient, err := s.topic(ctx, topic)
@@ -73,7 +98,7 @@ func (s *suite) latencyOurs(ctx context.Context, load *mysqlLoader, topic string
 	if err != nil {
 		return m, nil, err
 	}
-	d := mysqlDrain(load.server, "mysql_kafka.yaml", from, benchDB+".ticks", 0)
+	d := mysqlDrain(load.server, b.config, from, b.tables, 0)
 	d.env["KAFKA_BROKERS"], d.env["TOPIC"] = s.servers.kafka.Addr(), topic
 	p, err := s.start(ctx, []string{"run", s.config(d.config)}, d.env)
 	if err != nil {
@@ -81,6 +106,9 @@ func (s *suite) latencyOurs(ctx context.Context, load *mysqlLoader, topic string
 	}
 	defer func() { err = errors.Join(err, p.stop()) }()
 
+	if err := b.await(ctx, p); err != nil {
+		return m, nil, err
+	}
 	t := ordersMySQL("ticks")
 	query := fmt.Sprintf("INSERT INTO ticks SELECT %s FROM (SELECT ? + i AS n FROM numbers WHERE i < %d) AS batch", join(t.values), latencyRows)
 	insert := func() error {
@@ -109,6 +137,9 @@ func (s *suite) latencyOurs(ctx context.Context, load *mysqlLoader, topic string
 	}
 	if err := <-received; err != nil {
 		return m, nil, errors.Join(err, p.alive())
+	}
+	if err := b.lasted(ctx, p); err != nil {
+		return m, nil, err
 	}
 	m.cpu, m.rss, err = p.usage()
 	m.value = float64(len(late) / seconds)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/deltaforge/deltaforge/internal/change"
 	"github.com/deltaforge/deltaforge/internal/servers"
 	"github.com/deltaforge/deltaforge/internal/servers/binaries"
 )
@@ -27,7 +29,7 @@ const snapshotRows = 5_000_000
 // snapshotGoal is how fast a snapshot is to be, measured against the database's own tool.
 const snapshotGoal = 0.7
 
-// mysqlSnapshots loads a table with one and with four chunks at a time, against mysqldump --single-transaction of the same table.
+// mysqlSnapshots loads a table in each of the wanted ways, against mysqldump --single-transaction of the same table.
 func mysqlSnapshots(ctx context.Context, s *suite, wanted map[string]bool) (err error) {
 	load, err := newMySQLLoader(ctx, s)
 	if err != nil {
@@ -42,27 +44,32 @@ func mysqlSnapshots(ctx context.Context, s *suite, wanted map[string]bool) (err 
 		return err
 	}
 	variants := []variant{{"mysqldump", func(ctx context.Context, _ int) (sample, error) { return s.mysqldump(ctx, load.server, "loaded", rows) }}}
-	for name, parallel := range snapshotVariants("mysql", wanted) {
-		variants = append(variants, variant{name, func(ctx context.Context, _ int) (sample, error) {
-			d := drain{
-				config: "mysql_snapshot.yaml", total: rows, profile: name, limit: 5 * time.Minute,
-				env: map[string]string{"MYSQL_DSN": load.server.UserDSN(""), "TABLES": benchDB + ".loaded", "PARALLEL": strconv.Itoa(parallel)},
-			}
+	for _, c := range snapshotCases("mysql", wanted) {
+		variants = append(variants, variant{c.name, func(ctx context.Context, _ int) (sample, error) {
+			d := drain{config: "mysql_snapshot.yaml", total: rows, profile: c.name, limit: 5 * time.Minute, env: c.env()}
+			d.env["MYSQL_DSN"], d.env["TABLES"] = load.server.UserDSN(""), benchDB+".loaded"
 			return d.run(ctx, s)
 		}})
 	}
 	return s.snapshots(ctx, variants)
 }
 
-// snapshotVariants returns the wanted cases of a database, with their numbers of chunks at a time.
-func snapshotVariants(database string, wanted map[string]bool) map[string]int {
-	all := map[string]int{}
-	for name, n := range map[string]int{database + "_snapshot_drop": 1, database + "_snapshot_drop_4": 4} {
-		if wanted[name] {
-			all[name] = n
-		}
-	}
-	return all
+// snapshotCase is how a table is loaded.
+type snapshotCase struct {
+	name, metadata string
+	parallel       int // chunks at a time
+}
+
+// snapshotCases returns the wanted cases of a database: with one chunk, with four, and with four and no metadata.
+func snapshotCases(database string, wanted map[string]bool) []snapshotCase {
+	all := strings.Join(change.DefaultMetadata(), ", ")
+	return slices.DeleteFunc([]snapshotCase{
+		{database + "_snapshot_drop", all, 1}, {database + "_snapshot_drop_4", all, 4}, {database + "_snapshot_bare", "", 4},
+	}, func(c snapshotCase) bool { return !wanted[c.name] })
+}
+
+func (c snapshotCase) env() map[string]string {
+	return map[string]string{"PARALLEL": strconv.Itoa(c.parallel), "METADATA": "[" + c.metadata + "]"}
 }
 
 // snapshots measures the variants against the first of them.
@@ -127,15 +134,12 @@ func postgresSnapshots(ctx context.Context, s *suite, wanted map[string]bool) (e
 		_, err := admin.PgConn().CopyTo(ctx, io.Discard, "COPY loaded TO STDOUT")
 		return sample{value: float64(rows) / time.Since(began).Seconds(), cpu: cpuSeconds() - cpu}, err
 	}}}
-	for name, parallel := range snapshotVariants("postgres", wanted) {
-		variants = append(variants, variant{name, func(ctx context.Context, round int) (sample, error) {
-			slot := slotName(t.name, strings.TrimPrefix(name, "postgres_"), round)
-			d := drain{
-				config: "postgres_snapshot.yaml", total: rows, profile: name, limit: 5 * time.Minute,
-				env: map[string]string{
-					"POSTGRES_DSN": server.UserDSN(benchDB), "SLOT": slot, "PUBLICATION": t.name, "TABLES": "public." + t.name, "PARALLEL": strconv.Itoa(parallel),
-				},
-			}
+	for _, c := range snapshotCases("postgres", wanted) {
+		variants = append(variants, variant{c.name, func(ctx context.Context, round int) (sample, error) {
+			slot := slotName(t.name, strings.TrimPrefix(c.name, "postgres_"), round)
+			d := drain{config: "postgres_snapshot.yaml", total: rows, profile: c.name, limit: 5 * time.Minute, env: c.env()}
+			d.env["POSTGRES_DSN"], d.env["SLOT"] = server.UserDSN(benchDB), slot
+			d.env["PUBLICATION"], d.env["TABLES"] = t.name, "public."+t.name
 			m, err := d.run(ctx, s)
 			l := &postgresLog{admin: admin}
 			return m, errors.Join(err, l.drop(ctx, slot))
