@@ -267,6 +267,21 @@ func batchGrows(t *testing.T, growth int) {
 	n, ack = read()
 	assert.Equal(t, 1, n)
 	require.NoError(t, ack(t.Context(), nil))
+
+	asked := make(chan int)
+	go func() {
+		b, ack, err := in.ReadBatch(t.Context())
+		assert.NoError(t, err)
+		assert.NoError(t, ack(t.Context(), nil))
+		asked <- len(b)
+	}()
+	synctest.Wait()
+	began = time.Now()
+	for i := range 3 {
+		feed <- transaction(3*growth + 5 + i)
+	}
+	assert.Equal(t, 3, <-asked)
+	assert.Zero(t, time.Since(began), "who asks has it as soon as it has its usual size")
 	require.NoError(t, in.Close(t.Context()))
 }
 

@@ -71,3 +71,41 @@ func TestAnotherLog(t *testing.T) {
 		}
 	}
 }
+
+// The rows of events that the connector has delivered whole count, and of the one that it was in as many as it says.
+func TestRowsOfATransaction(t *testing.T) {
+	table := []byte("\x07\x00\x00\x00\x00\x00\x01\x00\x01d\x00\x01t\x00\x01\x03\x00\x00") // d.t, one INT
+	rows := []byte("\x07\x00\x00\x00\x00\x00\x01\x00\x02\x00\x01\x01" + "\x00\x01\x00\x00\x00" + "\x00\x02\x00\x00\x00" + "\x00\x03\x00\x00\x00")
+	for _, c := range []struct {
+		events, rows uint64
+		sent         uint64
+		want         string
+	}{
+		{events: 1}, {events: 2}, {events: 2, rows: 1, sent: 1}, {events: 2, rows: 3, sent: 3}, {events: 3, sent: 3}, {events: 4, rows: 2, sent: 5}, {events: 5, sent: 6},
+		{events: 4, rows: 4, want: "the offset has 4 rows of an event of d.t that has 3: the log is another one"},
+	} {
+		counter := NewCounter(Offset{Events: c.events, Rows: c.rows})
+		var err error
+		for _, e := range []struct {
+			kind replication.EventType
+			body []byte
+		}{
+			{replication.QUERY_EVENT, nil},
+			{replication.TABLE_MAP_EVENT, table},
+			{replication.WRITE_ROWS_EVENTv2, rows},
+			{replication.TABLE_MAP_EVENT, table},
+			{replication.WRITE_ROWS_EVENTv2, rows},
+		} {
+			if err == nil && !counter.Done() {
+				err = counter.Event(binlog.Header{Kind: e.kind}, e.body)
+			}
+		}
+		if c.want != "" {
+			assert.EqualError(t, err, c.want)
+			continue
+		}
+		require.NoError(t, err, "%+v", c)
+		assert.True(t, counter.Done(), "%+v", c)
+		assert.Equal(t, c.sent, counter.Sent, "%+v", c)
+	}
+}
