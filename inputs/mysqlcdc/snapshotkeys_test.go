@@ -185,13 +185,18 @@ func TestSnapshotReadsLittle(t *testing.T) {
 			b.exec(t, "ANALYZE TABLE "+table)
 			c := snapshot.Chunk{Table: b.db + "." + table, Limit: 100}
 			for n := range 5 {
-				before := b.rowsRead(t)
-				rows := readChunk(t, r, at, c)
-				require.Len(t, rows.Events, 100)
-				if n > 0 { // the first has asked for the shape
-					require.Less(t, b.rowsRead(t)-before, 1000, "%s after %s", columns, c.From)
+				var next snapshot.Bound
+				read := 1000
+				for tries := 0; read >= 1000 && tries < 20; tries++ { // others read on the same server
+					before := b.rowsRead(t)
+					rows := readChunk(t, r, at, c)
+					require.Len(t, rows.Events, 100)
+					next, read = rows.Next, b.rowsRead(t)-before
 				}
-				c.From = rows.Next
+				if n > 0 { // the first has asked for the shape
+					require.Less(t, read, 1000, "%s after %s", columns, c.From)
+				}
+				c.From = next
 			}
 		}
 	})

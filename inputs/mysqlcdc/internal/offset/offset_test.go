@@ -81,7 +81,13 @@ func TestRowsOfATransaction(t *testing.T) {
 		sent         uint64
 		want         string
 	}{
-		{events: 1}, {events: 2}, {events: 2, rows: 1, sent: 1}, {events: 2, rows: 3, sent: 3}, {events: 3, sent: 3}, {events: 4, rows: 2, sent: 5}, {events: 5, sent: 6},
+		{events: 1},
+		{events: 2},
+		{events: 2, rows: 1, sent: 1},
+		{events: 2, rows: 3, sent: 3},
+		{events: 3, sent: 3},
+		{events: 4, rows: 2, sent: 5},
+		{events: 5, sent: 6},
 		{events: 4, rows: 4, want: "the offset has 4 rows of an event of d.t that has 3: the log is another one"},
 	} {
 		counter := NewCounter(Offset{Events: c.events, Rows: c.rows})
