@@ -281,7 +281,7 @@ func (f *fakeServer) rows(sql string) (types []uint32, rows [][]any) {
 	case has("pg_is_in_recovery()"):
 		return one(fakeBool, tf(f.standby))
 	case has("FROM pg_catalog.pg_attribute"):
-		return []uint32{fakeText, fakeOID, fakeInt, fakeBool}, [][]any{{"id", 23, -1, "t"}}
+		return []uint32{fakeText, fakeOID, fakeInt, fakeBool, fakeText, fakeText}, [][]any{{"id", 23, -1, "t", nil, nil}}
 	case has("array_agg(a.attname"):
 		return one(fakeTexts, "{id}")
 	case has("FROM pg_catalog.pg_type"):
