@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/deltaforge/deltaforge/internal/connectoffsets"
 	"github.com/deltaforge/deltaforge/internal/testenv"
 )
 
@@ -100,7 +101,17 @@ func takeOverFrom(t *testing.T, product string, killed bool) {
 	require.NotEmpty(t, last)
 	var rest []testenv.DebeziumRecord
 	if killed {
+		// Debezium writes its file over itself: a kill can leave half of one. Then what was there before is put back.
+		var whole []byte
+		eventually(t, time.Minute, "offsets that are whole", func() bool {
+			text, err := os.ReadFile(offsets)
+			whole = text
+			return err == nil && !isTorn(text)
+		})
 		rest = d.Kill()
+		if text, err := os.ReadFile(offsets); err != nil || isTorn(text) {
+			require.NoError(t, os.WriteFile(offsets, whole, 0o600))
+		}
 	} else {
 		rest = d.Stop()
 	}
@@ -150,6 +161,11 @@ output:
 	if !killed {
 		assert.Equal(t, seen, first, "rows come twice")
 	}
+}
+
+func isTorn(offsets []byte) bool {
+	all, err := connectoffsets.Read(offsets)
+	return err != nil || len(all) == 0
 }
 
 // importOffset imports a file of offsets for a process, and returns what is said.
