@@ -54,7 +54,7 @@ func (s *Schemas) TableOf(n statement.TableName, def *shape.Table) *change.Table
 	}
 	t := &change.Table{Source: s.Source, Database: n.DB, Name: n.Table, Columns: make([]change.Column, len(def.Columns))}
 	for i, cc := range def.Columns {
-		t.Columns[i] = change.Column{Name: cc.Name, Type: cc.Type, Nullable: cc.Nullable, Default: cc.Default}
+		t.Columns[i] = columnOf(cc)
 		c := s.loggedAs(cc)
 		s.finish(&c, &t.Columns[i])
 	}
@@ -62,6 +62,11 @@ func (s *Schemas) TableOf(n statement.TableName, def *shape.Table) *change.Table
 		t.Key = nil // the keys of the configuration are not those of this version
 	}
 	return t
+}
+
+// columnOf is what a definition alone says of a column.
+func columnOf(cc shape.Column) change.Column {
+	return change.Column{Name: cc.Name, Type: cc.Type, Nullable: cc.Nullable, Default: cc.Default}
 }
 
 // LayoutOf returns how rows of a table are read by a query: of a Table as TableOf gives it. Labels come as text then, in the character set
@@ -72,7 +77,7 @@ func (s *Schemas) LayoutOf(ctx context.Context, n statement.TableName, def *shap
 		Columns: make([]row.Column, len(def.Columns)),
 	}
 	for i, cc := range def.Columns {
-		l.Table.Columns[i] = change.Column{Name: cc.Name, Type: cc.Type, Nullable: cc.Nullable, Default: cc.Default}
+		l.Table.Columns[i] = columnOf(cc)
 		c := s.loggedAs(cc)
 		text := c.Text
 		if text != nil {

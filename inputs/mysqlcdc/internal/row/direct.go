@@ -54,18 +54,16 @@ func (d *rowDecoder) shortWay(dst service.MessageBatch, ev *change.Event) (servi
 
 // brief makes messages of values that are overwritten by those of the next row.
 type brief struct {
+	*change.Brief
 	decoder rowDecoder
-	encoder change.Encoder
 	values  []change.Value
-	pairs   [1]change.Pair
-	images  *change.ImageSet // of pairs
 }
 
 func newBrief(s *Segment, encoder change.Encoder) *brief {
-	b := &brief{encoder: encoder, decoder: rowDecoder{seg: s, missing: s.missing()}}
-	b.values = make([]change.Value, s.images()*len(s.Layout.Columns))
-	b.images = change.ImageSetOf(b.pairs[:])
-	return b
+	return &brief{
+		Brief: change.NewBrief(encoder), decoder: rowDecoder{seg: s, missing: s.missing()},
+		values: make([]change.Value, s.images()*len(s.Layout.Columns)),
+	}
 }
 
 // messages implements shortWay.
@@ -75,14 +73,8 @@ func (b *brief) messages(dst service.MessageBatch, buf, images []byte, ev *chang
 	if err := d.row(); err != nil || d.err != nil {
 		return dst, buf, nil, false
 	}
-	b.pairs[0] = d.pair
-	ev.Images = b.images.At(0)
-	made, buf := b.encoder.AppendMessages(dst, buf, ev)
-	if len(made) != len(dst)+1 {
-		return dst, buf, nil, false
-	}
-	own, ok := change.FromMessage(made[len(dst)])
-	return made, buf, d.rest, ok && own == ev // else it is a part of the event, with images of its own
+	dst, buf, ok = b.AppendMessage(dst, buf, ev, d.pair)
+	return dst, buf, d.rest, ok
 }
 
 // lazy returns the images of the next rows, as values when somebody asks.

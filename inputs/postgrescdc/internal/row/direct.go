@@ -27,17 +27,13 @@ func newShortWay(e change.Encoder, trust value.Trust) shortWay {
 	if encoder, ok := e.(change.DirectEncoder); ok {
 		return &direct{encoder: encoder, parts: value.Decoder{Trust: trust}}
 	}
-	b := &brief{encoder: e, decoder: decoder{parts: value.Decoder{Trust: trust}}}
-	b.images = change.ImageSetOf(b.pairs[:])
-	return b
+	return &brief{Brief: change.NewBrief(e), decoder: decoder{parts: value.Decoder{Trust: trust}}}
 }
 
 // brief makes messages of values that are overwritten by those of the next row.
 type brief struct {
-	encoder change.Encoder
+	*change.Brief
 	decoder decoder
-	pairs   [1]change.Pair
-	images  *change.ImageSet // of pairs
 }
 
 // messages implements shortWay.
@@ -52,14 +48,8 @@ func (b *brief) messages(dst service.MessageBatch, buf []byte, m *Change, ev *ch
 	if err != nil || d.parts.Invalid != nil {
 		return dst, buf, false
 	}
-	b.pairs[0] = p
-	ev.Op, ev.Images = op, b.images.At(0)
-	made, buf := b.encoder.AppendMessages(dst, buf, ev)
-	if len(made) != len(dst)+1 {
-		return dst, buf, false
-	}
-	own, ok := change.FromMessage(made[len(dst)])
-	return made, buf, ok && own == ev // else it is a part of the event, with images of its own
+	ev.Op = op
+	return b.AppendMessage(dst, buf, ev, p)
 }
 
 // pairs returns the rows as values.
